@@ -1,0 +1,53 @@
+#pragma once
+// Size arithmetic that refuses to overflow: every extent, stride, offset and byte count goes through it.
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "base/error.h"
+
+namespace coregrad {
+
+inline int64_t checked_mul(int64_t a, int64_t b, std::string_view what) {
+  int64_t result;
+  if (__builtin_mul_overflow(a, b, &result)) [[unlikely]]
+    raise<ShapeError>("{}: {} * {} overflows a 64-bit size", what, a, b);
+  return result;
+}
+
+inline int64_t checked_add(int64_t a, int64_t b, std::string_view what) {
+  int64_t result;
+  if (__builtin_add_overflow(a, b, &result)) [[unlikely]]
+    raise<ShapeError>("{}: {} + {} overflows a 64-bit size", what, a, b);
+  return result;
+}
+
+inline int64_t checked_sub(int64_t a, int64_t b, std::string_view what) {
+  int64_t result;
+  if (__builtin_sub_overflow(a, b, &result)) [[unlikely]]
+    raise<ShapeError>("{}: {} - {} overflows a 64-bit size", what, a, b);
+  return result;
+}
+
+/// Number of elements of a shape; 1 for rank 0. A zero extent gives 0 even where others are huge.
+inline int64_t checked_numel(std::span<const int64_t> shape, std::string_view what) {
+  int64_t n = 1;
+  for (int64_t extent : shape) {
+    if (extent < 0) [[unlikely]]
+      raise<ShapeError>("{}: extents must not be negative, got {}", what, extent);
+    if (extent == 0) return 0;
+  }
+  for (int64_t extent : shape) n = checked_mul(n, extent, what);
+  return n;
+}
+
+constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+/// Quotient rounded towards minus infinity; b > 0.
+constexpr int64_t floor_div(int64_t a, int64_t b) { return a / b - ((a % b) < 0 ? 1 : 0); }
+/// Remainder in [0, b); b > 0.
+constexpr int64_t floor_mod(int64_t a, int64_t b) { return a - floor_div(a, b) * b; }
+
+}  // namespace coregrad

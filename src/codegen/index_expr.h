@@ -1,0 +1,96 @@
+#pragma once
+// Symbolic element indices: affine sums over loop axes, with floor division and modulo by constants.
+//
+// View chains become these expressions; simplification uses the ranges of the axes, so that for
+// 0 <= j < 8: (8*i + j) / 8 = i and (8*i + j) mod 8 = j, and a reshape that merely splits or merges
+// dimensions costs nothing.
+
+#include <cstdint>
+#include <map>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace coregrad {
+
+/// An atom of an affine sum: a loop axis, the run-time value of a kernel value (an index read from
+/// memory), or floor(e / d) or e mod d of another expression.
+struct AtomId {
+  uint32_t value = 0;
+  constexpr auto operator<=>(const AtomId&) const = default;
+};
+
+/// constant + sum of factor * atom; terms sorted by atom, no zero factors. A value type.
+struct IndexExpr {
+  struct Term {
+    AtomId atom;
+    int64_t factor;
+    constexpr auto operator<=>(const Term&) const = default;
+  };
+  int64_t constant = 0;
+  std::vector<Term> terms;
+
+  bool is_constant() const { return terms.empty(); }
+  auto operator<=>(const IndexExpr&) const = default;
+};
+
+/// Inclusive bounds.
+struct Range {
+  int64_t low, high;
+};
+
+enum class AtomKind : uint8_t { Axis, Value, Div, Mod };
+
+struct Atom {
+  AtomKind kind;
+  int32_t id;         ///< axis or value number
+  int64_t divisor;    ///< Div and Mod
+  IndexExpr operand;  ///< Div and Mod
+  Range range;
+};
+
+/// Owns the atoms of one kernel. Not thread-safe.
+class IndexContext {
+ public:
+  /// Axis `id` with values 0 .. extent-1 (extent >= 1).
+  IndexExpr axis(int id, int64_t extent);
+  /// The run-time value `id`, known to lie in `range`.
+  IndexExpr value(int id, Range range);
+  static IndexExpr constant(int64_t c) { return {c, {}}; }
+
+  IndexExpr add(const IndexExpr& a, const IndexExpr& b) const;
+  IndexExpr mul(const IndexExpr& a, int64_t factor) const;
+  IndexExpr sub(const IndexExpr& a, const IndexExpr& b) const { return add(a, mul(b, -1)); }
+  /// Floor division and modulo by d > 0.
+  IndexExpr div(const IndexExpr& a, int64_t d);
+  IndexExpr mod(const IndexExpr& a, int64_t d);
+
+  Range range(const IndexExpr& e) const;
+  const Atom& atom(AtomId id) const { return atoms_[id.value]; }
+
+  /// Every axis and value atom the expression rests on, through divisions too.
+  void collect(const IndexExpr& e, std::vector<int>& axes, std::vector<int>& values) const;
+  bool depends_on_axis(const IndexExpr& e, int axis) const;
+  /// The factor of `axis` if the expression is affine in it (it stands in no division); otherwise
+  /// false. Factor 0 means independent.
+  bool affine_in(const IndexExpr& e, int axis, int64_t* factor) const;
+  /// The expression with axes replaced: replacement[axis] where present in the map.
+  IndexExpr substitute(const IndexExpr& e, const std::map<int, IndexExpr>& replacement);
+
+  std::string to_text(const IndexExpr& e) const;
+
+ private:
+  AtomId intern(Atom atom);
+  std::vector<Atom> atoms_;
+};
+
+/// The index of row-major element number `linear` in `shape`, one expression per dimension.
+std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linear,
+                                   std::span<const int64_t> shape);
+/// Sum of index[d] * strides[d].
+IndexExpr linearize(IndexContext& context, std::span<const IndexExpr> index,
+                    std::span<const int64_t> strides);
+/// Row-major strides of a shape, in elements.
+std::vector<int64_t> contiguous_strides(std::span<const int64_t> shape);
+
+}  // namespace coregrad

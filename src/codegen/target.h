@@ -1,0 +1,28 @@
+#pragma once
+// What the generated code may assume about the machine.
+
+#include <string>
+
+namespace coregrad {
+
+enum class Isa { Generic, Neon, Avx2, Avx512 };
+
+/// The vector description every generator works from.
+struct Target {
+  Isa isa = Isa::Generic;
+  std::string cpu;        ///< LLVM's name
+  std::string features;   ///< LLVM's feature string
+  int vector_bytes = 16;  ///< widest vector worth using
+  int num_registers = 16;
+  bool has_masks = false;  ///< masked loads and stores cost about as much as plain ones
+  int64_t l1_bytes = 32 * 1024, l2_bytes = 1024 * 1024, l3_bytes = 16 * 1024 * 1024;
+
+  int lanes(int element_bytes) const { return vector_bytes / element_bytes; }
+};
+
+/// The host, narrowed by COREGRAD_ISA. Throws ValueError for an ISA the host does not have.
+const Target& host_target();
+/// The host as if it had only `isa`.
+Target target_for(Isa isa);
+
+}  // namespace coregrad

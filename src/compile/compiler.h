@@ -1,0 +1,59 @@
+#pragma once
+// Graph in, plan out.
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ir/graph.h"
+#include "runtime/plan.h"
+
+namespace coregrad {
+
+/// One result of the graph and where it goes.
+struct OutputSpec {
+  NodeId node;
+  /// Strides of the memory the caller gives, in elements; empty: contiguous.
+  std::vector<int64_t> strides;
+  /// >= 0: the memory is that of this input, which is overwritten after its last read.
+  int64_t aliases_input = -1;
+};
+
+/// A step that somebody else supplies for Op::External: called with the operands' buffers (contiguous)
+/// and then the results' buffers.
+struct ExternalStep {
+  std::string name;
+  StepFunction function;
+  const void* context;
+  std::shared_ptr<const void> keep_alive;
+  int64_t num_results = 1;
+};
+
+struct CompileOptions {
+  std::span<const ExternalStep> externals;  ///< by external id
+  bool optimize = true;                     ///< false: one kernel a node, for comparison
+  std::string name = "graph";               ///< for logs, traces and dumps
+};
+
+/// What compiling cost and made; for reports.
+struct CompileReport {
+  int64_t nodes_in = 0, nodes_optimized = 0;
+  int64_t kernels = 0, kernels_compiled = 0, kernel_cache_hits = 0;
+  int64_t steps = 0;
+  int64_t temporary_bytes = 0;
+  double total_ms = 0, passes_ms = 0, lowering_ms = 0, llvm_ms = 0;
+};
+
+struct CompiledPlan {
+  std::shared_ptr<const Plan> plan;
+  CompileReport report;
+  std::string graph_dot;   ///< the optimised graph with its kernels as clusters
+};
+
+/// Compiles the outputs. Op::Input nodes are bound by their index; `num_inputs` includes unused ones.
+/// Thread-safe for different graphs.
+CompiledPlan compile(const Graph& graph, std::span<const OutputSpec> outputs, int64_t num_inputs,
+                     const CompileOptions& options = {});
+
+}  // namespace coregrad

@@ -1,0 +1,72 @@
+#pragma once
+// Element types and the facts about them, one row each.
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+namespace coregrad {
+
+enum class DType : uint8_t { Bool, Int32, Int64, Float32, Float64 };
+inline constexpr int kNumDTypes = 5;
+
+struct DTypeInfo {
+  std::string_view name;        ///< PyTorch's name
+  std::string_view short_name;  ///< as in printed graphs: f32
+  int size;                     ///< bytes
+  bool is_float;
+  bool is_integer;  ///< signed integers; bool is neither
+};
+
+inline constexpr std::array<DTypeInfo, kNumDTypes> kDTypeInfo = {{
+    {"bool", "b8", 1, false, false},
+    {"int32", "i32", 4, false, true},
+    {"int64", "i64", 8, false, true},
+    {"float32", "f32", 4, true, false},
+    {"float64", "f64", 8, true, false},
+}};
+
+constexpr const DTypeInfo& info(DType t) { return kDTypeInfo[static_cast<size_t>(t)]; }
+constexpr int size_of(DType t) { return info(t).size; }
+constexpr bool is_float(DType t) { return info(t).is_float; }
+constexpr bool is_integer(DType t) { return info(t).is_integer; }
+constexpr std::string_view name_of(DType t) { return info(t).name; }
+
+/// PyTorch's promotion of two tensors of rank > 0: the later category wins, then the wider type.
+constexpr DType promote(DType a, DType b) { return a > b ? a : b; }
+
+/// A scalar of any dtype: integers and bool in `i`, floats in `f`.
+struct Scalar {
+  DType dtype = DType::Float32;
+  union {
+    int64_t i;
+    double f;
+  };
+  constexpr Scalar() : i(0) {}
+  static constexpr Scalar of_int(DType t, int64_t v) {
+    Scalar s;
+    s.dtype = t;
+    s.i = t == DType::Bool ? (v != 0) : t == DType::Int32 ? static_cast<int32_t>(v) : v;
+    return s;
+  }
+  static constexpr Scalar of_float(DType t, double v) {
+    Scalar s;
+    s.dtype = t;
+    s.f = t == DType::Float32 ? static_cast<double>(static_cast<float>(v)) : v;
+    return s;
+  }
+  /// Value converted to dtype t, as C does (a float that does not fit an integer saturates; NaN is 0).
+  static constexpr Scalar of(DType t, double v) {
+    if (is_float(t)) return of_float(t, v);
+    if (t == DType::Bool) return of_int(t, v != 0);
+    const double low = t == DType::Int32 ? -2147483648.0 : -9223372036854775808.0;
+    if (v != v) return of_int(t, 0);
+    if (v <= low) return of_int(t, t == DType::Int32 ? INT32_MIN : INT64_MIN);
+    if (v >= -low) return of_int(t, t == DType::Int32 ? INT32_MAX : INT64_MAX);
+    return of_int(t, static_cast<int64_t>(v));
+  }
+  constexpr double as_double() const { return is_float(dtype) ? f : static_cast<double>(i); }
+  constexpr uint64_t bits() const { return static_cast<uint64_t>(i); }
+};
+
+}  // namespace coregrad

@@ -1,0 +1,19 @@
+#pragma once
+// A graph as text and as DOT.
+
+#include <span>
+#include <string>
+
+#include "ir/graph.h"
+
+namespace coregrad {
+
+/// One line a live node, in order: `%4 = add f32[2,3] %1 %2`.
+std::string to_text(const Graph& graph, std::span<const NodeId> roots);
+/// Graphviz source; `cluster_of` (optional, by node index; -1 none) groups nodes into boxes.
+std::string to_dot(const Graph& graph, std::span<const NodeId> roots,
+                   std::span<const int32_t> cluster_of = {});
+/// "f32[2,3]".
+std::string type_text(DType dtype, Shape shape);
+
+}  // namespace coregrad
