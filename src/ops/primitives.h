@@ -65,6 +65,17 @@ NodeId flip(Graph& graph, NodeId x, std::span<const int64_t> dims);
 /// Low, high and interior padding per dimension (>= 0).
 NodeId pad(Graph& graph, NodeId x, std::span<const int64_t> low, std::span<const int64_t> high,
            std::span<const int64_t> interior, Scalar fill);
+/// One sliding window of a dimension.
+struct WindowDim {
+  int64_t dim;
+  int64_t size;
+  int64_t stride = 1;
+  int64_t dilation = 1;
+};
+/// Overlapping windows as a view: each windowed dimension becomes the number of whole windows that fit,
+/// (extent - (size - 1) * dilation - 1) / stride + 1, and a trailing dimension of `size` is appended for
+/// it, in ascending order of the dimensions.
+NodeId window(Graph& graph, NodeId x, std::span<const WindowDim> windows);
 NodeId concat(Graph& graph, std::span<const NodeId> parts, int64_t dim);
 NodeId unsqueeze(Graph& graph, NodeId x, int64_t dim);
 /// Removes the given dimensions, which must have extent 1.
