@@ -23,6 +23,7 @@ namespace coregrad {
 struct ContractOperand {
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;
+  int64_t offset = 0;  ///< of element 0 from the buffer's start, in elements
 };
 
 /// buffers of the step: 0 = lhs, 1 = rhs, then the buffers of `epilogue` in its order.

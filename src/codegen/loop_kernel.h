@@ -72,6 +72,8 @@ struct KernelBuffer {
   DType dtype;
   bool is_written = false;
   bool non_temporal = false;  ///< large enough that stores should bypass the caches
+  /// Written, and may be the memory of a read buffer that is read at the written element only.
+  bool may_alias = false;
 };
 
 struct KernelStore {
