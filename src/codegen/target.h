@@ -1,11 +1,16 @@
 #pragma once
 // What the generated code may assume about the machine.
 
+#include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace coregrad {
 
 enum class Isa { Generic, Neon, Avx2, Avx512 };
+
+/// The name COREGRAD_ISA knows it by.
+std::string_view name_of(Isa isa);
 
 /// The vector description every generator works from.
 struct Target {
@@ -15,14 +20,17 @@ struct Target {
   int vector_bytes = 16;  ///< widest vector worth using
   int num_registers = 16;
   bool has_masks = false;  ///< masked loads and stores cost about as much as plain ones
+  bool has_fma = false;  ///< llvm.fma is one instruction; otherwise it would be a slow library call
   int64_t l1_bytes = 32 * 1024, l2_bytes = 1024 * 1024, l3_bytes = 16 * 1024 * 1024;
 
   int lanes(int element_bytes) const { return vector_bytes / element_bytes; }
 };
 
+/// Whether this machine can run code for `isa`.
+bool host_supports(Isa isa);
 /// The host, narrowed by COREGRAD_ISA. Throws ValueError for an ISA the host does not have.
 const Target& host_target();
-/// The host as if it had only `isa`.
+/// The host as if it had only `isa`. Throws ValueError for an ISA the host does not have.
 Target target_for(Isa isa);
 
 }  // namespace coregrad

@@ -1,0 +1,203 @@
+#include "codegen/target.h"
+
+#include "base/error.h"
+#include "base/flags.h"
+
+#include <llvm/ADT/StringMap.h>
+#include <llvm/TargetParser/Host.h>
+#include <llvm/TargetParser/Triple.h>
+
+#include <algorithm>
+#include <array>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <unistd.h>
+
+namespace coregrad {
+namespace {
+
+// Sorted, so that feature strings (which enter cache keys) do not depend on hashing.
+using FeatureMap = std::map<std::string, bool>;
+
+bool has(const FeatureMap& features, const char* name) {
+  const auto it = features.find(name);
+  return it != features.end() && it->second;
+}
+
+std::string join(const FeatureMap& features) {
+  std::string text;
+  for (const auto& [name, present] : features) {
+    if (!text.empty()) text += ',';
+    text += present ? '+' : '-';
+    text += name;
+  }
+  return text;
+}
+
+/// Size of the data or unified cache of a level as the kernel reports it; 0 if it does not.
+int64_t sysfs_cache_bytes(int level) {
+  for (int index = 0; index < 8; ++index) {
+    const std::string folder = fmt::format("/sys/devices/system/cpu/cpu0/cache/index{}/", index);
+    std::ifstream level_file(folder + "level"), type_file(folder + "type"),
+        size_file(folder + "size");
+    int this_level = 0;
+    std::string type;
+    int64_t size = 0;
+    char unit = 0;
+    if (!(level_file >> this_level) || !(type_file >> type) || !(size_file >> size)) continue;
+    if (this_level != level || type == "Instruction") continue;
+    size_file >> unit;
+    return unit == 'K' ? size << 10 : unit == 'M' ? size << 20 : size;
+  }
+  return 0;
+}
+
+// The kernel goes first: on some AMD machines sysconf adds up the L3 slices of the whole socket.
+int64_t cache_bytes(int sysconf_name, int level, int64_t fallback) {
+  const int64_t from_kernel = sysfs_cache_bytes(level);
+  if (from_kernel > 0) return from_kernel;
+  const long reported = sysconf(sysconf_name);
+  return reported > 0 ? reported : fallback;
+}
+
+/// AVX-512 and everything that brings its registers along.
+bool needs_avx512(const std::string& feature) {
+  return feature.starts_with("avx512") || feature.starts_with("avx10") || feature == "evex512";
+}
+
+struct Host {
+  std::string cpu;
+  FeatureMap features;
+  bool is_x86 = false, is_aarch64 = false;
+  int64_t l1, l2, l3;
+
+  Host() {
+    const llvm::Triple triple(llvm::sys::getProcessTriple());
+    is_x86 = triple.getArch() == llvm::Triple::x86_64;
+    is_aarch64 = triple.isAArch64();
+    cpu = llvm::sys::getHostCPUName().str();
+    for (const auto& entry : llvm::sys::getHostCPUFeatures())
+      features[entry.getKey().str()] = entry.getValue();
+    const Target defaults;
+    l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 1, defaults.l1_bytes);
+    l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 2, defaults.l2_bytes);
+    l3 = cache_bytes(_SC_LEVEL3_CACHE_SIZE, 3, defaults.l3_bytes);
+  }
+
+  bool supports(Isa isa) const {
+    switch (isa) {
+      case Isa::Generic:
+        return true;
+      case Isa::Neon:
+        return is_aarch64;
+      case Isa::Avx2:
+        return is_x86 && has(features, "avx2") && has(features, "fma");
+      case Isa::Avx512:
+        return supports(Isa::Avx2) && has(features, "avx512f") && has(features, "avx512bw") &&
+               has(features, "avx512dq") && has(features, "avx512vl") && has(features, "avx512cd");
+    }
+    COREGRAD_UNREACHABLE("unknown ISA");
+  }
+
+  Target describe(Isa isa) const {
+    Target target;
+    target.isa = isa;
+    target.l1_bytes = l1;
+    target.l2_bytes = l2;
+    target.l3_bytes = l3;
+    target.cpu = cpu;
+    FeatureMap chosen = features;
+    switch (isa) {
+      case Isa::Generic:
+        target.has_fma = is_aarch64;
+        if (is_aarch64) target.num_registers = 32;
+        // SSE4 has rounding and blends as instructions; machines without it get the baseline.
+        if (is_x86) target.cpu = has(features, "sse4.2") ? "x86-64-v2" : "x86-64";
+        if (is_x86) chosen.clear();
+        break;
+      case Isa::Neon:
+        target.has_fma = true;
+        target.num_registers = 32;
+        break;
+      case Isa::Avx2:
+        target.has_fma = true;
+        target.vector_bytes = 32;
+        for (auto& [name, present] : chosen)
+          if (needs_avx512(name)) present = false;
+        break;
+      case Isa::Avx512:
+        target.has_fma = true;
+        target.vector_bytes = 64;
+        target.num_registers = 32;
+        target.has_masks = true;
+        // Several CPU models ask LLVM to split 512-bit vectors; the generators decide widths here.
+        chosen["prefer-256-bit"] = false;
+        break;
+    }
+    target.features = join(chosen);
+    return target;
+  }
+};
+
+const Host& host() {
+  static const Host* const instance = new Host();
+  return *instance;
+}
+
+constexpr std::array kIsas = {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512};
+
+/// Descriptions of every ISA the host has, made once.
+const std::optional<Target>& table_entry(Isa isa) {
+  using Table = std::array<std::optional<Target>, kIsas.size()>;
+  static const Table* const table = [] {
+    auto* made = new Table();
+    for (const Isa each : kIsas)
+      if (host().supports(each)) (*made)[static_cast<size_t>(each)] = host().describe(each);
+    return made;
+  }();
+  return (*table)[static_cast<size_t>(isa)];
+}
+
+}  // namespace
+
+std::string_view name_of(Isa isa) {
+  switch (isa) {
+    case Isa::Generic:
+      return "generic";
+    case Isa::Neon:
+      return "neon";
+    case Isa::Avx2:
+      return "avx2";
+    case Isa::Avx512:
+      return "avx512";
+  }
+  COREGRAD_UNREACHABLE("unknown ISA");
+}
+
+bool host_supports(Isa isa) { return table_entry(isa).has_value(); }
+
+const Target& host_target() {
+  const std::string& asked = flags().isa;
+  if (asked.empty()) {
+    for (const Isa best : {Isa::Avx512, Isa::Avx2, Isa::Neon})
+      if (host_supports(best)) return *table_entry(best);
+    return *table_entry(Isa::Generic);
+  }
+  for (const Isa isa : kIsas) {
+    if (asked != name_of(isa)) continue;
+    if (!host_supports(isa))
+      raise<ValueError>("COREGRAD_ISA: this machine ({}) has no {}", host().cpu, asked);
+    return *table_entry(isa);
+  }
+  raise<ValueError>("COREGRAD_ISA: expected avx512, avx2, neon or generic, got '{}'", asked);
+}
+
+Target target_for(Isa isa) {
+  const std::optional<Target>& entry = table_entry(isa);
+  if (!entry)
+    raise<ValueError>("target_for: this machine ({}) has no {}", host().cpu, name_of(isa));
+  return *entry;
+}
+
+}  // namespace coregrad
