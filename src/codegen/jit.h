@@ -5,13 +5,13 @@
 // linked into memory that lives as long as the returned CodeHandle. LLVM headers stay in .cpp files
 // and in codegen/llvm_*.h.
 
+#include "codegen/target.h"
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-
-#include "codegen/target.h"
 
 namespace llvm {
 class Module;
@@ -31,9 +31,9 @@ class LoadedCode {
 using CodeHandle = std::shared_ptr<const LoadedCode>;
 
 struct CompileTimes {
-  double build_ms = 0;     ///< writing LLVM IR
+  double build_ms = 0;  ///< writing LLVM IR
   double optimize_ms = 0;
-  double codegen_ms = 0;   ///< instruction selection to object
+  double codegen_ms = 0;  ///< instruction selection to object
   double link_ms = 0;
 };
 
@@ -44,5 +44,16 @@ using ModuleBuilder = std::function<void(llvm::Module& module)>;
 /// the builder's business; target attributes are set on every function here.
 CodeHandle compile_module(const Target& target, std::string_view name, const ModuleBuilder& build,
                           CompileTimes* times = nullptr);
+
+/// The two halves of compile_module: relocatable object bytes, for keeping on disk, and loading
+/// them.
+std::string compile_to_object(const Target& target, std::string_view name,
+                              const ModuleBuilder& build, CompileTimes* times = nullptr);
+CodeHandle load_object(std::string_view object, std::string_view name,
+                       CompileTimes* times = nullptr);
+
+/// The module's assembly in place of code: for tests and for looking at.
+std::string compile_to_assembly(const Target& target, std::string_view name,
+                                const ModuleBuilder& build);
 
 }  // namespace coregrad
