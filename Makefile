@@ -1,0 +1,87 @@
+# The developer's verbs. `make help` lists them; everything runs from a fresh clone.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VENV := $(CURDIR)/.venv
+JOBS ?= $(shell nproc)
+export PATH := $(VENV)/bin:$(PATH)
+# Any pip that a target starts keeps to the pinned versions.
+export PIP_CONSTRAINT := $(CURDIR)/tools/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+PYTHONPATH_BUILD := $(CURDIR)/build/python
+PYTEST_ARGS ?= -q -n $(JOBS)
+PYTHON_CMAKE := -DPython_EXECUTABLE=$(VENV)/bin/python
+
+CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Install what is missing: Debian packages and .venv (idempotent).
+	@tools/setup.sh
+
+.PHONY: build
+build: setup ## Build the library, program, tests and Python extension (release).
+	@cmake --preset release -DCOREGRAD_PYTHON=ON $(PYTHON_CMAKE) > build.log 2>&1 \
+	  || { cat build.log; exit 1; }; rm -f build.log
+	@cmake --build build -j $(JOBS)
+
+.PHONY: test
+test: build ## Set up, build, and run the C++ and the Python tests.
+	@echo "== C++ tests"
+	@build/coregrad_tests --gtest_brief=1
+	@echo "== Python tests"
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m pytest $(PYTEST_ARGS) tests/python
+
+.PHONY: test-all
+test-all: test ## The tests, then again under asan and tsan, the wheel, and the demo on its small set.
+	@$(MAKE) --no-print-directory asan tsan wheel
+	@$(MAKE) --no-print-directory demo
+
+.PHONY: bench
+bench: setup ## Build and run the C++ micro-benchmarks and the comparison with PyTorch.
+	@cmake --preset release -DCOREGRAD_PYTHON=ON -DCOREGRAD_BENCH=ON $(PYTHON_CMAKE) > /dev/null
+	@cmake --build build -j $(JOBS)
+	@for program in build/bench_*; do if [ -x "$$program" ]; then echo "== $$program"; "$$program" || exit 1; fi; done
+	@for script in $(wildcard bench/python/bench_*.py); do echo "== $$script"; \
+	  PYTHONPATH=$(PYTHONPATH_BUILD) python "$$script" || exit 1; done
+
+.PHONY: demo
+demo: build ## Train the CNN on handwritten digits through torch.compile and print accuracy and speed.
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python examples/mnist_demo.py --dataset digits --output out/demo
+
+.PHONY: wheel
+wheel: setup ## Build dist/*.whl and test it in a clean environment.
+	@rm -rf dist && mkdir -p dist
+	@pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	@tools/check_wheel.sh dist/*.whl
+
+.PHONY: fmt
+fmt: setup ## Format C++ and Python.
+	@clang-format-19 -i $(CPP_FILES)
+	@ruff format --quiet .
+	@ruff check --quiet --fix .
+
+.PHONY: lint
+lint: setup ## Check formatting, Python style and the layers.
+	@clang-format-19 --dry-run -Werror $(CPP_FILES)
+	@ruff format --check --quiet .
+	@ruff check --quiet .
+	@python tools/check_layers.py
+
+.PHONY: docs
+docs: setup ## Render the pages under docs/ to out/docs and check their links.
+	@python tools/build_docs.py out/docs
+
+.PHONY: asan tsan
+asan tsan: setup ## Build and run the C++ tests under address+undefined or thread sanitizer.
+	@cmake --preset $@ > /dev/null
+	@cmake --build build-$@ -j $(JOBS) --target coregrad_tests
+	@ASAN_OPTIONS=detect_leaks=1 build-$@/coregrad_tests --gtest_brief=1
+
+.PHONY: clean
+clean: ## Remove everything that was built (.venv stays).
+	@rm -rf build build-dev build-asan build-tsan dist out
