@@ -1,11 +1,11 @@
 #pragma once
 // The reference interpreter: every primitive, slowly and plainly. The oracle for the compiler.
 
+#include "ir/graph.h"
+
 #include <cstddef>
 #include <span>
 #include <vector>
-
-#include "ir/graph.h"
 
 namespace coregrad {
 
@@ -31,9 +31,9 @@ struct InputView {
   const void* data;
 };
 
-/// Values of `roots`, computed node by node in index order (no recursion); memory of a node is freed
-/// after its last use. `inputs[k].data` belongs to Op::Input k, whose strides are in the node.
-/// Throws IndexError for a bad index, UnsupportedError for Op::External.
+/// Values of `roots`, computed node by node in index order (no recursion); memory of a node is
+/// freed after its last use. `inputs[k].data` belongs to Op::Input k, whose strides are in the
+/// node. Throws IndexError for a bad index, UnsupportedError for Op::External.
 std::vector<Array> interpret(const Graph& graph, std::span<const NodeId> roots,
                              std::span<const InputView> inputs);
 
