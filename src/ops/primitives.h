@@ -1,25 +1,26 @@
 #pragma once
-// Checked construction of primitives: shape and dtype rules, broadcasting, promotion, literal folding
-// and the cheap identities. Everything that makes nodes goes through here (or through composites
-// written with it); errors name the operation, the rule and what was got.
+// Checked construction of primitives: shape and dtype rules, broadcasting, promotion, literal
+// folding and the cheap identities. Everything that makes nodes goes through here (or through
+// composites written with it); errors name the operation, the rule and what was got.
 //
 // Conventions: `graph` first; dimensions may be negative (counted from the end); `dims` empty means
-// what the function says. Binary functions broadcast and promote as PyTorch does for tensors: category
-// first, with 0-d operands ("wrapped numbers" are the caller's business: make the literal in the right
-// dtype) taking part only when they bring a higher category.
+// what the function says. Binary functions broadcast and promote as PyTorch does for tensors:
+// category first, with 0-d operands ("wrapped numbers" are the caller's business: make the literal
+// in the right dtype) taking part only when they bring a higher category.
+
+#include "ir/contract.h"
+#include "ir/graph.h"
 
 #include <optional>
 #include <span>
 #include <vector>
 
-#include "ir/contract.h"
-#include "ir/graph.h"
-
 namespace coregrad::ops {
 
 // Leaves
 /// Input `index` with the given strides in elements (empty: contiguous).
-NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape, std::span<const int64_t> strides = {});
+NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape,
+             std::span<const int64_t> strides = {});
 NodeId literal(Graph& graph, Scalar value);
 NodeId literal(Graph& graph, DType dtype, double value);
 /// A literal expanded to a shape.
@@ -29,7 +30,8 @@ NodeId iota(Graph& graph, DType dtype, int64_t n);
 NodeId random(Graph& graph, NodeId seed, DType dtype, Shape shape, int64_t stream);
 
 // Elementwise
-/// A Unary op. Float-only functions of integer or bool operands compute in float32, as PyTorch does.
+/// A Unary op. Float-only functions of integer or bool operands compute in float32, as PyTorch
+/// does.
 NodeId unary(Graph& graph, Op op, NodeId x);
 /// A Binary op with broadcasting and promotion. Div of integers is Op::Div (towards zero): true
 /// division is composites' business. Pow, Atan2 as PyTorch.
@@ -51,14 +53,14 @@ inline NodeId maximum(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Max, 
 inline NodeId minimum(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Min, a, b); }
 
 // Views
-/// One extent may be -1. 
+/// One extent may be -1.
 NodeId reshape(Graph& graph, NodeId x, Shape shape);
 NodeId permute(Graph& graph, NodeId x, std::span<const int64_t> order);
 /// Broadcasts to a shape by the usual rule (trailing dimensions aligned; new leading ones allowed).
 NodeId broadcast_to(Graph& graph, NodeId x, Shape shape);
 /// One start, stop, step per dimension; 0 <= start <= stop <= extent, step >= 1 (already clamped).
-NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts, std::span<const int64_t> stops,
-             std::span<const int64_t> steps);
+NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts,
+             std::span<const int64_t> stops, std::span<const int64_t> steps);
 /// A slice of one dimension.
 NodeId narrow(Graph& graph, NodeId x, int64_t dim, int64_t start, int64_t stop, int64_t step = 1);
 NodeId flip(Graph& graph, NodeId x, std::span<const int64_t> dims);
@@ -72,9 +74,9 @@ struct WindowDim {
   int64_t stride = 1;
   int64_t dilation = 1;
 };
-/// Overlapping windows as a view: each windowed dimension becomes the number of whole windows that fit,
-/// (extent - (size - 1) * dilation - 1) / stride + 1, and a trailing dimension of `size` is appended for
-/// it, in ascending order of the dimensions.
+/// Overlapping windows as a view: each windowed dimension becomes the number of whole windows that
+/// fit, (extent - (size - 1) * dilation - 1) / stride + 1, and a trailing dimension of `size` is
+/// appended for it, in ascending order of the dimensions.
 NodeId window(Graph& graph, NodeId x, std::span<const WindowDim> windows);
 NodeId concat(Graph& graph, std::span<const NodeId> parts, int64_t dim);
 NodeId unsqueeze(Graph& graph, NodeId x, int64_t dim);
@@ -99,8 +101,8 @@ NodeId scan(Graph& graph, Op op, NodeId x, int64_t dim);
 NodeId argsort(Graph& graph, NodeId x, int64_t dim, bool descending);
 
 /// An operation run by someone else. `id` names it for the plan's owner; result `number` of it.
-NodeId external(Graph& graph, int64_t id, int64_t number, std::span<const NodeId> operands, DType dtype,
-                Shape shape);
+NodeId external(Graph& graph, int64_t id, int64_t number, std::span<const NodeId> operands,
+                DType dtype, Shape shape);
 
 /// The node with other operands (same shapes and dtypes), folded and simplified as at construction.
 NodeId rebuild(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
@@ -109,6 +111,8 @@ NodeId rebuild(Graph& into, const Graph& from, NodeId node, std::span<const Node
 int64_t normalize_dim(int64_t dim, int64_t rank, std::string_view operation);
 /// The common shape by the broadcasting rule; ShapeError names the operation.
 std::vector<int64_t> broadcast_shapes(Shape a, Shape b, std::string_view operation);
+/// The value that every element of the node has, when it is a literal or a literal expanded.
+std::optional<Scalar> constant_value(const Graph& graph, NodeId node);
 /// "f32[2,3]" for messages.
 std::string describe(const Graph& graph, NodeId node);
 

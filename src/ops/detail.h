@@ -1,0 +1,29 @@
+#pragma once
+// Shared by the files that implement primitives.h; not for anyone else.
+
+#include "ir/graph.h"
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace coregrad::ops {
+
+using Dims = std::vector<int64_t>;
+
+/// Interns after the checks that every node must pass: rank at most kMaxRank, extents not negative.
+NodeId make(Graph& graph, Op op, DType dtype, Shape shape, std::span<const NodeId> operands,
+            std::span<const int64_t> attrs = {}, uint64_t literal = 0);
+
+/// An owned copy of a node's shape.
+Dims shape_of(const Graph& graph, NodeId node);
+bool same_shape(Shape a, Shape b);
+/// "[2,3]".
+std::string shape_text(Shape shape);
+/// Distinct dimensions in [0, rank), sorted; all of them when `dims` is empty.
+Dims normalize_dims(std::span<const int64_t> dims, int64_t rank, std::string_view operation);
+/// ValueError unless `op` belongs to the family.
+void require_family(Op op, Family family, std::string_view operation);
+
+}  // namespace coregrad::ops

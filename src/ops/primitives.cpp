@@ -1,0 +1,299 @@
+// Leaves, the helpers that all primitives share, and rebuilding a node with other operands.
+// Elementwise operations are in elementwise.cpp, views in views.cpp, the rest in structured.cpp.
+
+#include "ops/primitives.h"
+
+#include "base/checked.h"
+#include "ops/detail.h"
+#include "ops/fold.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace coregrad::ops {
+
+NodeId make(Graph& graph, Op op, DType dtype, Shape shape, std::span<const NodeId> operands,
+            std::span<const int64_t> attrs, uint64_t literal) {
+  if (shape.size() > static_cast<size_t>(kMaxRank)) [[unlikely]]
+    raise<ShapeError>("{}: a tensor has at most {} dimensions: got {}", name_of(op), kMaxRank,
+                      shape.size());
+  return graph.intern(op, dtype, shape, operands, attrs, literal);
+}
+
+Dims shape_of(const Graph& graph, NodeId node) {
+  const Shape shape = graph.shape(node);
+  return {shape.begin(), shape.end()};
+}
+
+bool same_shape(Shape a, Shape b) { return std::ranges::equal(a, b); }
+
+std::string shape_text(Shape shape) { return fmt::format("[{}]", fmt::join(shape, ",")); }
+
+std::string describe(const Graph& graph, NodeId node) {
+  return fmt::format("{}{}", info(graph.dtype(node)).short_name, shape_text(graph.shape(node)));
+}
+
+int64_t normalize_dim(int64_t dim, int64_t rank, std::string_view operation) {
+  if (dim < -rank || dim >= rank) [[unlikely]]
+    raise<IndexError>("{}: the dimension must lie in [{}, {}) for rank {}: got {}", operation,
+                      -rank, rank, rank, dim);
+  return dim < 0 ? dim + rank : dim;
+}
+
+Dims normalize_dims(std::span<const int64_t> dims, int64_t rank, std::string_view operation) {
+  Dims result;
+  if (dims.empty())
+    for (int64_t d = 0; d < rank; ++d) result.push_back(d);
+  for (int64_t d : dims) result.push_back(normalize_dim(d, rank, operation));
+  std::ranges::sort(result);
+  if (std::ranges::adjacent_find(result) != result.end())
+    raise<ValueError>("{}: each dimension may appear once: got [{}]", operation,
+                      fmt::join(dims, ","));
+  return result;
+}
+
+void require_family(Op op, Family family, std::string_view operation) {
+  if (family_of(op) != family)
+    raise<ValueError>("{}: not an operation of this kind: got {}", operation, name_of(op));
+}
+
+std::vector<int64_t> broadcast_shapes(Shape a, Shape b, std::string_view operation) {
+  const size_t rank = std::max(a.size(), b.size());
+  std::vector<int64_t> result(rank);
+  for (size_t i = 1; i <= rank; ++i) {
+    const int64_t x = i <= a.size() ? a[a.size() - i] : 1, y = i <= b.size() ? b[b.size() - i] : 1;
+    if (x != y && x != 1 && y != 1)
+      raise<ShapeError>(
+          "{}: extents must be equal or 1, aligned at the last dimension: got {} and {}", operation,
+          shape_text(a), shape_text(b));
+    result[rank - i] = x == 1 ? y : x;
+  }
+  return result;
+}
+
+std::optional<Scalar> constant_value(const Graph& graph, NodeId node) {
+  // full() and the views of constants keep this form: literal, reshaped literal, or that expanded.
+  if (graph[node].op == Op::Expand) node = graph.operand(node, 0);
+  if (graph[node].op == Op::Reshape) node = graph.operand(node, 0);
+  if (graph[node].op != Op::Literal) return std::nullopt;
+  return graph.literal(node);
+}
+
+NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape,
+             std::span<const int64_t> strides) {
+  if (index < 0) raise<ValueError>("input: the index must not be negative: got {}", index);
+  const int64_t numel = checked_numel(shape, "input");
+  if (!strides.empty() && strides.size() != shape.size())
+    raise<LayoutError>("input: there must be one stride per dimension: got {} for shape {}",
+                       strides.size(), shape_text(shape));
+  Dims attrs(shape.size() + 1);
+  attrs[0] = index;
+  int64_t contiguous = 1, reach = 0;
+  for (size_t d = shape.size(); d-- > 0;) {
+    // The stride of an extent below 2 is never used; one spelling lets equal inputs be one node.
+    const bool is_free = strides.empty() || shape[d] <= 1 || numel == 0;
+    attrs[d + 1] = is_free ? contiguous : strides[d];
+    if (numel == 0) continue;
+    if (attrs[d + 1] == INT64_MIN)
+      raise<LayoutError>("input: the stride {} is out of range", attrs[d + 1]);
+    const int64_t step = attrs[d + 1] < 0 ? -attrs[d + 1] : attrs[d + 1];
+    reach = checked_add(reach, checked_mul(step, shape[d] - 1, "input"), "input");
+    contiguous = checked_mul(contiguous, shape[d], "input");
+  }
+  checked_mul(checked_add(reach, 1, "input"), size_of(dtype), "input");
+  return make(graph, Op::Input, dtype, shape, {}, attrs);
+}
+
+NodeId literal(Graph& graph, Scalar value) {
+  // One NaN, so that equal literals are one node.
+  if (is_float(value.dtype) && std::isnan(value.f))
+    value.f = std::numeric_limits<double>::quiet_NaN();
+  return make(graph, Op::Literal, value.dtype, {}, {}, {}, value.bits());
+}
+
+NodeId literal(Graph& graph, DType dtype, double value) {
+  return literal(graph, Scalar::of(dtype, value));
+}
+
+NodeId full(Graph& graph, Shape shape, Scalar value) {
+  return broadcast_to(graph, literal(graph, value), shape);
+}
+
+NodeId iota(Graph& graph, DType dtype, int64_t n) {
+  if (!is_integer(dtype))
+    raise<DTypeError>("iota: the dtype must be int32 or int64: got {}", name_of(dtype));
+  if (n < 0) raise<ShapeError>("iota: the length must not be negative: got {}", n);
+  if (dtype == DType::Int32 && n > int64_t{INT32_MAX} + 1)
+    raise<ShapeError>("iota: int32 counts to 2^31 - 1 at most: got length {}", n);
+  const int64_t shape[] = {n};
+  if (n == 1) return full(graph, shape, Scalar::of_int(dtype, 0));
+  return make(graph, Op::Iota, dtype, shape, {});
+}
+
+NodeId random(Graph& graph, NodeId seed, DType dtype, Shape shape, int64_t stream) {
+  if (graph.dtype(seed) != DType::Int64 || graph.rank(seed) != 0)
+    raise<DTypeError>("random: the seed must be one int64 of rank 0: got {}",
+                      describe(graph, seed));
+  if (dtype == DType::Bool)
+    raise<DTypeError>("random: the dtype must be a float or an integer: got bool");
+  const int64_t attrs[] = {stream};
+  return make(graph, Op::Random, dtype, shape, {{seed}}, attrs);
+}
+
+NodeId external(Graph& graph, int64_t id, int64_t number, std::span<const NodeId> operands,
+                DType dtype, Shape shape) {
+  if (id < 0 || number < 0)
+    raise<ValueError>("external: id and result number must not be negative: got {} and {}", id,
+                      number);
+  if (operands.size() > UINT16_MAX)
+    raise<UnsupportedError>("external: at most {} operands: got {}", UINT16_MAX, operands.size());
+  const int64_t attrs[] = {id, number};
+  return make(graph, Op::External, dtype, shape, operands, attrs);
+}
+
+namespace {
+
+// Every third (or second) attribute: starts, steps, lows and so on of the interleaved layouts.
+Dims every(std::span<const int64_t> attrs, size_t first, size_t stride) {
+  Dims picked;
+  for (size_t i = first; i < attrs.size(); i += stride) picked.push_back(attrs[i]);
+  return picked;
+}
+
+NodeId rebuild_node(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> x) {
+  const Node n = from[node];
+  const std::span<const int64_t> attrs = from.attrs(node);
+  const Shape shape = from.shape(node);
+  switch (n.op) {
+    case Op::Input:
+      return make(into, n.op, n.dtype, shape, {}, attrs);
+    case Op::Literal:
+      return literal(into, from.literal(node));
+    case Op::Iota:
+      return iota(into, n.dtype, shape[0]);
+    case Op::Random:
+      return random(into, x[0], n.dtype, shape, attrs[0]);
+    case Op::Neg:
+    case Op::Abs:
+    case Op::Sign:
+    case Op::Exp:
+    case Op::Exp2:
+    case Op::Expm1:
+    case Op::Log:
+    case Op::Log2:
+    case Op::Log10:
+    case Op::Log1p:
+    case Op::Sqrt:
+    case Op::Rsqrt:
+    case Op::Reciprocal:
+    case Op::Sin:
+    case Op::Cos:
+    case Op::Tan:
+    case Op::Asin:
+    case Op::Acos:
+    case Op::Atan:
+    case Op::Sinh:
+    case Op::Cosh:
+    case Op::Tanh:
+    case Op::Erf:
+    case Op::Floor:
+    case Op::Ceil:
+    case Op::Round:
+    case Op::Trunc:
+    case Op::Not:
+      return unary(into, n.op, x[0]);
+    case Op::Add:
+    case Op::Sub:
+    case Op::Mul:
+    case Op::Div:
+    case Op::Rem:
+    case Op::Pow:
+    case Op::Max:
+    case Op::Min:
+    case Op::Atan2:
+    case Op::And:
+    case Op::Or:
+    case Op::Xor:
+    case Op::Shl:
+    case Op::Shr:
+      return binary(into, n.op, x[0], x[1]);
+    case Op::Eq:
+    case Op::Ne:
+    case Op::Lt:
+    case Op::Le:
+      return compare(into, n.op, x[0], x[1]);
+    case Op::Select:
+      return select(into, x[0], x[1], x[2]);
+    case Op::Cast:
+      return cast(into, x[0], n.dtype);
+    case Op::Reshape:
+      return reshape(into, x[0], shape);
+    case Op::Permute:
+      return permute(into, x[0], attrs);
+    case Op::Expand:
+      return broadcast_to(into, x[0], shape);
+    case Op::Slice: {
+      const Dims starts = every(attrs, 0, 2), steps = every(attrs, 1, 2);
+      Dims stops(starts.size());
+      for (size_t d = 0; d < stops.size(); ++d)
+        stops[d] = shape[d] == 0 ? starts[d] : starts[d] + (shape[d] - 1) * steps[d] + 1;
+      return slice(into, x[0], starts, stops, steps);
+    }
+    case Op::Flip: {
+      Dims dims;
+      for (size_t d = 0; d < attrs.size(); ++d)
+        if (attrs[d]) dims.push_back(static_cast<int64_t>(d));
+      return flip(into, x[0], dims);
+    }
+    case Op::Pad:
+      return pad(into, x[0], every(attrs, 0, 3), every(attrs, 1, 3), every(attrs, 2, 3),
+                 from.literal(node));
+    case Op::Window: {
+      std::vector<WindowDim> windows;
+      for (size_t i = 0; i < attrs.size(); i += 4)
+        windows.push_back({attrs[i], attrs[i + 1], attrs[i + 2], attrs[i + 3]});
+      return window(into, x[0], windows);
+    }
+    case Op::Concat:
+      return concat(into, x, attrs[0]);
+    case Op::Sum:
+    case Op::Prod:
+    case Op::ReduceMax:
+    case Op::ReduceMin:
+    case Op::ArgMax:
+    case Op::ArgMin:
+      return reduce(into, n.op, x[0], attrs);
+    case Op::Contract:
+      return contract(into, x[0], x[1], ContractSpec::decode(attrs));
+    case Op::Gather:
+      return gather(into, x[0], attrs[0], x[1]);
+    case Op::Scatter:
+      return scatter(into, x[0], attrs[0], x[1], x[2], static_cast<ScatterMode>(attrs[1]));
+    case Op::CumSum:
+    case Op::CumProd:
+      return scan(into, n.op, x[0], attrs[0]);
+    case Op::ArgSort:
+      return argsort(into, x[0], attrs[0], attrs[1] != 0);
+    case Op::External:
+      return external(into, attrs[0], attrs[1], x, n.dtype, shape);
+  }
+  COREGRAD_UNREACHABLE("an operation outside the table");
+}
+
+}  // namespace
+
+NodeId rebuild(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands) {
+  // The span may point into a graph that grows below.
+  const std::vector<NodeId> stable(operands.begin(), operands.end());
+  COREGRAD_CHECK(stable.size() == from.operands(node).size());
+  const NodeId result = rebuild_node(into, from, node, stable);
+  COREGRAD_CHECK(into.dtype(result) == from.dtype(node));
+  COREGRAD_CHECK(same_shape(into.shape(result), from.shape(node)));
+  return result;
+}
+
+}  // namespace coregrad::ops

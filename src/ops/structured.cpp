@@ -1,0 +1,266 @@
+// Reductions, contraction, indexing and scans: shape and dtype rules, and what folds.
+
+#include "base/checked.h"
+#include "ops/detail.h"
+#include "ops/fold.h"
+#include "ops/primitives.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <optional>
+
+namespace coregrad::ops {
+namespace {
+
+// Sums and products of bool and int32 are int64, as in PyTorch; the operand is cast, so that the
+// primitive itself keeps its dtype.
+NodeId widened(Graph& graph, NodeId x) {
+  const DType dtype = graph.dtype(x);
+  return dtype == DType::Bool || dtype == DType::Int32 ? cast(graph, x, DType::Int64) : x;
+}
+
+bool is_arg(Op op) { return op == Op::ArgMax || op == Op::ArgMin; }
+
+NodeId reduce_constant(Graph& graph, Op op, Scalar value, Shape shape, int64_t count) {
+  if (is_arg(op)) return full(graph, shape, Scalar::of_int(DType::Int64, 0));
+  if (op == Op::ReduceMax || op == Op::ReduceMin) return full(graph, shape, value);
+  if (op == Op::Sum) {
+    if (is_float(value.dtype))
+      return full(graph, shape,
+                  Scalar::of_float(value.dtype, value.f * static_cast<double>(count)));
+    const uint64_t total = static_cast<uint64_t>(value.i) * static_cast<uint64_t>(count);
+    return full(graph, shape, Scalar::of_int(value.dtype, static_cast<int64_t>(total)));
+  }
+  const bool is_one = is_float(value.dtype) ? value.f == 1 : value.i == 1;
+  return is_one || count == 1 ? full(graph, shape, value) : NodeId{};
+}
+
+// A reduction over dimensions that an expand repeated: the operand's other dimensions are reduced,
+// and a sum is multiplied by the number of copies.
+NodeId reduce_expanded(Graph& graph, Op op, NodeId x, const Dims& dims, Shape shape) {
+  if (graph[x].op != Op::Expand || op == Op::Prod || is_arg(op)) return {};
+  const NodeId below = graph.operand(x, 0);
+  int64_t copies = 1;
+  Dims rest;
+  for (int64_t d : dims) {
+    const int64_t extent = graph.shape(x)[static_cast<size_t>(d)];
+    if (graph.shape(below)[static_cast<size_t>(d)] == extent)
+      rest.push_back(d);
+    else
+      copies = checked_mul(copies, extent, name_of(op));
+  }
+  if (rest.size() == dims.size() || copies == 0) return {};
+  NodeId once = rest.empty() ? below : reduce(graph, op, below, rest, true);
+  if (op == Op::Sum)
+    once = mul(graph, once,
+               literal(graph, fold_cast(Scalar::of_int(DType::Int64, copies), graph.dtype(once))));
+  Dims kept;
+  for (int64_t d = 0; d < graph.rank(x); ++d)
+    if (!std::ranges::binary_search(dims, d))
+      kept.push_back(graph.shape(once)[static_cast<size_t>(d)]);
+  return broadcast_to(graph, reshape(graph, once, kept), shape);
+}
+
+}  // namespace
+
+NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested, bool keepdim) {
+  require_family(op, Family::Reduce, "reduce");
+  const Dims dims = normalize_dims(requested, graph.rank(x), name_of(op));
+  if (is_arg(op) && dims.size() != 1)
+    raise<ValueError>("{}: exactly one dimension must be given: got {} for {}", name_of(op),
+                      dims.size(), describe(graph, x));
+  if (op == Op::Sum || op == Op::Prod) x = widened(graph, x);
+  const Shape from = graph.shape(x);
+  Dims shape, kept_shape(from.begin(), from.end());
+  int64_t count = 1;
+  for (size_t d = 0; d < from.size(); ++d) {
+    if (!std::ranges::binary_search(dims, static_cast<int64_t>(d))) {
+      shape.push_back(from[d]);
+      continue;
+    }
+    kept_shape[d] = 1;
+    if (from[d] == 0 || count == 0)
+      count = 0;
+    else
+      count = checked_mul(count, from[d], name_of(op));
+  }
+  if (count == 0 && op != Op::Sum && op != Op::Prod)
+    raise<ShapeError>("{}: nothing to reduce: a reduced dimension has no elements: got {}",
+                      name_of(op), describe(graph, x));
+  const auto finish = [&](NodeId result) {
+    return keepdim ? reshape(graph, result, kept_shape) : result;
+  };
+
+  if (const std::optional<Scalar> value = constant_value(graph, x))
+    if (const NodeId folded = reduce_constant(graph, op, *value, shape, count); folded.is_valid())
+      return finish(folded);
+  if (count == 1) {
+    const NodeId same =
+        is_arg(op) ? full(graph, shape, Scalar::of_int(DType::Int64, 0)) : reshape(graph, x, shape);
+    return finish(same);
+  }
+  if (const NodeId folded = reduce_expanded(graph, op, x, dims, shape); folded.is_valid())
+    return finish(folded);
+  if (graph[x].op == op && !is_arg(op)) {
+    // Two reductions in a row are one.
+    const NodeId below = graph.operand(x, 0);
+    const std::span<const int64_t> inner = graph.attrs(x);
+    Dims all(inner.begin(), inner.end());
+    int64_t outer = 0;
+    for (int64_t d = 0; d < graph.rank(below); ++d) {
+      if (std::ranges::binary_search(inner, d)) continue;
+      if (std::ranges::binary_search(dims, outer++)) all.push_back(d);
+    }
+    return finish(reduce(graph, op, below, all));
+  }
+  const DType dtype = is_arg(op) ? DType::Int64 : graph.dtype(x);
+  return finish(make(graph, op, dtype, shape, {{x}}, dims));
+}
+
+namespace {
+
+void require_maps(const Graph& graph, NodeId x, std::vector<DimMap>& maps, const ContractSpec& spec,
+                  std::string_view side) {
+  const Shape shape = graph.shape(x);
+  const auto labels = static_cast<int64_t>(spec.extents.size());
+  if (maps.size() != shape.size())
+    raise<ShapeError>("contract: there must be one map per dimension of {}: got {} for {}", side,
+                      maps.size(), describe(graph, x));
+  for (size_t d = 0; d < maps.size(); ++d) {
+    DimMap& m = maps[d];
+    if (m.u < 0 || m.u >= labels || m.v < -1 || m.v >= labels)
+      raise<ValueError>("contract: labels must lie in [0, {}): got {} and {} in dimension {} of {}",
+                        labels, m.u, m.v, d, side);
+    if (m.s < 1) raise<ValueError>("contract: the divisor must be at least 1: got {}", m.s);
+    // A second label that does not count is none.
+    if (m.v == -1 || m.b == 0) m.v = -1, m.b = 0;
+    if (m.v == m.u) {
+      m.a = checked_add(m.a, m.b, "contract");
+      m.v = -1, m.b = 0;
+    }
+    if (m.a == 0)
+      raise<ValueError>(
+          "contract: the factor of a dimension's first label must not be 0: got it in "
+          "dimension {} of {}",
+          d, side);
+    if (m.is_plain() && spec.extents[static_cast<size_t>(m.u)] != shape[d])
+      raise<ShapeError>(
+          "contract: label {} has extent {}, dimension {} of {} must have it too: got {}", m.u,
+          spec.extents[static_cast<size_t>(m.u)], d, side, describe(graph, x));
+    index_range(m, spec.extents);
+  }
+}
+
+// Labels renumbered: the output's in its order, then the summed ones as they appear.
+ContractSpec canonical(const ContractSpec& spec) {
+  Dims renamed(spec.extents.size(), -1);
+  int64_t next = 0;
+  ContractSpec result = spec;
+  const auto rename = [&](int64_t& label) {
+    if (label < 0) return;
+    int64_t& name = renamed[static_cast<size_t>(label)];
+    if (name < 0) name = next++;
+    label = name;
+  };
+  for (int64_t& label : result.out) rename(label);
+  for (std::vector<DimMap>* maps : {&result.lhs, &result.rhs})
+    for (DimMap& m : *maps) rename(m.u), rename(m.v);
+  for (size_t i = 0; i < renamed.size(); ++i)
+    result.extents[static_cast<size_t>(renamed[i])] = spec.extents[i];
+  return result;
+}
+
+}  // namespace
+
+NodeId contract(Graph& graph, NodeId lhs, NodeId rhs, const ContractSpec& requested) {
+  const DType dtype = graph.dtype(lhs);
+  if (dtype != graph.dtype(rhs) || dtype == DType::Bool)
+    raise<DTypeError>("contract: the operands must have one dtype other than bool: got {} and {}",
+                      describe(graph, lhs), describe(graph, rhs));
+  ContractSpec spec = requested;
+  checked_numel(spec.extents, "contract");
+  require_maps(graph, lhs, spec.lhs, spec, "lhs");
+  require_maps(graph, rhs, spec.rhs, spec, "rhs");
+  Dims shape;
+  const auto labels = static_cast<int64_t>(spec.extents.size());
+  for (size_t i = 0; i < spec.out.size(); ++i) {
+    const int64_t label = spec.out[i];
+    if (label < 0 || label >= labels)
+      raise<ValueError>("contract: labels must lie in [0, {}): got {} in the output", labels,
+                        label);
+    if (std::find(spec.out.begin(), spec.out.begin() + static_cast<std::ptrdiff_t>(i), label) !=
+        spec.out.begin() + static_cast<std::ptrdiff_t>(i))
+      raise<ValueError>("contract: a label may appear once in the output: got {} twice", label);
+    shape.push_back(spec.extents[static_cast<size_t>(label)]);
+  }
+  for (int64_t label = 0; label < labels; ++label)
+    if (!spec.uses(spec.lhs, label) && !spec.uses(spec.rhs, label))
+      raise<ValueError>("contract: every label must address an operand: label {} does not", label);
+  return make(graph, Op::Contract, dtype, shape, {{lhs, rhs}}, canonical(spec).encode());
+}
+
+namespace {
+
+// The index as int64, after the checks that Gather and Scatter share.
+NodeId checked_index(Graph& graph, Op op, NodeId x, int64_t dim, NodeId index) {
+  if (!is_integer(graph.dtype(index)))
+    raise<DTypeError>("{}: the index must be int64 or int32: got {}", name_of(op),
+                      describe(graph, index));
+  const Shape shape = graph.shape(x), at = graph.shape(index);
+  bool fits = shape.size() == at.size();
+  for (size_t d = 0; d < shape.size() && fits; ++d)
+    fits = static_cast<int64_t>(d) == dim || at[d] <= shape[d];
+  if (!fits)
+    raise<ShapeError>(
+        "{}: the index must have the operand's rank, and extents other than dimension {} "
+        "at most the operand's: got {} for {}",
+        name_of(op), dim, describe(graph, index), describe(graph, x));
+  return cast(graph, index, DType::Int64);
+}
+
+}  // namespace
+
+NodeId gather(Graph& graph, NodeId x, int64_t dim, NodeId index) {
+  const int64_t at = normalize_dim(dim, graph.rank(x), "gather");
+  index = checked_index(graph, Op::Gather, x, at, index);
+  const Dims shape = shape_of(graph, index);
+  const int64_t attrs[] = {at};
+  return make(graph, Op::Gather, graph.dtype(x), shape, {{x, index}}, attrs);
+}
+
+NodeId scatter(Graph& graph, NodeId x, int64_t dim, NodeId index, NodeId values, ScatterMode mode) {
+  const int64_t at = normalize_dim(dim, graph.rank(x), "scatter");
+  index = checked_index(graph, Op::Scatter, x, at, index);
+  if (graph.dtype(values) != graph.dtype(x))
+    raise<DTypeError>("scatter: the values must have the operand's dtype: got {} into {}",
+                      describe(graph, values), describe(graph, x));
+  if (!same_shape(graph.shape(values), graph.shape(index)))
+    raise<ShapeError>("scatter: index and values must have one shape: got {} and {}",
+                      describe(graph, index), describe(graph, values));
+  if (graph.numel(index) == 0) return x;
+  const Dims shape = shape_of(graph, x);
+  const int64_t attrs[] = {at, static_cast<int64_t>(mode)};
+  return make(graph, Op::Scatter, graph.dtype(x), shape, {{x, index, values}}, attrs);
+}
+
+NodeId scan(Graph& graph, Op op, NodeId x, int64_t dim) {
+  require_family(op, Family::Scan, "scan");
+  const int64_t at = normalize_dim(dim, graph.rank(x), name_of(op));
+  x = widened(graph, x);
+  const Dims shape = shape_of(graph, x);
+  if (shape[static_cast<size_t>(at)] <= 1) return x;
+  const int64_t attrs[] = {at};
+  return make(graph, op, graph.dtype(x), shape, {{x}}, attrs);
+}
+
+NodeId argsort(Graph& graph, NodeId x, int64_t dim, bool descending) {
+  const int64_t at = normalize_dim(dim, graph.rank(x), "argsort");
+  const Dims shape = shape_of(graph, x);
+  if (shape[static_cast<size_t>(at)] == 1)
+    return full(graph, shape, Scalar::of_int(DType::Int64, 0));
+  const int64_t attrs[] = {at, descending ? 1 : 0};
+  return make(graph, Op::ArgSort, DType::Int64, shape, {{x}}, attrs);
+}
+
+}  // namespace coregrad::ops
