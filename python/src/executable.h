@@ -1,0 +1,37 @@
+#pragma once
+// What runs a compiled graph: the plan, or the reference interpreter as an oracle for debugging.
+
+#include "compile/compiler.h"
+#include "ir/graph.h"
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace coregrad::python {
+
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  /// Thread-safe. Pointers are in the order of the graph's inputs and of the outputs.
+  virtual void run(std::span<const void* const> inputs, std::span<void* const> outputs) const = 0;
+  /// The plan, or the graph of an interpreter, as text.
+  virtual std::string to_text() const = 0;
+};
+
+/// Shape and dtype of each result of an external call.
+struct ExternalResult {
+  DType dtype;
+  std::vector<int64_t> shape;
+};
+
+/// Runs the plan that compile() made.
+std::unique_ptr<Executable> make_plan_executable(std::shared_ptr<const Plan> plan);
+
+/// Interprets the graph. `results[k]` are the results of external call k.
+std::unique_ptr<Executable> make_oracle_executable(
+    const Graph& graph, std::span<const OutputSpec> outputs, int64_t num_inputs,
+    std::vector<ExternalStep> externals, std::vector<std::vector<ExternalResult>> results);
+
+}  // namespace coregrad::python
