@@ -9,17 +9,23 @@
 
 namespace coregrad {
 
+inline constexpr int kMaxThreads = 1024;
+
 /// `body(context, phase, begin, end, worker)`: units [begin, end) of a phase. worker 0 is the caller.
 struct TeamJob {
   struct Phase {
     int64_t range;  ///< units
     int64_t chunk;  ///< units per claim
-    bool serial;    ///< run by the caller alone
+    bool serial;    ///< run by the caller alone, in one call
   };
   const Phase* phases;
   int64_t num_phases;
   void (*body)(void* context, int64_t phase, int64_t begin, int64_t end, int worker);
   void* context;
+  /// False: the work is too short to pay for waking anyone; only threads that still spin help.
+  bool wake = true;
+  /// The caller has room for workers 0 .. max_workers - 1.
+  int max_workers = kMaxThreads;
 };
 
 class ThreadTeam {

@@ -1,0 +1,166 @@
+#include "runtime/executor.h"
+
+#include "base/checked.h"
+#include "base/error.h"
+#include "runtime/allocator.h"
+#include "runtime/fp_environment.h"
+#include "runtime/profiler.h"
+#include "runtime/thread_team.h"
+
+#include <array>
+
+namespace coregrad {
+namespace {
+
+// Below this a step is not worth a hand-over to a spinning worker, and a plan whose shared steps
+// together are below the second figure is not worth waking one that sleeps.
+constexpr double kSerialCostNs = 3000;
+constexpr double kWakeCostNs = 20000;
+// Scratch blocks of two workers never share a line or its prefetched neighbour.
+constexpr int64_t kScratchPadding = 128;
+
+/// `size` elements without initial values, on the stack up to N of them.
+template <class T, size_t N>
+class Scratchpad {
+ public:
+  explicit Scratchpad(size_t size) {
+    if (size > N) heap_ = allocate_block(static_cast<int64_t>(size * sizeof(T)));
+    data_ = size > N ? static_cast<T*>(heap_.get()) : stack_.data();
+  }
+  T* data() { return data_; }
+  T& operator[](size_t i) { return data_[i]; }
+
+ private:
+  std::array<T, N> stack_;
+  Block heap_;
+  T* data_;
+};
+
+/// Whether the team gets the step. Not a question of how many threads there are, so that the calls
+/// a step function sees are always the same.
+bool is_parallel(const Step& step) {
+  return step.range > step.chunk && step.cost_ns >= kSerialCostNs;
+}
+
+struct RunState {
+  const Plan* plan;
+  void* const* args;
+  std::byte* scratch;
+  int64_t scratch_stride;
+  const KernelFpScope* fp;
+  size_t first_step = 0;  ///< step of the job's phase 0
+  RunStatus status{};
+
+  void call(size_t index, int64_t begin, int64_t end, int worker) {
+    const Step& step = plan->steps[index];
+    const StepArgs step_args{args + step.first_arg, plan->params.data() + step.first_param,
+                             scratch + worker * scratch_stride, &status, step.context};
+    if (step.kind == StepKind::External && worker == 0) [[unlikely]] {
+      fp->leave();
+      step.function(&step_args, begin, end, worker);
+      fp->enter();
+      return;
+    }
+    step.function(&step_args, begin, end, worker);
+  }
+
+  static void body(void* context, int64_t phase, int64_t begin, int64_t end, int worker) {
+    auto* run = static_cast<RunState*>(context);
+    run->call(run->first_step + static_cast<size_t>(phase), begin, end, worker);
+  }
+};
+
+void bind_slots(const Plan& plan, std::span<const void* const> inputs,
+                std::span<void* const> outputs, std::byte* temporaries, void** slots) {
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    const Slot& slot = plan.slots[i];
+    switch (slot.kind) {
+      case SlotKind::Input:
+        slots[i] = const_cast<void*>(inputs[static_cast<size_t>(slot.index)]);
+        break;
+      case SlotKind::Output:
+        slots[i] = outputs[static_cast<size_t>(slot.index)];
+        break;
+      case SlotKind::Temporary:
+        slots[i] = temporaries + slot.index;
+        break;
+      case SlotKind::Constant:
+        slots[i] = const_cast<std::byte*>(plan.constants.data()) + slot.index;
+        break;
+    }
+  }
+}
+
+}  // namespace
+
+void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* const> outputs,
+         StepObserver* observer) {
+  COREGRAD_CHECK(inputs.size() == static_cast<size_t>(plan.num_inputs));
+  COREGRAD_CHECK(outputs.size() == static_cast<size_t>(plan.num_outputs));
+  const size_t num_steps = plan.steps.size();
+
+  Counters share{.plans = 1, .steps = static_cast<int64_t>(num_steps)};
+  double shared_cost = 0;
+  for (const Step& step : plan.steps) {
+    share.flops += step.flops;
+    share.bytes += step.bytes;
+    if (!is_parallel(step)) continue;
+    shared_cost += step.cost_ns;
+    ++share.parallel_steps;
+    share.chunks += (step.range - 1) / step.chunk + 1;
+  }
+  const bool any_parallel = share.parallel_steps > 0;
+
+  // Temporaries and all workers' scratch are one block.
+  const int64_t stride =
+      plan.max_scratch_bytes > 0 ? round_up(plan.max_scratch_bytes, 64) + kScratchPadding : 0;
+  const int workers = any_parallel && stride > 0 ? ThreadTeam::global().max_workers() : 1;
+  const int64_t scratch_start = round_up(plan.temporary_bytes, 64);
+  const int64_t block_bytes =
+      checked_add(scratch_start, checked_mul(stride, workers, "run: scratch"), "run: temporaries");
+  Block block;
+  if (block_bytes > 0) block = allocate_block(block_bytes);
+  auto* const base = static_cast<std::byte*>(block.get());
+
+  Scratchpad<void*, 96> slots(plan.slots.size());
+  bind_slots(plan, inputs, outputs, base, slots.data());
+  Scratchpad<void*, 256> args(plan.args.size());
+  for (size_t i = 0; i < plan.args.size(); ++i) args[i] = slots[plan.args[i].value];
+
+  RunState state;
+  {
+    const KernelFpScope fp;
+    state = {&plan, args.data(), stride > 0 ? base + scratch_start : nullptr, stride, &fp};
+    if (!any_parallel && observer == nullptr) {
+      for (size_t i = 0; i < num_steps; ++i)
+        if (plan.steps[i].range > 0) state.call(i, 0, plan.steps[i].range, 0);
+    } else {
+      Scratchpad<TeamJob::Phase, 64> phases(num_steps);
+      for (size_t i = 0; i < num_steps; ++i)
+        phases[i] = {plan.steps[i].range, plan.steps[i].chunk, !is_parallel(plan.steps[i])};
+      TeamJob job{phases.data(), static_cast<int64_t>(num_steps), RunState::body, &state};
+      job.wake = shared_cost >= kWakeCostNs;
+      if (stride > 0) job.max_workers = workers;
+      if (observer == nullptr) {
+        ThreadTeam::global().run(job);
+      } else {
+        job.num_phases = 1;
+        for (size_t i = 0; i < num_steps; ++i) {
+          state.first_step = i;
+          job.phases = phases.data() + i;
+          ThreadTeam::global().run(job);
+          fp.leave();
+          const Step& step = plan.steps[i];
+          observer->after_step(plan, i, {args.data() + step.first_arg, step.num_args});
+          fp.enter();
+        }
+      }
+    }
+  }
+  count_run(share);
+  if (state.status.bad_extent >= 0) [[unlikely]]
+    raise<IndexError>("run: an element index must lie in [0, {}), got {}", state.status.bad_extent,
+                      state.status.bad_index);
+}
+
+}  // namespace coregrad

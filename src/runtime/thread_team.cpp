@@ -1,0 +1,375 @@
+// Data structures, outermost first:
+//   Impl   the process's team: the wanted size and the crews that exist.
+//   Crew   a fixed number of workers and the lanes they serve. Changing the team's size switches
+//   crews,
+//          so a worker's number is below the size of the crew a job runs on, always.
+//   Lane   one job in progress. `next` is the whole protocol: it holds minus the number of
+//   unclaimed
+//          chunks; adding one claims a chunk if the old value was negative. A claim proves that the
+//          phase cannot end before the claimer reports, so only claimers read the lane's other
+//          fields.
+// Start reading at ThreadTeam::run and help().
+
+#include "runtime/thread_team.h"
+
+#include "base/error.h"
+#include "base/flags.h"
+#include "runtime/cpu_count.h"
+#include "runtime/fp_environment.h"
+#include "runtime/futex.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <pthread.h>
+#include <signal.h>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+namespace coregrad {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::microseconds;
+
+// Two lines: the adjacent-line prefetcher makes neighbours share as well.
+constexpr size_t kApart = 128;
+constexpr int kNumLanes = 4;
+
+// A worker that found nothing spins this long, then parks. The next pause is guessed to be like the
+// last one: long spins only where they would have met work.
+constexpr auto kLongSpin = microseconds(150);
+constexpr auto kShortSpin = microseconds(20);
+// A gap between two looks at the clock that only a descheduled thread sees: others need this core.
+constexpr auto kDescheduled = microseconds(60);
+// The caller spins this long for the last chunks, then sleeps: their owner lost its core.
+constexpr auto kCallerSpin = microseconds(100);
+constexpr int kPausesPerLook = 16;
+
+struct Lane {
+  alignas(kApart) std::atomic<int64_t> next{0};
+  alignas(kApart) std::atomic<int64_t> done{
+      0};  ///< chunks of this phase that workers have finished
+  std::atomic<uint32_t> caller_sleeps{0};
+  // The phase: written by the lane's owner while nothing is claimable.
+  alignas(kApart) decltype(TeamJob::body) body = nullptr;
+  void* context = nullptr;
+  int64_t phase = 0, range = 0, chunk = 1, num_chunks = 0;
+  bool wake = false;
+  alignas(kApart) std::atomic<bool> taken{false};
+
+  void run_chunk(int64_t index, int worker) const {
+    const int64_t begin = index * chunk;
+    body(context, phase, begin, begin + std::min(chunk, range - begin), worker);
+  }
+};
+
+enum WorkerState : uint32_t { kAwake, kParked };
+
+struct Worker {
+  alignas(kApart) std::atomic<uint32_t> state{kAwake};
+};
+
+struct Crew {
+  explicit Crew(int n) : size(n), workers(std::make_unique<Worker[]>(static_cast<size_t>(n))) {}
+
+  const int size;                     ///< threads including the caller
+  std::unique_ptr<Worker[]> workers;  ///< [0] is unused
+  std::atomic<int> alive{0};
+  std::atomic<bool> retired{false};
+  bool lost = false;  ///< its threads and callers stayed behind in a parent process
+  alignas(kApart) std::atomic<int> parked{0};
+  alignas(kApart) std::atomic<int> lanes_taken{0};
+  Lane lanes[kNumLanes];
+
+  /// Several callers occupy CPUs of their own, so as many workers stand back.
+  bool may_help(int worker) const {
+    return worker + lanes_taken.load(std::memory_order_relaxed) <= size;
+  }
+
+  bool has_work(int worker, std::memory_order order) const {
+    if (!may_help(worker)) return false;
+    for (const Lane& lane : lanes)
+      if (lane.next.load(order) < 0) return true;
+    return false;
+  }
+
+  /// Ends the parking of `worker`; false if somebody else did.
+  bool unpark(int worker) {
+    uint32_t expected = kParked;
+    if (!workers[worker].state.compare_exchange_strong(expected, kAwake)) return false;
+    parked.fetch_sub(1);
+    return true;
+  }
+
+  /// Wakes up to `count` parked workers. Those that find work wake others in turn, so that the
+  /// caller pays for one system call and not for one a worker.
+  void wake_some(int count) {
+    for (int i = 1; i < size && count > 0 && parked.load() > 0; ++i) {
+      if (!may_help(i)) return;
+      if (workers[i].state.load(std::memory_order_relaxed) != kParked || !unpark(i)) continue;
+      futex_wake_one(workers[i].state);
+      --count;
+    }
+  }
+
+  void wake_all() {
+    for (int i = 1; i < size; ++i)
+      if (unpark(i)) futex_wake_one(workers[i].state);
+  }
+
+  /// Works on the lane's phase until its last chunk is claimed; false if there was nothing to
+  /// claim.
+  bool help(Lane& lane, int worker) {
+    int64_t finished = 0;
+    while (lane.next.load(std::memory_order_relaxed) < 0) {
+      const int64_t claim = lane.next.fetch_add(1, std::memory_order_acquire);
+      if (claim >= 0) break;
+      if (finished == 0 && claim < -1 && lane.wake && parked.load(std::memory_order_relaxed) > 0)
+        wake_some(2);
+      lane.run_chunk(lane.num_chunks + claim, worker);
+      ++finished;
+    }
+    if (finished == 0) return false;
+    lane.done.fetch_add(finished);
+    if (lane.caller_sleeps.load() != 0) {
+      lane.caller_sleeps.store(0);
+      futex_wake_one(lane.caller_sleeps);
+    }
+    return true;
+  }
+
+  /// Spins, then sleeps until there may be work. Returns how long to spin the next time.
+  Clock::duration idle(int worker, Clock::duration spin) {
+    const Clock::time_point start = Clock::now();
+    Clock::time_point last = start;
+    for (;;) {
+      for (int i = 0; i < kPausesPerLook; ++i) {
+        if (has_work(worker, std::memory_order_relaxed)) return next_spin(Clock::now() - start);
+        cpu_pause();
+      }
+      const Clock::time_point now = Clock::now();
+      if (now - start > spin || now - last > kDescheduled) break;
+      last = now;
+    }
+    Worker& self = workers[worker];
+    parked.fetch_add(1);
+    self.state.store(kParked);
+    // Pairs with open(): either it sees this worker parked, or this look sees the work.
+    if (has_work(worker, std::memory_order_seq_cst) || retired.load()) {
+      unpark(worker);
+    } else {
+      while (self.state.load() == kParked) futex_wait(self.state, kParked);
+    }
+    return next_spin(Clock::now() - start);
+  }
+
+  static Clock::duration next_spin(Clock::duration pause) {
+    return pause < kLongSpin ? kLongSpin : kShortSpin;
+  }
+
+  void work(int worker) {
+    write_fp_word(kKernelFpWord);
+    Clock::duration spin = kShortSpin;
+    while (!retired.load(std::memory_order_relaxed)) {
+      bool helped = false;
+      for (Lane& lane : lanes)
+        if (may_help(worker)) helped |= help(lane, worker);
+      if (!helped) spin = idle(worker, spin);
+    }
+    alive.fetch_sub(1);  // the last access: the crew may be given new threads from here on
+  }
+
+  void start_threads() {
+    retired.store(false);
+    parked.store(0);
+    // Signals belong to the program's own threads.
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (int i = 1; i < size; ++i) {
+      workers[i].state.store(kAwake);
+      alive.fetch_add(1);
+      try {
+        std::thread thread([this, i] { work(i); });
+#if defined(__linux__)
+        pthread_setname_np(thread.native_handle(), "coregrad");
+#endif
+        thread.detach();
+      } catch (const std::system_error&) {  // a thread limit: fewer workers do all the work
+        alive.fetch_sub(1);
+        break;
+      }
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
+
+  Lane* take_lane() {
+    for (Lane& lane : lanes) {
+      if (lane.taken.load(std::memory_order_relaxed) || lane.taken.exchange(true)) continue;
+      lanes_taken.fetch_add(1);
+      return &lane;
+    }
+    return nullptr;
+  }
+
+  void give_back(Lane& lane) {
+    lanes_taken.fetch_sub(1);
+    lane.taken.store(false, std::memory_order_release);
+  }
+
+  /// Runs one phase on the caller and whoever is free.
+  void run_phase(Lane& lane, const TeamJob& job, int64_t phase, int64_t num_chunks) {
+    lane.body = job.body;
+    lane.context = job.context;
+    lane.phase = phase;
+    lane.range = job.phases[phase].range;
+    lane.chunk = job.phases[phase].chunk;
+    lane.num_chunks = num_chunks;
+    lane.wake = job.wake;
+    lane.done.store(0, std::memory_order_relaxed);
+    lane.next.store(-num_chunks);
+    if (job.wake && parked.load() > 0) wake_some(1);
+    int64_t own = 0;
+    for (;;) {
+      const int64_t claim = lane.next.fetch_add(1, std::memory_order_acquire);
+      if (claim >= 0) break;
+      lane.run_chunk(num_chunks + claim, 0);
+      ++own;
+    }
+    if (own < num_chunks) wait_for_others(lane, num_chunks - own);
+  }
+
+  static void wait_for_others(Lane& lane, int64_t chunks) {
+    const auto finished = [&] { return lane.done.load(std::memory_order_acquire) == chunks; };
+    const Clock::time_point start = Clock::now();
+    do {
+      for (int i = 0; i < 4 * kPausesPerLook; ++i) {
+        if (finished()) return;
+        cpu_pause();
+      }
+    } while (Clock::now() - start < kCallerSpin);
+    for (;;) {
+      lane.caller_sleeps.store(1);
+      if (lane.done.load() == chunks) break;
+      futex_wait(lane.caller_sleeps, 1);
+      if (finished()) break;
+    }
+    lane.caller_sleeps.store(0, std::memory_order_relaxed);
+  }
+};
+
+void run_alone(const TeamJob& job, int64_t phase) {
+  const TeamJob::Phase& p = job.phases[phase];
+  for (int64_t begin = 0; begin < p.range;) {
+    const int64_t end = begin + std::min(p.chunk, p.range - begin);
+    job.body(job.context, phase, begin, end, 0);
+    begin = end;
+  }
+}
+
+}  // namespace
+
+struct ThreadTeam::Impl {
+  std::atomic<Crew*> current{nullptr};  ///< null: made by the next job that wants workers
+  std::atomic<int> wanted{1};
+  std::atomic<int> most_wanted{1};
+  std::mutex mutex;
+  std::vector<std::unique_ptr<Crew>> crews;  ///< never freed: a late caller may hold any of them
+
+  /// The crew of the wanted size; null for one thread.
+  Crew* crew() {
+    Crew* found = current.load(std::memory_order_acquire);
+    if (found != nullptr || wanted.load(std::memory_order_relaxed) == 1) return found;
+    const std::lock_guard lock(mutex);
+    found = current.load();
+    const int size = wanted.load();
+    if (found != nullptr || size == 1) return found;
+    for (const auto& old : crews)
+      if (old->size == size && !old->lost && old->alive.load() == 0) found = old.get();
+    if (found == nullptr) found = crews.emplace_back(std::make_unique<Crew>(size)).get();
+    found->start_threads();
+    current.store(found, std::memory_order_release);
+    return found;
+  }
+
+  void resize(int n) {
+    const std::lock_guard lock(mutex);
+    if (n == wanted.load()) return;
+    if (n > most_wanted.load()) most_wanted.store(n);
+    wanted.store(n);
+    Crew* old = current.exchange(nullptr);
+    if (old == nullptr) return;
+    old->retired.store(true);
+    old->wake_all();
+  }
+};
+
+ThreadTeam::ThreadTeam() : impl_(new Impl) {
+  const int n = flags().num_threads;
+  const int threads = std::clamp(n > 0 ? n : usable_cpus(), 1, kMaxThreads);
+  impl_->wanted = threads;
+  impl_->most_wanted = threads;
+}
+
+ThreadTeam::~ThreadTeam() { delete impl_; }
+
+ThreadTeam& ThreadTeam::global() {
+  // Never destroyed: workers are detached and parked when the process exits, nobody joins them.
+  static ThreadTeam* const team = [] {
+    static ThreadTeam* made = new ThreadTeam;
+    // A forked child has no workers, and lanes may be as a thread left them that it does not have:
+    // it never uses its parent's crews and makes a new one when a job wants it.
+    pthread_atfork([] { made->impl_->mutex.lock(); }, [] { made->impl_->mutex.unlock(); },
+                   [] {
+                     made->impl_->current.store(nullptr);
+                     for (const auto& crew : made->impl_->crews) crew->lost = true;
+                     made->impl_->mutex.unlock();
+                   });
+    return made;
+  }();
+  return *team;
+}
+
+void ThreadTeam::run(const TeamJob& job) {
+  Crew* crew = nullptr;
+  Lane* lane = nullptr;
+  for (int64_t phase = 0; phase < job.num_phases; ++phase) {
+    const TeamJob::Phase& p = job.phases[phase];
+    if (p.range <= 0) continue;
+    if (p.serial || p.range <= p.chunk) {
+      job.body(job.context, phase, 0, p.range, 0);
+      continue;
+    }
+    if (lane == nullptr) {
+      crew = job.wake ? impl_->crew() : impl_->current.load(std::memory_order_acquire);
+      // Without a lane (other callers took them) each later phase asks again.
+      const bool useful = crew != nullptr && crew->size <= job.max_workers &&
+                          (job.wake || crew->parked.load(std::memory_order_relaxed) <
+                                           crew->alive.load(std::memory_order_relaxed));
+      lane = useful ? crew->take_lane() : nullptr;
+    }
+    if (lane != nullptr) {
+      crew->run_phase(*lane, job, phase, (p.range - 1) / p.chunk + 1);
+    } else {
+      run_alone(job, phase);
+    }
+  }
+  if (lane != nullptr) crew->give_back(*lane);
+}
+
+int ThreadTeam::num_threads() const { return impl_->wanted.load(); }
+
+void ThreadTeam::set_num_threads(int n) {
+  if (n < 1 || n > kMaxThreads)
+    raise<ValueError>("set_num_threads: the number of threads must be in 1 .. {}, got {}",
+                      kMaxThreads, n);
+  impl_->resize(n);
+}
+
+int ThreadTeam::max_workers() const { return impl_->most_wanted.load(); }
+
+}  // namespace coregrad

@@ -1,0 +1,266 @@
+#include "runtime/thread_team.h"
+
+#include "base/error.h"
+#include "runtime/cpu_count.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <numeric>
+#include <random>
+#include <sys/wait.h>
+#include <thread>
+#include <unistd.h>
+#include <vector>
+
+namespace coregrad {
+namespace {
+
+/// Restores the team's size at the end of a test.
+class TeamSize {
+ public:
+  explicit TeamSize(int n) : before_(ThreadTeam::global().num_threads()) {
+    ThreadTeam::global().set_num_threads(n);
+  }
+  ~TeamSize() { ThreadTeam::global().set_num_threads(before_); }
+
+ private:
+  int before_;
+};
+
+/// Counts how often each unit of each phase ran, and notices when phases or worker numbers overlap.
+struct Ledger {
+  std::vector<TeamJob::Phase> phases;
+  std::vector<std::vector<std::atomic<int>>> ran;
+  std::vector<std::atomic<int64_t>> left;
+  std::vector<std::atomic<int>> busy;
+  std::atomic<int> faults{0};
+
+  explicit Ledger(std::vector<TeamJob::Phase> p)
+      : phases(std::move(p)), left(phases.size()), busy(kMaxThreads) {
+    for (size_t i = 0; i < phases.size(); ++i) {
+      ran.emplace_back(static_cast<size_t>(phases[i].range));
+      left[i] = phases[i].range;
+    }
+  }
+
+  TeamJob job() {
+    return {phases.data(), static_cast<int64_t>(phases.size()), &Ledger::body, this};
+  }
+
+  static void body(void* context, int64_t phase, int64_t begin, int64_t end, int worker) {
+    auto& self = *static_cast<Ledger*>(context);
+    if (worker < 0 || worker >= ThreadTeam::global().max_workers()) ++self.faults;
+    if (self.busy[static_cast<size_t>(worker)].fetch_add(1) != 0) ++self.faults;
+    if (phase > 0 && self.left[static_cast<size_t>(phase) - 1] != 0) ++self.faults;
+    if (begin % self.phases[static_cast<size_t>(phase)].chunk != 0 || begin >= end) ++self.faults;
+    for (int64_t i = begin; i < end; ++i)
+      ++self.ran[static_cast<size_t>(phase)][static_cast<size_t>(i)];
+    self.left[static_cast<size_t>(phase)] -= end - begin;
+    self.busy[static_cast<size_t>(worker)].fetch_sub(1);
+  }
+
+  /// Number of units that did not run exactly once, plus what the bodies noticed.
+  int wrong() const {
+    int count = faults;
+    for (const auto& phase : ran)
+      for (const auto& unit : phase) count += unit != 1;
+    return count;
+  }
+};
+
+std::vector<TeamJob::Phase> random_phases(std::mt19937& random) {
+  std::vector<TeamJob::Phase> phases(random() % 12 + 1);
+  for (auto& p : phases) {
+    p.range = static_cast<int64_t>(random() % 3 == 0 ? random() % 4 : random() % 400);
+    p.chunk = static_cast<int64_t>(random() % 40 + 1);
+    p.serial = random() % 4 == 0;
+    if (p.serial) p.chunk = 1;
+  }
+  // An empty phase finishes without a body; the ledger of the next one sees nothing left.
+  return phases;
+}
+
+TEST(ThreadTeam, RunsEveryUnitOfEveryPhaseOnce) {
+  for (int threads : {1, 2, 5}) {
+    const TeamSize size(threads);
+    std::mt19937 random(1);
+    for (int i = 0; i < 300; ++i) {
+      Ledger ledger(random_phases(random));
+      ThreadTeam::global().run(ledger.job());
+      ASSERT_EQ(ledger.wrong(), 0) << "job " << i << " with " << threads << " threads";
+    }
+  }
+}
+
+TEST(ThreadTeam, StartsAPhaseWhenThePreviousOneIsDone) {
+  const TeamSize size(4);
+  Ledger ledger(std::vector<TeamJob::Phase>(200, {64, 1, false}));
+  ThreadTeam::global().run(ledger.job());
+  EXPECT_EQ(ledger.wrong(), 0);
+}
+
+TEST(ThreadTeam, RunsASerialPhaseInOneCallOnTheCaller) {
+  const TeamSize size(4);
+  struct Seen {
+    std::thread::id id;
+    int calls = 0;
+    int64_t end = 0;
+  } seen;
+  const TeamJob::Phase phase{1000, 1, true};
+  ThreadTeam::global().run({&phase, 1,
+                            [](void* context, int64_t, int64_t, int64_t end, int) {
+                              auto& s = *static_cast<Seen*>(context);
+                              s.id = std::this_thread::get_id();
+                              ++s.calls;
+                              s.end = end;
+                            },
+                            &seen});
+  EXPECT_EQ(seen.id, std::this_thread::get_id());
+  EXPECT_EQ(seen.calls, 1);
+  EXPECT_EQ(seen.end, 1000);
+}
+
+TEST(ThreadTeam, SharesAPhaseThatIsLongEnough) {
+  const TeamSize size(2);
+  std::atomic<int> by_worker{0};
+  const TeamJob::Phase phase{200, 1, false};
+  ThreadTeam::global().run({&phase, 1,
+                            [](void* context, int64_t, int64_t, int64_t, int worker) {
+                              if (worker == 1) ++*static_cast<std::atomic<int>*>(context);
+                              std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                            },
+                            &by_worker});
+  EXPECT_GT(by_worker, 0);
+}
+
+TEST(ThreadTeam, WakesParkedWorkersAgain) {
+  const TeamSize size(3);
+  for (int i = 0; i < 30; ++i) {
+    Ledger ledger({{500, 1, false}, {500, 7, false}});
+    ThreadTeam::global().run(ledger.job());
+    ASSERT_EQ(ledger.wrong(), 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(i % 3));
+  }
+}
+
+TEST(ThreadTeam, ServesManyCallersAtOnce) {
+  const TeamSize size(3);
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (unsigned c = 0; c < 8; ++c)
+    callers.emplace_back([&, c] {
+      std::mt19937 random(c);
+      for (int i = 0; i < 150; ++i) {
+        Ledger ledger(random_phases(random));
+        ThreadTeam::global().run(ledger.job());
+        wrong += ledger.wrong();
+      }
+    });
+  for (auto& t : callers) t.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(ThreadTeam, ChangesSizeWhileJobsRun) {
+  const TeamSize size(2);
+  std::atomic<bool> stop{false};
+  std::atomic<int> wrong{0};
+  std::vector<std::thread> callers;
+  for (unsigned c = 0; c < 3; ++c)
+    callers.emplace_back([&, c] {
+      std::mt19937 random(c);
+      while (!stop) {
+        Ledger ledger(random_phases(random));
+        ThreadTeam::global().run(ledger.job());
+        wrong += ledger.wrong();
+      }
+    });
+  std::mt19937 random(9);
+  for (int i = 0; i < 200; ++i) {
+    ThreadTeam::global().set_num_threads(static_cast<int>(random() % 6 + 1));
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 500));
+  }
+  stop = true;
+  for (auto& t : callers) t.join();
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(ThreadTeam, NeverPassesAWorkerNumberThatTheCallerHasNoRoomFor) {
+  const TeamSize size(4);
+  std::atomic<int> largest{0};
+  const TeamJob::Phase phase{400, 1, false};
+  TeamJob job{&phase, 1,
+              [](void* context, int64_t, int64_t, int64_t, int worker) {
+                auto& most = *static_cast<std::atomic<int>*>(context);
+                int seen = most;
+                while (worker > seen && !most.compare_exchange_weak(seen, worker)) {
+                }
+                std::this_thread::sleep_for(std::chrono::microseconds(50));
+              },
+              &largest};
+  job.max_workers = 2;
+  ThreadTeam::global().run(job);
+  EXPECT_LT(largest, 2);
+}
+
+TEST(ThreadTeam, RunsAJobFromInsideAJob) {
+  const TeamSize size(3);
+  std::atomic<int> wrong{0};
+  const TeamJob::Phase phase{40, 1, false};
+  ThreadTeam::global().run({&phase, 1,
+                            [](void* context, int64_t, int64_t, int64_t, int) {
+                              Ledger inner({{100, 3, false}, {50, 1, false}});
+                              ThreadTeam::global().run(inner.job());
+                              *static_cast<std::atomic<int>*>(context) += inner.wrong();
+                            },
+                            &wrong});
+  EXPECT_EQ(wrong, 0);
+}
+
+TEST(ThreadTeam, RejectsAnImpossibleSize) {
+  EXPECT_THROW(ThreadTeam::global().set_num_threads(0), ValueError);
+  EXPECT_THROW(ThreadTeam::global().set_num_threads(kMaxThreads + 1), ValueError);
+}
+
+TEST(ThreadTeam, CountsAtLeastOneUsableCpu) {
+  EXPECT_GE(usable_cpus(), 1);
+  EXPECT_LE(usable_cpus(), static_cast<int>(std::thread::hardware_concurrency()));
+}
+
+#if defined(__SANITIZE_THREAD__)
+#define COREGRAD_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define COREGRAD_TSAN 1
+#endif
+#endif
+
+TEST(ThreadTeam, WorksInAForkedChild) {
+#if defined(COREGRAD_TSAN)
+  GTEST_SKIP() << "ThreadSanitizer does not allow threads in a forked child of a threaded process";
+#endif
+  const TeamSize size(3);
+  Ledger before({{500, 1, false}});
+  ThreadTeam::global().run(before.job());
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    int wrong = 0;
+    for (int i = 0; i < 20; ++i) {
+      Ledger ledger({{500, 1, false}, {300, 2, false}});
+      ThreadTeam::global().run(ledger.job());
+      wrong += ledger.wrong();
+    }
+    _exit(wrong == 0 && ThreadTeam::global().num_threads() == 3 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  Ledger after({{500, 1, false}});
+  ThreadTeam::global().run(after.job());
+  EXPECT_EQ(after.wrong(), 0);
+}
+
+}  // namespace
+}  // namespace coregrad
