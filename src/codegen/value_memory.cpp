@@ -1,0 +1,277 @@
+// Loads and stores. Nothing outside the elements that are asked for is ever touched.
+
+#include "base/error.h"
+#include "codegen/value_emitter.h"
+
+#include <llvm/IR/Constants.h>
+#include <llvm/IR/MDBuilder.h>
+#include <llvm/IR/Module.h>
+
+#include <algorithm>
+
+namespace coregrad {
+
+using llvm::ConstantInt;
+using llvm::Value;
+
+namespace {
+
+/// Bytes of the block of zeros that masked-off loads read: the widest vector of any kernel.
+constexpr uint64_t kZeroBytes = 1024;
+
+bool is_true(const Value* mask) {
+  const auto* constant = llvm::dyn_cast_or_null<llvm::Constant>(mask);
+  return constant && constant->isAllOnesValue();
+}
+
+}  // namespace
+
+llvm::Type* ValueEmitter::memory_type(DType dtype) const {
+  return dtype == DType::Bool ? builder_.getInt8Ty() : element_type(builder_.getContext(), dtype);
+}
+
+Value* ValueEmitter::to_register(DType dtype, Value* memory) {
+  if (dtype != DType::Bool) return memory;
+  return builder_.CreateICmpNE(memory, llvm::Constant::getNullValue(memory->getType()));
+}
+
+template <class Instruction>
+Instruction* ValueEmitter::annotate(Instruction* access, int buffer) {
+  llvm::MDNode* const own = alias_scopes_[static_cast<size_t>(buffer)];
+  if (!own) return access;
+  const bool is_written = kernel_.buffers[static_cast<size_t>(buffer)].is_written;
+  llvm::SmallVector<llvm::Metadata*, 8> others;
+  for (size_t b = 0; b < alias_scopes_.size(); ++b)
+    if (static_cast<int>(b) != buffer && alias_scopes_[b] &&
+        (is_written || kernel_.buffers[b].is_written))
+      others.push_back(alias_scopes_[b]);
+  llvm::LLVMContext& context = builder_.getContext();
+  access->setMetadata(llvm::LLVMContext::MD_alias_scope, llvm::MDNode::get(context, {own}));
+  if (!others.empty())
+    access->setMetadata(llvm::LLVMContext::MD_noalias, llvm::MDNode::get(context, others));
+  return access;
+}
+
+Value* ValueEmitter::zeros() {
+  llvm::Module& module = *builder_.GetInsertBlock()->getModule();
+  constexpr const char* kName = "coregrad.zeros";
+  if (llvm::GlobalVariable* const existing = module.getNamedGlobal(kName)) return existing;
+  llvm::Type* const type = llvm::ArrayType::get(builder_.getInt8Ty(), kZeroBytes);
+  auto* const block =
+      new llvm::GlobalVariable(module, type, true, llvm::GlobalValue::PrivateLinkage,
+                               llvm::Constant::getNullValue(type), kName);
+  block->setAlignment(llvm::Align(64));
+  return block;
+}
+
+Value* ValueEmitter::reverse(Value* vector) {
+  std::vector<int> order;
+  for (int l = lane_.width; l-- > 0;) order.push_back(l);
+  return builder_.CreateShuffleVector(vector, order);
+}
+
+Value* ValueEmitter::lane_mask_and(Value* mask) {
+  if (is_true(mask)) mask = nullptr;
+  if (!mask) return lane_.mask;
+  mask = widen(mask);
+  return lane_.mask ? builder_.CreateAnd(mask, lane_.mask) : mask;
+}
+
+bool ValueEmitter::is_aligned(const SplitIndex& index) const {
+  if (!lane_.aligned || index.slope != 1 || index.base.constant % lane_.width != 0) return false;
+  for (const auto& term : index.base.terms) {
+    const Atom& atom = kernel_.context.atom(term.atom);
+    const bool is_lane_axis = atom.kind == AtomKind::Axis && atom.id == lane_.axis;
+    if (!is_lane_axis && term.factor % lane_.width != 0) return false;
+  }
+  return true;
+}
+
+Value* ValueEmitter::element_pointer(int buffer, const IndexExpr& index) {
+  get_values_of(index);
+  const DType dtype = kernel_.buffers[static_cast<size_t>(buffer)].dtype;
+  llvm::Type* const type = memory_type(dtype);
+  const IndexExpr base = split(index).base;
+  // One step a level, the constant last: it becomes the displacement of the address.
+  std::vector<std::pair<int, IndexExpr>> by_level;
+  for (const auto& term : base.terms) {
+    const int level = level_of(IndexExpr{0, {term}});
+    auto at = std::find_if(by_level.begin(), by_level.end(),
+                           [&](const auto& entry) { return entry.first == level; });
+    if (at == by_level.end()) at = by_level.insert(at, {level, {}});
+    at->second.terms.push_back(term);
+  }
+  std::sort(by_level.begin(), by_level.end(),
+            [](const auto& a, const auto& b) { return a.first < b.first; });
+  Value* pointer = buffers_[static_cast<size_t>(buffer)];
+  int last = 0;
+  for (const auto& [level, sum] : by_level) {
+    Value* const offset = scalar_index(sum);
+    const AtLevel at(*this, level);
+    pointer = builder_.CreateGEP(type, pointer, offset);
+    last = level;
+  }
+  if (base.constant == 0) return pointer;
+  const AtLevel at(*this, last);
+  return builder_.CreateGEP(type, pointer, builder_.getInt64(static_cast<uint64_t>(base.constant)));
+}
+
+Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask) {
+  const DType dtype = kernel_.buffers[static_cast<size_t>(buffer)].dtype;
+  llvm::Type* const type = memory_type(dtype);
+  const llvm::Align align(static_cast<uint64_t>(size_of(dtype)));
+  const auto width = static_cast<unsigned>(lane_.width);
+  if (is_true(mask)) mask = nullptr;
+  // A mask for all lanes together leads the address astray, to zeros, in place of masking each.
+  const auto guarded = [&](Value* pointer, Value* uniform_mask) {
+    return uniform_mask ? builder_.CreateSelect(uniform_mask, pointer, zeros()) : pointer;
+  };
+
+  if (index.is_uniform()) {
+    Value* const lanes = mask && mask->getType()->isVectorTy() ? mask : nullptr;
+    Value* uniform_mask = mask;
+    if (lanes) uniform_mask = builder_.CreateOrReduce(lane_mask_and(lanes));
+    Value* const pointer = guarded(element_pointer(buffer, index.base), uniform_mask);
+    Value* const scalar =
+        to_register(dtype, annotate(builder_.CreateAlignedLoad(type, pointer, align), buffer));
+    if (!lanes) return scalar;
+    Value* const vector = widen(scalar);
+    return builder_.CreateSelect(lanes, vector, llvm::Constant::getNullValue(vector->getType()));
+  }
+
+  auto* const vector_type = llvm::FixedVectorType::get(type, width);
+  llvm::Constant* const nothing = llvm::Constant::getNullValue(vector_type);
+  Value* pointer = element_pointer(buffer, index.base);
+  if (index.is_affine() && (index.slope == 1 || index.slope == -1)) {
+    const bool is_reversed = index.slope == -1;
+    if (is_reversed) pointer = builder_.CreateConstGEP1_64(type, pointer, 1 - uint64_t{width});
+    if (mask && !mask->getType()->isVectorTy()) {
+      pointer = guarded(pointer, mask);
+      // Inactive lanes may lie outside the buffer but not outside the zeros.
+      COREGRAD_CHECK(width * static_cast<uint64_t>(size_of(dtype)) <= kZeroBytes);
+      mask = nullptr;
+    }
+    Value* lanes = lane_mask_and(mask);
+    if (lanes && is_reversed) lanes = reverse(lanes);
+    Value* const loaded =
+        lanes ? annotate(builder_.CreateMaskedLoad(vector_type, pointer, align, lanes, nothing),
+                         buffer)
+              : static_cast<Value*>(
+                    annotate(builder_.CreateAlignedLoad(vector_type, pointer, align), buffer));
+    return to_register(dtype, is_reversed ? reverse(loaded) : loaded);
+  }
+  Value* const lanes = lane_mask_and(mask);
+  if (index.is_affine() && index.slope == 2 && !lanes) {
+    // Two loads that end at the last element: the second begins one early.
+    Value* const low = annotate(builder_.CreateAlignedLoad(vector_type, pointer, align), buffer);
+    Value* const next = builder_.CreateConstGEP1_64(type, pointer, width - 1);
+    Value* const high = annotate(builder_.CreateAlignedLoad(vector_type, next, align), buffer);
+    std::vector<int> even;
+    for (int l = 0; l < lane_.width; ++l) {
+      const int at = 2 * l;
+      even.push_back(at < lane_.width ? at : lane_.width + at - (lane_.width - 1));
+    }
+    return to_register(dtype, builder_.CreateShuffleVector(low, high, even));
+  }
+  IndexExpr varying{0, index.vectors};
+  const bool is_narrow = fits_int32(varying) && std::abs(index.slope) < (int64_t{1} << 24);
+  Value* const addresses =
+      builder_.CreateGEP(type, pointer, lane_offsets(index, is_narrow ? 32 : 64));
+  return to_register(
+      dtype,
+      annotate(builder_.CreateMaskedGather(vector_type, addresses, align, lanes, nothing), buffer));
+}
+
+ValueEmitter::Emitted ValueEmitter::emit_load(const KernelValue& v) {
+  const SplitIndex index = split(v.index);
+  int level = level_of(v.index);
+  Value* mask = nullptr;
+  if (v.operands[0] != kNoValue) {
+    const Emitted& e = emitted_[static_cast<size_t>(v.operands[0])];
+    mask = e.value;
+    level = std::max(level, e.level);
+  }
+  if (!index.is_uniform() || (mask && mask->getType()->isVectorTy()))
+    level = std::max(level, lane_level_);
+  const AtLevel at(*this, level);
+  return {load_split(v.buffer, index, mask), nullptr, level};
+}
+
+Value* ValueEmitter::load_here(int buffer, const IndexExpr& index, Value* mask) {
+  get_values_of(index);
+  return load_split(buffer, split(index), mask);
+}
+
+void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, Value* mask) {
+  get_values_of(index);
+  const KernelBuffer& target = kernel_.buffers[static_cast<size_t>(buffer)];
+  llvm::Type* const type = memory_type(target.dtype);
+  const auto size = static_cast<uint64_t>(size_of(target.dtype));
+  const llvm::Align align(size);
+  const SplitIndex parts = split(index);
+  if (is_true(mask)) mask = nullptr;
+  const auto to_memory = [&](Value* v) {
+    if (target.dtype != DType::Bool) return v;
+    llvm::Type* wide = type;
+    if (auto* lanes = llvm::dyn_cast<llvm::FixedVectorType>(v->getType()))
+      wide = llvm::FixedVectorType::get(type, lanes->getNumElements());
+    return builder_.CreateZExt(v, wide);
+  };
+  Value* pointer = element_pointer(buffer, parts.base);
+
+  if (parts.is_uniform()) {
+    if (value->getType()->isVectorTy()) value = builder_.CreateExtractElement(value, uint64_t{0});
+    if (mask && mask->getType()->isVectorTy()) mask = builder_.CreateOrReduce(lane_mask_and(mask));
+    Value* const memory = to_memory(value);
+    if (!mask) {
+      annotate(builder_.CreateAlignedStore(memory, pointer, align), buffer);
+      return;
+    }
+    annotate(builder_.CreateMaskedStore(builder_.CreateVectorSplat(1, memory), pointer, align,
+                                        builder_.CreateVectorSplat(1, mask)),
+             buffer);
+    return;
+  }
+
+  Value* memory = to_memory(widen(value));
+  Value* lanes = lane_mask_and(mask);
+  if (parts.is_affine() && (parts.slope == 1 || parts.slope == -1)) {
+    if (parts.slope == -1) {
+      const auto width = static_cast<uint64_t>(lane_.width);
+      pointer = builder_.CreateConstGEP1_64(type, pointer, 1 - width);
+      memory = reverse(memory);
+      if (lanes) lanes = reverse(lanes);
+    }
+    if (lanes) {
+      annotate(builder_.CreateMaskedStore(memory, pointer, align, lanes), buffer);
+      return;
+    }
+    const uint64_t vector_bytes = size * static_cast<uint64_t>(lane_.width);
+    const bool streams =
+        streaming_ && target.non_temporal && vector_bytes >= 16 && is_aligned(parts);
+    auto* const store = annotate(
+        builder_.CreateAlignedStore(
+            memory, pointer, streams ? llvm::Align(std::min<uint64_t>(64, vector_bytes)) : align),
+        buffer);
+    if (streams)
+      store->setMetadata(llvm::LLVMContext::MD_nontemporal,
+                         llvm::MDNode::get(builder_.getContext(),
+                                           llvm::ConstantAsMetadata::get(builder_.getInt32(1))));
+    return;
+  }
+  const bool is_narrow = fits_int32({0, parts.vectors}) && std::abs(parts.slope) < (1 << 24);
+  Value* const addresses =
+      builder_.CreateGEP(type, pointer, lane_offsets(parts, is_narrow ? 32 : 64));
+  annotate(builder_.CreateMaskedScatter(memory, addresses, align, lanes), buffer);
+}
+
+void ValueEmitter::emit_store(const KernelStore& store) {
+  COREGRAD_CHECK(store.combine == Op::Literal);
+  Value* const mask = store.mask == kNoValue ? nullptr : get(store.mask);
+  get_values_of(store.index);
+  Value* const value =
+      index_varies_over_lanes(store.index) ? get_vector(store.value) : get(store.value);
+  store_here(store.buffer, store.index, value, mask);
+}
+
+}  // namespace coregrad
