@@ -83,12 +83,15 @@ class Planner {
   /// Units whose results `unit` reads.
   std::vector<int> producers(int unit) const;
   bool reaches(int from, int to, bool skip_direct) const;
+  /// Nodes that both kernels together compute, within the limit of one kernel.
+  bool fits(const FusionUnit& a, const FusionUnit& b) const;
   void replace(int keep, int gone, FusionUnit merged);
 
   const Graph& graph_;
   std::span<const NodeId> outputs_;
   const FusionOptions& options_;
   std::vector<bool> live_;
+  std::vector<int64_t> cone_;               // by node index: nodes between it and the roots below
   std::deque<bool> root_flags_;
   std::vector<RootReads> reads_;            // by node index, for roots of loop units
   std::vector<FusionUnit> units_;
@@ -192,6 +195,14 @@ void Planner::cut_long_cones() {
     }
     bound[i] = total;
   }
+  cone_ = std::move(bound);
+}
+
+bool Planner::fits(const FusionUnit& a, const FusionUnit& b) const {
+  int64_t nodes = 0;
+  for (const FusionUnit* u : {&a, &b})
+    for (const FusionRoot& r : u->roots) nodes += cone_[r.node.value];
+  return nodes <= 2 * options_.max_cone;
 }
 
 void Planner::add_unit(FusionUnit unit) {
@@ -359,7 +370,8 @@ void Planner::merge(bool elementwise_only) {
       std::vector<int> candidates = producers(current);
       std::sort(candidates.rbegin(), candidates.rend());
       for (int p : candidates) {
-        if (!is_candidate(p)) continue;
+        if (!is_candidate(p) || !fits(units_[static_cast<size_t>(p)], units_[static_cast<size_t>(current)]))
+          continue;
         const auto merged = merge_units(graph_, units_[static_cast<size_t>(p)],
                                         units_[static_cast<size_t>(current)], reads_);
         if (!merged || reaches(p, current, true)) continue;
@@ -378,6 +390,7 @@ void Planner::merge(bool elementwise_only) {
           if (list[k] != current && is_candidate(list[k])) siblings.insert(list[k]);
       }
     for (auto s = siblings.rbegin(); s != siblings.rend(); ++s) {
+      if (!fits(units_[static_cast<size_t>(*s)], units_[static_cast<size_t>(current)])) continue;
       const auto merged = merge_units(graph_, units_[static_cast<size_t>(*s)],
                                       units_[static_cast<size_t>(current)], reads_);
       if (!merged || reaches(*s, current, false) || reaches(current, *s, false)) continue;

@@ -13,7 +13,7 @@ namespace {
 
 constexpr Pass kPasses[] = {
     {"canonicalize", canonicalize},
-    {"split_reductions", split_reduction},
+    {"split_reductions", split_reduction},  // last: the constructors would undo it
 };
 
 GraphWithOutputs rewrite(const Graph& from, std::span<const NodeId> outputs, RewriteFunction function) {

@@ -64,8 +64,8 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node, std::span<co
   // The parts' dimension is where `dim` was among the kept ones.
   int64_t place = static_cast<int64_t>(dim);
   for (int64_t d : dims) place -= d < static_cast<int64_t>(dim);
-  const int64_t outer_dims[] = {place};
-  return ops::reduce(into, op, partial, outer_dims);
+  // Not through ops::reduce, which would join the two again; for that reason this pass comes last.
+  return into.intern(op, from.dtype(node), from.shape(node), {{partial}}, {{place}});
 }
 
 }  // namespace coregrad
