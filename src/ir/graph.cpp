@@ -186,10 +186,16 @@ NodeId Graph::resolve(Handle h) const {
   return roots_[h.slot].node;
 }
 
-std::vector<NodeId> Graph::compact(std::span<const NodeId> roots) {
-  std::vector<NodeId> all(roots.begin(), roots.end());
+std::vector<NodeId> Graph::retained() const {
+  std::vector<NodeId> nodes;
   for (const Root& r : roots_)
-    if (r.count > 0) all.push_back(r.node);
+    if (r.count > 0) nodes.push_back(r.node);
+  return nodes;
+}
+
+std::vector<NodeId> Graph::compact(std::span<const NodeId> roots) {
+  std::vector<NodeId> all = retained();
+  all.insert(all.end(), roots.begin(), roots.end());
   const std::vector<bool> live = mark_live(*this, all);
 
   std::vector<NodeId> moved(nodes_.size());

@@ -99,6 +99,8 @@ class Graph {
   /// Throws InternalError for a stale handle.
   NodeId resolve(Handle h) const;
   bool is_live(Handle h) const;
+  /// The nodes that live handles point at; a node may be there more than once.
+  std::vector<NodeId> retained() const;
 
   /// Drops every node that no handle and none of `roots` reaches. Returns old index -> new id
   /// (invalid where dropped). Node ids of before are void; handles stay good.

@@ -113,7 +113,6 @@ NodeId simplify_integer(Graph& graph, Op op, NodeId a, NodeId b) {
     if (a == b) return a;
   } else if (op == Op::Sub) {
     if (a == b) return same_as(graph, a, 0);
-    if (c) return binary(graph, Op::Add, a, unary(graph, Op::Neg, b));
     if (integer_constant(graph, a) == 0) return unary(graph, Op::Neg, b);
   } else if (op == Op::Add || op == Op::Mul) {
     if (op == Op::Mul && c == 0) return b;

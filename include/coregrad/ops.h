@@ -1,0 +1,170 @@
+#pragma once
+// Operations on tensors. All of them record; shapes and dtypes are checked when they are called,
+// and the errors name the operation, the rule and what was got. Promotion and broadcasting are
+// PyTorch's.
+
+#include "coregrad/tensor.h"
+
+#include <optional>
+#include <span>
+#include <string_view>
+#include <variant>
+
+namespace coregrad {
+
+/// A tensor or a number. A number takes the tensor's dtype unless it is of a higher category.
+class Operand {
+ public:
+  Operand(const Tensor& tensor) : tensor_(tensor) {}  // NOLINT: meant to convert
+  Operand(double value) : number_(Scalar::of_float(DType::Float64, value)) {}  // NOLINT
+  Operand(int64_t value) : number_(Scalar::of_int(DType::Int64, value)) {}     // NOLINT
+  Operand(int value) : Operand(int64_t{value}) {}                              // NOLINT
+  Operand(bool value) : number_(Scalar::of_int(DType::Bool, value)) {}         // NOLINT
+
+  bool is_number() const { return !tensor_.is_defined(); }
+  const Tensor& tensor() const { return tensor_; }
+  Scalar number() const { return number_; }
+
+ private:
+  Tensor tensor_;
+  Scalar number_;
+};
+
+// Creation
+Tensor zeros(const Dims& shape, DType dtype = DType::Float32);
+Tensor ones(const Dims& shape, DType dtype = DType::Float32);
+Tensor full(const Dims& shape, Scalar value);
+/// start, start + step, .. below (above for a negative step) stop.
+Tensor arange(double start, double stop, double step = 1, DType dtype = DType::Int64);
+/// `count` values from start to stop, both included.
+Tensor linspace(double start, double stop, int64_t count, DType dtype = DType::Float32);
+Tensor eye(int64_t rows, int64_t columns, DType dtype = DType::Float32);
+/// Copies `values` (row-major).
+template <class T>
+Tensor from_vector(std::span<const T> values, const Dims& shape);
+template <class T>
+Tensor from_vector(const std::vector<T>& values, const Dims& shape) {
+  return from_vector(std::span<const T>(values), shape);
+}
+/// Copies row-major bytes.
+Tensor from_bytes(const void* data, DType dtype, const Dims& shape);
+/// Reads somebody else's memory in place for as long as `owner` lives; it must not change. Strides
+/// in elements, not negative; LayoutError if they lead outside of `bytes`.
+Tensor from_memory(void* data, int64_t bytes, DType dtype, const Dims& shape, const Dims& strides,
+                   std::shared_ptr<void> owner);
+/// A number as a tensor of rank 0 that is data, not part of the graph's structure: give changing
+/// numbers (a learning rate) this way and plans are found again.
+Tensor scalar_data(Scalar value);
+
+// Elementwise, one operand
+Tensor neg(const Tensor& x);
+Tensor abs(const Tensor& x);
+Tensor sign(const Tensor& x);
+Tensor exp(const Tensor& x);
+Tensor exp2(const Tensor& x);
+Tensor expm1(const Tensor& x);
+Tensor log(const Tensor& x);
+Tensor log2(const Tensor& x);
+Tensor log10(const Tensor& x);
+Tensor log1p(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor rsqrt(const Tensor& x);
+Tensor reciprocal(const Tensor& x);
+Tensor sin(const Tensor& x);
+Tensor cos(const Tensor& x);
+Tensor tan(const Tensor& x);
+Tensor asin(const Tensor& x);
+Tensor acos(const Tensor& x);
+Tensor atan(const Tensor& x);
+Tensor sinh(const Tensor& x);
+Tensor cosh(const Tensor& x);
+Tensor tanh(const Tensor& x);
+Tensor erf(const Tensor& x);
+Tensor floor(const Tensor& x);
+Tensor ceil(const Tensor& x);
+Tensor round(const Tensor& x);
+Tensor trunc(const Tensor& x);
+Tensor logical_not(const Tensor& x);
+Tensor square(const Tensor& x);
+Tensor cast(const Tensor& x, DType dtype);
+
+// Elementwise, two or three operands, with broadcasting
+Tensor add(const Operand& a, const Operand& b);
+Tensor sub(const Operand& a, const Operand& b);
+Tensor mul(const Operand& a, const Operand& b);
+/// True division: integers give float32.
+Tensor div(const Operand& a, const Operand& b);
+/// Remainder with the sign of the dividend.
+Tensor fmod(const Operand& a, const Operand& b);
+Tensor pow(const Operand& a, const Operand& b);
+Tensor maximum(const Operand& a, const Operand& b);
+Tensor minimum(const Operand& a, const Operand& b);
+Tensor atan2(const Operand& a, const Operand& b);
+Tensor logical_and(const Operand& a, const Operand& b);
+Tensor logical_or(const Operand& a, const Operand& b);
+Tensor logical_xor(const Operand& a, const Operand& b);
+Tensor equal(const Operand& a, const Operand& b);
+Tensor not_equal(const Operand& a, const Operand& b);
+Tensor less(const Operand& a, const Operand& b);
+Tensor less_equal(const Operand& a, const Operand& b);
+Tensor greater(const Operand& a, const Operand& b);
+Tensor greater_equal(const Operand& a, const Operand& b);
+/// a where the condition holds, b elsewhere.
+Tensor where(const Tensor& condition, const Operand& a, const Operand& b);
+
+inline Tensor operator-(const Tensor& x) { return neg(x); }
+inline Tensor operator+(const Tensor& a, const Operand& b) { return add(a, b); }
+inline Tensor operator-(const Tensor& a, const Operand& b) { return sub(a, b); }
+inline Tensor operator*(const Tensor& a, const Operand& b) { return mul(a, b); }
+inline Tensor operator/(const Tensor& a, const Operand& b) { return div(a, b); }
+inline Tensor operator+(double a, const Tensor& b) { return add(a, b); }
+inline Tensor operator-(double a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator*(double a, const Tensor& b) { return mul(a, b); }
+inline Tensor operator/(double a, const Tensor& b) { return div(a, b); }
+
+// Views: one extent of a reshape may be -1; dimensions may be negative
+Tensor reshape(const Tensor& x, const Dims& shape);
+Tensor permute(const Tensor& x, const Dims& order);
+Tensor transpose(const Tensor& x, int64_t dim_a, int64_t dim_b);
+Tensor broadcast_to(const Tensor& x, const Dims& shape);
+Tensor unsqueeze(const Tensor& x, int64_t dim);
+Tensor squeeze(const Tensor& x, const Dims& dims);
+/// Elements start, start + step, .. below stop of one dimension; start and stop may be negative and
+/// are clamped, as in Python.
+Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, int64_t step = 1);
+/// One index of a dimension, which disappears.
+Tensor select(const Tensor& x, int64_t dim, int64_t index);
+Tensor flip(const Tensor& x, const Dims& dims);
+Tensor pad(const Tensor& x, const Dims& low, const Dims& high, double fill = 0);
+Tensor concat(std::span<const Tensor> parts, int64_t dim = 0);
+Tensor stack(std::span<const Tensor> parts, int64_t dim = 0);
+/// Pieces of `size` along a dimension; the last may be smaller.
+std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim = 0);
+
+// Reductions over `dims` (empty: all)
+Tensor sum(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
+Tensor prod(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
+Tensor mean(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
+Tensor max(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
+Tensor min(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
+/// Divided by count - correction.
+Tensor var(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
+Tensor std_dev(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
+Tensor any(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
+Tensor all(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
+Tensor argmax(const Tensor& x, int64_t dim, bool keepdim = false);
+Tensor argmin(const Tensor& x, int64_t dim, bool keepdim = false);
+Tensor cumsum(const Tensor& x, int64_t dim);
+Tensor cumprod(const Tensor& x, int64_t dim);
+
+// Indexing
+Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);
+Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& values);
+Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
+Tensor argsort(const Tensor& x, int64_t dim = -1, bool descending = false);
+Tensor sort(const Tensor& x, int64_t dim = -1, bool descending = false);
+
+/// Matrix product with PyTorch's rules for vectors, batches and broadcasting.
+Tensor matmul(const Tensor& a, const Tensor& b);
+
+}  // namespace coregrad

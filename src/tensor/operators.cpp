@@ -1,0 +1,364 @@
+// Operations as recordings of graph builders: each is its rule for operands and one builder call.
+
+#include "base/checked.h"
+#include "coregrad/ops.h"
+#include "ir/print.h"
+#include "ops/primitives.h"
+#include "tensor/state.h"
+
+#include <algorithm>
+
+namespace coregrad {
+namespace {
+
+using Nodes = std::span<const NodeId>;
+
+Tensor record_unary(Op op, const Tensor& x) {
+  return record(name_of(op), {x}, [&](Graph& g, Nodes n) { return ops::unary(g, op, n[0]); });
+}
+
+enum class Category { Bool, Integer, Float };
+
+Category category_of(DType t) {
+  return is_float(t) ? Category::Float : is_integer(t) ? Category::Integer : Category::Bool;
+}
+
+/// A number next to a tensor: the tensor's dtype, or the default one of a higher category.
+DType dtype_of_number(Scalar number, DType other) {
+  const Category mine = category_of(number.dtype);
+  if (mine <= category_of(other)) return other;
+  return mine == Category::Float ? DType::Float32 : DType::Int64;
+}
+
+Scalar convert(Scalar number, DType dtype) {
+  // Integers must not pass through a double: they would lose bits.
+  if (!is_float(number.dtype) && !is_float(dtype)) return Scalar::of_int(dtype, number.i);
+  return Scalar::of(dtype, number.as_double());
+}
+
+/// Records a function of two operands of which numbers become literals.
+template <class Make>
+Tensor record_binary(std::string_view operation, const Operand& a, const Operand& b, Make make) {
+  if (a.is_number() && b.is_number())
+    raise<ValueError>("{}: one of the operands must be a tensor", operation);
+  const DType other = (a.is_number() ? b : a).tensor().dtype();
+  std::vector<Tensor> tensors;
+  for (const Operand* o : {&a, &b})
+    if (!o->is_number()) tensors.push_back(o->tensor());
+  return record(operation, tensors, [&](Graph& g, Nodes n) {
+    size_t next = 0;
+    const auto node = [&](const Operand& o) {
+      if (!o.is_number()) return n[next++];
+      return ops::literal(g, convert(o.number(), dtype_of_number(o.number(), other)));
+    };
+    const NodeId first = node(a);
+    return make(g, first, node(b));
+  });
+}
+
+Tensor record_arithmetic(Op op, const Operand& a, const Operand& b) {
+  return record_binary(name_of(op), a, b,
+                       [op](Graph& g, NodeId x, NodeId y) { return ops::binary(g, op, x, y); });
+}
+
+Tensor record_compare(std::string_view operation, Op op, const Operand& a, const Operand& b) {
+  return record_binary(operation, a, b,
+                       [op](Graph& g, NodeId x, NodeId y) { return ops::compare(g, op, x, y); });
+}
+
+NodeId as_bool(Graph& g, NodeId x) { return ops::cast(g, x, DType::Bool); }
+
+Tensor record_logical(std::string_view operation, Op op, const Operand& a, const Operand& b) {
+  return record_binary(operation, a, b, [op](Graph& g, NodeId x, NodeId y) {
+    return ops::binary(g, op, as_bool(g, x), as_bool(g, y));
+  });
+}
+
+Tensor record_reduce(Op op, const Tensor& x, const Dims& dims, bool keepdim) {
+  return record(name_of(op), {x},
+                [&](Graph& g, Nodes n) { return ops::reduce(g, op, n[0], dims, keepdim); });
+}
+
+/// Elements that a reduction over `dims` (empty: all) combines into one.
+int64_t reduced_count(const Tensor& x, const Dims& dims, std::string_view operation) {
+  if (dims.empty()) return x.numel();
+  int64_t count = 1;
+  for (int64_t d : dims)
+    count *= x.shape()[static_cast<size_t>(ops::normalize_dim(d, x.ndim(), operation))];
+  return count;
+}
+
+}  // namespace
+
+Tensor neg(const Tensor& x) { return record_unary(Op::Neg, x); }
+Tensor abs(const Tensor& x) { return record_unary(Op::Abs, x); }
+Tensor sign(const Tensor& x) { return record_unary(Op::Sign, x); }
+Tensor exp(const Tensor& x) { return record_unary(Op::Exp, x); }
+Tensor exp2(const Tensor& x) { return record_unary(Op::Exp2, x); }
+Tensor expm1(const Tensor& x) { return record_unary(Op::Expm1, x); }
+Tensor log(const Tensor& x) { return record_unary(Op::Log, x); }
+Tensor log2(const Tensor& x) { return record_unary(Op::Log2, x); }
+Tensor log10(const Tensor& x) { return record_unary(Op::Log10, x); }
+Tensor log1p(const Tensor& x) { return record_unary(Op::Log1p, x); }
+Tensor sqrt(const Tensor& x) { return record_unary(Op::Sqrt, x); }
+Tensor rsqrt(const Tensor& x) { return record_unary(Op::Rsqrt, x); }
+Tensor reciprocal(const Tensor& x) { return record_unary(Op::Reciprocal, x); }
+Tensor sin(const Tensor& x) { return record_unary(Op::Sin, x); }
+Tensor cos(const Tensor& x) { return record_unary(Op::Cos, x); }
+Tensor tan(const Tensor& x) { return record_unary(Op::Tan, x); }
+Tensor asin(const Tensor& x) { return record_unary(Op::Asin, x); }
+Tensor acos(const Tensor& x) { return record_unary(Op::Acos, x); }
+Tensor atan(const Tensor& x) { return record_unary(Op::Atan, x); }
+Tensor sinh(const Tensor& x) { return record_unary(Op::Sinh, x); }
+Tensor cosh(const Tensor& x) { return record_unary(Op::Cosh, x); }
+Tensor tanh(const Tensor& x) { return record_unary(Op::Tanh, x); }
+Tensor erf(const Tensor& x) { return record_unary(Op::Erf, x); }
+Tensor floor(const Tensor& x) { return record_unary(Op::Floor, x); }
+Tensor ceil(const Tensor& x) { return record_unary(Op::Ceil, x); }
+Tensor round(const Tensor& x) { return record_unary(Op::Round, x); }
+Tensor trunc(const Tensor& x) { return record_unary(Op::Trunc, x); }
+
+Tensor logical_not(const Tensor& x) {
+  return record("logical_not", {x},
+                [](Graph& g, Nodes n) { return ops::unary(g, Op::Not, as_bool(g, n[0])); });
+}
+
+Tensor square(const Tensor& x) {
+  return record("square", {x}, [](Graph& g, Nodes n) { return ops::mul(g, n[0], n[0]); });
+}
+
+Tensor cast(const Tensor& x, DType dtype) {
+  return record("cast", {x}, [&](Graph& g, Nodes n) { return ops::cast(g, n[0], dtype); });
+}
+
+Tensor add(const Operand& a, const Operand& b) { return record_arithmetic(Op::Add, a, b); }
+Tensor sub(const Operand& a, const Operand& b) { return record_arithmetic(Op::Sub, a, b); }
+Tensor mul(const Operand& a, const Operand& b) { return record_arithmetic(Op::Mul, a, b); }
+Tensor fmod(const Operand& a, const Operand& b) { return record_arithmetic(Op::Rem, a, b); }
+Tensor pow(const Operand& a, const Operand& b) { return record_arithmetic(Op::Pow, a, b); }
+Tensor maximum(const Operand& a, const Operand& b) { return record_arithmetic(Op::Max, a, b); }
+Tensor minimum(const Operand& a, const Operand& b) { return record_arithmetic(Op::Min, a, b); }
+Tensor atan2(const Operand& a, const Operand& b) { return record_arithmetic(Op::Atan2, a, b); }
+
+Tensor div(const Operand& a, const Operand& b) {
+  return record_binary("div", a, b, [](Graph& g, NodeId x, NodeId y) {
+    if (!is_float(g.dtype(x)) && !is_float(g.dtype(y))) {
+      x = ops::cast(g, x, DType::Float32);
+      y = ops::cast(g, y, DType::Float32);
+    }
+    return ops::div(g, x, y);
+  });
+}
+
+Tensor logical_and(const Operand& a, const Operand& b) {
+  return record_logical("logical_and", Op::And, a, b);
+}
+Tensor logical_or(const Operand& a, const Operand& b) {
+  return record_logical("logical_or", Op::Or, a, b);
+}
+Tensor logical_xor(const Operand& a, const Operand& b) {
+  return record_logical("logical_xor", Op::Xor, a, b);
+}
+
+Tensor equal(const Operand& a, const Operand& b) { return record_compare("equal", Op::Eq, a, b); }
+Tensor not_equal(const Operand& a, const Operand& b) {
+  return record_compare("not_equal", Op::Ne, a, b);
+}
+Tensor less(const Operand& a, const Operand& b) { return record_compare("less", Op::Lt, a, b); }
+Tensor less_equal(const Operand& a, const Operand& b) {
+  return record_compare("less_equal", Op::Le, a, b);
+}
+Tensor greater(const Operand& a, const Operand& b) {
+  return record_compare("greater", Op::Lt, b, a);
+}
+Tensor greater_equal(const Operand& a, const Operand& b) {
+  return record_compare("greater_equal", Op::Le, b, a);
+}
+
+Tensor where(const Tensor& condition, const Operand& a, const Operand& b) {
+  if (a.is_number() && b.is_number()) {
+    const DType t = dtype_of_number(a.number(), dtype_of_number(b.number(), DType::Bool));
+    return where(condition, full({}, convert(a.number(), t)), b);
+  }
+  const DType other = (a.is_number() ? b : a).tensor().dtype();
+  std::vector<Tensor> tensors{condition};
+  for (const Operand* o : {&a, &b})
+    if (!o->is_number()) tensors.push_back(o->tensor());
+  return record("where", tensors, [&](Graph& g, Nodes n) {
+    size_t next = 1;
+    const auto node = [&](const Operand& o) {
+      if (!o.is_number()) return n[next++];
+      return ops::literal(g, convert(o.number(), dtype_of_number(o.number(), other)));
+    };
+    const NodeId first = node(a);
+    return ops::select(g, as_bool(g, n[0]), first, node(b));
+  });
+}
+
+Tensor reshape(const Tensor& x, const Dims& shape) {
+  return record("reshape", {x}, [&](Graph& g, Nodes n) { return ops::reshape(g, n[0], shape); });
+}
+Tensor permute(const Tensor& x, const Dims& order) {
+  return record("permute", {x}, [&](Graph& g, Nodes n) { return ops::permute(g, n[0], order); });
+}
+Tensor transpose(const Tensor& x, int64_t dim_a, int64_t dim_b) {
+  return record("transpose", {x},
+                [&](Graph& g, Nodes n) { return ops::transpose(g, n[0], dim_a, dim_b); });
+}
+Tensor broadcast_to(const Tensor& x, const Dims& shape) {
+  return record("broadcast_to", {x},
+                [&](Graph& g, Nodes n) { return ops::broadcast_to(g, n[0], shape); });
+}
+Tensor unsqueeze(const Tensor& x, int64_t dim) {
+  return record("unsqueeze", {x}, [&](Graph& g, Nodes n) { return ops::unsqueeze(g, n[0], dim); });
+}
+Tensor squeeze(const Tensor& x, const Dims& dims) {
+  return record("squeeze", {x}, [&](Graph& g, Nodes n) { return ops::squeeze(g, n[0], dims); });
+}
+
+Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, int64_t step) {
+  if (step < 1) raise<ValueError>("slice: the step must be positive, got {}", step);
+  const int64_t extent = x.size(dim);
+  const auto clamp = [extent](int64_t at) {
+    return std::clamp<int64_t>(at < 0 ? at + extent : at, 0, extent);
+  };
+  const int64_t first = clamp(start);
+  const int64_t last = std::max(first, clamp(stop));
+  return record("slice", {x}, [&](Graph& g, Nodes n) {
+    return ops::narrow(g, n[0], ops::normalize_dim(dim, g.rank(n[0]), "slice"), first, last, step);
+  });
+}
+
+Tensor select(const Tensor& x, int64_t dim, int64_t index) {
+  const int64_t extent = x.size(dim);
+  if (index < -extent || index >= extent)
+    raise<IndexError>("select: index {} is out of range for dimension {} of {}", index, dim,
+                      type_text(x.dtype(), x.shape()));
+  const int64_t at = index < 0 ? index + extent : index;
+  const int64_t d = ops::normalize_dim(dim, x.ndim(), "select");
+  return record("select", {x}, [&](Graph& g, Nodes n) {
+    return ops::squeeze(g, ops::narrow(g, n[0], d, at, at + 1), Dims{d});
+  });
+}
+
+Tensor flip(const Tensor& x, const Dims& dims) {
+  return record("flip", {x}, [&](Graph& g, Nodes n) { return ops::flip(g, n[0], dims); });
+}
+
+Tensor pad(const Tensor& x, const Dims& low, const Dims& high, double fill) {
+  return record("pad", {x}, [&](Graph& g, Nodes n) {
+    const Dims interior(low.size(), 0);
+    return ops::pad(g, n[0], low, high, interior, Scalar::of(g.dtype(n[0]), fill));
+  });
+}
+
+Tensor concat(std::span<const Tensor> parts, int64_t dim) {
+  return record("concat", parts, [&](Graph& g, Nodes n) { return ops::concat(g, n, dim); });
+}
+
+Tensor stack(std::span<const Tensor> parts, int64_t dim) {
+  return record("stack", parts, [&](Graph& g, Nodes n) {
+    std::vector<NodeId> raised;
+    for (NodeId part : n) raised.push_back(ops::unsqueeze(g, part, dim));
+    return ops::concat(g, raised, dim);
+  });
+}
+
+std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim) {
+  if (size < 1) raise<ValueError>("split: the size must be positive, got {}", size);
+  std::vector<Tensor> parts;
+  const int64_t extent = x.size(dim);
+  for (int64_t at = 0; at < extent; at += std::min(size, extent - at))
+    parts.push_back(slice(x, dim, at, at + std::min(size, extent - at)));
+  return parts;
+}
+
+Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) {
+  return record_reduce(Op::Sum, x, dims, keepdim);
+}
+Tensor prod(const Tensor& x, const Dims& dims, bool keepdim) {
+  return record_reduce(Op::Prod, x, dims, keepdim);
+}
+Tensor max(const Tensor& x, const Dims& dims, bool keepdim) {
+  return record_reduce(Op::ReduceMax, x, dims, keepdim);
+}
+Tensor min(const Tensor& x, const Dims& dims, bool keepdim) {
+  return record_reduce(Op::ReduceMin, x, dims, keepdim);
+}
+Tensor any(const Tensor& x, const Dims& dims, bool keepdim) {
+  return record_reduce(Op::ReduceMax, cast(x, DType::Bool), dims, keepdim);
+}
+Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
+  return record_reduce(Op::ReduceMin, cast(x, DType::Bool), dims, keepdim);
+}
+Tensor argmax(const Tensor& x, int64_t dim, bool keepdim) {
+  return record_reduce(Op::ArgMax, x, {dim}, keepdim);
+}
+Tensor argmin(const Tensor& x, int64_t dim, bool keepdim) {
+  return record_reduce(Op::ArgMin, x, {dim}, keepdim);
+}
+
+Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
+  if (!is_float(x.dtype()))
+    raise<DTypeError>("mean: needs a floating tensor, got {}", type_text(x.dtype(), x.shape()));
+  return div(sum(x, dims, keepdim), static_cast<double>(reduced_count(x, dims, "mean")));
+}
+
+Tensor var(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
+  const Tensor centred = x - mean(x, dims, true);
+  const double count = static_cast<double>(reduced_count(x, dims, "var"));
+  return div(sum(square(centred), dims, keepdim), std::max(count - correction, 0.0));
+}
+
+Tensor std_dev(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
+  return sqrt(var(x, dims, correction, keepdim));
+}
+
+Tensor cumsum(const Tensor& x, int64_t dim) {
+  return record("cumsum", {x},
+                [&](Graph& g, Nodes n) { return ops::scan(g, Op::CumSum, n[0], dim); });
+}
+Tensor cumprod(const Tensor& x, int64_t dim) {
+  return record("cumprod", {x},
+                [&](Graph& g, Nodes n) { return ops::scan(g, Op::CumProd, n[0], dim); });
+}
+
+Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
+  return record("gather", {x, index}, [&](Graph& g, Nodes n) {
+    return ops::gather(g, n[0], dim, ops::cast(g, n[1], DType::Int64));
+  });
+}
+
+Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& values) {
+  return record("scatter_add", {x, index, values}, [&](Graph& g, Nodes n) {
+    return ops::scatter(g, n[0], dim, ops::cast(g, n[1], DType::Int64), n[2], ScatterMode::Add);
+  });
+}
+
+Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
+  if (index.ndim() != 1)
+    raise<ShapeError>("index_select: the index must have rank 1, got {}",
+                      type_text(index.dtype(), index.shape()));
+  const int64_t d = ops::normalize_dim(dim, x.ndim(), "index_select");
+  return record("index_select", {x, index}, [&](Graph& g, Nodes n) {
+    Dims lined(x.shape().size(), 1);
+    lined[static_cast<size_t>(d)] = index.numel();
+    Dims wide = x.shape();
+    wide[static_cast<size_t>(d)] = index.numel();
+    const NodeId at = ops::reshape(g, ops::cast(g, n[1], DType::Int64), lined);
+    return ops::gather(g, n[0], d, ops::broadcast_to(g, at, wide));
+  });
+}
+
+Tensor argsort(const Tensor& x, int64_t dim, bool descending) {
+  return record("argsort", {x},
+                [&](Graph& g, Nodes n) { return ops::argsort(g, n[0], dim, descending); });
+}
+
+Tensor sort(const Tensor& x, int64_t dim, bool descending) {
+  return record("sort", {x}, [&](Graph& g, Nodes n) {
+    return ops::gather(g, n[0], dim, ops::argsort(g, n[0], dim, descending));
+  });
+}
+
+}  // namespace coregrad

@@ -1,0 +1,129 @@
+// Realisation: everything that is pending and asked for, computed by one plan.
+
+#include "base/checked.h"
+#include "tensor/evaluate.h"
+#include "tensor/state.h"
+
+#include <unordered_map>
+
+namespace coregrad {
+namespace {
+
+/// One value to compute and the tensors that wait for it.
+struct Target {
+  Handle node;
+  DType dtype;
+  Dims shape;
+  int64_t bytes;
+  std::vector<std::shared_ptr<TensorState>> waiting;
+};
+
+struct Work {
+  Structure structure;
+  std::vector<Target> targets;
+  std::vector<std::shared_ptr<Buffer>> inputs;
+};
+
+/// Points a tensor at its value, keeping the way gradients go. Under the session's lock.
+void bind_value(TensorState& state, NodeId source, NodeId value) {
+  Session& session = Session::global();
+  if (state.requires_grad) {
+    // A value of its own: letting go of one tensor's history must not cut off another's.
+    value = session.alias_data(value);
+    session.set_source(value, source, true);
+  }
+  state.rebind(value);
+}
+
+/// Binds what is known already and collects the rest. Under the session's lock.
+Work gather(std::span<const Tensor> tensors) {
+  Session& session = Session::global();
+  Graph& graph = session.graph();
+  Work work;
+  std::unordered_map<uint32_t, size_t> target_of;
+  std::vector<NodeId> roots;
+  for (const Tensor& tensor : tensors) {
+    TensorState& state = state_of(tensor, "realize");
+    const NodeId node = graph.resolve(state.handle);
+    if (graph[node].op == Op::Input) continue;
+    if (const std::optional<NodeId> value = session.value_of(node)) {
+      bind_value(state, node, *value);
+      continue;
+    }
+    const auto [at, is_new] = target_of.try_emplace(node.value, work.targets.size());
+    if (is_new) {
+      const int64_t bytes = checked_mul(state.numel, size_of(state.dtype), "realize");
+      work.targets.push_back({graph.retain(node), state.dtype, state.shape, bytes, {}});
+      roots.push_back(node);
+    }
+    work.targets[at->second].waiting.push_back(tensor.state());
+  }
+  if (roots.empty()) return work;
+  const KnownValue known = [&](NodeId n) -> std::optional<int64_t> {
+    const std::optional<NodeId> value = session.value_of(n);
+    if (!value) return std::nullopt;
+    return graph.attr(*value, 0);
+  };
+  const Identity identity = [&](int64_t id) -> const void* { return session.buffer(id).get(); };
+  work.structure = extract_structure(graph, roots, known, identity);
+  for (int64_t id : work.structure.inputs) work.inputs.push_back(session.buffer(id));
+  return work;
+}
+
+/// Compiles and runs; the results' buffers, in the order of the targets.
+std::vector<std::shared_ptr<Buffer>> compute(const Work& work) {
+  const std::shared_ptr<const Executable> executable = executable_for(work.structure);
+  std::vector<const void*> inputs;
+  for (const auto& buffer : work.inputs) inputs.push_back(buffer->data());
+  std::vector<std::shared_ptr<Buffer>> results;
+  std::vector<void*> outputs;
+  for (const Target& target : work.targets) {
+    results.push_back(Buffer::allocate(target.bytes));
+    outputs.push_back(results.back()->data());
+  }
+  executable->run(inputs, outputs);
+  count_run();
+  return results;
+}
+
+}  // namespace
+
+void realize(std::span<const Tensor> tensors) {
+  Session& session = Session::global();
+  Work work;
+  {
+    const Session::Lock lock(session);
+    work = gather(tensors);
+    if (work.targets.empty()) return;
+  }
+  std::vector<std::shared_ptr<Buffer>> results;
+  try {
+    results = compute(work);
+  } catch (...) {
+    const Session::Lock lock(session);
+    for (const Target& target : work.targets) session.graph().release(target.node);
+    throw;
+  }
+  const Session::Lock lock(session);
+  for (size_t i = 0; i < work.targets.size(); ++i) {
+    const Target& target = work.targets[i];
+    const NodeId source = session.graph().resolve(target.node);
+    const NodeId value = session.add_data(results[i], target.dtype, target.shape);
+    session.set_source(value, source, false);
+    for (const auto& state : target.waiting)
+      // Another thread may have been faster; values are equal then.
+      if (!realized_node(*state)) bind_value(*state, source, value);
+    session.graph().release(target.node);
+  }
+  session.collect_if_due();
+}
+
+SessionStats session_stats() {
+  Session& session = Session::global();
+  const Session::Lock lock(session);
+  const EvaluationStats evaluations = evaluation_stats();
+  return {session.graph().size(), session.live_data(), evaluations.compiled, evaluations.hits,
+          evaluations.runs};
+}
+
+}  // namespace coregrad

@@ -1,0 +1,69 @@
+#pragma once
+// What a Tensor points at, and how operations record into the session.
+
+#include "coregrad/tensor.h"
+#include "ir/graph.h"
+#include "tensor/session.h"
+
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace coregrad {
+
+/// Shape and dtype never change; the rest is guarded by the session's lock.
+struct TensorState {
+  /// Retains the node. The caller holds the session's lock.
+  TensorState(NodeId node, bool needs_grad);
+  ~TensorState();
+  TensorState(const TensorState&) = delete;
+  TensorState& operator=(const TensorState&) = delete;
+
+  const DType dtype;
+  const Dims shape;
+  const int64_t numel;
+  Handle handle;
+  bool requires_grad;        ///< gradients flow through or stop here
+  bool is_leaf = false;      ///< gradients stop here
+  bool is_consumed = false;  ///< backward() let go of the recorded graph
+  Tensor grad;
+
+  /// Points at another node instead. The caller holds the session's lock.
+  void rebind(NodeId node);
+};
+
+/// The state of a tensor that must be defined; ValueError names the operation.
+TensorState& state_of(const Tensor& tensor, std::string_view operation);
+
+/// Node of a defined tensor: the Input node once its value is known. Under the session's lock.
+NodeId node_of(const Tensor& tensor, std::string_view operation);
+
+/// A tensor for a node. Under the session's lock.
+Tensor wrap(NodeId node, bool requires_grad);
+
+/// Records `make(graph, nodes)`; the result requires a gradient if it is floating, recording of
+/// gradients is on, and one of the operands requires one.
+template <class Make>
+Tensor record(std::string_view operation, std::span<const Tensor> operands, Make make) {
+  Session& session = Session::global();
+  const Session::Lock lock(session);
+  std::vector<NodeId> nodes;
+  nodes.reserve(operands.size());
+  bool requires_grad = false;
+  for (const Tensor& t : operands) {
+    nodes.push_back(node_of(t, operation));
+    requires_grad = requires_grad || t.state()->requires_grad;
+  }
+  const NodeId result = make(session.graph(), std::span<const NodeId>(nodes));
+  return wrap(result, requires_grad && grad_enabled() && is_float(session.graph().dtype(result)));
+}
+
+template <class Make>
+Tensor record(std::string_view operation, std::initializer_list<Tensor> operands, Make make) {
+  return record(operation, std::span<const Tensor>(operands.begin(), operands.size()), make);
+}
+
+/// The Input node of a realised tensor, or nothing. Under the session's lock.
+std::optional<NodeId> realized_node(const TensorState& state);
+
+}  // namespace coregrad

@@ -1,0 +1,140 @@
+#include "tensor/structure.h"
+
+#include "base/hash.h"
+
+#include <unordered_map>
+
+namespace coregrad {
+namespace {
+
+constexpr uint32_t kUnnumbered = UINT32_MAX;
+
+/// Appends nodes to a key. The layout is mirrored by rebuild_structure.
+class KeyWriter {
+ public:
+  KeyWriter(Structure& structure, const Identity& identity)
+      : structure_(structure), identity_(identity) {}
+
+  void input(DType dtype, Shape shape, std::span<const int64_t> strides, int64_t data_id) {
+    const auto [at, is_new] =
+        numbers_.try_emplace(identity_(data_id), static_cast<int64_t>(structure_.inputs.size()));
+    if (is_new) structure_.inputs.push_back(data_id);
+    head(Op::Input, dtype, 0, 0);
+    list(shape);
+    structure_.key.push_back(static_cast<int64_t>(strides.size()) + 1);
+    structure_.key.push_back(at->second);
+    append(strides);
+  }
+
+  void node(const Graph& graph, NodeId id, std::span<const uint32_t> numbers) {
+    const Node& n = graph[id];
+    head(n.op, n.dtype, n.num_operands, n.literal);
+    list(graph.shape(id));
+    list(graph.attrs(id));
+    for (NodeId o : graph.operands(id)) structure_.key.push_back(numbers[o.value]);
+  }
+
+ private:
+  void head(Op op, DType dtype, uint16_t num_operands, uint64_t literal) {
+    structure_.key.push_back(static_cast<int64_t>(op) | static_cast<int64_t>(dtype) << 8 |
+                             static_cast<int64_t>(num_operands) << 16);
+    structure_.key.push_back(static_cast<int64_t>(literal));
+  }
+  void list(std::span<const int64_t> values) {
+    structure_.key.push_back(static_cast<int64_t>(values.size()));
+    append(values);
+  }
+  void append(std::span<const int64_t> values) {
+    structure_.key.insert(structure_.key.end(), values.begin(), values.end());
+  }
+
+  Structure& structure_;
+  const Identity& identity_;
+  std::unordered_map<const void*, int64_t> numbers_;  // identity -> input number
+};
+
+/// Row-major strides.
+std::vector<int64_t> dense_strides(Shape shape) {
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  return strides;
+}
+
+}  // namespace
+
+uint64_t Structure::hash() const { return hash_ints(key); }
+
+Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
+                            const KnownValue& known, const Identity& identity) {
+  Structure structure;
+  KeyWriter writer(structure, identity);
+  structure.key.push_back(0);  // becomes the number of nodes
+  std::vector<uint32_t> numbers(graph.size(), kUnnumbered);
+  uint32_t next = 0;
+  struct Visit {
+    NodeId node;
+    uint32_t operand;
+  };
+  std::vector<Visit> stack;
+  for (NodeId root : roots) {
+    if (numbers[root.value] == kUnnumbered) stack.push_back({root, 0});
+    while (!stack.empty()) {
+      Visit& top = stack.back();
+      const NodeId id = top.node;
+      if (numbers[id.value] != kUnnumbered) {
+        stack.pop_back();
+        continue;
+      }
+      if (graph[id].op == Op::Input) {
+        writer.input(graph.dtype(id), graph.shape(id), graph.attrs(id).subspan(1),
+                     graph.attr(id, 0));
+      } else if (const std::optional<int64_t> data = known(id)) {
+        writer.input(graph.dtype(id), graph.shape(id), dense_strides(graph.shape(id)), *data);
+      } else {
+        const std::span<const NodeId> operands = graph.operands(id);
+        while (top.operand < operands.size() && numbers[operands[top.operand].value] != kUnnumbered)
+          ++top.operand;
+        if (top.operand < operands.size()) {
+          stack.push_back({operands[top.operand], 0});
+          continue;
+        }
+        writer.node(graph, id, numbers);
+      }
+      numbers[id.value] = next++;
+      stack.pop_back();
+    }
+  }
+  structure.key[0] = next;
+  for (NodeId root : roots) structure.key.push_back(numbers[root.value]);
+  return structure;
+}
+
+StandaloneGraph rebuild_structure(std::span<const int64_t> key) {
+  StandaloneGraph result;
+  size_t at = 0;
+  const auto list = [&] {
+    const auto size = static_cast<size_t>(key[at++]);
+    const std::span<const int64_t> values = key.subspan(at, size);
+    at += size;
+    return values;
+  };
+  const int64_t count = key[at++];
+  std::vector<NodeId> nodes;
+  std::vector<NodeId> operands;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t head = key[at++];
+    const auto literal = static_cast<uint64_t>(key[at++]);
+    const Shape shape = list();
+    const std::span<const int64_t> attrs = list();
+    operands.clear();
+    for (int64_t k = head >> 16 & 0xffff; k > 0; --k)
+      operands.push_back(nodes[static_cast<size_t>(key[at++])]);
+    nodes.push_back(result.graph.intern(static_cast<Op>(head & 0xff),
+                                        static_cast<DType>(head >> 8 & 0xff), shape, operands,
+                                        attrs, literal));
+  }
+  while (at < key.size()) result.roots.push_back(nodes[static_cast<size_t>(key[at++])]);
+  return result;
+}
+
+}  // namespace coregrad
