@@ -1,11 +1,11 @@
 #include "codegen/index_expr.h"
 
+#include "base/checked.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <numeric>
-
-#include "base/checked.h"
 
 namespace coregrad {
 
@@ -27,6 +27,17 @@ IndexExpr IndexContext::axis(int id, int64_t extent) {
 
 IndexExpr IndexContext::value(int id, Range range) {
   return {0, {{intern({AtomKind::Value, id, 0, {}, range}), 1}}};
+}
+
+bool IndexContext::is_quotient_of(const Atom& div, const Atom& mod) const {
+  if (div.kind != AtomKind::Div) return false;
+  if (div.divisor == mod.divisor && div.operand == mod.operand) return true;
+  // Nested divisions are kept as one: floor(floor(e / c) / d) belongs to floor(e / c) mod d.
+  const IndexExpr& inside = mod.operand;
+  if (inside.constant != 0 || inside.terms.size() != 1 || inside.terms[0].factor != 1) return false;
+  const Atom& inner = atom(inside.terms[0].atom);
+  return inner.kind == AtomKind::Div && inner.operand == div.operand &&
+         div.divisor % inner.divisor == 0 && div.divisor / inner.divisor == mod.divisor;
 }
 
 IndexExpr IndexContext::add(const IndexExpr& a, const IndexExpr& b) const {
@@ -51,8 +62,8 @@ IndexExpr IndexContext::add(const IndexExpr& a, const IndexExpr& b) const {
     if (mod.kind != AtomKind::Mod) continue;
     for (size_t d = 0; d < sum.terms.size(); ++d) {
       const Atom& div = atom(sum.terms[d].atom);
-      if (div.kind != AtomKind::Div || div.divisor != mod.divisor || div.operand != mod.operand ||
-          sum.terms[d].factor != sum.terms[m].factor * mod.divisor)
+      if (sum.terms[d].factor % mod.divisor != 0 ||
+          sum.terms[d].factor / mod.divisor != sum.terms[m].factor || !is_quotient_of(div, mod))
         continue;
       IndexExpr whole = mul(mod.operand, sum.terms[m].factor);
       IndexExpr rest{sum.constant, {}};
@@ -84,6 +95,30 @@ Range IndexContext::range(const IndexExpr& e) const {
   return r;
 }
 
+int64_t IndexContext::split_by_factor(const IndexExpr& e, int64_t d, IndexExpr* high,
+                                      IndexExpr* low) const {
+  int64_t best = 1;
+  for (const auto& candidate : e.terms) {
+    const int64_t g = std::gcd(d, candidate.factor);
+    if (g <= best) continue;
+    IndexExpr multiples = constant(0), rest = constant(e.constant);
+    for (const auto& t : e.terms) {
+      if (t.factor % g == 0)
+        multiples.terms.push_back({t.atom, t.factor / g});
+      else
+        rest.terms.push_back(t);
+    }
+    const Range r = range(rest);
+    const int64_t k = floor_div(r.low, g);
+    if (k != floor_div(r.high, g)) continue;
+    best = g;
+    multiples.constant = k;
+    *high = std::move(multiples);
+    *low = add(rest, constant(checked_mul(-k, g, "index")));
+  }
+  return best;
+}
+
 IndexExpr IndexContext::div(const IndexExpr& a, int64_t d) {
   COREGRAD_CHECK(d > 0);
   if (d == 1) return a;
@@ -101,14 +136,9 @@ IndexExpr IndexContext::div(const IndexExpr& a, int64_t d) {
     whole.constant = checked_add(whole.constant, floor_div(r.low, d), "index");
     return whole;
   }
-  // A common factor of everything inside cancels: floor((g*x + c) / (g*k)) = floor((x + c/g) / k).
-  int64_t g = d;
-  for (const auto& t : rest.terms) g = std::gcd(g, t.factor);
-  if (g > 1) {
-    IndexExpr reduced = constant(floor_div(rest.constant, g));
-    for (const auto& t : rest.terms) reduced.terms.push_back({t.atom, t.factor / g});
-    return add(whole, div(reduced, d / g));
-  }
+  IndexExpr high, low;
+  if (const int64_t g = split_by_factor(rest, d, &high, &low); g > 1)
+    return add(whole, div(high, d / g));
   // floor(floor(e / c) / d) = floor(e / (c*d)).
   if (rest.constant == 0 && rest.terms.size() == 1 && rest.terms[0].factor == 1) {
     const Atom inner = atom(rest.terms[0].atom);
@@ -128,13 +158,9 @@ IndexExpr IndexContext::mod(const IndexExpr& a, int64_t d) {
   const Range r = range(rest);
   if (floor_div(r.low, d) == floor_div(r.high, d))
     return add(rest, constant(checked_mul(-floor_div(r.low, d), d, "index")));
-  int64_t g = d;
-  for (const auto& t : rest.terms) g = std::gcd(g, t.factor);
-  if (g > 1) {
-    IndexExpr reduced = constant(floor_div(rest.constant, g));
-    for (const auto& t : rest.terms) reduced.terms.push_back({t.atom, t.factor / g});
-    return add(mul(mod(reduced, d / g), g), constant(floor_mod(rest.constant, g)));
-  }
+  IndexExpr high, low;
+  if (const int64_t g = split_by_factor(rest, d, &high, &low); g > 1)
+    return add(mul(mod(high, d / g), g), low);
   // (e mod c) mod d = e mod d where d divides c.
   if (rest.constant == 0 && rest.terms.size() == 1 && rest.terms[0].factor == 1) {
     const Atom inner = atom(rest.terms[0].atom);
@@ -144,7 +170,8 @@ IndexExpr IndexContext::mod(const IndexExpr& a, int64_t d) {
   return {0, {{intern(std::move(remainder)), 1}}};
 }
 
-void IndexContext::collect(const IndexExpr& e, std::vector<int>& axes, std::vector<int>& values) const {
+void IndexContext::collect(const IndexExpr& e, std::vector<int>& axes,
+                           std::vector<int>& values) const {
   for (const auto& t : e.terms) {
     const Atom& a = atom(t.atom);
     switch (a.kind) {
@@ -174,13 +201,15 @@ bool IndexContext::affine_in(const IndexExpr& e, int axis, int64_t* factor) cons
     const Atom& a = atom(t.atom);
     if (a.kind == AtomKind::Axis && a.id == axis)
       *factor = t.factor;
-    else if ((a.kind == AtomKind::Div || a.kind == AtomKind::Mod) && depends_on_axis(a.operand, axis))
+    else if ((a.kind == AtomKind::Div || a.kind == AtomKind::Mod) &&
+             depends_on_axis(a.operand, axis))
       return false;
   }
   return true;
 }
 
-IndexExpr IndexContext::substitute(const IndexExpr& e, const std::map<int, IndexExpr>& replacement) {
+IndexExpr IndexContext::substitute(const IndexExpr& e,
+                                   const std::map<int, IndexExpr>& replacement) {
   IndexExpr result = constant(e.constant);
   for (const auto& t : e.terms) {
     const Atom a = atom(t.atom);
@@ -210,10 +239,18 @@ std::string IndexContext::to_text(const IndexExpr& e) const {
     const Atom& a = atom(t.atom);
     std::string inner;
     switch (a.kind) {
-      case AtomKind::Axis: inner = fmt::format("i{}", a.id); break;
-      case AtomKind::Value: inner = fmt::format("%{}", a.id); break;
-      case AtomKind::Div: inner = fmt::format("({})/{}", to_text(a.operand), a.divisor); break;
-      case AtomKind::Mod: inner = fmt::format("({})%{}", to_text(a.operand), a.divisor); break;
+      case AtomKind::Axis:
+        inner = fmt::format("i{}", a.id);
+        break;
+      case AtomKind::Value:
+        inner = fmt::format("%{}", a.id);
+        break;
+      case AtomKind::Div:
+        inner = fmt::format("({})/{}", to_text(a.operand), a.divisor);
+        break;
+      case AtomKind::Mod:
+        inner = fmt::format("({})%{}", to_text(a.operand), a.divisor);
+        break;
     }
     if (!text.empty()) text += " + ";
     text += t.factor == 1 ? inner : fmt::format("{}*{}", t.factor, inner);
@@ -244,7 +281,8 @@ std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linea
 IndexExpr linearize(IndexContext& context, std::span<const IndexExpr> index,
                     std::span<const int64_t> strides) {
   IndexExpr sum;
-  for (size_t d = 0; d < index.size(); ++d) sum = context.add(sum, context.mul(index[d], strides[d]));
+  for (size_t d = 0; d < index.size(); ++d)
+    sum = context.add(sum, context.mul(index[d], strides[d]));
   return sum;
 }
 

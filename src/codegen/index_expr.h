@@ -1,5 +1,6 @@
 #pragma once
-// Symbolic element indices: affine sums over loop axes, with floor division and modulo by constants.
+// Symbolic element indices: affine sums over loop axes, with floor division and modulo by
+// constants.
 //
 // View chains become these expressions; simplification uses the ranges of the axes, so that for
 // 0 <= j < 8: (8*i + j) / 8 = i and (8*i + j) mod 8 = j, and a reshape that merely splits or merges
@@ -81,6 +82,12 @@ class IndexContext {
 
  private:
   AtomId intern(Atom atom);
+  /// Whether `div` is the floor division that goes with the remainder `mod`.
+  bool is_quotient_of(const Atom& div, const Atom& mod) const;
+  /// The largest divisor g of d for which e = g * high + low with 0 <= low < g for all values; 1
+  /// when there is none. Then floor(e / d) = floor(high / (d/g)) and e mod d = g * (high mod (d/g))
+  /// + low.
+  int64_t split_by_factor(const IndexExpr& e, int64_t d, IndexExpr* high, IndexExpr* low) const;
   std::vector<Atom> atoms_;
 };
 

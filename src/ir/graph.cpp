@@ -1,10 +1,10 @@
 #include "ir/graph.h"
 
-#include <algorithm>
-#include <bit>
-
 #include "base/checked.h"
 #include "base/hash.h"
+
+#include <algorithm>
+#include <bit>
 
 namespace coregrad {
 namespace {
@@ -48,7 +48,8 @@ ListId Graph::intern_list(std::span<const int64_t> values) {
   }
   std::vector<int64_t>& block = list_blocks_.back();
   const size_t start = block.size();
-  block.insert(block.end(), values.begin(), values.end());
+  // One by one: the values may be part of this very block.
+  for (int64_t v : values) block.push_back(v);
   const auto id = static_cast<uint32_t>(lists_.size());
   lists_.emplace_back(block.data() + start, values.size());
   list_index_[at] = id;
@@ -147,8 +148,11 @@ void Graph::set_origin(std::string_view text) {
     current_origin_ = 0;
     return;
   }
-  current_origin_ = static_cast<uint32_t>(origins_.size());
-  origins_.emplace_back(text);
+  // A training loop sets the same few origins for ever: each is kept once.
+  const auto [known, is_new] =
+      origin_index_.try_emplace(std::string(text), static_cast<uint32_t>(origins_.size()));
+  if (is_new) origins_.emplace_back(text);
+  current_origin_ = known->second;
 }
 
 Handle Graph::retain(NodeId id) {
@@ -240,6 +244,7 @@ std::vector<bool> mark_live(const Graph& graph, std::span<const NodeId> roots) {
   std::vector<bool> live(graph.size(), false);
   uint32_t last = 0;
   for (NodeId r : roots) {
+    COREGRAD_CHECK(r.value < graph.size());
     live[r.value] = true;
     last = std::max(last, r.value + 1);
   }

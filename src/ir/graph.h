@@ -2,19 +2,20 @@
 // The graph: an append-only arena of small interned nodes.
 //
 // Data structures: nodes_ (64 bytes each, index order is a topological order), pool_ (operand lists
-// longer than three), shape and attribute tables (interned lists of int64, so equality is equality of
-// ids), index_ (open-addressing hash set of nodes, so that common subexpressions never exist), and the
-// root table (what handles point at; compaction moves nodes behind it).
-// Start reading at Graph::intern. Checked construction lives in ops/primitives.h.
+// longer than three), shape and attribute tables (interned lists of int64, so equality is equality
+// of ids), index_ (open-addressing hash set of nodes, so that common subexpressions never exist),
+// and the root table (what handles point at; compaction moves nodes behind it). Start reading at
+// Graph::intern. Checked construction lives in ops/primitives.h.
+
+#include "ir/dtype.h"
+#include "ir/op.h"
 
 #include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
-
-#include "ir/dtype.h"
-#include "ir/op.h"
 
 namespace coregrad {
 
@@ -41,7 +42,8 @@ struct Node {
   uint16_t num_operands;
   ListId shape;
   ListId attrs;
-  uint32_t operands[3];  ///< the operands, or with more than three: operands[0] is an offset into the pool
+  uint32_t operands[3];  ///< the operands, or with more than three: operands[0] is an offset into
+                         ///< the pool
   uint64_t literal;      ///< Literal's value, Pad's fill: an int64 or the bits of a double
   int64_t numel;
   uint32_t hash;
@@ -67,6 +69,11 @@ struct GraphStats {
 class Graph {
  public:
   Graph();
+  // Lists are spans into this graph's own blocks.
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+  Graph(Graph&&) = default;
+  Graph& operator=(Graph&&) = default;
 
   /// The node with this content, made if it is not there. No checks: see ops/primitives.h.
   NodeId intern(Op op, DType dtype, Shape shape, std::span<const NodeId> operands,
@@ -130,6 +137,7 @@ class Graph {
   std::vector<std::span<const int64_t>> lists_;
   std::vector<uint32_t> list_index_;
   std::vector<std::string> origins_;
+  std::unordered_map<std::string, uint32_t> origin_index_;
   uint32_t current_origin_ = 0;
   std::vector<Root> roots_;
   std::vector<uint32_t> free_roots_;
@@ -139,7 +147,8 @@ class Graph {
 /// Marks everything the roots reach: result[i] is true for live nodes. A scan, no recursion.
 std::vector<bool> mark_live(const Graph& graph, std::span<const NodeId> roots);
 
-/// Number of live users of each node (a node that uses an operand twice counts twice); roots count one.
+/// Number of live users of each node (a node that uses an operand twice counts twice); roots count
+/// one.
 std::vector<uint32_t> count_uses(const Graph& graph, std::span<const NodeId> roots);
 
 }  // namespace coregrad
