@@ -1,0 +1,94 @@
+#pragma once
+// Element types as the runtime knows them, in the order of the IR's dtypes.
+
+#include "base/error.h"
+#include "runtime/plan.h"
+
+#include <atomic>
+#include <cstdint>
+#include <type_traits>
+#include <utility>
+
+namespace coregrad {
+
+enum class Element : uint8_t { Bool, Int32, Int64, Float32, Float64 };
+
+constexpr int64_t size_of(Element e) {
+  switch (e) {
+    case Element::Bool:
+      return 1;
+    case Element::Int32:
+    case Element::Float32:
+      return 4;
+    case Element::Int64:
+    case Element::Float64:
+      return 8;
+  }
+  return 0;
+}
+
+/// Calls `f(std::type_identity<T>())` with the C++ type of the element.
+template <class F>
+decltype(auto) with_element_type(Element e, F&& f) {
+  switch (e) {
+    case Element::Bool:
+      return f(std::type_identity<bool>());
+    case Element::Int32:
+      return f(std::type_identity<int32_t>());
+    case Element::Int64:
+      return f(std::type_identity<int64_t>());
+    case Element::Float32:
+      return f(std::type_identity<float>());
+    case Element::Float64:
+      return f(std::type_identity<double>());
+  }
+  COREGRAD_UNREACHABLE("element type");
+}
+
+/// a + b as the primitives define it: or for bool, wrapping for integers.
+template <class T>
+constexpr T element_add(T a, T b) {
+  if constexpr (std::is_same_v<T, bool>)
+    return a || b;
+  else if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<std::make_unsigned_t<T>>(a) +
+                          static_cast<std::make_unsigned_t<T>>(b));
+  else
+    return a + b;
+}
+
+/// a * b as the primitives define it: and for bool, wrapping for integers.
+template <class T>
+constexpr T element_mul(T a, T b) {
+  if constexpr (std::is_same_v<T, bool>)
+    return a && b;
+  else if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<std::make_unsigned_t<T>>(a) *
+                          static_cast<std::make_unsigned_t<T>>(b));
+  else
+    return a * b;
+}
+
+/// The larger; NaN wins.
+template <class T>
+constexpr T element_max(T a, T b) {
+  if constexpr (std::is_floating_point_v<T>)
+    if (b != b) return b;
+  return b > a ? b : a;
+}
+
+/// The smaller; NaN wins.
+template <class T>
+constexpr T element_min(T a, T b) {
+  if constexpr (std::is_floating_point_v<T>)
+    if (b != b) return b;
+  return b < a ? b : a;
+}
+
+/// For step functions: notes an element index outside [0, extent). Several workers may.
+inline void report_bad_index(RunStatus* status, int64_t index, int64_t extent) {
+  std::atomic_ref<int64_t>(status->bad_index).store(index, std::memory_order_relaxed);
+  std::atomic_ref<int64_t>(status->bad_extent).store(extent, std::memory_order_relaxed);
+}
+
+}  // namespace coregrad
