@@ -218,7 +218,7 @@ llvm::SmallVector<char, 0> generate(const Target& target, std::string_view name,
   llvm::Module module(llvm::StringRef(name.data(), name.size()), context);
   module.setTargetTriple(compiler->machine().getTargetTriple().str());
   module.setDataLayout(compiler->machine().createDataLayout());
-  set_has_fma(module, target.has_fma);
+  describe_target(module, target);
   build(module);
   set_attributes(module, target);
   if (kAlwaysVerify || flags().validate) verify(module, name);

@@ -5,12 +5,16 @@
 namespace coregrad {
 namespace {
 constexpr const char* kFmaFlag = "coregrad.fma";
-}
+constexpr const char* kAvx512Flag = "coregrad.avx512";
+}  // namespace
 
 bool has_fma(const llvm::Module& module) { return module.getModuleFlag(kFmaFlag) != nullptr; }
 
-void set_has_fma(llvm::Module& module, bool value) {
-  if (value && !has_fma(module)) module.addModuleFlag(llvm::Module::Max, kFmaFlag, 1);
+bool has_avx512(const llvm::Module& module) { return module.getModuleFlag(kAvx512Flag) != nullptr; }
+
+void describe_target(llvm::Module& module, const Target& target) {
+  if (target.has_fma) module.addModuleFlag(llvm::Module::Max, kFmaFlag, 1);
+  if (target.isa == Isa::Avx512) module.addModuleFlag(llvm::Module::Max, kAvx512Flag, 1);
 }
 
 llvm::Value* emit_fma(llvm::IRBuilder<>& builder, llvm::Value* a, llvm::Value* b, llvm::Value* c) {

@@ -1,14 +1,19 @@
 #pragma once
 // Small helpers for everything that writes LLVM IR.
 
+#include "codegen/target.h"
+
 #include <llvm/IR/IRBuilder.h>
 
 namespace coregrad {
 
-/// Whether code of this module may count on a fused multiply-add instruction; compile_module
-/// records Target::has_fma in the module before it is built.
+/// Records in the module what generators may ask about the target; compile_module does so before it
+/// calls the builder.
+void describe_target(llvm::Module& module, const Target& target);
+/// Whether code of this module may count on a fused multiply-add instruction.
 bool has_fma(const llvm::Module& module);
-void set_has_fma(llvm::Module& module, bool value);
+/// Whether code of this module may use AVX-512 intrinsics.
+bool has_avx512(const llvm::Module& module);
 
 /// a * b + c: one rounding where the target has FMA, two where it has not.
 llvm::Value* emit_fma(llvm::IRBuilder<>& builder, llvm::Value* a, llvm::Value* b, llvm::Value* c);
