@@ -1,18 +1,22 @@
 #pragma once
 // Elementary functions as inline vector code: range reduction and polynomials, no calls.
 //
-// Every function takes a scalar or vector of float or double and returns the same type. Error bounds
-// (float: at most 2 ulp over all finite inputs; double: a few ulp) are stated per function in the .cpp
-// with the source of the coefficients, and measured by the exhaustive test.
-
-#include <llvm/IR/IRBuilder.h>
+// Every function takes a scalar or vector of float or double and returns the same type. Error
+// bounds (float: at most 2 ulp over all finite inputs; double: a few ulp) are stated per function
+// in the .cpp with the source of the coefficients, and measured by tools/ulp_sweep.cpp.
+//
+// Sin, Cos, Tan and fmod take a rare branch when any lane has a huge argument: they may leave the
+// builder in a NEW BLOCK. Take the predecessor of a loop's phi from GetInsertBlock() after
+// emitting.
 
 #include "ir/op.h"
 
+#include <llvm/IR/IRBuilder.h>
+
 namespace coregrad {
 
-/// True for the Unary ops that emit_math_unary implements (Exp .. Erf; not Neg, Abs, Floor and such,
-/// which are single instructions).
+/// True for the Unary ops that emit_math_unary implements (Exp .. Erf; not Neg, Abs, Floor and
+/// such, which are single instructions).
 bool is_math_unary(Op op);
 llvm::Value* emit_math_unary(llvm::IRBuilder<>& builder, Op op, llvm::Value* x);
 
@@ -21,9 +25,17 @@ llvm::Value* emit_pow(llvm::IRBuilder<>& builder, llvm::Value* x, llvm::Value* y
 llvm::Value* emit_atan2(llvm::IRBuilder<>& builder, llvm::Value* y, llvm::Value* x);
 llvm::Value* emit_fmod(llvm::IRBuilder<>& builder, llvm::Value* x, llvm::Value* y);
 
-/// Philox4x32-10 of counter (i64 vector or scalar) and key (seed i64, stream i64): 32 random bits per
-/// element (the word number counter mod 4 of block counter / 4) as i32 of the counter's width.
+/// The random bits of ir/philox.h for element numbers `counter` (i64 >= 0, scalar or vector), with
+/// a scalar i64 seed: bits32 as i32 and bits64 as i64, one per counter.
 llvm::Value* emit_philox_bits(llvm::IRBuilder<>& builder, llvm::Value* seed, int64_t stream,
                               llvm::Value* counter);
+llvm::Value* emit_philox_bits64(llvm::IRBuilder<>& builder, llvm::Value* seed, int64_t stream,
+                                llvm::Value* counter);
+/// The same for counters base, base + 1, .. base + width - 1 with each block computed once, about
+/// three times as fast. `base` is a scalar i64 >= 0; width is a multiple of 4 (of 2 for 64 bits).
+llvm::Value* emit_philox_bits_consecutive(llvm::IRBuilder<>& builder, llvm::Value* seed,
+                                          int64_t stream, llvm::Value* base, int width);
+llvm::Value* emit_philox_bits64_consecutive(llvm::IRBuilder<>& builder, llvm::Value* seed,
+                                            int64_t stream, llvm::Value* base, int width);
 
 }  // namespace coregrad
