@@ -95,6 +95,7 @@ void bind_slots(const Plan& plan, std::span<const void* const> inputs,
 
 void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* const> outputs,
          StepObserver* observer) {
+  if (observer == nullptr) observer = plan.observer.get();
   COREGRAD_CHECK(inputs.size() == static_cast<size_t>(plan.num_inputs));
   COREGRAD_CHECK(outputs.size() == static_cast<size_t>(plan.num_outputs));
   const size_t num_steps = plan.steps.size();

@@ -61,6 +61,8 @@ struct Step {
   std::string name;           ///< for reports and traces
 };
 
+class StepObserver;  // runtime/executor.h
+
 struct Plan {
   std::vector<Slot> slots;
   std::vector<Step> steps;
@@ -71,6 +73,8 @@ struct Plan {
   std::vector<std::byte> constants;
   int64_t max_scratch_bytes = 0;
   std::vector<std::shared_ptr<const void>> keep_alive;  ///< machine code and step contexts
+  /// Looks at every run that names no observer of its own (COREGRAD_VALIDATE).
+  std::shared_ptr<StepObserver> observer;
 
   std::span<const SlotId> args_of(const Step& s) const { return {args.data() + s.first_arg, s.num_args}; }
   std::span<const int64_t> params_of(const Step& s) const {

@@ -1,0 +1,123 @@
+#include "compile/library_units.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/checked.h"
+#include "compile/view_map.h"
+#include "runtime/library_steps.h"
+
+namespace coregrad {
+namespace {
+
+Element element_of(DType t) { return static_cast<Element>(t); }
+static_assert(static_cast<int>(Element::Float64) == static_cast<int>(DType::Float64));
+static_assert(static_cast<int>(ScatterCombine::Min) == static_cast<int>(ScatterMode::Min));
+
+LibraryUnit from_step(std::string name, LibraryStep step) {
+  LibraryUnit unit;
+  unit.name = std::move(name);
+  unit.kind = step.kind;
+  unit.function = step.function;
+  unit.context = step.context.get();
+  unit.context_owner = std::move(step.context);
+  unit.range = step.range;
+  unit.chunk = step.chunk;
+  unit.scratch_bytes = step.scratch_bytes;
+  unit.cost_ns = step.cost_ns;
+  return unit;
+}
+
+std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
+  const NodeId x = graph.operand(node, 0), index = graph.operand(node, 1);
+  const std::vector<StridedView> views = memory_operands(graph, node);
+  const int64_t count = graph.numel(node), bytes = size_of(graph.dtype(node));
+  std::vector<LibraryUnit> units;
+  Scalar fill;
+  if (constant_value(graph, x, &fill)) {
+    uint64_t bits = fill.bits();
+    if (graph.dtype(node) == DType::Float32) bits = std::bit_cast<uint32_t>(static_cast<float>(fill.f));
+    units.push_back(from_step("fill", make_fill(bytes, count, bits)));
+  } else {
+    StridedCopySpec copy{.element_bytes = bytes, .shape = graph.shape(node)};
+    const std::vector<int64_t> dense = contiguous_strides(graph.shape(node));
+    copy.source_strides = views[0].strides;
+    copy.destination_strides = dense;
+    units.push_back(from_step("copy", make_strided_copy(copy)));
+    units.back().operands = {views[0].base};
+  }
+  units.back().results = {node};
+  units.back().completes = false;
+  if (graph.numel(index) == 0) return units;
+  ScatterSpec spec{.element = element_of(graph.dtype(node)),
+                   .combine = static_cast<ScatterCombine>(graph.attr(node, 1)),
+                   .dim = graph.attr(node, 0),
+                   .shape = graph.shape(node),
+                   .index_shape = graph.shape(index)};
+  spec.index_strides = views[1].strides;
+  spec.value_strides = views[2].strides;
+  units.push_back(from_step("scatter", make_scatter(spec)));
+  units.back().operands = {views[1].base, views[2].base};
+  units.back().results = {node};
+  units.back().results_first = true;
+  // What the base held before is gone by then, so the interpreter cannot repeat this step.
+  units.back().completes = false;
+  return units;
+}
+
+}  // namespace
+
+std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit& unit,
+                                            std::span<const ExternalStep> externals) {
+  const NodeId node = unit.node;
+  const std::span<const NodeId> operands = graph.operands(node);
+  if (graph[node].op == Op::External) {
+    const auto id = static_cast<size_t>(graph.attr(node, 0));
+    if (id >= externals.size())
+      raise<UnsupportedError>("external: operation {} was not supplied, only {} were", id, externals.size());
+    const ExternalStep& step = externals[id];
+    LibraryUnit made;
+    made.name = step.name;
+    made.kind = StepKind::External;
+    made.function = step.function;
+    made.context = step.context;
+    made.context_owner = step.keep_alive;
+    made.operands.assign(operands.begin(), operands.end());
+    made.results = unit.results;
+    made.params.assign(static_cast<size_t>(step.num_results), -1);
+    for (size_t r = 0; r < unit.results.size(); ++r)
+      made.params.at(static_cast<size_t>(graph.attr(unit.results[r], 1))) =
+          static_cast<int64_t>(operands.size() + r);
+    made.cost_ns = 1000;
+    return {std::move(made)};
+  }
+  if (graph.numel(node) == 0) return {};
+  switch (family_of(graph[node].op)) {
+    case Family::Scatter:
+      return scatter_units(graph, node);
+    case Family::Scan: {
+      const ScanKind kind = graph[node].op == Op::CumSum ? ScanKind::Sum : ScanKind::Product;
+      LibraryUnit made = from_step(std::string(name_of(graph[node].op)),
+                                   make_scan(kind, element_of(graph.dtype(node)), graph.shape(node),
+                                             graph.attr(node, 0)));
+      made.operands = {operands[0]};
+      made.results = {node};
+      return {std::move(made)};
+    }
+    case Family::Library: {
+      LibraryUnit made = from_step("argsort", make_argsort(element_of(graph.dtype(operands[0])),
+                                                           graph.shape(node), graph.attr(node, 0),
+                                                           graph.attr(node, 1) != 0));
+      made.operands = {operands[0]};
+      made.results = {node};
+      return {std::move(made)};
+    }
+    case Family::Leaf: case Family::Random: case Family::Unary: case Family::Binary:
+    case Family::Compare: case Family::Select: case Family::Cast: case Family::View:
+    case Family::Reduce: case Family::Contract: case Family::Gather: case Family::External:
+      break;
+  }
+  COREGRAD_UNREACHABLE("make_library_units: not a library op");
+}
+
+}  // namespace coregrad

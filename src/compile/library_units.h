@@ -1,0 +1,33 @@
+#pragma once
+// Irregular primitives as ready-made steps (runtime/library_steps.h), and external operations.
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "compile/compiler.h"
+#include "compile/fusion.h"
+
+namespace coregrad {
+
+/// One step of a library op. Its arguments are operands, then results, or the other way round.
+struct LibraryUnit {
+  std::string name;
+  StepKind kind = StepKind::Library;
+  StepFunction function = nullptr;
+  const void* context = nullptr;
+  std::shared_ptr<const void> context_owner;
+  std::vector<NodeId> operands, results;
+  bool results_first = false;
+  bool completes = true;  ///< false: a later step of the same op goes on with the result
+  int64_t range = 1, chunk = 1, scratch_bytes = 0;
+  std::vector<int64_t> params;
+  double cost_ns = 0;
+};
+
+/// The steps of a Scatter, Scan, Library or External unit, in order.
+std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit& unit,
+                                            std::span<const ExternalStep> externals);
+
+}  // namespace coregrad

@@ -1,0 +1,121 @@
+#include "compile/validate.h"
+
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "base/checked.h"
+#include "codegen/index_expr.h"
+#include "interp/interpreter.h"
+#include "ir/print.h"
+
+namespace coregrad {
+namespace {
+
+template <class T>
+std::string compare(std::span<const T> got, std::span<const T> expected, double tolerance) {
+  double largest = 0;
+  for (T v : expected)
+    if (std::isfinite(static_cast<double>(v))) largest = std::max(largest, std::abs(static_cast<double>(v)));
+  for (size_t i = 0; i < got.size(); ++i) {
+    const auto a = static_cast<double>(got[i]), b = static_cast<double>(expected[i]);
+    if (a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= tolerance * largest) continue;
+    return fmt::format("element {}: got {}, expected {}", i, got[i], expected[i]);
+  }
+  return {};
+}
+
+template <class T>
+std::span<const T> as(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const T*>(bytes.data()), bytes.size() / sizeof(T)};
+}
+
+/// Dense copy of strided memory.
+std::vector<std::byte> gather_dense(const void* memory, Shape shape, std::span<const int64_t> strides,
+                                    int element) {
+  const int64_t n = checked_numel(shape, "validate");
+  std::vector<std::byte> dense(static_cast<size_t>(n * element));
+  std::vector<int64_t> index(shape.size(), 0);
+  for (int64_t i = 0; i < n; ++i) {
+    int64_t place = 0;
+    for (size_t d = 0; d < shape.size(); ++d) place += index[d] * strides[d];
+    std::memcpy(dense.data() + i * element, static_cast<const std::byte*>(memory) + place * element,
+                static_cast<size_t>(element));
+    for (size_t d = shape.size(); d-- > 0;) {
+      if (++index[d] < shape[d]) break;
+      index[d] = 0;
+    }
+  }
+  return dense;
+}
+
+}  // namespace
+
+std::string first_difference(DType dtype, std::span<const std::byte> got,
+                             std::span<const std::byte> expected) {
+  switch (dtype) {
+    case DType::Float32: return compare(as<float>(got), as<float>(expected), 1e-4);
+    case DType::Float64: return compare(as<double>(got), as<double>(expected), 1e-9);
+    case DType::Int32: return compare(as<int32_t>(got), as<int32_t>(expected), 0);
+    case DType::Int64: return compare(as<int64_t>(got), as<int64_t>(expected), 0);
+    case DType::Bool: return compare(as<uint8_t>(got), as<uint8_t>(expected), 0);
+  }
+  COREGRAD_UNREACHABLE("dtype");
+}
+
+StepExpectation expectation(const Graph& graph, const std::vector<ArgumentMemory>& memory,
+                            const std::vector<ArgumentMemory>& results) {
+  StepExpectation step;
+  std::map<uint32_t, NodeId> copied;
+  for (const ArgumentMemory& m : memory) {
+    if (copied.contains(m.node.value)) continue;
+    std::vector<int64_t> attrs = {static_cast<int64_t>(step.inputs.size())};
+    attrs.insert(attrs.end(), m.strides.begin(), m.strides.end());
+    copied[m.node.value] =
+        step.graph.intern(Op::Input, graph.dtype(m.node), graph.shape(m.node), {}, attrs);
+    step.inputs.push_back(m.argument);
+  }
+  // What lies between, in index order.
+  std::map<uint32_t, bool> needed;
+  std::vector<NodeId> stack;
+  for (const ArgumentMemory& r : results) stack.push_back(r.node);
+  while (!stack.empty()) {
+    const NodeId at = stack.back();
+    stack.pop_back();
+    if (copied.contains(at.value) || needed.contains(at.value)) continue;
+    needed[at.value] = true;
+    for (NodeId o : graph.operands(at)) stack.push_back(o);
+  }
+  for (const auto& [index, unused] : needed) {
+    std::vector<NodeId> operands;
+    for (NodeId o : graph.operands({index})) operands.push_back(copied.at(o.value));
+    copied[index] = step.graph.intern(graph[{index}].op, graph.dtype({index}), graph.shape({index}), operands,
+                                      graph.attrs({index}), graph[{index}].literal);
+  }
+  for (const ArgumentMemory& r : results)
+    step.results.push_back({copied.at(r.node.value), r.argument, r.strides,
+                            fmt::format("%{} = {} {}", r.node.value, name_of(graph[r.node].op),
+                                        type_text(graph.dtype(r.node), graph.shape(r.node)))});
+  return step;
+}
+
+void PlanValidator::after_step(const Plan& plan, size_t step, std::span<void* const> buffers) {
+  const StepExpectation& expected = steps_[step];
+  if (expected.results.empty()) return;
+  std::vector<InputView> inputs;
+  for (size_t argument : expected.inputs) inputs.push_back({buffers[argument]});
+  std::vector<NodeId> roots;
+  for (const StepExpectation::Result& r : expected.results) roots.push_back(r.node);
+  const std::vector<Array> arrays = interpret(expected.graph, roots, inputs);
+  for (size_t i = 0; i < arrays.size(); ++i) {
+    const StepExpectation::Result& r = expected.results[i];
+    const std::vector<std::byte> got = gather_dense(
+        buffers[r.argument], expected.graph.shape(r.node), r.strides, size_of(arrays[i].dtype));
+    const std::string difference = first_difference(arrays[i].dtype, got, arrays[i].data);
+    if (!difference.empty())
+      raise<InternalError>("validate: step {} ({}) wrote a wrong result for {}: {}", step,
+                           plan.steps[step].name, r.name, difference);
+  }
+}
+
+}  // namespace coregrad

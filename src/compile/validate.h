@@ -1,0 +1,49 @@
+#pragma once
+// COREGRAD_VALIDATE=1: each step recomputed by the reference interpreter from the memory it read.
+
+#include <cstdint>
+#include <vector>
+
+#include "ir/graph.h"
+#include "runtime/executor.h"
+
+namespace coregrad {
+
+/// What one step should have written, as a small graph over its arguments.
+struct StepExpectation {
+  struct Result {
+    NodeId node;                   ///< in `graph`
+    size_t argument;               ///< of the step
+    std::vector<int64_t> strides;  ///< of that memory, in elements
+    std::string name;              ///< for the message
+  };
+  Graph graph;                      ///< Op::Input k stands for argument inputs[k]
+  std::vector<size_t> inputs;
+  std::vector<Result> results;
+};
+
+/// Throws InternalError for the first element that differs by more than the tolerance of its dtype
+/// (1e-4 of the result's largest magnitude for float32, 1e-9 for float64, nothing for the others).
+class PlanValidator : public StepObserver {
+ public:
+  explicit PlanValidator(std::vector<StepExpectation> steps) : steps_(std::move(steps)) {}
+  void after_step(const Plan& plan, size_t step, std::span<void* const> buffers) override;
+
+ private:
+  std::vector<StepExpectation> steps_;
+};
+
+/// Compares two dense arrays as PlanValidator does; empty when they agree, else what differs.
+std::string first_difference(DType dtype, std::span<const std::byte> got, std::span<const std::byte> expected);
+
+/// The part of `graph` between `results` and the nodes in `memory` (argument node, argument number,
+/// strides), copied without folding.
+struct ArgumentMemory {
+  NodeId node;
+  size_t argument;
+  std::vector<int64_t> strides;
+};
+StepExpectation expectation(const Graph& graph, const std::vector<ArgumentMemory>& memory,
+                            const std::vector<ArgumentMemory>& results);
+
+}  // namespace coregrad

@@ -1,0 +1,130 @@
+#include "compile/view_map.h"
+
+#include "base/checked.h"
+
+namespace coregrad {
+
+std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& graph, NodeId view,
+                                        std::span<const IndexExpr> index,
+                                        std::vector<IndexBound>& bounds) {
+  const NodeId operand = graph.operand(view, 0);
+  const Shape from = graph.shape(operand), to = graph.shape(view);
+  const std::span<const int64_t> attrs = graph.attrs(view);
+  const size_t rank = from.size();
+  std::vector<IndexExpr> mapped(rank);
+  const Op op = graph[view].op;
+  if (op == Op::Reshape)
+    return delinearize(context, linearize(context, index, contiguous_strides(to)), from);
+  if (op == Op::Window) {
+    // attrs: (dimension, size, stride, dilation) per windowed dimension; window dimensions trail.
+    for (size_t d = 0; d < rank; ++d) mapped[d] = index[d];
+    for (size_t w = 0; w * 4 < attrs.size(); ++w) {
+      const auto d = static_cast<size_t>(attrs[4 * w]);
+      mapped[d] = context.add(context.mul(mapped[d], attrs[4 * w + 2]),
+                              context.mul(index[rank + w], attrs[4 * w + 3]));
+    }
+    return mapped;
+  }
+  for (size_t d = 0; d < rank; ++d) {
+    if (op == Op::Permute) {
+      mapped[static_cast<size_t>(attrs[d])] = index[d];
+    } else if (op == Op::Expand) {
+      mapped[d] = from[d] == 1 ? IndexContext::constant(0) : index[d];
+    } else if (op == Op::Slice) {
+      mapped[d] = context.add(context.mul(index[d], attrs[2 * d + 1]),
+                              IndexContext::constant(attrs[2 * d]));
+    } else if (op == Op::Flip) {
+      mapped[d] = attrs[d] ? context.sub(IndexContext::constant(from[d] - 1), index[d]) : index[d];
+    } else {
+      COREGRAD_CHECK(op == Op::Pad);
+      const int64_t low = attrs[3 * d], step = attrs[3 * d + 2] + 1;
+      IndexExpr shifted = context.sub(index[d], IndexContext::constant(low));
+      const int64_t span = from[d] == 0 ? 0 : (from[d] - 1) * step + 1;
+      const Range r = context.range(shifted);
+      if (r.low < 0 || r.high >= span) bounds.push_back({shifted, {0, span}});
+      if (step > 1) {
+        const IndexExpr remainder = context.mod(shifted, step);
+        if (!(remainder == IndexContext::constant(0))) bounds.push_back({remainder, {0, 1}});
+        shifted = context.div(shifted, step);
+      }
+      mapped[d] = from[d] == 1 ? IndexContext::constant(0) : shifted;
+    }
+  }
+  return mapped;
+}
+
+std::vector<int64_t> memory_strides(const Graph& graph, NodeId node) {
+  const Shape shape = graph.shape(node);
+  if (graph[node].op == Op::Input) {
+    const std::span<const int64_t> attrs = graph.attrs(node);
+    return {attrs.begin() + 1, attrs.end()};
+  }
+  return contiguous_strides(shape);
+}
+
+StridedView strided_view(const Graph& graph, NodeId node) {
+  const Shape shape = graph.shape(node);
+  IndexContext context;
+  std::vector<IndexExpr> index(shape.size());
+  for (size_t d = 0; d < shape.size(); ++d) index[d] = context.axis(static_cast<int>(d), shape[d]);
+
+  StridedView view;
+  // The strides of an index into `at`, or nothing where it is not affine in the node's dimensions.
+  const auto settle = [&](NodeId at) {
+    const IndexExpr place = linearize(context, index, memory_strides(graph, at));
+    std::vector<int64_t> strides(shape.size(), 0);
+    for (const IndexExpr::Term& t : place.terms) {
+      const Atom& atom = context.atom(t.atom);
+      if (atom.kind != AtomKind::Axis) return false;
+      strides[static_cast<size_t>(atom.id)] = t.factor;
+    }
+    view = {at, std::move(strides), place.constant};
+    return true;
+  };
+  COREGRAD_CHECK(settle(node));
+  std::vector<IndexBound> bounds;
+  for (NodeId at = node; is_index_map(graph[at].op);) {
+    index = map_through_view(context, graph, at, index, bounds);
+    at = graph.operand(at, 0);
+    if (!bounds.empty()) break;
+    // A step that is not affine may be undone by a later one, so go on to the end of the chain.
+    settle(at);
+  }
+  return view;
+}
+
+bool constant_value(const Graph& graph, NodeId node, Scalar* value) {
+  while (graph[node].op == Op::Reshape || graph[node].op == Op::Expand || graph[node].op == Op::Permute)
+    node = graph.operand(node, 0);
+  if (!graph.is_literal(node)) return false;
+  *value = graph.literal(node);
+  return true;
+}
+
+std::vector<StridedView> memory_operands(const Graph& graph, NodeId node) {
+  std::vector<StridedView> views;
+  const std::span<const NodeId> operands = graph.operands(node);
+  const Op op = graph[node].op;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    Scalar value;
+    if (op == Op::Contract) {
+      views.push_back(strided_view(graph, operands[i]));
+      continue;
+    }
+    if (op == Op::Scatter && i == 0 && constant_value(graph, operands[0], &value)) {
+      views.push_back({NodeId{}, {}, 0});
+      continue;
+    }
+    if (op == Op::Scatter && i > 0) {
+      StridedView view = strided_view(graph, operands[i]);
+      if (view.offset == 0) {
+        views.push_back(std::move(view));
+        continue;
+      }
+    }
+    views.push_back({operands[i], memory_strides(graph, operands[i]), 0});
+  }
+  return views;
+}
+
+}  // namespace coregrad

@@ -1,0 +1,267 @@
+// Whole graphs through the compiler against the interpreter.
+
+#include "compile/compiler.h"
+
+#include <gtest/gtest.h>
+
+#include "compile_check.h"
+#include "ops/primitives.h"
+
+namespace coregrad {
+namespace {
+
+using Dims = std::vector<int64_t>;
+using test::expect_compiled_matches;
+
+NodeId in(Graph& g, int64_t index, const Dims& shape, DType dtype = DType::Float32) {
+  return ops::input(g, index, dtype, shape);
+}
+
+NodeId spread(Graph& g, NodeId x, const Dims& keep, const Dims& full) {
+  return ops::broadcast_to(g, ops::reshape(g, x, keep), full);
+}
+
+ContractSpec matmul_spec(int64_t m, int64_t n, int64_t k) {
+  ContractSpec spec;
+  spec.extents = {m, n, k};
+  spec.lhs = {DimMap::label(0), DimMap::label(2)};
+  spec.rhs = {DimMap::label(2), DimMap::label(1)};
+  spec.out = {0, 1};
+  return spec;
+}
+
+void check(const Graph& g, std::vector<NodeId> outputs, CompileReport* report = nullptr) {
+  expect_compiled_matches(g, outputs, 1, report);
+}
+
+TEST(Compile, RunsAnElementwiseChain) {
+  Graph g;
+  const NodeId x = in(g, 0, {37, 53}), y = in(g, 1, {53});
+  CompileReport report;
+  check(g, {ops::exp(g, ops::unary(g, Op::Tanh, ops::add(g, ops::mul(g, x, y), x)))}, &report);
+  EXPECT_EQ(report.steps, 1);
+}
+
+TEST(Compile, ReadsStridedInputs) {
+  Graph g;
+  const NodeId x = ops::input(g, 0, DType::Float32, Dims{5, 7, 9}, Dims{1, 45, 5});
+  const NodeId y = ops::input(g, 1, DType::Float32, Dims{5, 7, 9}, Dims{0, 9, 1});
+  check(g, {ops::add(g, x, y)});
+}
+
+TEST(Compile, RunsViews) {
+  Graph g;
+  const NodeId x = in(g, 0, {6, 10, 8});
+  const NodeId p = ops::permute(g, x, Dims{2, 0, 1});
+  const NodeId r = ops::reshape(g, p, Dims{48, 10});
+  const NodeId s = ops::slice(g, r, Dims{3, 1}, Dims{40, 9}, Dims{2, 3});
+  const NodeId f = ops::flip(g, s, Dims{1});
+  const NodeId q = ops::pad(g, f, Dims{2, 0}, Dims{1, 3}, Dims{0, 1}, Scalar::of(DType::Float32, 7));
+  check(g, {p, r, s, f, q, ops::mul(g, q, q)});
+}
+
+TEST(Compile, RunsWindows) {
+  Graph g;
+  const NodeId x = in(g, 0, {2, 3, 11, 13});
+  const ops::WindowDim dims[] = {{2, 3, 2, 1}, {3, 2, 1, 2}};
+  const NodeId w = ops::window(g, x, dims);
+  check(g, {ops::reduce(g, Op::ReduceMax, w, Dims{4, 5}), ops::reduce(g, Op::Sum, w, Dims{4, 5})});
+}
+
+TEST(Compile, RunsSoftmaxAsOneStep) {
+  Graph g;
+  for (const Dims& shape : {Dims{33, 257}, Dims{4, 5}, Dims{1, 1000}, Dims{300, 3}}) {
+    Graph h;
+    const NodeId x = in(h, 0, shape);
+    const Dims keep = {shape[0], 1};
+    const NodeId top = ops::reduce(h, Op::ReduceMax, x, Dims{1});
+    const NodeId e = ops::exp(h, ops::sub(h, x, spread(h, top, keep, shape)));
+    const NodeId sum = ops::reduce(h, Op::Sum, e, Dims{1});
+    CompileReport report;
+    check(h, {ops::div(h, e, spread(h, sum, keep, shape))}, &report);
+    EXPECT_EQ(report.steps, 1);
+  }
+}
+
+TEST(Compile, RunsReductionsOverEveryChoiceOfDimensions) {
+  for (int mask = 1; mask < 8; ++mask)
+    for (const Op op : {Op::Sum, Op::Prod, Op::ReduceMax, Op::ReduceMin}) {
+      Graph g;
+      const NodeId x = in(g, 0, {7, 18, 33});
+      Dims dims;
+      for (int d = 0; d < 3; ++d)
+        if (mask >> d & 1) dims.push_back(d);
+      check(g, {ops::reduce(g, op, ops::mul(g, x, x), dims)});
+    }
+}
+
+TEST(Compile, RunsLargeReductionsInParts) {
+  for (const Dims& shape : {Dims{300000}, Dims{4099, 40}, Dims{3, 70001}, Dims{100003}}) {
+    Graph g;
+    const NodeId x = in(g, 0, shape);
+    check(g, {ops::reduce(g, Op::Sum, x, {}), ops::reduce(g, Op::ReduceMax, x, Dims{0})});
+  }
+}
+
+TEST(Compile, RunsArgReductions) {
+  Graph g;
+  const NodeId x = in(g, 0, {9, 40, 5});
+  check(g, {ops::reduce(g, Op::ArgMax, x, Dims{1}), ops::reduce(g, Op::ArgMin, x, Dims{2}),
+            ops::reduce(g, Op::ArgMax, x, Dims{0})});
+}
+
+TEST(Compile, RunsBatchNormWithRunningStatistics) {
+  Graph g;
+  const Dims full = {4, 6, 9, 7}, keep = {1, 6, 1, 1};
+  const NodeId x = in(g, 0, full), running = in(g, 1, {6});
+  const NodeId scale = ops::literal(g, DType::Float32, 1.0 / (4 * 9 * 7));
+  const NodeId mean = ops::mul(g, ops::reduce(g, Op::Sum, x, Dims{0, 2, 3}), scale);
+  const NodeId centred = ops::sub(g, x, spread(g, mean, keep, full));
+  const NodeId var = ops::mul(g, ops::reduce(g, Op::Sum, ops::mul(g, centred, centred), Dims{0, 2, 3}), scale);
+  const NodeId rstd = ops::unary(g, Op::Rsqrt, ops::add(g, var, ops::literal(g, DType::Float32, 1e-5)));
+  const NodeId y = ops::mul(g, centred, spread(g, rstd, keep, full));
+  const NodeId now = ops::add(g, ops::mul(g, running, ops::literal(g, DType::Float32, 0.9)),
+                              ops::mul(g, mean, ops::literal(g, DType::Float32, 0.1)));
+  CompileReport report;
+  check(g, {y, mean, rstd, now}, &report);
+  EXPECT_EQ(report.steps, 1);
+}
+
+TEST(Compile, RunsMatmulWithEpilogue) {
+  Graph g;
+  const NodeId a = in(g, 0, {65, 30}), b = in(g, 1, {30, 47}), bias = in(g, 2, {47});
+  const NodeId c = ops::contract(g, a, b, matmul_spec(65, 47, 30));
+  const NodeId y = ops::maximum(g, ops::add(g, c, bias), ops::literal(g, DType::Float32, 0));
+  CompileReport report;
+  check(g, {y}, &report);
+  EXPECT_EQ(report.steps, 1);
+  check(g, {y, c});
+}
+
+TEST(Compile, RunsMatmulOfTransposedAndComputedOperands) {
+  Graph g;
+  const NodeId a = in(g, 0, {30, 65}), b = in(g, 1, {47, 30});
+  const NodeId at = ops::permute(g, a, Dims{1, 0});
+  const NodeId bt = ops::permute(g, ops::exp(g, b), Dims{1, 0});
+  check(g, {ops::contract(g, at, bt, matmul_spec(65, 47, 30))});
+}
+
+TEST(Compile, RunsAConvolution) {
+  Graph g;
+  const NodeId x = in(g, 0, {3, 4, 9, 11}), w = in(g, 1, {5, 4, 3, 3});
+  ContractSpec spec;  // n o oh ow | c kh kw
+  spec.extents = {3, 5, 5, 6, 4, 3, 3};
+  spec.lhs = {DimMap::label(0), DimMap::label(4), {2, 5, 2, 1, -1, 1}, {3, 6, 2, 1, -1, 1}};
+  spec.rhs = {DimMap::label(1), DimMap::label(4), DimMap::label(5), DimMap::label(6)};
+  spec.out = {0, 1, 2, 3};
+  const NodeId y = ops::contract(g, x, w, spec);
+  check(g, {y, ops::unary(g, Op::Tanh, y)});
+}
+
+TEST(Compile, RunsGatherAndReportsBadIndices) {
+  Graph g;
+  const NodeId table = in(g, 0, {8, 20}), ids = in(g, 1, {6, 3}, DType::Int64);
+  const NodeId index = ops::broadcast_to(g, ops::reshape(g, ids, Dims{18, 1}), Dims{18, 20});
+  const NodeId rows = ops::gather(g, table, 0, index);
+  check(g, {ops::mul(g, rows, rows)});
+
+  const auto inputs = test::random_inputs(g, 1);
+  auto bad = inputs;
+  reinterpret_cast<int64_t*>(bad[1].data())[5] = 8;
+  const std::vector<NodeId> outputs = {rows};
+  EXPECT_THROW(test::run_compiled(g, outputs, bad), IndexError);
+}
+
+TEST(Compile, RunsRandomTheSameForEveryFusion) {
+  Graph g;
+  const NodeId seed = ops::literal(g, Scalar::of_int(DType::Int64, 1234567890123));
+  const NodeId u = ops::random(g, seed, DType::Float32, Dims{33, 20}, 5);
+  const NodeId d = ops::random(g, seed, DType::Float64, Dims{7, 11}, 6);
+  const NodeId i = ops::random(g, seed, DType::Int64, Dims{19}, 7);
+  check(g, {u, d, i, ops::mul(g, u, in(g, 0, {33, 20}))});
+}
+
+TEST(Compile, RunsConcat) {
+  Graph g;
+  const NodeId x = in(g, 0, {4, 5}), y = in(g, 1, {4, 3});
+  const NodeId parts[] = {ops::exp(g, x), y, x};
+  const NodeId c = ops::concat(g, parts, 1);
+  check(g, {c, ops::neg(g, c)});
+}
+
+TEST(Compile, RunsZeroSizedAndScalarGraphs) {
+  Graph g;
+  const NodeId x = in(g, 0, {0, 5}), s = in(g, 1, {});
+  check(g, {ops::exp(g, x), ops::reduce(g, Op::Sum, x, Dims{0}), ops::reduce(g, Op::Sum, x, Dims{1}),
+            ops::add(g, s, ops::literal(g, DType::Float32, 2))});
+}
+
+TEST(Compile, CopiesOutputsThatAreInputsOrRepeat) {
+  Graph g;
+  const NodeId x = in(g, 0, {4, 5});
+  const NodeId y = ops::neg(g, x);
+  check(g, {x, y, y, ops::permute(g, x, Dims{1, 0}), ops::full(g, Dims{3}, Scalar::of(DType::Float32, 4))});
+}
+
+TEST(Compile, WritesOutputsWithTheStridesAsked) {
+  Graph g;
+  const NodeId x = in(g, 0, {4, 6});
+  const NodeId y = ops::neg(g, x);
+  const auto inputs = test::random_inputs(g, 3);
+  const OutputSpec spec{y, {1, 4}, -1};
+  const CompiledPlan compiled = compile(g, std::span(&spec, 1), 1);
+  std::vector<float> out(24);
+  const void* in_pointers[] = {inputs[0].data()};
+  void* out_pointers[] = {out.data()};
+  run(*compiled.plan, in_pointers, out_pointers);
+  const auto* from = reinterpret_cast<const float*>(inputs[0].data());
+  for (size_t i = 0; i < 4; ++i)
+    for (size_t j = 0; j < 6; ++j) EXPECT_EQ(out[i + 4 * j], -from[i * 6 + j]);
+}
+
+TEST(Compile, UpdatesAnInputInItsOwnMemory) {
+  Graph g;
+  const NodeId x = in(g, 0, {1000});
+  const NodeId doubled = ops::add(g, x, x);
+  const NodeId sum = ops::reduce(g, Op::Sum, x, {});
+  const OutputSpec specs[] = {{doubled, {}, 0}, {sum, {}, -1}};
+  const CompiledPlan compiled = compile(g, specs, 1);
+  std::vector<float> values(1000, 1.5f);
+  float total = 0;
+  const void* in_pointers[] = {values.data()};
+  void* out_pointers[] = {values.data(), &total};
+  run(*compiled.plan, in_pointers, out_pointers);
+  EXPECT_EQ(total, 1500.0f);
+  for (float v : values) EXPECT_EQ(v, 3.0f);
+}
+
+TEST(Compile, CompilesEqualStructuresOnce) {
+  Graph g;
+  NodeId x = in(g, 0, {64, 64});
+  std::vector<NodeId> outputs;
+  for (int layer = 0; layer < 6; ++layer) {
+    x = ops::unary(g, Op::Tanh, ops::contract(g, x, in(g, 1 + layer, {64, 64}), matmul_spec(64, 64, 64)));
+    outputs.push_back(x);
+  }
+  CompileReport report;
+  check(g, outputs, &report);
+  EXPECT_EQ(report.kernels, 6);
+  EXPECT_LE(report.kernels_compiled, 1);
+}
+
+TEST(Compile, RunsEveryDType) {
+  for (const DType t : {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64}) {
+    Graph g;
+    const NodeId x = in(g, 0, {13, 21}, t), y = in(g, 1, {13, 21}, t);
+    std::vector<NodeId> outputs = {ops::maximum(g, x, y), ops::compare(g, Op::Lt, x, y),
+                                   ops::select(g, ops::compare(g, Op::Eq, x, y), x, y),
+                                   ops::reduce(g, Op::Sum, x, Dims{1}), ops::reduce(g, Op::ReduceMin, x, Dims{0})};
+    for (const DType to : {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64})
+      outputs.push_back(ops::cast(g, x, to));
+    if (t != DType::Bool) outputs.push_back(ops::sub(g, x, ops::mul(g, y, y)));
+    check(g, outputs);
+  }
+}
+
+}  // namespace
+}  // namespace coregrad

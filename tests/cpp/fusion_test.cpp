@@ -1,0 +1,135 @@
+// Fusion decisions on graphs whose best form is known.
+
+#include "compile/fusion.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "compile/pipeline.h"
+#include "ops/primitives.h"
+
+namespace coregrad {
+namespace {
+
+using Dims = std::vector<int64_t>;
+
+NodeId keepdim_to(Graph& g, NodeId x, const Dims& keep, const Dims& full) {
+  return ops::broadcast_to(g, ops::reshape(g, x, keep), full);
+}
+
+int64_t count(const FusionPlan& plan, UnitKind kind) {
+  return std::count_if(plan.units.begin(), plan.units.end(),
+                       [&](const FusionUnit& u) { return u.kind == kind; });
+}
+
+FusionPlan fuse(const Graph& g, std::vector<NodeId> outputs) {
+  return plan_fusion(g, outputs, FusionOptions{});
+}
+
+NodeId softmax(Graph& g, NodeId x, int64_t rows, int64_t cols) {
+  const NodeId top = ops::reduce(g, Op::ReduceMax, x, Dims{1});
+  const NodeId e = ops::exp(g, ops::sub(g, x, keepdim_to(g, top, {rows, 1}, {rows, cols})));
+  const NodeId sum = ops::reduce(g, Op::Sum, e, Dims{1});
+  return ops::div(g, e, keepdim_to(g, sum, {rows, 1}, {rows, cols}));
+}
+
+TEST(Fusion, MakesSoftmaxOneKernel) {
+  Graph g;
+  const NodeId x = ops::input(g, 0, DType::Float32, Dims{128, 1000});
+  const FusionPlan plan = fuse(g, {softmax(g, x, 128, 1000)});
+  EXPECT_EQ(plan.units.size(), 1u);
+}
+
+TEST(Fusion, KeepsReductionResultsOfAKernelOutOfMemory) {
+  Graph g;
+  const NodeId x = ops::input(g, 0, DType::Float32, Dims{128, 1000});
+  const NodeId y = softmax(g, x, 128, 1000);
+  const FusionPlan plan = fuse(g, {y});
+  for (uint32_t i = 0; i < g.size(); ++i) EXPECT_EQ(plan.is_stored[i], NodeId{i} == y);
+}
+
+TEST(Fusion, MakesBatchNormOneKernel) {
+  Graph g;
+  const Dims full = {8, 16, 14, 14};
+  const NodeId x = ops::input(g, 0, DType::Float32, full);
+  const NodeId n = ops::literal(g, DType::Float32, 1.0 / (8 * 14 * 14));
+  const auto mean_of = [&](NodeId v) { return ops::mul(g, ops::reduce(g, Op::Sum, v, Dims{0, 2, 3}), n); };
+  const NodeId mean = mean_of(x);
+  const NodeId centred = ops::sub(g, x, keepdim_to(g, mean, {1, 16, 1, 1}, full));
+  const NodeId var = mean_of(ops::mul(g, centred, centred));
+  const NodeId rstd = ops::unary(g, Op::Rsqrt, ops::add(g, var, ops::literal(g, DType::Float32, 1e-5)));
+  const NodeId y = ops::mul(g, centred, keepdim_to(g, rstd, {1, 16, 1, 1}, full));
+  const FusionPlan plan = fuse(g, {y, mean, rstd});
+  EXPECT_EQ(plan.units.size(), 1u);
+}
+
+TEST(Fusion, GivesAMatmulItsBiasAndActivation) {
+  Graph g;
+  const NodeId a = ops::input(g, 0, DType::Float32, Dims{64, 32});
+  const NodeId b = ops::input(g, 1, DType::Float32, Dims{32, 48});
+  const NodeId bias = ops::input(g, 2, DType::Float32, Dims{48});
+  ContractSpec spec;
+  spec.extents = {64, 48, 32};
+  spec.lhs = {DimMap::label(0), DimMap::label(2)};
+  spec.rhs = {DimMap::label(2), DimMap::label(1)};
+  spec.out = {0, 1};
+  const NodeId c = ops::contract(g, a, b, spec);
+  const NodeId y = ops::maximum(g, ops::add(g, c, bias), ops::literal(g, DType::Float32, 0));
+  const FusionPlan plan = fuse(g, {y});
+  ASSERT_EQ(plan.units.size(), 1u);
+  EXPECT_EQ(plan.units[0].kind, UnitKind::Contract);
+  EXPECT_FALSE(plan.is_stored[c.value]);
+  EXPECT_TRUE(plan.is_stored[y.value]);
+}
+
+TEST(Fusion, DoesNotMakeACycle) {
+  // y needs a reduction over all of c, so it cannot be c's epilogue.
+  Graph g;
+  const NodeId a = ops::input(g, 0, DType::Float32, Dims{64, 32});
+  const NodeId b = ops::input(g, 1, DType::Float32, Dims{32, 48});
+  ContractSpec spec;
+  spec.extents = {64, 48, 32};
+  spec.lhs = {DimMap::label(0), DimMap::label(2)};
+  spec.rhs = {DimMap::label(2), DimMap::label(1)};
+  spec.out = {0, 1};
+  const NodeId c = ops::contract(g, a, b, spec);
+  const NodeId y = softmax(g, c, 64, 48);
+  const FusionPlan plan = fuse(g, {y});
+  EXPECT_EQ(count(plan, UnitKind::Contract), 1);
+  EXPECT_EQ(plan.units.size(), 2u);
+}
+
+TEST(Fusion, CutsLongChains) {
+  Graph g;
+  NodeId x = ops::input(g, 0, DType::Float32, Dims{1024});
+  for (int i = 0; i < 1000; ++i) x = ops::unary(g, i % 2 ? Op::Sin : Op::Cos, x);
+  const FusionPlan plan = fuse(g, {x});
+  EXPECT_GE(plan.units.size(), 3u);
+  EXPECT_LE(plan.units.size(), 12u);
+}
+
+TEST(Fusion, StoresEachConcatPartInPlace) {
+  Graph g;
+  const NodeId x = ops::input(g, 0, DType::Float32, Dims{4, 5});
+  const NodeId y = ops::input(g, 1, DType::Float32, Dims{4, 3});
+  const NodeId parts[] = {ops::exp(g, x), y};
+  const NodeId c = ops::concat(g, parts, 1);
+  const FusionPlan plan = fuse(g, {ops::neg(g, c)});
+  EXPECT_EQ(plan.units.size(), 3u);
+  EXPECT_TRUE(plan.is_stored[c.value]);
+}
+
+TEST(SplitReductions, GivesAFullSumParallelUnits) {
+  Graph g;
+  const NodeId x = ops::input(g, 0, DType::Float32, Dims{1 << 20});
+  const NodeId sum = ops::reduce(g, Op::Sum, x, {});
+  const GraphWithOutputs split = run_passes(g, std::vector<NodeId>{sum}, true);
+  const FusionPlan plan = plan_fusion(split.graph, split.outputs, FusionOptions{});
+  ASSERT_EQ(plan.units.size(), 2u);
+  EXPECT_EQ(plan.units[0].axes[0].kind, FusionAxisKind::Parallel);
+  EXPECT_EQ(plan.units[0].axes[0].extent, 64);
+}
+
+}  // namespace
+}  // namespace coregrad
