@@ -1,11 +1,12 @@
 #pragma once
-// Size arithmetic that refuses to overflow: every extent, stride, offset and byte count goes through it.
+// Size arithmetic that refuses to overflow: every extent, stride, offset and byte count goes
+// through it.
+
+#include "base/error.h"
 
 #include <cstdint>
 #include <span>
 #include <string_view>
-
-#include "base/error.h"
 
 namespace coregrad {
 

@@ -1,5 +1,6 @@
 #pragma once
-// The exception tree: errors by who is to blame, each with the operation, the rule and what was got.
+// The exception tree: errors by who is to blame, each with the operation, the rule and what was
+// got.
 
 #include <fmt/format.h>
 
@@ -15,10 +16,10 @@ class Error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-#define COREGRAD_ERROR_TYPE(Name)  \
-  class Name : public Error {      \
-   public:                         \
-    using Error::Error;            \
+#define COREGRAD_ERROR_TYPE(Name) \
+  class Name : public Error {     \
+   public:                        \
+    using Error::Error;           \
   }
 
 COREGRAD_ERROR_TYPE(ShapeError);         ///< extents that do not fit the operation
@@ -47,10 +48,10 @@ template <class E, class... Args>
 }  // namespace coregrad
 
 /// A condition that only our own mistake can break; checked in every build.
-#define COREGRAD_CHECK(condition)                                         \
-  do {                                                                    \
-    if (!(condition)) [[unlikely]]                                        \
-      ::coregrad::internal_failure(__FILE__, __LINE__, #condition);       \
+#define COREGRAD_CHECK(condition)                                   \
+  do {                                                              \
+    if (!(condition)) [[unlikely]]                                  \
+      ::coregrad::internal_failure(__FILE__, __LINE__, #condition); \
   } while (0)
 
 /// A place that control flow never reaches.

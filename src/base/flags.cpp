@@ -1,10 +1,10 @@
 #include "base/flags.h"
 
-#include <cstdlib>
-#include <charconv>
-#include <string_view>
-
 #include "base/error.h"
+
+#include <charconv>
+#include <cstdlib>
+#include <string_view>
 
 namespace coregrad {
 namespace {
@@ -20,8 +20,8 @@ int read_int(const char* name, int fallback) {
   int value = 0;
   const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (status != std::errc() || end != text.data() + text.size() || value < 0)
-    raise<ValueError>("environment variable {}: expected a non-negative whole number, got '{}'", name,
-                      text);
+    raise<ValueError>("environment variable {}: expected a non-negative whole number, got '{}'",
+                      name, text);
   return value;
 }
 

@@ -2,11 +2,6 @@
 
 #include "compile/compiler.h"
 
-#include <algorithm>
-#include <chrono>
-#include <map>
-#include <optional>
-
 #include "base/checked.h"
 #include "base/flags.h"
 #include "base/log.h"
@@ -20,6 +15,11 @@
 #include "compile/validate.h"
 #include "compile/view_map.h"
 #include "ir/print.h"
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <optional>
 
 namespace coregrad {
 namespace {
@@ -41,11 +41,11 @@ struct DraftStep {
   StepKind kind;
   std::string name;
   std::vector<Memory> arguments;
-  std::vector<bool> written;       ///< per argument
-  int source = -1;                 ///< index into the kernel sources, or -1
+  std::vector<bool> written;  ///< per argument
+  int source = -1;            ///< index into the kernel sources, or -1
   std::optional<LibraryUnit> library;
-  bool checked = true;             ///< its results are complete and can be validated
-  std::vector<NodeId> nodes;       ///< per argument: whose memory it is
+  bool checked = true;        ///< its results are complete and can be validated
+  std::vector<NodeId> nodes;  ///< per argument: whose memory it is
   double bytes = 0, flops = 0, cost_ns = 0;
 };
 
@@ -82,11 +82,11 @@ class Compilation : public Layouts {
   int64_t num_inputs_;
   const CompileOptions& options_;
   FusionPlan fusion_;
-  std::map<uint32_t, int64_t> output_of_;     // node -> the output whose memory it is written to
-  std::vector<int64_t> copied_outputs_;       // outputs filled by a copy at the end
+  std::map<uint32_t, int64_t> output_of_;  // node -> the output whose memory it is written to
+  std::vector<int64_t> copied_outputs_;    // outputs filled by a copy at the end
   std::vector<DraftStep> steps_;
   std::vector<KernelSource> sources_;
-  std::map<uint32_t, uint32_t> in_place_;     // node -> node whose memory it takes over
+  std::map<uint32_t, uint32_t> in_place_;  // node -> node whose memory it takes over
   std::shared_ptr<Plan> plan_ = std::make_shared<Plan>();
 };
 
@@ -110,7 +110,8 @@ std::vector<Memory> Compilation::memories(const std::vector<KernelArgument>& arg
   return result;
 }
 
-/// Decides which outputs are written by the step that computes them, and which are copied at the end.
+/// Decides which outputs are written by the step that computes them, and which are copied at the
+/// end.
 void Compilation::assign_outputs() {
   // Units by the node they store, and who reads what.
   std::vector<int> producer(graph_.size(), -1);
@@ -134,8 +135,8 @@ void Compilation::assign_outputs() {
     for (const FusionRoot& r : unit.roots) {
       producer[(r.concat.is_valid() ? r.concat : r.node).value] = static_cast<int>(u);
       IndexContext context;
-      const bool copy = r.concat.is_valid() &&
-                        (fusion_.is_root[r.node.value] || graph_[r.node].op == Op::Input);
+      const bool copy =
+          r.concat.is_valid() && (fusion_.is_root[r.node.value] || graph_[r.node].op == Op::Input);
       for (const FusionRead& read : collect_reads(graph_, r.node, fusion_.is_root, copy, context))
         reads(read.node);
     }
@@ -146,8 +147,8 @@ void Compilation::assign_outputs() {
     bool direct = graph_[node].op != Op::Input && !output_of_.contains(node.value);
     const int made_by = direct ? producer[node.value] : -1;
     if (!spec.strides.empty() && spec.strides != contiguous_strides(graph_.shape(node))) {
-      const bool by_library = made_by >= 0 &&
-                              fusion_.units[static_cast<size_t>(made_by)].kind == UnitKind::Library;
+      const bool by_library =
+          made_by >= 0 && fusion_.units[static_cast<size_t>(made_by)].kind == UnitKind::Library;
       direct = direct && !read_densely[node.value] && !by_library;
     }
     if (spec.aliases_input >= 0 && direct) {
@@ -181,8 +182,8 @@ std::string Compilation::unit_name(const FusionUnit& unit) const {
       if (std::find(visited.begin(), visited.end(), at.value) != visited.end()) continue;
       visited.push_back(at.value);
       if (at != root.node && (fusion_.is_root[at.value] || graph_[at].op == Op::Input)) continue;
-      if (is_elementwise(graph_[at].op) || is_reduce(graph_[at].op) || graph_[at].op == Op::Gather ||
-          graph_[at].op == Op::Random)
+      if (is_elementwise(graph_[at].op) || is_reduce(graph_[at].op) ||
+          graph_[at].op == Op::Gather || graph_[at].op == Op::Random)
         add(graph_[at].op);
       for (NodeId o : graph_.operands(at)) stack.push_back(o);
     }
@@ -317,11 +318,13 @@ void Compilation::draft_copies() {
       kernel.axes.push_back({shape[d], -1});
     }
     kernel.num_parallel = static_cast<int>(shape.size());
-    kernel.buffers = {{.dtype = graph_.dtype(node)}, {.dtype = graph_.dtype(node), .is_written = true}};
+    kernel.buffers = {{.dtype = graph_.dtype(node)},
+                      {.dtype = graph_.dtype(node), .is_written = true}};
     KernelValue load{.kind = ValueKind::Load, .dtype = graph_.dtype(node)};
     load.buffer = 0;
-    load.index = linearize(kernel.context, index,
-                           from.kind == Memory::Kind::Input ? memory_strides(graph_, node) : strides(node));
+    load.index =
+        linearize(kernel.context, index,
+                  from.kind == Memory::Kind::Input ? memory_strides(graph_, node) : strides(node));
     kernel.values.push_back(load);
     KernelStore store{.value = 0, .buffer = 1};
     store.index = linearize(kernel.context, index,
@@ -342,9 +345,15 @@ void Compilation::draft_copies() {
 
 void Compilation::draft_units() {
   for (const FusionUnit& unit : fusion_.units) switch (unit.kind) {
-      case UnitKind::Loop: draft_loops(unit); break;
-      case UnitKind::Contract: draft_contract(unit); break;
-      case UnitKind::Library: draft_library(unit); break;
+      case UnitKind::Loop:
+        draft_loops(unit);
+        break;
+      case UnitKind::Contract:
+        draft_contract(unit);
+        break;
+      case UnitKind::Library:
+        draft_library(unit);
+        break;
     }
   draft_copies();
 }
@@ -365,8 +374,9 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
         owner = at->second;
       const auto [at, is_new] = lifetime_of.try_emplace(owner, lifetimes.size());
       if (is_new)
-        lifetimes.push_back({checked_mul(graph_.numel({owner}), size_of(graph_.dtype({owner})), "plan"),
-                             static_cast<int64_t>(s), static_cast<int64_t>(s)});
+        lifetimes.push_back(
+            {checked_mul(graph_.numel({owner}), size_of(graph_.dtype({owner})), "plan"),
+             static_cast<int64_t>(s), static_cast<int64_t>(s)});
       lifetimes[at->second].last_step = static_cast<int64_t>(s);
     }
   const MemoryPlan memory = plan_memory(lifetimes);
@@ -374,7 +384,8 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
 
   std::map<Memory, SlotId> slots;
   const auto slot_of = [&](const Memory& m) {
-    const auto [at, is_new] = slots.try_emplace(m, SlotId{static_cast<uint32_t>(plan.slots.size())});
+    const auto [at, is_new] =
+        slots.try_emplace(m, SlotId{static_cast<uint32_t>(plan.slots.size())});
     if (is_new) switch (m.kind) {
         case Memory::Kind::Input:
           plan.slots.push_back({SlotKind::Input, m.index, 0});
@@ -387,7 +398,8 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
         }
         case Memory::Kind::Node: {
           auto owner = static_cast<uint32_t>(m.index);
-          for (auto next = in_place_.find(owner); next != in_place_.end(); next = in_place_.find(owner))
+          for (auto next = in_place_.find(owner); next != in_place_.end();
+               next = in_place_.find(owner))
             owner = next->second;
           const size_t life = lifetime_of.at(owner);
           plan.slots.push_back({SlotKind::Temporary, memory.offsets[life], lifetimes[life].bytes});
@@ -442,7 +454,8 @@ void Compilation::add_validator() {
     for (size_t i = 0; i < draft.nodes.size() && !skip; ++i) {
       const NodeId node = draft.nodes[i];
       if (!draft.written[i])
-        memory.push_back({node, i, graph_[node].op == Op::Input ? memory_strides(graph_, node) : strides(node)});
+        memory.push_back(
+            {node, i, graph_[node].op == Op::Input ? memory_strides(graph_, node) : strides(node)});
       else if (graph_[node].op != Op::Concat)
         results.push_back({node, i, strides(node)});
     }
@@ -534,17 +547,20 @@ CompiledPlan compile(const Graph& graph, std::span<const OutputSpec> outputs, in
   for (const OutputSpec& o : outputs) roots.push_back(o.node);
   GraphWithOutputs optimized = run_passes(graph, roots, options.optimize);
   const double passes_ms = ms_since(start);
-  if (flags().debug >= 3) log().debug("{}:\n{}", options.name, to_text(optimized.graph, optimized.outputs));
+  if (flags().debug >= 3)
+    log().debug("{}:\n{}", options.name, to_text(optimized.graph, optimized.outputs));
   CompiledPlan result = Compilation(std::move(optimized), outputs, num_inputs, options).run();
   result.report.nodes_in = graph.size();
   result.report.passes_ms = passes_ms;
   result.report.total_ms = ms_since(start);
   if (flags().debug >= 1) {
     const CompileReport& r = result.report;
-    log().debug("compiled {}: {} nodes, {} steps, {} kernels ({} new) in {:.1f} ms (passes {:.1f}, lowering "
-                "{:.1f}, machine code {:.1f})",
-                options.name, r.nodes_in, r.steps, r.kernels, r.kernels_compiled, r.total_ms, r.passes_ms,
-                r.lowering_ms, r.llvm_ms);
+    log().debug(
+        "compiled {}: {} nodes, {} steps, {} kernels ({} new) in {:.1f} ms (passes {:.1f}, "
+        "lowering "
+        "{:.1f}, machine code {:.1f})",
+        options.name, r.nodes_in, r.steps, r.kernels, r.kernels_compiled, r.total_ms, r.passes_ms,
+        r.lowering_ms, r.llvm_ms);
     if (flags().debug >= 2) log().debug("{}", to_text(*result.plan));
   }
   return result;

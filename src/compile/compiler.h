@@ -1,13 +1,13 @@
 #pragma once
 // Graph in, plan out.
 
+#include "ir/graph.h"
+#include "runtime/plan.h"
+
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "ir/graph.h"
-#include "runtime/plan.h"
 
 namespace coregrad {
 
@@ -20,8 +20,8 @@ struct OutputSpec {
   int64_t aliases_input = -1;
 };
 
-/// A step that somebody else supplies for Op::External: called with the operands' buffers (contiguous)
-/// and then the results' buffers.
+/// A step that somebody else supplies for Op::External: called with the operands' buffers
+/// (contiguous) and then the results' buffers.
 struct ExternalStep {
   std::string name;
   StepFunction function;
@@ -48,11 +48,11 @@ struct CompileReport {
 struct CompiledPlan {
   std::shared_ptr<const Plan> plan;
   CompileReport report;
-  std::string graph_dot;   ///< the optimised graph with its kernels as clusters
+  std::string graph_dot;  ///< the optimised graph with its kernels as clusters
 };
 
-/// Compiles the outputs. Op::Input nodes are bound by their index; `num_inputs` includes unused ones.
-/// Thread-safe for different graphs.
+/// Compiles the outputs. Op::Input nodes are bound by their index; `num_inputs` includes unused
+/// ones. Thread-safe for different graphs.
 CompiledPlan compile(const Graph& graph, std::span<const OutputSpec> outputs, int64_t num_inputs,
                      const CompileOptions& options = {});
 

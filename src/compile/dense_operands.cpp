@@ -1,14 +1,15 @@
-// Library ops and external operations read dense memory: an input with other strides gets a dense copy
-// in front of them. A reshape to the shape it has already stands for the copy.
-
-#include <algorithm>
+// Library ops and external operations read dense memory: an input with other strides gets a dense
+// copy in front of them. A reshape to the shape it has already stands for the copy.
 
 #include "codegen/index_expr.h"
 #include "compile/pipeline.h"
 
+#include <algorithm>
+
 namespace coregrad {
 
-NodeId dense_operands(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands) {
+NodeId dense_operands(Graph& into, const Graph& from, NodeId node,
+                      std::span<const NodeId> operands) {
   const Family family = family_of(from[node].op);
   std::vector<NodeId> dense(operands.begin(), operands.end());
   if (family == Family::Scan || family == Family::Library || family == Family::External)

@@ -2,14 +2,14 @@
 
 #include "compile/fusion.h"
 
+#include "base/checked.h"
+#include "compile/fusion_merge.h"
+#include "compile/view_map.h"
+
 #include <algorithm>
 #include <deque>
 #include <queue>
 #include <set>
-
-#include "base/checked.h"
-#include "compile/fusion_merge.h"
-#include "compile/view_map.h"
 
 namespace coregrad {
 namespace {
@@ -19,20 +19,34 @@ int op_cost(Op op, DType dtype) {
   switch (family_of(op)) {
     case Family::Unary:
       switch (op) {
-        case Op::Neg: case Op::Abs: case Op::Not: case Op::Floor: case Op::Ceil: case Op::Round:
-        case Op::Trunc: return 1;
-        case Op::Sign: case Op::Sqrt: case Op::Rsqrt: case Op::Reciprocal: return 4;
-        default: return 14;  // the transcendental functions
+        case Op::Neg:
+        case Op::Abs:
+        case Op::Not:
+        case Op::Floor:
+        case Op::Ceil:
+        case Op::Round:
+        case Op::Trunc:
+          return 1;
+        case Op::Sign:
+        case Op::Sqrt:
+        case Op::Rsqrt:
+        case Op::Reciprocal:
+          return 4;
+        default:
+          return 14;  // the transcendental functions
       }
     case Family::Binary:
       if (op == Op::Pow || op == Op::Atan2 || op == Op::Rem) return 30;
       if (op == Op::Div) return is_float(dtype) ? 4 : 20;
       return 1;
-    case Family::Random: return 30;
-    case Family::Gather: return 8;
+    case Family::Random:
+      return 30;
+    case Family::Gather:
+      return 8;
     case Family::Compare:
     case Family::Select:
-    case Family::Cast: return 1;
+    case Family::Cast:
+      return 1;
     case Family::Leaf:
     case Family::View:
     case Family::Reduce:
@@ -40,7 +54,8 @@ int op_cost(Op op, DType dtype) {
     case Family::Scatter:
     case Family::Scan:
     case Family::Library:
-    case Family::External: return 0;
+    case Family::External:
+      return 0;
   }
   return 0;
 }
@@ -91,13 +106,13 @@ class Planner {
   std::span<const NodeId> outputs_;
   const FusionOptions& options_;
   std::vector<bool> live_;
-  std::vector<int64_t> cone_;               // by node index: nodes between it and the roots below
+  std::vector<int64_t> cone_;  // by node index: nodes between it and the roots below
   std::deque<bool> root_flags_;
-  std::vector<RootReads> reads_;            // by node index, for roots of loop units
+  std::vector<RootReads> reads_;  // by node index, for roots of loop units
   std::vector<FusionUnit> units_;
   std::vector<bool> alive_;
-  std::vector<std::vector<int>> makers_;    // by node index: units that write the node's memory
-  std::vector<uint32_t> last_root_;         // by unit: largest root index, for pruning searches
+  std::vector<std::vector<int>> makers_;  // by node index: units that write the node's memory
+  std::vector<uint32_t> last_root_;       // by unit: largest root index, for pruning searches
   FusionPlan result_;
 };
 
@@ -163,15 +178,17 @@ void Planner::choose_roots() {
       if (graph_[o].op != Op::Input && !root(o)) total = std::min(total + cost[o.value], 1 << 20);
     cost[i] = total;
     if (root(id) || !is_fusable(graph_, id) || family_of(graph_[id].op) == Family::View) continue;
-    if (graph_.numel(id) > 1 && ((uses[i] > 1 && total >= kShareCost) || (repeated[i] && total >= kRepeatCost)))
+    if (graph_.numel(id) > 1 &&
+        ((uses[i] > 1 && total >= kShareCost) || (repeated[i] && total >= kRepeatCost)))
       root(id) = true;
   }
   cut_long_cones();
 }
 
 void Planner::cut_long_cones() {
-  // An upper bound of the nodes between a node and the roots below it; a node over the limit becomes
-  // a root itself. Sharing makes the bound larger than the truth, so the truth is counted before a cut.
+  // An upper bound of the nodes between a node and the roots below it; a node over the limit
+  // becomes a root itself. Sharing makes the bound larger than the truth, so the truth is counted
+  // before a cut.
   std::vector<int64_t> bound(graph_.size(), 0);
   for (uint32_t i = 0; i < graph_.size(); ++i) {
     const NodeId id{i};
@@ -186,7 +203,8 @@ void Planner::cut_long_cones() {
         const NodeId at = stack.back();
         stack.pop_back();
         for (NodeId o : graph_.operands(at))
-          if (graph_[o].op != Op::Input && !root(o) && cone.insert(o.value).second) stack.push_back(o);
+          if (graph_[o].op != Op::Input && !root(o) && cone.insert(o.value).second)
+            stack.push_back(o);
       }
       total = static_cast<int64_t>(cone.size());
       if (total > options_.max_cone && is_fusable(graph_, id)) root(id) = true;
@@ -234,7 +252,7 @@ void Planner::make_units() {
         continue;
       }
       root.axes.push_back(static_cast<int>(unit.axes.size()));
-      unit.axes.push_back({domain[d], !fixed        ? FusionAxisKind::Free
+      unit.axes.push_back({domain[d], !fixed       ? FusionAxisKind::Free
                                       : reduced[d] ? FusionAxisKind::Loop
                                                    : FusionAxisKind::Parallel});
     }
@@ -272,7 +290,8 @@ void Planner::make_units() {
         // All results of one external call are one step, at the place of the first.
         if (!externals_seen.insert(graph_.attr(id, 0)).second) continue;
         for (uint32_t k = i; k < graph_.size(); ++k)
-          if (live_[k] && graph_[{k}].op == Op::External && graph_.attr({k}, 0) == graph_.attr(id, 0))
+          if (live_[k] && graph_[{k}].op == Op::External &&
+              graph_.attr({k}, 0) == graph_.attr(id, 0))
             unit.results.push_back({k});
       } else if (unit.kind == UnitKind::Library) {
         unit.results.push_back(id);
@@ -368,7 +387,8 @@ void Planner::merge(bool elementwise_only) {
       std::vector<int> candidates = producers(current);
       std::sort(candidates.rbegin(), candidates.rend());
       for (int p : candidates) {
-        if (!is_candidate(p) || !fits(units_[static_cast<size_t>(p)], units_[static_cast<size_t>(current)]))
+        if (!is_candidate(p) ||
+            !fits(units_[static_cast<size_t>(p)], units_[static_cast<size_t>(current)]))
           continue;
         const auto merged = merge_units(graph_, units_[static_cast<size_t>(p)],
                                         units_[static_cast<size_t>(current)], reads_);
@@ -407,12 +427,14 @@ void Planner::merge(bool elementwise_only) {
 void Planner::attach_epilogues() {
   const int count = static_cast<int>(units_.size());
   for (int c = 0; c < count; ++c) {
-    if (!alive_[static_cast<size_t>(c)] || units_[static_cast<size_t>(c)].kind != UnitKind::Contract)
+    if (!alive_[static_cast<size_t>(c)] ||
+        units_[static_cast<size_t>(c)].kind != UnitKind::Contract)
       continue;
     const NodeId node = units_[static_cast<size_t>(c)].node;
     for (int u = 0; u < count; ++u) {
       const FusionUnit& unit = units_[static_cast<size_t>(u)];
-      if (!alive_[static_cast<size_t>(u)] || unit.kind != UnitKind::Loop || unit.roots[0].concat.is_valid())
+      if (!alive_[static_cast<size_t>(u)] || unit.kind != UnitKind::Loop ||
+          unit.roots[0].concat.is_valid())
         continue;
       const std::vector<int> sources = producers(u);
       if (std::find(sources.begin(), sources.end(), c) == sources.end()) continue;
@@ -448,7 +470,8 @@ void Planner::mark_stored() {
           continue;
         }
         IndexContext context;
-        for (const FusionRead& read : collect_reads(graph_, r.node, result_.is_root, false, context))
+        for (const FusionRead& read :
+             collect_reads(graph_, r.node, result_.is_root, false, context))
           need(u, read.node);
         continue;
       }
@@ -478,7 +501,8 @@ void Planner::order() {
     const int u = ready.top().second;
     ready.pop();
     for (int c : consumers[static_cast<size_t>(u)])
-      if (--waiting[static_cast<size_t>(c)] == 0) ready.emplace(last_root_[static_cast<size_t>(c)], c);
+      if (--waiting[static_cast<size_t>(c)] == 0)
+        ready.emplace(last_root_[static_cast<size_t>(c)], c);
     result_.units.push_back(std::move(units_[static_cast<size_t>(u)]));
   }
   COREGRAD_CHECK(result_.units.size() == alive);
@@ -486,7 +510,8 @@ void Planner::order() {
 
 }  // namespace
 
-FusionPlan plan_fusion(const Graph& graph, std::span<const NodeId> outputs, const FusionOptions& options) {
+FusionPlan plan_fusion(const Graph& graph, std::span<const NodeId> outputs,
+                       const FusionOptions& options) {
   return Planner(graph, outputs, options).plan();
 }
 

@@ -1,11 +1,11 @@
 #include "compile/library_units.h"
 
-#include <algorithm>
-#include <bit>
-
 #include "base/checked.h"
 #include "compile/view_map.h"
 #include "runtime/library_steps.h"
+
+#include <algorithm>
+#include <bit>
 
 namespace coregrad {
 namespace {
@@ -36,7 +36,8 @@ std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
   Scalar fill;
   if (constant_value(graph, x, &fill)) {
     uint64_t bits = fill.bits();
-    if (graph.dtype(node) == DType::Float32) bits = std::bit_cast<uint32_t>(static_cast<float>(fill.f));
+    if (graph.dtype(node) == DType::Float32)
+      bits = std::bit_cast<uint32_t>(static_cast<float>(fill.f));
     units.push_back(from_step("fill", make_fill(bytes, count, bits)));
   } else {
     StridedCopySpec copy{.element_bytes = bytes, .shape = graph.shape(node)};
@@ -74,7 +75,8 @@ std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit
   if (graph[node].op == Op::External) {
     const auto id = static_cast<size_t>(graph.attr(node, 0));
     if (id >= externals.size())
-      raise<UnsupportedError>("external: operation {} was not supplied, only {} were", id, externals.size());
+      raise<UnsupportedError>("external: operation {} was not supplied, only {} were", id,
+                              externals.size());
     const ExternalStep& step = externals[id];
     LibraryUnit made;
     made.name = step.name;
@@ -97,24 +99,33 @@ std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit
       return scatter_units(graph, node);
     case Family::Scan: {
       const ScanKind kind = graph[node].op == Op::CumSum ? ScanKind::Sum : ScanKind::Product;
-      LibraryUnit made = from_step(std::string(name_of(graph[node].op)),
-                                   make_scan(kind, element_of(graph.dtype(node)), graph.shape(node),
-                                             graph.attr(node, 0)));
+      LibraryUnit made = from_step(
+          std::string(name_of(graph[node].op)),
+          make_scan(kind, element_of(graph.dtype(node)), graph.shape(node), graph.attr(node, 0)));
       made.operands = {operands[0]};
       made.results = {node};
       return {std::move(made)};
     }
     case Family::Library: {
-      LibraryUnit made = from_step("argsort", make_argsort(element_of(graph.dtype(operands[0])),
-                                                           graph.shape(node), graph.attr(node, 0),
-                                                           graph.attr(node, 1) != 0));
+      LibraryUnit made =
+          from_step("argsort", make_argsort(element_of(graph.dtype(operands[0])), graph.shape(node),
+                                            graph.attr(node, 0), graph.attr(node, 1) != 0));
       made.operands = {operands[0]};
       made.results = {node};
       return {std::move(made)};
     }
-    case Family::Leaf: case Family::Random: case Family::Unary: case Family::Binary:
-    case Family::Compare: case Family::Select: case Family::Cast: case Family::View:
-    case Family::Reduce: case Family::Contract: case Family::Gather: case Family::External:
+    case Family::Leaf:
+    case Family::Random:
+    case Family::Unary:
+    case Family::Binary:
+    case Family::Compare:
+    case Family::Select:
+    case Family::Cast:
+    case Family::View:
+    case Family::Reduce:
+    case Family::Contract:
+    case Family::Gather:
+    case Family::External:
       break;
   }
   COREGRAD_UNREACHABLE("make_library_units: not a library op");

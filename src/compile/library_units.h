@@ -1,13 +1,13 @@
 #pragma once
 // Irregular primitives as ready-made steps (runtime/library_steps.h), and external operations.
 
+#include "compile/compiler.h"
+#include "compile/fusion.h"
+
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
-
-#include "compile/compiler.h"
-#include "compile/fusion.h"
 
 namespace coregrad {
 

@@ -1,12 +1,12 @@
 #include "compile/pipeline.h"
 
-#include <algorithm>
-#include <chrono>
-
 #include "base/flags.h"
 #include "base/log.h"
 #include "ir/print.h"
 #include "ir/verify.h"
+
+#include <algorithm>
+#include <chrono>
 
 namespace coregrad {
 namespace {
@@ -18,7 +18,8 @@ constexpr Pass kPasses[] = {
     {"dense_operands", dense_operands, true},
 };
 
-GraphWithOutputs rewrite(const Graph& from, std::span<const NodeId> outputs, RewriteFunction function) {
+GraphWithOutputs rewrite(const Graph& from, std::span<const NodeId> outputs,
+                         RewriteFunction function) {
   GraphWithOutputs result;
   const std::vector<bool> live = mark_live(from, outputs);
   std::vector<NodeId> moved(from.size());
@@ -55,7 +56,8 @@ GraphWithOutputs run_passes(const Graph& graph, std::span<const NodeId> outputs,
                     : rewrite(current.graph, current.outputs, pass.rewrite);
     const double ms =
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
-    if (debug >= 1) log().debug("pass {}: {:.2f} ms, {} nodes", pass.name, ms, current.graph.size());
+    if (debug >= 1)
+      log().debug("pass {}: {:.2f} ms, {} nodes", pass.name, ms, current.graph.size());
     if (debug >= 3) {
       const std::string after = to_text(current.graph, current.outputs);
       if (after != before) log().debug("graph after {}:\n{}", pass.name, after);

@@ -1,11 +1,11 @@
 #pragma once
 // The graph passes and their runner.
 
+#include "ir/graph.h"
+
 #include <span>
 #include <string_view>
 #include <vector>
-
-#include "ir/graph.h"
 
 namespace coregrad {
 
@@ -35,7 +35,9 @@ std::span<const Pass> pipeline();
 
 // The passes, one file each.
 NodeId canonicalize(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
-NodeId dense_operands(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
-NodeId split_reduction(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
+NodeId dense_operands(Graph& into, const Graph& from, NodeId node,
+                      std::span<const NodeId> operands);
+NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
+                       std::span<const NodeId> operands);
 
 }  // namespace coregrad

@@ -1,13 +1,13 @@
 #include "compile/validate.h"
 
-#include <cmath>
-#include <cstring>
-#include <map>
-
 #include "base/checked.h"
 #include "codegen/index_expr.h"
 #include "interp/interpreter.h"
 #include "ir/print.h"
+
+#include <cmath>
+#include <cstring>
+#include <map>
 
 namespace coregrad {
 namespace {
@@ -16,10 +16,12 @@ template <class T>
 std::string compare(std::span<const T> got, std::span<const T> expected, double tolerance) {
   double largest = 0;
   for (T v : expected)
-    if (std::isfinite(static_cast<double>(v))) largest = std::max(largest, std::abs(static_cast<double>(v)));
+    if (std::isfinite(static_cast<double>(v)))
+      largest = std::max(largest, std::abs(static_cast<double>(v)));
   for (size_t i = 0; i < got.size(); ++i) {
     const auto a = static_cast<double>(got[i]), b = static_cast<double>(expected[i]);
-    if (a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= tolerance * largest) continue;
+    if (a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= tolerance * largest)
+      continue;
     return fmt::format("element {}: got {}, expected {}", i, got[i], expected[i]);
   }
   return {};
@@ -31,8 +33,8 @@ std::span<const T> as(std::span<const std::byte> bytes) {
 }
 
 /// Dense copy of strided memory.
-std::vector<std::byte> gather_dense(const void* memory, Shape shape, std::span<const int64_t> strides,
-                                    int element) {
+std::vector<std::byte> gather_dense(const void* memory, Shape shape,
+                                    std::span<const int64_t> strides, int element) {
   const int64_t n = checked_numel(shape, "validate");
   std::vector<std::byte> dense(static_cast<size_t>(n * element));
   std::vector<int64_t> index(shape.size(), 0);
@@ -54,11 +56,16 @@ std::vector<std::byte> gather_dense(const void* memory, Shape shape, std::span<c
 std::string first_difference(DType dtype, std::span<const std::byte> got,
                              std::span<const std::byte> expected) {
   switch (dtype) {
-    case DType::Float32: return compare(as<float>(got), as<float>(expected), 1e-4);
-    case DType::Float64: return compare(as<double>(got), as<double>(expected), 1e-9);
-    case DType::Int32: return compare(as<int32_t>(got), as<int32_t>(expected), 0);
-    case DType::Int64: return compare(as<int64_t>(got), as<int64_t>(expected), 0);
-    case DType::Bool: return compare(as<uint8_t>(got), as<uint8_t>(expected), 0);
+    case DType::Float32:
+      return compare(as<float>(got), as<float>(expected), 1e-4);
+    case DType::Float64:
+      return compare(as<double>(got), as<double>(expected), 1e-9);
+    case DType::Int32:
+      return compare(as<int32_t>(got), as<int32_t>(expected), 0);
+    case DType::Int64:
+      return compare(as<int64_t>(got), as<int64_t>(expected), 0);
+    case DType::Bool:
+      return compare(as<uint8_t>(got), as<uint8_t>(expected), 0);
   }
   COREGRAD_UNREACHABLE("dtype");
 }
@@ -89,8 +96,8 @@ StepExpectation expectation(const Graph& graph, const std::vector<ArgumentMemory
   for (const auto& [index, unused] : needed) {
     std::vector<NodeId> operands;
     for (NodeId o : graph.operands({index})) operands.push_back(copied.at(o.value));
-    copied[index] = step.graph.intern(graph[{index}].op, graph.dtype({index}), graph.shape({index}), operands,
-                                      graph.attrs({index}), graph[{index}].literal);
+    copied[index] = step.graph.intern(graph[{index}].op, graph.dtype({index}), graph.shape({index}),
+                                      operands, graph.attrs({index}), graph[{index}].literal);
   }
   for (const ArgumentMemory& r : results)
     step.results.push_back({copied.at(r.node.value), r.argument, r.strides,

@@ -1,11 +1,11 @@
 #pragma once
 // COREGRAD_VALIDATE=1: each step recomputed by the reference interpreter from the memory it read.
 
-#include <cstdint>
-#include <vector>
-
 #include "ir/graph.h"
 #include "runtime/executor.h"
+
+#include <cstdint>
+#include <vector>
 
 namespace coregrad {
 
@@ -17,7 +17,7 @@ struct StepExpectation {
     std::vector<int64_t> strides;  ///< of that memory, in elements
     std::string name;              ///< for the message
   };
-  Graph graph;                      ///< Op::Input k stands for argument inputs[k]
+  Graph graph;  ///< Op::Input k stands for argument inputs[k]
   std::vector<size_t> inputs;
   std::vector<Result> results;
 };
@@ -34,7 +34,8 @@ class PlanValidator : public StepObserver {
 };
 
 /// Compares two dense arrays as PlanValidator does; empty when they agree, else what differs.
-std::string first_difference(DType dtype, std::span<const std::byte> got, std::span<const std::byte> expected);
+std::string first_difference(DType dtype, std::span<const std::byte> got,
+                             std::span<const std::byte> expected);
 
 /// The part of `graph` between `results` and the nodes in `memory` (argument node, argument number,
 /// strides), copied without folding.

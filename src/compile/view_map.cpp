@@ -94,7 +94,8 @@ StridedView strided_view(const Graph& graph, NodeId node) {
 }
 
 bool constant_value(const Graph& graph, NodeId node, Scalar* value) {
-  while (graph[node].op == Op::Reshape || graph[node].op == Op::Expand || graph[node].op == Op::Permute)
+  while (graph[node].op == Op::Reshape || graph[node].op == Op::Expand ||
+         graph[node].op == Op::Permute)
     node = graph.operand(node, 0);
   if (!graph.is_literal(node)) return false;
   *value = graph.literal(node);

@@ -1,11 +1,11 @@
 #pragma once
 // Where an element of a view lies in its operand: index expressions through the view primitives.
 
-#include <span>
-#include <vector>
-
 #include "codegen/index_expr.h"
 #include "ir/graph.h"
+
+#include <span>
+#include <vector>
 
 namespace coregrad {
 
@@ -21,8 +21,8 @@ struct IndexBound {
   bool operator==(const IndexBound& other) const { return (*this <=> other) == 0; }
 };
 
-/// For element `index` of `view` (an index-map primitive): its operand's index. Conditions under which
-/// the element exists (it is the fill of a Pad otherwise) are appended to `bounds`.
+/// For element `index` of `view` (an index-map primitive): its operand's index. Conditions under
+/// which the element exists (it is the fill of a Pad otherwise) are appended to `bounds`.
 std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& graph, NodeId view,
                                         std::span<const IndexExpr> index,
                                         std::vector<IndexBound>& bounds);
@@ -39,9 +39,10 @@ struct StridedView {
 /// their own strides.
 StridedView strided_view(const Graph& graph, NodeId node);
 
-/// The memory that a contract, library op or external reads, one entry per operand. Contracts and the
-/// index and values of a scatter are read through views; the rest must lie dense. An operand that is
-/// one repeated literal and need not lie in memory at all (a scatter's base) has an invalid base.
+/// The memory that a contract, library op or external reads, one entry per operand. Contracts and
+/// the index and values of a scatter are read through views; the rest must lie dense. An operand
+/// that is one repeated literal and need not lie in memory at all (a scatter's base) has an invalid
+/// base.
 std::vector<StridedView> memory_operands(const Graph& graph, NodeId node);
 
 /// The literal that every element of the node is, through views; false if it is not that simple.

@@ -1,8 +1,8 @@
 #pragma once
 // A plan: what the compiler makes of a graph. Immutable and flat; knows nothing of graphs.
 //
-// A plan is a list of steps over numbered buffer slots. Inputs and outputs are bound by the caller of
-// each run; temporaries lie at fixed offsets in one block per run; constants belong to the plan.
+// A plan is a list of steps over numbered buffer slots. Inputs and outputs are bound by the caller
+// of each run; temporaries lie at fixed offsets in one block per run; constants belong to the plan.
 
 #include <cstdint>
 #include <memory>
@@ -14,17 +14,17 @@ namespace coregrad {
 
 /// What kernels report while they run; read by the executor after the last step.
 struct RunStatus {
-  int64_t bad_index = 0;     ///< first element index found out of range
-  int64_t bad_extent = -1;   ///< its dimension's extent; -1: no error
+  int64_t bad_index = 0;    ///< first element index found out of range
+  int64_t bad_extent = -1;  ///< its dimension's extent; -1: no error
 };
 
 /// Everything a step function gets. Pointers are valid for the duration of the call.
 struct StepArgs {
-  void* const* buffers;    ///< one pointer per step argument
-  const int64_t* params;   ///< the step's integers (run-time extents)
-  void* scratch;           ///< this worker's scratch block, Step::scratch_bytes long, 64-byte aligned
+  void* const* buffers;   ///< one pointer per step argument
+  const int64_t* params;  ///< the step's integers (run-time extents)
+  void* scratch;  ///< this worker's scratch block, Step::scratch_bytes long, 64-byte aligned
   RunStatus* status;
-  const void* context;     ///< Step::context
+  const void* context;  ///< Step::context
 };
 
 /// The one signature of all steps: does units [begin, end) of the step's range.
@@ -48,11 +48,11 @@ enum class StepKind : uint8_t { Loop, Contract, Copy, Library, External };
 
 struct Step {
   StepFunction function = nullptr;
-  const void* context = nullptr;   ///< kept alive by Plan::keep_alive
+  const void* context = nullptr;  ///< kept alive by Plan::keep_alive
   StepKind kind = StepKind::Loop;
   uint32_t first_arg = 0, num_args = 0;      ///< into Plan::args
   uint32_t first_param = 0, num_params = 0;  ///< into Plan::params
-  int64_t range = 1;          ///< units of work
+  int64_t range = 1;                         ///< units of work
   int64_t chunk = 1;          ///< units claimed at a time; never depends on the number of threads
   int64_t scratch_bytes = 0;  ///< per worker
   double flops = 0;           ///< for reports
@@ -76,7 +76,9 @@ struct Plan {
   /// Looks at every run that names no observer of its own (COREGRAD_VALIDATE).
   std::shared_ptr<StepObserver> observer;
 
-  std::span<const SlotId> args_of(const Step& s) const { return {args.data() + s.first_arg, s.num_args}; }
+  std::span<const SlotId> args_of(const Step& s) const {
+    return {args.data() + s.first_arg, s.num_args};
+  }
   std::span<const int64_t> params_of(const Step& s) const {
     return {params.data() + s.first_param, s.num_params};
   }

@@ -5,7 +5,8 @@
 
 namespace coregrad::test {
 
-std::string compare_results(DType dtype, std::span<const std::byte> got, std::span<const std::byte> expected) {
+std::string compare_results(DType dtype, std::span<const std::byte> got,
+                            std::span<const std::byte> expected) {
   return first_difference(dtype, got, expected);
 }
 
@@ -20,10 +21,11 @@ void expect_compiled_matches(const Graph& graph, std::span<const NodeId> outputs
     options.optimize = optimize;
     const auto got = run_compiled(graph, outputs, inputs, options, optimize ? report : nullptr);
     for (size_t k = 0; k < outputs.size(); ++k) {
-      const std::string difference = compare_results(graph.dtype(outputs[k]), got[k], expected[k].data);
-      EXPECT_TRUE(difference.empty()) << (optimize ? "optimised" : "unfused") << " output " << k << ": "
-                                      << difference << "\n"
-                                      << to_text(graph, outputs);
+      const std::string difference =
+          compare_results(graph.dtype(outputs[k]), got[k], expected[k].data);
+      EXPECT_TRUE(difference.empty())
+          << (optimize ? "optimised" : "unfused") << " output " << k << ": " << difference << "\n"
+          << to_text(graph, outputs);
     }
   }
 }

@@ -1,15 +1,15 @@
 #pragma once
 // Compiles a graph, runs the plan, and compares with the reference interpreter.
 
+#include "compile/compiler.h"
+#include "interp/interpreter.h"
+#include "runtime/executor.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdint>
 #include <random>
 #include <vector>
-
-#include "compile/compiler.h"
-#include "interp/interpreter.h"
-#include "runtime/executor.h"
 
 namespace coregrad::test {
 
@@ -42,13 +42,16 @@ inline std::vector<std::vector<std::byte>> random_inputs(const Graph& graph, uin
              [](uint64_t r) { return static_cast<double>(r >> 11) * 0x1p-51 - 2; });
         break;
       case DType::Int32:
-        fill(reinterpret_cast<int32_t*>(b.data()), [](uint64_t r) { return static_cast<int32_t>(r >> 61); });
+        fill(reinterpret_cast<int32_t*>(b.data()),
+             [](uint64_t r) { return static_cast<int32_t>(r >> 61); });
         break;
       case DType::Int64:
-        fill(reinterpret_cast<int64_t*>(b.data()), [](uint64_t r) { return static_cast<int64_t>(r >> 61); });
+        fill(reinterpret_cast<int64_t*>(b.data()),
+             [](uint64_t r) { return static_cast<int64_t>(r >> 61); });
         break;
       case DType::Bool:
-        fill(reinterpret_cast<uint8_t*>(b.data()), [](uint64_t r) { return static_cast<uint8_t>(r >> 63); });
+        fill(reinterpret_cast<uint8_t*>(b.data()),
+             [](uint64_t r) { return static_cast<uint8_t>(r >> 63); });
         break;
     }
   }
@@ -56,10 +59,10 @@ inline std::vector<std::vector<std::byte>> random_inputs(const Graph& graph, uin
 }
 
 /// Runs the compiled outputs; one dense buffer each.
-inline std::vector<std::vector<std::byte>> run_compiled(const Graph& graph, std::span<const NodeId> outputs,
-                                                        const std::vector<std::vector<std::byte>>& inputs,
-                                                        const CompileOptions& options = {},
-                                                        CompileReport* report = nullptr) {
+inline std::vector<std::vector<std::byte>> run_compiled(
+    const Graph& graph, std::span<const NodeId> outputs,
+    const std::vector<std::vector<std::byte>>& inputs, const CompileOptions& options = {},
+    CompileReport* report = nullptr) {
   std::vector<OutputSpec> specs;
   for (NodeId o : outputs) specs.push_back({o, {}, -1});
   const CompiledPlan compiled = compile(graph, specs, static_cast<int64_t>(inputs.size()), options);
@@ -69,7 +72,8 @@ inline std::vector<std::vector<std::byte>> run_compiled(const Graph& graph, std:
   std::vector<std::vector<std::byte>> results;
   std::vector<void*> out;
   for (NodeId o : outputs) {
-    results.emplace_back(static_cast<size_t>(graph.numel(o) * size_of(graph.dtype(o))), std::byte{0xAB});
+    results.emplace_back(static_cast<size_t>(graph.numel(o) * size_of(graph.dtype(o))),
+                         std::byte{0xAB});
     out.push_back(results.back().data());
   }
   run(*compiled.plan, in, out);
@@ -77,7 +81,8 @@ inline std::vector<std::vector<std::byte>> run_compiled(const Graph& graph, std:
 }
 
 /// How far two results may be apart: of the largest magnitude for floats, equal otherwise.
-std::string compare_results(DType dtype, std::span<const std::byte> got, std::span<const std::byte> expected);
+std::string compare_results(DType dtype, std::span<const std::byte> got,
+                            std::span<const std::byte> expected);
 
 /// Compiled (fused and unfused) against interpreted.
 void expect_compiled_matches(const Graph& graph, std::span<const NodeId> outputs, uint64_t seed = 1,

@@ -1,11 +1,11 @@
 // Whole graphs through the compiler against the interpreter.
 
 #include "compile/compiler.h"
+#include "ops/primitives.h"
 
 #include <gtest/gtest.h>
 
 #include "compile_check.h"
-#include "ops/primitives.h"
 
 namespace coregrad {
 namespace {
@@ -56,7 +56,8 @@ TEST(Compile, RunsViews) {
   const NodeId r = ops::reshape(g, p, Dims{48, 10});
   const NodeId s = ops::slice(g, r, Dims{3, 1}, Dims{40, 9}, Dims{2, 3});
   const NodeId f = ops::flip(g, s, Dims{1});
-  const NodeId q = ops::pad(g, f, Dims{2, 0}, Dims{1, 3}, Dims{0, 1}, Scalar::of(DType::Float32, 7));
+  const NodeId q =
+      ops::pad(g, f, Dims{2, 0}, Dims{1, 3}, Dims{0, 1}, Scalar::of(DType::Float32, 7));
   check(g, {p, r, s, f, q, ops::mul(g, q, q)});
 }
 
@@ -117,8 +118,10 @@ TEST(Compile, RunsBatchNormWithRunningStatistics) {
   const NodeId scale = ops::literal(g, DType::Float32, 1.0 / (4 * 9 * 7));
   const NodeId mean = ops::mul(g, ops::reduce(g, Op::Sum, x, Dims{0, 2, 3}), scale);
   const NodeId centred = ops::sub(g, x, spread(g, mean, keep, full));
-  const NodeId var = ops::mul(g, ops::reduce(g, Op::Sum, ops::mul(g, centred, centred), Dims{0, 2, 3}), scale);
-  const NodeId rstd = ops::unary(g, Op::Rsqrt, ops::add(g, var, ops::literal(g, DType::Float32, 1e-5)));
+  const NodeId var =
+      ops::mul(g, ops::reduce(g, Op::Sum, ops::mul(g, centred, centred), Dims{0, 2, 3}), scale);
+  const NodeId rstd =
+      ops::unary(g, Op::Rsqrt, ops::add(g, var, ops::literal(g, DType::Float32, 1e-5)));
   const NodeId y = ops::mul(g, centred, spread(g, rstd, keep, full));
   const NodeId now = ops::add(g, ops::mul(g, running, ops::literal(g, DType::Float32, 0.9)),
                               ops::mul(g, mean, ops::literal(g, DType::Float32, 0.1)));
@@ -192,15 +195,17 @@ TEST(Compile, RunsConcat) {
 TEST(Compile, RunsZeroSizedAndScalarGraphs) {
   Graph g;
   const NodeId x = in(g, 0, {0, 5}), s = in(g, 1, {});
-  check(g, {ops::exp(g, x), ops::reduce(g, Op::Sum, x, Dims{0}), ops::reduce(g, Op::Sum, x, Dims{1}),
-            ops::add(g, s, ops::literal(g, DType::Float32, 2))});
+  check(g,
+        {ops::exp(g, x), ops::reduce(g, Op::Sum, x, Dims{0}), ops::reduce(g, Op::Sum, x, Dims{1}),
+         ops::add(g, s, ops::literal(g, DType::Float32, 2))});
 }
 
 TEST(Compile, CopiesOutputsThatAreInputsOrRepeat) {
   Graph g;
   const NodeId x = in(g, 0, {4, 5});
   const NodeId y = ops::neg(g, x);
-  check(g, {x, y, y, ops::permute(g, x, Dims{1, 0}), ops::full(g, Dims{3}, Scalar::of(DType::Float32, 4))});
+  check(g, {x, y, y, ops::permute(g, x, Dims{1, 0}),
+            ops::full(g, Dims{3}, Scalar::of(DType::Float32, 4))});
 }
 
 TEST(Compile, WritesOutputsWithTheStridesAsked) {
@@ -240,7 +245,8 @@ TEST(Compile, CompilesEqualStructuresOnce) {
   NodeId x = in(g, 0, {64, 64});
   std::vector<NodeId> outputs;
   for (int layer = 0; layer < 6; ++layer) {
-    x = ops::unary(g, Op::Tanh, ops::contract(g, x, in(g, 1 + layer, {64, 64}), matmul_spec(64, 64, 64)));
+    x = ops::unary(g, Op::Tanh,
+                   ops::contract(g, x, in(g, 1 + layer, {64, 64}), matmul_spec(64, 64, 64)));
     outputs.push_back(x);
   }
   CompileReport report;
@@ -255,7 +261,8 @@ TEST(Compile, RunsEveryDType) {
     const NodeId x = in(g, 0, {13, 21}, t), y = in(g, 1, {13, 21}, t);
     std::vector<NodeId> outputs = {ops::maximum(g, x, y), ops::compare(g, Op::Lt, x, y),
                                    ops::select(g, ops::compare(g, Op::Eq, x, y), x, y),
-                                   ops::reduce(g, Op::Sum, x, Dims{1}), ops::reduce(g, Op::ReduceMin, x, Dims{0})};
+                                   ops::reduce(g, Op::Sum, x, Dims{1}),
+                                   ops::reduce(g, Op::ReduceMin, x, Dims{0})};
     for (const DType to : {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64})
       outputs.push_back(ops::cast(g, x, to));
     if (t != DType::Bool) outputs.push_back(ops::sub(g, x, ops::mul(g, y, y)));

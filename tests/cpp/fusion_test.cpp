@@ -2,12 +2,12 @@
 
 #include "compile/fusion.h"
 
+#include "compile/pipeline.h"
+#include "ops/primitives.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
-
-#include "compile/pipeline.h"
-#include "ops/primitives.h"
 
 namespace coregrad {
 namespace {
@@ -54,11 +54,14 @@ TEST(Fusion, MakesBatchNormOneKernel) {
   const Dims full = {8, 16, 14, 14};
   const NodeId x = ops::input(g, 0, DType::Float32, full);
   const NodeId n = ops::literal(g, DType::Float32, 1.0 / (8 * 14 * 14));
-  const auto mean_of = [&](NodeId v) { return ops::mul(g, ops::reduce(g, Op::Sum, v, Dims{0, 2, 3}), n); };
+  const auto mean_of = [&](NodeId v) {
+    return ops::mul(g, ops::reduce(g, Op::Sum, v, Dims{0, 2, 3}), n);
+  };
   const NodeId mean = mean_of(x);
   const NodeId centred = ops::sub(g, x, keepdim_to(g, mean, {1, 16, 1, 1}, full));
   const NodeId var = mean_of(ops::mul(g, centred, centred));
-  const NodeId rstd = ops::unary(g, Op::Rsqrt, ops::add(g, var, ops::literal(g, DType::Float32, 1e-5)));
+  const NodeId rstd =
+      ops::unary(g, Op::Rsqrt, ops::add(g, var, ops::literal(g, DType::Float32, 1e-5)));
   const NodeId y = ops::mul(g, centred, keepdim_to(g, rstd, {1, 16, 1, 1}, full));
   const FusionPlan plan = fuse(g, {y, mean, rstd});
   EXPECT_EQ(plan.units.size(), 1u);
