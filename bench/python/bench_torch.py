@@ -1,0 +1,292 @@
+"""CoreGrad against PyTorch eager and TorchInductor, all in this process, interleaved, medians.
+
+Every result is first compared with a float64 run of eager PyTorch; a contender whose error is far above
+eager's own is marked wrong. Times are wall-clock medians over rounds in which the contenders take turns.
+
+Examples:
+    python bench/python/bench_torch.py
+    python bench/python/bench_torch.py --filter softmax --rounds 15
+    python bench/python/bench_torch.py --json out/bench.json --no-inductor
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch._dynamo
+import torch.nn.functional as F
+from torch import nn
+
+import coregrad.torch
+
+
+@dataclass
+class Case:
+    """One program: `fn(*args)` is timed; with `train` its sum is differentiated too."""
+
+    name: str
+    group: str
+    fn: Callable
+    args: tuple
+    train: bool = False
+    eager_goal: float = 1.0  # times faster than eager that the project asks for
+    inductor_goal: float = 1.0
+    modules: list[nn.Module] = field(default_factory=list)
+
+
+def elementwise_cases() -> list[Case]:
+    x, y, z = (torch.randn(1 << 20) for _ in range(3))
+    big = [torch.randn(1 << 24) for _ in range(2)]
+    rows = torch.randn(1024, 1024)
+    bias = torch.randn(1024)
+    goal = {"eager_goal": 3.0, "inductor_goal": 1.2}
+    return [
+        Case("gelu(x*y+z) 1M", "elementwise", lambda a, b, c: F.gelu(a * b + c), (x, y, z), **goal),
+        Case(
+            "tanh chain 1M",
+            "elementwise",
+            lambda a, b, c: torch.tanh(a * b + c) * torch.sigmoid(a - b) + c,
+            (x, y, z),
+            **goal,
+        ),
+        Case(
+            "10-op arithmetic 1M",
+            "elementwise",
+            lambda a, b, c: ((a + b) * c - a * 0.5 + b.abs()) * (a - c).clamp(-1, 1) + b * b - a,
+            (x, y, z),
+            **goal,
+        ),
+        Case(
+            "bias+relu+scale 1024x1024",
+            "elementwise",
+            lambda a, b: torch.relu(a + b) * 1.5 - 0.25,
+            (rows, bias),
+            **goal,
+        ),
+        Case("a*b+a 16M", "elementwise", lambda a, b: a * b + a, tuple(big), inductor_goal=1.2),
+    ]
+
+
+def row_cases() -> list[Case]:
+    x = torch.randn(1024, 1024)
+    wide = torch.randn(64, 32768)
+    weight, bias = torch.randn(1024), torch.randn(1024)
+    return [
+        Case("softmax 1024x1024", "rows", lambda a: torch.softmax(a, -1), (x,)),
+        Case("softmax 64x32768", "rows", lambda a: torch.softmax(a, -1), (wide,)),
+        Case("log_softmax 1024x1024", "rows", lambda a: torch.log_softmax(a, -1), (x,)),
+        Case("layer_norm 1024x1024", "rows", lambda a, w, b: F.layer_norm(a, (1024,), w, b), (x, weight, bias)),
+        Case("rms_norm 1024x1024", "rows", lambda a, w: F.rms_norm(a, (1024,), w, 1e-6), (x, weight)),
+        Case("row sum 1024x1024", "rows", lambda a: a.sum(1), (x,)),
+        Case("column sum 1024x1024", "rows", lambda a: a.sum(0), (x,)),
+        Case("full sum 1024x1024", "rows", lambda a: a.sum(), (x,)),
+    ]
+
+
+def matmul_cases() -> list[Case]:
+    cases = []
+    for n in (64, 256, 512, 1024):
+        a, b = torch.randn(n, n), torch.randn(n, n)
+        cases.append(Case(f"matmul {n}", "matmul", lambda a, b: a @ b, (a, b), eager_goal=0.9, inductor_goal=0.9))
+    a, w, bias = torch.randn(128, 784), torch.randn(256, 784), torch.randn(256)
+    cases.append(
+        Case("linear+relu 128x784x256", "matmul", lambda a, w, b: torch.relu(F.linear(a, w, b)), (a, w, bias))
+    )
+    a, w = torch.randn(32, 768), torch.randn(3072, 768)
+    cases.append(Case("linear 32x768x3072", "matmul", lambda a, w: F.linear(a, w), (a, w), eager_goal=0.9))
+    return cases
+
+
+def conv_cases() -> list[Case]:
+    x, w = torch.randn(32, 64, 56, 56), torch.randn(64, 64, 3, 3)
+    xg, wg = x[:8].clone().requires_grad_(), w.clone().requires_grad_()
+    return [
+        Case("conv 3x3 32x64x56x56", "conv", lambda x, w: F.conv2d(x, w, padding=1), (x, w), eager_goal=0.9),
+        Case(
+            "conv 3x3 8x64x56x56 train",
+            "conv",
+            lambda x, w: F.conv2d(x, w, padding=1),
+            (xg, wg),
+            train=True,
+            eager_goal=0.9,
+        ),
+    ]
+
+
+class DemoCnn(nn.Module):
+    """The CNN of examples/mnist_demo.py in its 8x8 form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            nn.Conv2d(1, 32, 3, padding=1),
+            nn.BatchNorm2d(32),
+            nn.ReLU(),
+            nn.Conv2d(32, 64, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Dropout(0.0),
+            nn.Flatten(),
+            nn.Linear(64 * 16, 128),
+            nn.ReLU(),
+            nn.Linear(128, 10),
+        )
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(self.net(x), y)
+
+
+def model_cases() -> list[Case]:
+    cnn = DemoCnn()
+    mlp = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
+    images, labels = torch.rand(64, 1, 8, 8), torch.randint(0, 10, (64,))
+    return [
+        Case("demo CNN train step", "model", cnn, (images, labels), train=True, modules=[cnn]),
+        Case("MLP 784-256-10 train step", "model", mlp, (torch.randn(128, 784),), train=True, modules=[mlp]),
+        Case("MLP 784-256-10 inference", "model", mlp, (torch.randn(128, 784),), modules=[mlp]),
+    ]
+
+
+def run_once(case: Case, fn: Callable, args: tuple) -> list[torch.Tensor]:
+    """The case's results: outputs, and gradients when it trains."""
+    if not case.train:
+        with torch.no_grad():
+            out = fn(*args)
+        return [out]
+    leaves = [a for a in args if a.requires_grad] + [p for m in case.modules for p in m.parameters()]
+    for leaf in leaves:
+        leaf.grad = None
+    out = fn(*args)
+    (out if out.ndim == 0 else out.sum()).backward()
+    return [out.detach(), *(leaf.grad for leaf in leaves)]
+
+
+def errors(case: Case, results: list[torch.Tensor], truth: list[torch.Tensor]) -> float:
+    """Largest relative error over the results."""
+    worst = 0.0
+    for got, want in zip(results, truth, strict=True):
+        scale = want.abs().max().clamp_min(1e-30)
+        worst = max(worst, ((got.double() - want).abs().max() / scale).item())
+    return worst
+
+
+def truth_of(case: Case) -> list[torch.Tensor]:
+    """The case in float64 through eager PyTorch."""
+
+    def wide(t: torch.Tensor) -> torch.Tensor:
+        return t.detach().double().requires_grad_(t.requires_grad) if t.is_floating_point() else t
+
+    for module in case.modules:
+        module.double()
+    results = [r.double() for r in run_once(case, case.fn, tuple(wide(a) for a in case.args))]
+    for module in case.modules:
+        module.float()
+    return results
+
+
+def median_times(case: Case, contenders: dict[str, Callable], rounds: int) -> dict[str, float]:
+    """Seconds per call, contenders taking turns."""
+    repeats = {}
+    for name, fn in contenders.items():
+        run_once(case, fn, case.args)
+        start = time.perf_counter()
+        run_once(case, fn, case.args)
+        repeats[name] = max(1, min(2000, int(0.01 / max(time.perf_counter() - start, 1e-7))))
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, fn in contenders.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                run_once(case, fn, case.args)
+            samples[name].append((time.perf_counter() - start) / repeats[name])
+    return {name: statistics.median(s) for name, s in samples.items()}
+
+
+def measure(case: Case, rounds: int, with_inductor: bool) -> dict:
+    torch._dynamo.reset()
+    truth = truth_of(case)
+    contenders: dict[str, Callable] = {"eager": case.fn}
+    first_call = {}
+    backends = ["coregrad", "inductor"] if with_inductor else ["coregrad"]
+    for backend in backends:
+        compiled = torch.compile(case.fn, backend=backend, fullgraph=True)
+        start = time.perf_counter()
+        run_once(case, compiled, case.args)
+        first_call[backend] = time.perf_counter() - start
+        contenders[backend] = compiled
+    error = {name: errors(case, run_once(case, fn, case.args), truth) for name, fn in contenders.items()}
+    limit = max(4 * error["eager"], 1e-5)
+    times = median_times(case, contenders, rounds)
+    return {
+        "name": case.name,
+        "group": case.group,
+        "us": {name: t * 1e6 for name, t in times.items()},
+        "error": error,
+        "wrong": [name for name, e in error.items() if not e <= limit],
+        "first_call_s": first_call,
+        "vs_eager": times["eager"] / times["coregrad"],
+        "vs_inductor": times["inductor"] / times["coregrad"] if with_inductor else None,
+        "goals": {"eager": case.eager_goal, "inductor": case.inductor_goal},
+    }
+
+
+def print_table(rows: list[dict]) -> None:
+    header = f"{'case':30} {'eager us':>10} {'inductor':>10} {'coregrad':>10} {'x eager':>8} {'x induct':>8}"
+    print(header + f" {'first s':>8} {'induct s':>8}  notes")
+    for row in rows:
+        us, first = row["us"], row["first_call_s"]
+        notes = [f"{name} WRONG ({row['error'][name]:.1e})" for name in row["wrong"]]
+        if row["vs_eager"] < row["goals"]["eager"]:
+            notes.append(f"goal {row['goals']['eager']}x eager")
+        if row["vs_inductor"] is not None and row["vs_inductor"] < row["goals"]["inductor"]:
+            notes.append(f"goal {row['goals']['inductor']}x inductor")
+        inductor = f"{us['inductor']:10.1f}" if "inductor" in us else f"{'-':>10}"
+        ratio = f"{row['vs_inductor']:8.2f}" if row["vs_inductor"] is not None else f"{'-':>8}"
+        cold = f"{first['inductor']:8.2f}" if "inductor" in first else f"{'-':>8}"
+        print(
+            f"{row['name']:30} {us['eager']:10.1f} {inductor} {us['coregrad']:10.1f} {row['vs_eager']:8.2f}"
+            f" {ratio} {first['coregrad']:8.2f} {cold}  {'; '.join(notes)}",
+            flush=True,
+        )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--filter", default="", help="only cases whose name or group contains this")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-inductor", action="store_true")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+
+    torch.manual_seed(0)
+    torch.set_num_threads(options.threads)
+    # With its default layout optimisation TorchInductor 2.13 gives wrong gradients for small CNNs.
+    import torch._inductor.config as inductor_config
+
+    inductor_config.layout_optimization = False
+    inductor_config.fx_graph_cache = False
+    cases = elementwise_cases() + row_cases() + matmul_cases() + conv_cases() + model_cases()
+    rows = []
+    for case in cases:
+        if options.filter not in case.name and options.filter not in case.group:
+            continue
+        rows.append(measure(case, options.rounds, not options.no_inductor))
+        print(f"measured {case.name}", file=sys.stderr, flush=True)
+    print_table(rows)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
