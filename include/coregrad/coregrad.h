@@ -1,6 +1,9 @@
 #pragma once
 // Everything a program needs: lazy tensors, operations, gradients.
 
+#include "coregrad/data.h"
+#include "coregrad/nn.h"
 #include "coregrad/ops.h"
+#include "coregrad/optim.h"
 #include "coregrad/random.h"
 #include "coregrad/tensor.h"

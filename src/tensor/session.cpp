@@ -3,11 +3,14 @@
 #include "base/error.h"
 #include "ops/primitives.h"
 
+#include <algorithm>
+
 namespace coregrad {
 namespace {
 
 // Collecting costs a scan of the graph; these keep it rare next to the work recorded in between.
 constexpr uint32_t kCollectNodes = 512;
+constexpr uint32_t kMaxGrowth = 1 << 14;
 constexpr int64_t kCollectBytes = int64_t{1} << 20;
 
 }  // namespace
@@ -84,8 +87,8 @@ std::optional<NodeId> Session::value_of(NodeId node) const {
 std::shared_ptr<Buffer> Session::buffer(int64_t data_id) const { return data_.at(data_id).buffer; }
 
 void Session::collect_if_due() {
-  if (graph_.size() > 2 * size_after_collect_ + kCollectNodes || released_bytes_ > kCollectBytes)
-    collect();
+  const uint32_t growth = std::min(size_after_collect_, kMaxGrowth) + kCollectNodes;
+  if (graph_.size() > size_after_collect_ + growth || released_bytes_ > kCollectBytes) collect();
 }
 
 void Session::collect() {
