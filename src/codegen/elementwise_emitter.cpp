@@ -50,6 +50,7 @@ Value* float_unary(Builder& b, Op op, DType dtype, Value* x) {
   if (is_math_unary(op)) return emit_math_unary(b, op, x);
   Type* const type = x->getType();
   Value* const one = ConstantFP::get(type, 1.0);
+  if (op == Op::Detach) return x;
   if (op == Op::Neg) return b.CreateFNeg(x);
   if (op == Op::Abs) return b.CreateUnaryIntrinsic(llvm::Intrinsic::fabs, x);
   if (op == Op::Sign) {  // NaN gives 0

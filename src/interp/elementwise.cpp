@@ -25,6 +25,7 @@ F* find(const Row<F> (&rows)[N], Op op, DType dtype) {
 // Real functions, for float64 and (rounded once) for float32.
 using Real1 = double(double);
 constexpr Row<Real1> kRealUnary[] = {
+    {Op::Detach, [](double x) { return x; }},
     {Op::Neg, [](double x) { return -x; }},
     {Op::Abs, [](double x) { return std::fabs(x); }},
     // NaN gives 0, as in PyTorch.
@@ -123,6 +124,7 @@ constexpr Row<T(T)> kIntUnary[] = {
     {Op::Abs, [](T x) { return x < 0 ? wrap<T>(raw(T{0}) - raw(x)) : x; }},
     {Op::Sign, [](T x) { return static_cast<T>((x > 0) - (x < 0)); }},
     {Op::Not, [](T x) { return static_cast<T>(~x); }},
+    {Op::Detach, identity<T>},
     {Op::Floor, identity<T>},
     {Op::Ceil, identity<T>},
     {Op::Round, identity<T>},
@@ -149,6 +151,7 @@ constexpr Row<T(T, T)> kIntBinary[] = {
 constexpr Row<bool(bool)> kBoolUnary[] = {
     {Op::Not, [](bool x) { return !x; }},
     {Op::Abs, identity<bool>},
+    {Op::Detach, identity<bool>},
     {Op::Sign, identity<bool>},
 };
 

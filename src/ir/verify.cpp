@@ -42,7 +42,7 @@ Broken check_elementwise(const Facts& f) {
       const Op op = f.node.op;
       if (op == Op::Not) return is_float(dtype) ? "not takes bool or integers" : nullptr;
       if (op == Op::Neg) return dtype == DType::Bool ? "neg takes numbers" : nullptr;
-      if (op == Op::Abs || op == Op::Sign) return nullptr;
+      if (op == Op::Abs || op == Op::Sign || op == Op::Detach) return nullptr;
       return is_float(dtype) ? nullptr : "the operation takes floats";
     }
     case Family::Binary: {

@@ -113,6 +113,7 @@ NodeId simplify_integer(Graph& graph, Op op, NodeId a, NodeId b) {
     if (a == b) return a;
   } else if (op == Op::Sub) {
     if (a == b) return same_as(graph, a, 0);
+    if (c) return binary(graph, Op::Add, a, unary(graph, Op::Neg, b));
     if (integer_constant(graph, a) == 0) return unary(graph, Op::Neg, b);
   } else if (op == Op::Add || op == Op::Mul) {
     if (op == Op::Mul && c == 0) return b;
@@ -214,7 +215,7 @@ NodeId simplify_unary(Graph& graph, Op op, NodeId x) {
     if (inner.op == Op::Abs || inner.op == Op::Exp || inner.op == Op::Exp2) return x;
     if (inner.op == Op::Neg) return unary(graph, Op::Abs, below);
   }
-  if (op == Op::Sign && inner.op == Op::Sign) return x;
+  if ((op == Op::Sign || op == Op::Detach) && inner.op == op) return x;
   if (is_rounding(op) && is_integral_valued(graph, x)) return x;
   if (op == Op::Not && family_of(inner.op) == Family::Compare) {
     const NodeId other = graph.operand(x, 1);
@@ -230,7 +231,8 @@ NodeId simplify_unary(Graph& graph, Op op, NodeId x) {
 // Integers and bool under these stay as they are; under every other unary op but Neg, Abs, Sign and
 // Not they become float32.
 bool keeps_dtype(Op op) {
-  return is_rounding(op) || op == Op::Neg || op == Op::Abs || op == Op::Sign || op == Op::Not;
+  return is_rounding(op) || op == Op::Neg || op == Op::Abs || op == Op::Sign || op == Op::Not ||
+         op == Op::Detach;
 }
 
 }  // namespace
@@ -245,7 +247,8 @@ NodeId unary(Graph& graph, Op op, NodeId x) {
   if (!is_float(dtype)) {
     if (!keeps_dtype(op)) return unary(graph, op, cast(graph, x, DType::Float32));
     if (is_rounding(op)) return x;
-    if (dtype == DType::Bool && op != Op::Not) return x;
+    // What has no gradient needs no detaching.
+    if (op == Op::Detach || (dtype == DType::Bool && op != Op::Not)) return x;
   }
   if (const std::optional<Scalar> value = constant_value(graph, x))
     return full(graph, graph.shape(x), fold_unary(op, *value));

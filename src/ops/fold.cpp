@@ -14,12 +14,14 @@ double min_of(double a, double b) { return a != a || a < b ? a : b; }
 // gives the correctly rounded float result, because 53 >= 2 * 24 + 2 (Figueroa, 1995).
 double fold_float(Op op, double a, double b) {
   switch (op) {
+    case Op::Detach:
+      return a;
     case Op::Neg:
       return -a;
     case Op::Abs:
       return std::fabs(a);
     case Op::Sign:
-      return a > 0 ? 1 : a < 0 ? -1 : a;
+      return (a > 0) - (a < 0);  // NaN gives 0, as in PyTorch
     case Op::Exp:
       return std::exp(a);
     case Op::Exp2:
@@ -154,6 +156,7 @@ int64_t fold_integer(Op op, int64_t a, int64_t b, int width) {
     case Op::Ceil:
     case Op::Round:
     case Op::Trunc:
+    case Op::Detach:
       return a;
     case Op::Not:
       return is_bool ? !a : ~a;

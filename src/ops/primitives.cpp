@@ -205,6 +205,7 @@ NodeId rebuild_node(Graph& into, const Graph& from, NodeId node, std::span<const
     case Op::Round:
     case Op::Trunc:
     case Op::Not:
+    case Op::Detach:
       return unary(into, n.op, x[0]);
     case Op::Add:
     case Op::Sub:

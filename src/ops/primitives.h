@@ -41,6 +41,8 @@ NodeId compare(Graph& graph, Op op, NodeId a, NodeId b);
 NodeId select(Graph& graph, NodeId condition, NodeId a, NodeId b);
 NodeId cast(Graph& graph, NodeId x, DType dtype);
 
+/// x, without a gradient.
+inline NodeId detach(Graph& g, NodeId x) { return unary(g, Op::Detach, x); }
 inline NodeId neg(Graph& g, NodeId x) { return unary(g, Op::Neg, x); }
 inline NodeId exp(Graph& g, NodeId x) { return unary(g, Op::Exp, x); }
 inline NodeId log(Graph& g, NodeId x) { return unary(g, Op::Log, x); }

@@ -42,24 +42,19 @@ NodeId reduce_expanded(Graph& graph, Op op, NodeId x, const Dims& dims, Shape sh
   if (graph[x].op != Op::Expand || op == Op::Prod || is_arg(op)) return {};
   const NodeId below = graph.operand(x, 0);
   int64_t copies = 1;
-  Dims rest;
+  bool repeats = false;
   for (int64_t d : dims) {
     const int64_t extent = graph.shape(x)[static_cast<size_t>(d)];
-    if (graph.shape(below)[static_cast<size_t>(d)] == extent)
-      rest.push_back(d);
-    else
-      copies = checked_mul(copies, extent, name_of(op));
+    if (graph.shape(below)[static_cast<size_t>(d)] == extent) continue;
+    copies = checked_mul(copies, extent, name_of(op));
+    repeats = true;
   }
-  if (rest.size() == dims.size() || copies == 0) return {};
-  NodeId once = rest.empty() ? below : reduce(graph, op, below, rest, true);
+  if (!repeats || copies == 0) return {};
+  NodeId once = reduce(graph, op, below, dims);
   if (op == Op::Sum)
     once = mul(graph, once,
                literal(graph, fold_cast(Scalar::of_int(DType::Int64, copies), graph.dtype(once))));
-  Dims kept;
-  for (int64_t d = 0; d < graph.rank(x); ++d)
-    if (!std::ranges::binary_search(dims, d))
-      kept.push_back(graph.shape(once)[static_cast<size_t>(d)]);
-  return broadcast_to(graph, reshape(graph, once, kept), shape);
+  return broadcast_to(graph, once, shape);
 }
 
 }  // namespace
@@ -102,7 +97,20 @@ NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested,
   }
   if (const NodeId folded = reduce_expanded(graph, op, x, dims, shape); folded.is_valid())
     return finish(folded);
-  if (graph[x].op == op && !is_arg(op)) {
+  if (is_arg(op)) {
+    return finish(make(graph, op, DType::Int64, shape, {{x}}, dims));
+  }
+  // Reduced dimensions of one element are dropped first, so that a reduction has one spelling.
+  Dims squeezed, left;
+  for (size_t d = 0; d < from.size(); ++d) {
+    const bool is_reduced = std::ranges::binary_search(dims, static_cast<int64_t>(d));
+    if (is_reduced && from[d] == 1) continue;
+    if (is_reduced) left.push_back(static_cast<int64_t>(squeezed.size()));
+    squeezed.push_back(from[d]);
+  }
+  if (left.size() != dims.size())
+    return finish(reduce(graph, op, reshape(graph, x, squeezed), left));
+  if (graph[x].op == op) {
     // Two reductions in a row are one.
     const NodeId below = graph.operand(x, 0);
     const std::span<const int64_t> inner = graph.attrs(x);
@@ -114,8 +122,7 @@ NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested,
     }
     return finish(reduce(graph, op, below, all));
   }
-  const DType dtype = is_arg(op) ? DType::Int64 : graph.dtype(x);
-  return finish(make(graph, op, dtype, shape, {{x}}, dims));
+  return finish(make(graph, op, graph.dtype(x), shape, {{x}}, dims));
 }
 
 namespace {
