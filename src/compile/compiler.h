@@ -20,8 +20,9 @@ struct OutputSpec {
   int64_t aliases_input = -1;
 };
 
-/// A step that somebody else supplies for Op::External: called with the operands' buffers
-/// (contiguous) and then the results' buffers.
+/// A step that somebody else supplies for Op::External: called once on one thread with the
+/// operands' buffers (contiguous) and then those of the results that are wanted.
+/// StepArgs::params[r] says which argument result r is, or -1 where nobody reads it.
 struct ExternalStep {
   std::string name;
   StepFunction function;

@@ -1,0 +1,40 @@
+#pragma once
+// Machine code by kernel structure: equal kernels of any graph compile once per process.
+
+#include "codegen/contract_kernel.h"
+#include "codegen/jit.h"
+#include "codegen/loop_kernel.h"
+#include "runtime/plan.h"
+
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace coregrad {
+
+/// A kernel ready to become a step.
+struct CompiledKernel {
+  CodeHandle code;
+  StepFunction function = nullptr;
+  int64_t range = 1, chunk = 1;
+  int64_t scratch_bytes = 0;
+};
+
+using KernelSource = std::variant<LoopKernel, ContractKernel>;
+
+struct KernelCacheStats {
+  int64_t hits = 0, misses = 0;
+  CompileTimes times;  ///< summed over compiling threads
+};
+
+/// Code for each source, in order. Missing kernels are compiled in parallel; thread-safe.
+/// `stats` (optional) is increased by what this call did.
+std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
+    const std::vector<KernelSource>& sources, const Target& target,
+    KernelCacheStats* stats = nullptr);
+
+/// Forgets all cached code (plans that use it keep it alive).
+void clear_kernel_cache();
+
+}  // namespace coregrad

@@ -1,0 +1,91 @@
+#pragma once
+// Which nodes share a kernel: row groups by demand.
+//
+// Some nodes are *roots*: they are stored, or reduced, or expensive and shared; everything between
+// roots is computed inside whichever kernel reads it. Every fusable root starts as its own kernel
+// over its own domain; kernels merge along reads and between siblings while one parallel domain
+// fits all their reductions. Contracts take an elementwise kernel that reads their result as
+// epilogue.
+//
+// Start reading at plan_fusion in fusion.cpp; the merge rules stand in fusion_merge.cpp.
+
+#include "codegen/index_expr.h"
+#include "ir/graph.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace coregrad {
+
+enum class FusionAxisKind : uint8_t {
+  Free,  ///< not yet decided: the kernel holds elementwise roots only
+  Parallel,
+  Loop,
+};
+
+struct FusionAxis {
+  int64_t extent;
+  FusionAxisKind kind;
+};
+
+/// A node that a kernel computes. Its domain is its shape; a reduction's is its operand's shape.
+struct FusionRoot {
+  NodeId node;
+  std::vector<int> axes;  ///< kernel axis of each domain dimension; -1 where the extent is 1
+  /// The root is part number `part` of this Concat and is stored in its place there.
+  NodeId concat;
+  int64_t part = 0;
+};
+
+enum class UnitKind : uint8_t { Loop, Contract, Library };
+
+/// What becomes one step.
+struct FusionUnit {
+  UnitKind kind = UnitKind::Loop;
+  std::vector<FusionAxis> axes;   ///< Loop, and a contract's epilogue (the output dimensions)
+  std::vector<FusionRoot> roots;  ///< Loop and epilogue; without an epilogue a contract has none
+  NodeId node;                    ///< Contract and Library: the node
+  std::vector<NodeId> results;    ///< Library: every live result (an external op may have several)
+  bool is_fixed() const;
+};
+
+/// An element of a root or buffer that a root's computation reads, over the root's domain axes
+/// (axis d of the index expressions is domain dimension d).
+struct FusionRead {
+  NodeId node;
+  std::vector<IndexExpr> index;
+};
+
+struct FusionPlan {
+  std::vector<FusionUnit> units;  ///< in an order in which they can run
+  std::vector<bool> is_root;      ///< by node index: has its own value or memory
+  std::vector<bool> is_stored;    ///< by node index: needs memory (inputs excluded)
+};
+
+struct FusionOptions {
+  bool merge = true;       ///< false: one kernel a root and no epilogues
+  int64_t max_cone = 160;  ///< nodes computed inside one root before a cut
+};
+
+/// The library ops' and externals' operands and contract operands' bases become roots; `outputs`
+/// too.
+FusionPlan plan_fusion(const Graph& graph, std::span<const NodeId> outputs,
+                       const FusionOptions& options);
+
+/// True for nodes that are computed by loop kernels; false for leaves in memory, contracts, library
+/// ops.
+bool is_fusable(const Graph& graph, NodeId node);
+/// The shape a root's loops run over.
+Shape domain_of(const Graph& graph, NodeId root);
+/// For a reduction root: which domain dimensions are reduced. Otherwise all false.
+std::vector<bool> reduced_dims(const Graph& graph, NodeId root);
+/// Everything the computation of `root` reads, given the roots. `as_copy`: the root's own value is
+/// read (it lies in memory already) instead of computed.
+std::vector<FusionRead> collect_reads(const Graph& graph, NodeId root,
+                                      const std::vector<bool>& is_root, bool as_copy,
+                                      IndexContext& context);
+/// The axis number if the expression is that axis alone; -1 otherwise.
+int plain_axis(const IndexContext& context, const IndexExpr& e);
+
+}  // namespace coregrad

@@ -1,0 +1,219 @@
+// Merging kernels: unify the axes along reads, then check the parallel domain.
+//
+// Notation: "first" is computed before "second" or beside it. A map sends axes of second to axes of
+// first; reads of first's roots by second's roots define it, and must agree with each other.
+
+#include "compile/fusion_merge.h"
+
+#include "base/checked.h"
+
+#include <algorithm>
+
+namespace coregrad {
+
+bool FusionUnit::is_fixed() const {
+  return std::any_of(axes.begin(), axes.end(),
+                     [](const FusionAxis& a) { return a.kind != FusionAxisKind::Free; });
+}
+
+namespace {
+
+constexpr int64_t kSmallWork = 32 * 1024;  // elements below which parallel units do not matter
+constexpr int64_t kMinUnits = 8;
+constexpr size_t kMaxRoots = 48;
+
+const FusionRoot* find_root(const FusionUnit& unit, NodeId node) {
+  for (const FusionRoot& r : unit.roots)
+    if (r.node == node) return &r;
+  return nullptr;
+}
+
+/// Axes of a root's result, one per dimension of its shape.
+std::vector<int> result_axes(const Graph& graph, const FusionRoot& root) {
+  const std::vector<bool> reduced = reduced_dims(graph, root.node);
+  std::vector<int> axes;
+  for (size_t d = 0; d < reduced.size(); ++d)
+    if (!reduced[d]) axes.push_back(root.axes[d]);
+  return axes;
+}
+
+/// Adds to `map` (second axis -> first axis, -1 unknown) what one read says; false where it
+/// disagrees.
+bool unify_read(const Graph& graph, const IndexContext& context, const FusionRead& read,
+                const FusionRoot& producer, const FusionRoot& reader, std::vector<int>& map) {
+  const std::vector<int> axes = result_axes(graph, producer);
+  for (size_t d = 0; d < axes.size(); ++d) {
+    if (axes[d] < 0) continue;  // an extent of 1
+    const int domain_axis = plain_axis(context, read.index[d]);
+    if (domain_axis < 0) return false;
+    const int from = reader.axes[static_cast<size_t>(domain_axis)];
+    if (from < 0) return false;
+    int& to = map[static_cast<size_t>(from)];
+    if (to >= 0 && to != axes[d]) return false;
+    to = axes[d];
+  }
+  return true;
+}
+
+/// Siblings: the same domain in the same order, and a large buffer that both read at the same
+/// place.
+bool unify_siblings(const Graph& graph, const FusionUnit& first, const FusionUnit& second,
+                    const std::vector<RootReads>& reads_of, std::vector<int>& map) {
+  if (first.axes.size() != second.axes.size()) return false;
+  for (size_t a = 0; a < first.axes.size(); ++a)
+    if (first.axes[a].extent != second.axes[a].extent) return false;
+  for (const FusionRoot& b : second.roots)
+    for (const FusionRoot& a : first.roots) {
+      if (a.axes != b.axes) continue;
+      const RootReads &ra = reads_of[a.node.value], &rb = reads_of[b.node.value];
+      for (const FusionRead& x : ra.reads)
+        for (const FusionRead& y : rb.reads) {
+          if (x.node != y.node || graph.numel(x.node) < 256 || x.index.size() != y.index.size())
+            continue;
+          bool same = true;
+          for (size_t d = 0; d < x.index.size() && same; ++d)
+            same = plain_axis(ra.context, x.index[d]) == plain_axis(rb.context, y.index[d]) &&
+                   plain_axis(ra.context, x.index[d]) >= 0;
+          if (!same) continue;
+          for (size_t k = 0; k < map.size(); ++k) map[k] = static_cast<int>(k);
+          return true;
+        }
+    }
+  return false;
+}
+
+bool is_injective(const std::vector<int>& map) {
+  std::vector<int> seen;
+  for (int to : map) {
+    if (to < 0) continue;
+    if (std::find(seen.begin(), seen.end(), to) != seen.end()) return false;
+    seen.push_back(to);
+  }
+  return true;
+}
+
+}  // namespace
+
+std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& first,
+                                      const FusionUnit& second,
+                                      const std::vector<RootReads>& reads_of) {
+  if (first.roots.size() + second.roots.size() > kMaxRoots) return {};
+  std::vector<int> map(second.axes.size(), -1);
+  bool reads_first = false;
+  for (const FusionRoot& reader : second.roots) {
+    const RootReads& r = reads_of[reader.node.value];
+    for (const FusionRead& read : r.reads)
+      if (const FusionRoot* producer = find_root(first, read.node)) {
+        reads_first = true;
+        if (!unify_read(graph, r.context, read, *producer, reader, map)) return {};
+      }
+  }
+  if (!reads_first && !unify_siblings(graph, first, second, reads_of, map)) return {};
+  if (!is_injective(map)) return {};
+
+  // Where each axis of first comes from.
+  std::vector<int> back(first.axes.size(), -1);
+  for (size_t k = 0; k < map.size(); ++k)
+    if (map[k] >= 0) back[static_cast<size_t>(map[k])] = static_cast<int>(k);
+
+  FusionUnit merged = first;
+  const bool first_fixed = first.is_fixed(), second_fixed = second.is_fixed();
+  using K = FusionAxisKind;
+  if (!first_fixed && !second_fixed) {
+    if (std::count(map.begin(), map.end(), -1) || std::count(back.begin(), back.end(), -1))
+      return {};
+  } else {
+    // Second's roots must know every parallel axis, and no other reduction domain may be parallel.
+    for (size_t a = 0; a < first.axes.size(); ++a) {
+      const K other = back[a] >= 0 ? second.axes[static_cast<size_t>(back[a])].kind : K::Free;
+      K& kind = merged.axes[a].kind;
+      if (kind == K::Parallel && back[a] < 0) return {};
+      if (kind == K::Free) {
+        if (back[a] < 0) return {};
+        kind = other;
+      } else if (other != K::Free && other != kind) {
+        return {};
+      }
+    }
+    for (size_t k = 0; k < map.size(); ++k)
+      if (map[k] < 0 && second.axes[k].kind == K::Parallel) return {};
+  }
+
+  // Axes only second has become loops; equal loops of first that are still unused are shared.
+  for (size_t k = 0; k < map.size(); ++k) {
+    if (map[k] >= 0) continue;
+    for (size_t a = 0; a < first.axes.size() && map[k] < 0; ++a)
+      if (back[a] < 0 && merged.axes[a].kind == K::Loop &&
+          merged.axes[a].extent == second.axes[k].extent) {
+        map[k] = static_cast<int>(a);
+        back[a] = static_cast<int>(k);
+      }
+    if (map[k] < 0) {
+      map[k] = static_cast<int>(merged.axes.size());
+      merged.axes.push_back({second.axes[k].extent, K::Loop});
+    }
+  }
+  for (FusionRoot root : second.roots) {
+    for (int& axis : root.axes)
+      if (axis >= 0) axis = map[static_cast<size_t>(axis)];
+    merged.roots.push_back(std::move(root));
+  }
+
+  // A large kernel with next to no parallel units would serialise work that was parallel before.
+  if (merged.is_fixed()) {
+    int64_t units = 1, work = 0;
+    for (const FusionAxis& a : merged.axes)
+      if (a.kind == K::Parallel) units = checked_mul(units, a.extent, "fusion");
+    for (const FusionRoot& r : merged.roots)
+      work = std::max(work, checked_numel(domain_of(graph, r.node), "fusion"));
+    const auto units_of = [&](const FusionUnit& u) {
+      int64_t n = 1;
+      for (const FusionAxis& a : u.axes)
+        if (a.kind != K::Loop) n = checked_mul(n, a.extent, "fusion");
+      return n;
+    };
+    const int64_t before = std::max(units_of(first), units_of(second));
+    if (units < kMinUnits && units < before && work > kSmallWork) return {};
+  }
+  return merged;
+}
+
+std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const FusionUnit& unit,
+                                      const std::vector<RootReads>& reads_of) {
+  if (unit.kind != UnitKind::Loop || unit.is_fixed()) return {};
+  const Shape shape = graph.shape(contract);
+  std::vector<int> to_dim(unit.axes.size(), -1);  // unit axis -> contract output dimension
+  bool reads = false;
+  for (const FusionRoot& root : unit.roots) {
+    const RootReads& r = reads_of[root.node.value];
+    for (const FusionRead& read : r.reads) {
+      if (read.node != contract) continue;
+      reads = true;
+      for (size_t d = 0; d < shape.size(); ++d) {
+        if (shape[d] == 1) continue;
+        const int domain_axis = plain_axis(r.context, read.index[d]);
+        if (domain_axis < 0) return {};
+        const int axis = root.axes[static_cast<size_t>(domain_axis)];
+        if (axis < 0) return {};
+        int& dim = to_dim[static_cast<size_t>(axis)];
+        if (dim >= 0 && dim != static_cast<int>(d)) return {};
+        dim = static_cast<int>(d);
+      }
+    }
+  }
+  if (!reads || !is_injective(to_dim)) return {};
+  if (std::count(to_dim.begin(), to_dim.end(), -1)) return {};
+
+  FusionUnit epilogue;
+  epilogue.kind = UnitKind::Contract;
+  epilogue.node = contract;
+  for (int64_t extent : shape) epilogue.axes.push_back({extent, FusionAxisKind::Parallel});
+  for (FusionRoot root : unit.roots) {
+    for (int& axis : root.axes)
+      if (axis >= 0) axis = to_dim[static_cast<size_t>(axis)];
+    epilogue.roots.push_back(std::move(root));
+  }
+  return epilogue;
+}
+
+}  // namespace coregrad

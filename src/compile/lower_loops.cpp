@@ -1,0 +1,390 @@
+// The evaluator: (node, index, mask) -> kernel value, memoised; an explicit stack, no recursion.
+
+#include "compile/lower_loops.h"
+
+#include "base/checked.h"
+#include "compile/schedule_loops.h"
+#include "compile/view_map.h"
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <tuple>
+
+namespace coregrad {
+namespace {
+
+/// A node at a place, under a mask (kNoValue: everywhere).
+struct Demand {
+  NodeId node;
+  std::vector<IndexExpr> index;
+  ValueId mask = kNoValue;
+  auto operator<=>(const Demand&) const = default;
+};
+
+class Lowering {
+ public:
+  Lowering(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,
+           const Layouts& layouts)
+      : graph_(graph), plan_(plan), unit_(unit), layouts_(layouts) {}
+
+  LoweredLoops run();
+
+ private:
+  void number_axes();
+  int loop_set(const std::vector<int64_t>& extents);
+  std::vector<IndexExpr> root_index(const FusionRoot& root);
+  ValueId evaluate(Demand demand);
+  /// The value if every operand is ready; otherwise pushes what is missing.
+  std::optional<ValueId> attempt(const Demand& demand, std::vector<Demand>& missing);
+
+  std::optional<ValueId> find(const Demand& d) const {
+    const auto at = memo_.find(d);
+    return at == memo_.end() ? std::nullopt : std::optional(at->second);
+  }
+  ValueId add(KernelValue value);
+  ValueId literal(Scalar s);
+  ValueId conjunction(ValueId mask, const std::vector<IndexBound>& bounds);
+  ValueId load(NodeId node, const std::vector<IndexExpr>& index, ValueId mask);
+  int buffer(NodeId node, bool written);
+  void store(NodeId memory, ValueId value, const std::vector<IndexExpr>& index);
+
+  const Graph& graph_;
+  const FusionPlan& plan_;
+  const FusionUnit& unit_;
+  const Layouts& layouts_;
+  LoweredLoops out_;
+  std::vector<int> axis_number_;  // unit axis -> kernel axis (parallel ones)
+  std::map<std::vector<int64_t>, int> loop_sets_;
+  std::vector<std::vector<int>> loop_set_axes_;
+  std::map<Demand, ValueId> memo_;
+  std::map<std::tuple<int, int, int, ValueId, ValueId, ValueId, IndexExpr, int, uint64_t, int64_t,
+                      int64_t, int>,
+           ValueId>
+      values_;
+  std::map<std::pair<uint32_t, bool>, int> buffers_;
+};
+
+void Lowering::number_axes() {
+  LoopKernel& k = out_.kernel;
+  for (const FusionAxis& a : unit_.axes) {
+    if (a.kind == FusionAxisKind::Loop) {
+      axis_number_.push_back(-1);
+      continue;
+    }
+    axis_number_.push_back(static_cast<int>(k.axes.size()));
+    k.axes.push_back({a.extent, -1});
+  }
+  k.num_parallel = static_cast<int>(k.axes.size());
+}
+
+int Lowering::loop_set(const std::vector<int64_t>& extents) {
+  const auto [at, is_new] = loop_sets_.try_emplace(extents, out_.kernel.num_loop_sets);
+  if (is_new) {
+    const int set = out_.kernel.num_loop_sets++;
+    loop_set_axes_.emplace_back();
+    for (int64_t e : extents) {
+      loop_set_axes_.back().push_back(static_cast<int>(out_.kernel.axes.size()));
+      out_.kernel.axes.push_back({e, set});
+    }
+  }
+  return at->second;
+}
+
+std::vector<IndexExpr> Lowering::root_index(const FusionRoot& root) {
+  // Loop axes are numbered by the list of their extents, so roots with equal loops share them.
+  const Shape domain = domain_of(graph_, root.node);
+  std::vector<int64_t> extents;
+  for (size_t d = 0; d < domain.size(); ++d)
+    if (root.axes[d] >= 0 && axis_number_[static_cast<size_t>(root.axes[d])] < 0)
+      extents.push_back(domain[d]);
+  const int set = extents.empty() ? -1 : loop_set(extents);
+  std::vector<IndexExpr> index(domain.size());
+  size_t next = 0;
+  for (size_t d = 0; d < domain.size(); ++d) {
+    if (root.axes[d] < 0) continue;
+    const int parallel = axis_number_[static_cast<size_t>(root.axes[d])];
+    const int axis = parallel >= 0 ? parallel : loop_set_axes_[static_cast<size_t>(set)][next++];
+    index[d] = out_.kernel.context.axis(axis, domain[d]);
+  }
+  return index;
+}
+
+ValueId Lowering::add(KernelValue v) {
+  const auto key =
+      std::make_tuple(static_cast<int>(v.kind), static_cast<int>(v.op), static_cast<int>(v.dtype),
+                      v.operands[0], v.operands[1], v.operands[2], v.index, v.buffer,
+                      v.literal.bits(), v.bounds.low, v.bounds.high, v.loop_set);
+  const auto [at, is_new] =
+      values_.try_emplace(key, static_cast<ValueId>(out_.kernel.values.size()));
+  if (is_new) out_.kernel.values.push_back(std::move(v));
+  return at->second;
+}
+
+ValueId Lowering::literal(Scalar s) {
+  KernelValue v{.kind = ValueKind::Literal};
+  v.dtype = s.dtype;
+  v.literal = s;
+  return add(std::move(v));
+}
+
+ValueId Lowering::conjunction(ValueId mask, const std::vector<IndexBound>& bounds) {
+  for (const IndexBound& b : bounds) {
+    KernelValue range{.kind = ValueKind::InRange, .dtype = DType::Bool};
+    range.index = b.index;
+    range.bounds = b.bounds;
+    const ValueId in = add(std::move(range));
+    if (mask == kNoValue) {
+      mask = in;
+      continue;
+    }
+    KernelValue both{.kind = ValueKind::Elementwise, .op = Op::And, .dtype = DType::Bool};
+    both.operands[0] = mask;
+    both.operands[1] = in;
+    mask = add(std::move(both));
+  }
+  return mask;
+}
+
+int Lowering::buffer(NodeId node, bool written) {
+  const auto [at, is_new] =
+      buffers_.try_emplace({node.value, written}, static_cast<int>(out_.kernel.buffers.size()));
+  if (is_new) {
+    out_.kernel.buffers.push_back({.dtype = graph_.dtype(node), .is_written = written});
+    out_.arguments.push_back({node, written});
+  }
+  return at->second;
+}
+
+ValueId Lowering::load(NodeId node, const std::vector<IndexExpr>& index, ValueId mask) {
+  KernelValue v{.kind = ValueKind::Load, .dtype = graph_.dtype(node)};
+  v.operands[0] = mask;
+  v.buffer = buffer(node, false);
+  v.index = linearize(
+      out_.kernel.context, index,
+      graph_[node].op == Op::Input ? memory_strides(graph_, node) : layouts_.strides(node));
+  return add(std::move(v));
+}
+
+std::optional<ValueId> Lowering::attempt(const Demand& d, std::vector<Demand>& missing) {
+  IndexContext& context = out_.kernel.context;
+  const NodeId node = d.node;
+  const Node& n = graph_[node];
+  const auto need = [&](NodeId operand, std::vector<IndexExpr> index, ValueId mask) -> ValueId {
+    Demand wanted{operand, std::move(index), mask};
+    if (const auto found = find(wanted)) return *found;
+    missing.push_back(std::move(wanted));
+    return kNoValue;
+  };
+  // A root of another kernel is memory; a root of this one is computed wherever it is read.
+  const bool own = std::any_of(unit_.roots.begin(), unit_.roots.end(), [&](const FusionRoot& r) {
+    return r.node == node && !r.concat.is_valid();
+  });
+  if (unit_.kind == UnitKind::Contract && node == unit_.node) {
+    KernelValue v{.kind = ValueKind::Bound, .dtype = n.dtype};
+    return add(std::move(v));
+  }
+  if (n.op == Op::Input || (plan_.is_root[node.value] && !own)) return load(node, d.index, d.mask);
+
+  switch (family_of(n.op)) {
+    case Family::Leaf: {
+      if (n.op == Op::Literal) return literal(graph_.literal(node));
+      KernelValue v{.kind = ValueKind::Index, .dtype = n.dtype};
+      v.index = d.index[0];
+      return add(std::move(v));
+    }
+    case Family::Random: {
+      const ValueId seed = need(graph_.operand(node, 0), {}, kNoValue);
+      if (!missing.empty()) return {};
+      KernelValue v{.kind = ValueKind::Random, .dtype = n.dtype};
+      v.operands[0] = seed;
+      v.literal = Scalar::of_int(DType::Int64, graph_.attr(node, 0));
+      v.index = linearize(context, d.index, contiguous_strides(graph_.shape(node)));
+      return add(std::move(v));
+    }
+    case Family::Unary:
+    case Family::Binary:
+    case Family::Compare:
+    case Family::Select:
+    case Family::Cast: {
+      KernelValue v{.kind = ValueKind::Elementwise, .op = n.op, .dtype = n.dtype};
+      for (size_t i = 0; i < n.num_operands; ++i)
+        v.operands[i] = need(graph_.operand(node, i), d.index, d.mask);
+      if (!missing.empty()) return {};
+      return add(std::move(v));
+    }
+    case Family::View: {
+      COREGRAD_CHECK(is_index_map(n.op));
+      std::vector<IndexBound> bounds;
+      std::vector<IndexExpr> source = map_through_view(context, graph_, node, d.index, bounds);
+      const ValueId mask = bounds.empty() ? d.mask : conjunction(d.mask, bounds);
+      const ValueId inner = need(graph_.operand(node, 0), std::move(source), mask);
+      if (!missing.empty() || bounds.empty())
+        return missing.empty() ? std::optional(inner) : std::nullopt;
+      const Scalar fill = graph_.literal(node);
+      const KernelValue& v = out_.kernel.values[static_cast<size_t>(inner)];
+      // A masked load is zero already where the mask is false.
+      if (v.kind == ValueKind::Load && v.operands[0] == mask && fill.bits() == 0) return inner;
+      KernelValue choice{.kind = ValueKind::Elementwise, .op = Op::Select, .dtype = n.dtype};
+      choice.operands[0] = conjunction(kNoValue, bounds);
+      choice.operands[1] = inner;
+      choice.operands[2] = literal(fill);
+      return add(std::move(choice));
+    }
+    case Family::Gather: {
+      const NodeId x = graph_.operand(node, 0);
+      const auto dim = static_cast<size_t>(graph_.attr(node, 0));
+      const int64_t extent = graph_.shape(x)[dim];
+      const ValueId raw = need(graph_.operand(node, 1), d.index, d.mask);
+      if (!missing.empty()) return {};
+      KernelValue checked{.kind = ValueKind::CheckIndex, .dtype = DType::Int64};
+      checked.operands[0] = raw;
+      checked.operands[1] = d.mask;
+      checked.bounds = {0, extent};
+      const ValueId index = add(std::move(checked));
+      std::vector<IndexExpr> source = d.index;
+      source[dim] = context.value(index, {0, std::max<int64_t>(extent - 1, 0)});
+      const ValueId value = need(x, std::move(source), d.mask);
+      if (!missing.empty()) return {};
+      return value;
+    }
+    case Family::Reduce: {
+      // The result varies over the parallel axes only; the operand is read along a loop set.
+      const NodeId x = graph_.operand(node, 0);
+      const Shape shape = graph_.shape(x);
+      const std::vector<bool> reduced = reduced_dims(graph_, node);
+      std::vector<int64_t> extents;
+      for (size_t k = 0; k < shape.size(); ++k)
+        if (reduced[k] && shape[k] != 1) extents.push_back(shape[k]);
+      std::vector<int> seen;
+      for (const IndexExpr& e : d.index) {
+        if (e == IndexContext::constant(0)) continue;
+        const int axis = plain_axis(context, e);
+        COREGRAD_CHECK(axis >= 0 && axis < out_.kernel.num_parallel);
+        seen.push_back(axis);
+      }
+      COREGRAD_CHECK(static_cast<int>(seen.size()) == out_.kernel.num_parallel);
+      const int set = extents.empty() ? -1 : loop_set(extents);
+      std::vector<IndexExpr> source;
+      size_t kept = 0, looped = 0;
+      for (size_t k = 0; k < shape.size(); ++k) {
+        if (!reduced[k])
+          source.push_back(d.index[kept++]);
+        else if (shape[k] == 1)
+          source.push_back(IndexContext::constant(0));
+        else
+          source.push_back(
+              context.axis(loop_set_axes_[static_cast<size_t>(set)][looped++], shape[k]));
+      }
+      const ValueId operand = need(x, std::move(source), d.mask);
+      if (!missing.empty()) return {};
+      if (set < 0) {
+        // Nothing but extents of 1: the operand itself, cast where the reduction changes the dtype.
+        if (n.op == Op::ArgMax || n.op == Op::ArgMin) return literal(Scalar::of_int(n.dtype, 0));
+        if (graph_.dtype(x) == n.dtype) return operand;
+        KernelValue v{.kind = ValueKind::Elementwise, .op = Op::Cast, .dtype = n.dtype};
+        v.operands[0] = operand;
+        return add(std::move(v));
+      }
+      KernelValue v{.kind = ValueKind::Reduce, .op = n.op, .dtype = n.dtype};
+      v.operands[0] = operand;
+      if ((n.op == Op::Sum || n.op == Op::Prod) && graph_.dtype(x) != n.dtype) {
+        KernelValue cast{.kind = ValueKind::Elementwise, .op = Op::Cast, .dtype = n.dtype};
+        cast.operands[0] = operand;
+        v.operands[0] = add(std::move(cast));
+      }
+      v.loop_set = set;
+      return add(std::move(v));
+    }
+    case Family::Contract:
+    case Family::Scatter:
+    case Family::Scan:
+    case Family::Library:
+    case Family::External:
+      break;
+  }
+  COREGRAD_UNREACHABLE("lower_loops: a node that is no loop value");
+}
+
+ValueId Lowering::evaluate(Demand demand) {
+  if (const auto found = find(demand)) return *found;
+  std::vector<Demand> stack = {std::move(demand)};
+  ValueId last = kNoValue;
+  while (!stack.empty()) {
+    if (const auto found = find(stack.back())) {
+      last = *found;
+      stack.pop_back();
+      continue;
+    }
+    const Demand current = stack.back();
+    std::vector<Demand> missing;
+    const auto value = attempt(current, missing);
+    if (value) {
+      memo_.emplace(current, *value);
+      last = *value;
+      stack.pop_back();
+    } else {
+      COREGRAD_CHECK(!missing.empty());
+      for (Demand& m : missing) stack.push_back(std::move(m));
+    }
+  }
+  return last;
+}
+
+void Lowering::store(NodeId memory, ValueId value, const std::vector<IndexExpr>& index) {
+  KernelStore s{.value = value, .buffer = buffer(memory, true)};
+  s.index = linearize(out_.kernel.context, index, layouts_.strides(memory));
+  out_.kernel.stores.push_back(std::move(s));
+}
+
+LoweredLoops Lowering::run() {
+  number_axes();
+  const bool is_contract = unit_.kind == UnitKind::Contract;
+  for (const FusionRoot& root : unit_.roots) {
+    std::vector<IndexExpr> index = root_index(root);
+    if (root.concat.is_valid()) {
+      const ValueId value = evaluate({root.node, index, kNoValue});
+      const auto dim = static_cast<size_t>(graph_.attr(root.concat, 0));
+      int64_t offset = 0;
+      for (int64_t p = 0; p < root.part; ++p)
+        offset += graph_.shape(graph_.operand(root.concat, static_cast<size_t>(p)))[dim];
+      index[dim] = out_.kernel.context.add(index[dim], IndexContext::constant(offset));
+      store(root.concat, value, index);
+      continue;
+    }
+    const std::vector<bool> reduced = reduced_dims(graph_, root.node);
+    std::vector<IndexExpr> result;
+    for (size_t d = 0; d < index.size(); ++d)
+      if (!reduced[d]) result.push_back(index[d]);
+    const ValueId value = evaluate({root.node, result, kNoValue});
+    if (plan_.is_stored[root.node.value]) store(root.node, value, result);
+  }
+  if (is_contract && (unit_.roots.empty() || plan_.is_stored[unit_.node.value])) {
+    std::vector<IndexExpr> index;
+    const Shape shape = graph_.shape(unit_.node);
+    for (size_t d = 0; d < shape.size(); ++d)
+      index.push_back(out_.kernel.context.axis(static_cast<int>(d), shape[d]));
+    store(unit_.node, evaluate({unit_.node, index, kNoValue}), index);
+  }
+  return std::move(out_);
+}
+
+}  // namespace
+
+LoweredLoops lower_loops(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,
+                         const Layouts& layouts, const Target& target) {
+  LoweredLoops lowered = Lowering(graph, plan, unit, layouts).run();
+  schedule_loops(lowered, target);
+  return lowered;
+}
+
+LoweredLoops lower_epilogue(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,
+                            const Layouts& layouts) {
+  FusionUnit with_axes = unit;
+  if (with_axes.axes.empty())
+    for (int64_t extent : graph.shape(unit.node))
+      with_axes.axes.push_back({extent, FusionAxisKind::Parallel});
+  return Lowering(graph, plan, with_axes, layouts).run();
+}
+
+}  // namespace coregrad

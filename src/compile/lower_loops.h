@@ -1,0 +1,43 @@
+#pragma once
+// A fused unit as a LoopKernel, by demand: each root is evaluated at its loop indices, operands at
+// the indices that the views in between give, down to memory.
+
+#include "codegen/loop_kernel.h"
+#include "codegen/target.h"
+#include "compile/fusion.h"
+
+#include <vector>
+
+namespace coregrad {
+
+/// Memory that a kernel argument stands for: a node's own buffer (a Concat's for its parts).
+struct KernelArgument {
+  NodeId node;
+  bool is_written = false;
+};
+
+struct LoweredLoops {
+  LoopKernel kernel;
+  std::vector<KernelArgument> arguments;  ///< one per kernel buffer
+  double bytes = 0;                       ///< moved, estimated
+  double cost_ns = 0;                     ///< one thread, estimated
+};
+
+/// How the memory of stored nodes is laid out: strides in elements of a node's buffer (row-major
+/// unless an output asked for others).
+class Layouts {
+ public:
+  virtual ~Layouts() = default;
+  virtual std::vector<int64_t> strides(NodeId node) const = 0;
+};
+
+/// For UnitKind::Loop. Roots that `plan` does not store are computed but not written.
+LoweredLoops lower_loops(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,
+                         const Layouts& layouts, const Target& target);
+
+/// A contract's epilogue: parallel axes are the output dimensions, one Bound value is the result.
+/// With no roots: a plain store of the result. Not scheduled further.
+LoweredLoops lower_epilogue(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,
+                            const Layouts& layouts);
+
+}  // namespace coregrad

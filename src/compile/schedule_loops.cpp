@@ -1,0 +1,365 @@
+// Scheduling decisions, in the order in which schedule_loops takes them.
+
+#include "compile/schedule_loops.h"
+
+#include "base/checked.h"
+#include "compile/lower_loops.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <map>
+#include <numeric>
+
+namespace coregrad {
+namespace {
+
+/// The expression in another context with every axis replaced.
+IndexExpr translate(const IndexContext& from, const IndexExpr& e,
+                    const std::vector<IndexExpr>& axes, IndexContext& to) {
+  IndexExpr result = IndexContext::constant(e.constant);
+  for (const IndexExpr::Term& t : e.terms) {
+    const Atom& a = from.atom(t.atom);
+    IndexExpr inner;
+    switch (a.kind) {
+      case AtomKind::Axis:
+        inner = axes[static_cast<size_t>(a.id)];
+        break;
+      case AtomKind::Value:
+        inner = to.value(a.id, a.range);
+        break;
+      case AtomKind::Div:
+        inner = to.div(translate(from, a.operand, axes, to), a.divisor);
+        break;
+      case AtomKind::Mod:
+        inner = to.mod(translate(from, a.operand, axes, to), a.divisor);
+        break;
+    }
+    result = to.add(result, to.mul(inner, t.factor));
+  }
+  return result;
+}
+
+bool has_index(const KernelValue& v) {
+  return v.kind == ValueKind::Load || v.kind == ValueKind::Index || v.kind == ValueKind::InRange ||
+         v.kind == ValueKind::Random;
+}
+
+/// A kernel like `old` over other axes: `axes[a]` gives old axis a in terms of the new ones.
+LoopKernel rebuild_over(const LoopKernel& old, std::vector<LoopAxis> new_axes, int num_parallel,
+                        const std::function<std::vector<IndexExpr>(IndexContext&)>& make_axes) {
+  LoopKernel k;
+  k.axes = std::move(new_axes);
+  k.num_parallel = num_parallel;
+  k.num_loop_sets = old.num_loop_sets;
+  k.buffers = old.buffers;
+  k.values = old.values;
+  k.stores = old.stores;
+  const std::vector<IndexExpr> axes = make_axes(k.context);
+  for (KernelValue& v : k.values)
+    if (has_index(v)) v.index = translate(old.context, v.index, axes, k.context);
+  for (KernelStore& s : k.stores) s.index = translate(old.context, s.index, axes, k.context);
+  return k;
+}
+
+void for_each_index(const LoopKernel& k, const std::function<void(const IndexExpr&)>& f) {
+  for (const KernelValue& v : k.values)
+    if (has_index(v)) f(v.index);
+  for (const KernelStore& s : k.stores) f(s.index);
+}
+
+int64_t count_divisions(const LoopKernel& k) {
+  int64_t n = 0;
+  std::function<void(const IndexExpr&)> visit = [&](const IndexExpr& e) {
+    for (const IndexExpr::Term& t : e.terms) {
+      const Atom& a = k.context.atom(t.atom);
+      if (a.kind == AtomKind::Div || a.kind == AtomKind::Mod) {
+        ++n;
+        visit(a.operand);
+      }
+    }
+  };
+  for_each_index(k, visit);
+  return n;
+}
+
+/// Joins axes a and a+1 (of one group) where no index needs a division afterwards that it had not.
+bool try_join(LoopKernel& k, size_t a) {
+  std::vector<LoopAxis> axes = k.axes;
+  const int64_t inner = axes[a + 1].extent;
+  axes[a].extent = checked_mul(axes[a].extent, inner, "loop axes");
+  axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(a) + 1);
+  const bool parallel = k.axes[a].loop_set < 0;
+  LoopKernel joined =
+      rebuild_over(k, axes, k.num_parallel - (parallel ? 1 : 0), [&](IndexContext& c) {
+        std::vector<IndexExpr> map;
+        for (size_t old = 0; old < k.axes.size(); ++old) {
+          const size_t now = old <= a ? old : old - 1;
+          const IndexExpr axis = c.axis(static_cast<int>(now), axes[now].extent);
+          map.push_back(old == a ? c.div(axis, inner) : old == a + 1 ? c.mod(axis, inner) : axis);
+        }
+        return map;
+      });
+  if (count_divisions(joined) > count_divisions(k)) return false;
+  k = std::move(joined);
+  return true;
+}
+
+bool has_position_reduction(const LoopKernel& k, int set) {
+  return std::any_of(k.values.begin(), k.values.end(), [&](const KernelValue& v) {
+    return v.kind == ValueKind::Reduce && v.loop_set == set &&
+           (v.op == Op::ArgMax || v.op == Op::ArgMin);
+  });
+}
+
+void join_axes(LoopKernel& k) {
+  // Joining keeps the flattened order, so positions (ArgMax) stay what they were.
+  for (size_t a = k.axes.size(); a-- > 1;)
+    if (k.axes[a].loop_set == k.axes[a - 1].loop_set) try_join(k, a - 1);
+}
+
+void reorder_axes(LoopKernel& k, const std::vector<int>& order) {
+  // order[new] = old
+  std::vector<LoopAxis> axes;
+  for (int old : order) axes.push_back(k.axes[static_cast<size_t>(old)]);
+  k = rebuild_over(k, axes, k.num_parallel, [&](IndexContext& c) {
+    std::vector<IndexExpr> map(order.size());
+    for (size_t now = 0; now < order.size(); ++now)
+      map[static_cast<size_t>(order[now])] = c.axis(static_cast<int>(now), axes[now].extent);
+    return map;
+  });
+}
+
+/// Which axes each value varies over, as bits (64 axes at most; more count as varying).
+std::vector<uint64_t> axes_of_values(const LoopKernel& k) {
+  std::vector<uint64_t> bits(k.values.size(), 0);
+  uint64_t parallel = 0;
+  for (int a = 0; a < k.num_parallel; ++a) parallel |= uint64_t{1} << std::min(a, 63);
+  for (size_t i = 0; i < k.values.size(); ++i) {
+    const KernelValue& v = k.values[i];
+    for (ValueId o : v.operands)
+      if (o >= 0) bits[i] |= bits[static_cast<size_t>(o)];
+    if (has_index(v)) {
+      std::vector<int> axes, values;
+      k.context.collect(v.index, axes, values);
+      for (int a : axes) bits[i] |= uint64_t{1} << std::min(a, 63);
+      for (int o : values) bits[i] |= bits[static_cast<size_t>(o)];
+    }
+    if (v.kind == ValueKind::Reduce) bits[i] &= parallel;
+  }
+  return bits;
+}
+
+/// Vector instructions that memory accesses and reductions of one row cost with lanes along `lane`.
+double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lane, int lanes) {
+  const auto access = [&](const IndexExpr& e, int bytes) {
+    int64_t factor = 0;
+    const bool affine = k.context.affine_in(e, lane, &factor);
+    std::vector<int> axes, values;
+    k.context.collect(e, axes, values);
+    bool varies = !affine;
+    for (int o : values) varies |= (bits[static_cast<size_t>(o)] >> std::min(lane, 63)) & 1;
+    if (varies) return 1.5 * lanes;
+    if (factor == 0) return 0.5;
+    if (factor == 1) return 1.0;
+    return static_cast<double>(lanes) * (bytes > 4 ? 0.8 : 1.0);
+  };
+  double cost = 0;
+  for (size_t i = 0; i < k.values.size(); ++i) {
+    const KernelValue& v = k.values[i];
+    double times = 1;
+    for (size_t a = 0; a < k.axes.size(); ++a)
+      if ((bits[i] >> std::min<size_t>(a, 63)) & 1) {
+        const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent, 1));
+        const bool is_lane =
+            static_cast<int>(a) == lane ||
+            (k.axes[a].loop_set >= 0 && k.axes[static_cast<size_t>(lane)].loop_set >= 0 &&
+             (a + 1 == k.axes.size() || k.axes[a + 1].loop_set != k.axes[a].loop_set));
+        times *= is_lane ? std::ceil(extent / lanes) : extent;
+      }
+    if (v.kind == ValueKind::Load)
+      cost += times * access(v.index, size_of(v.dtype));
+    else if (v.kind == ValueKind::Elementwise)
+      cost += times;
+    else if (v.kind == ValueKind::Random)
+      cost += 20 * times;
+    else if (v.kind == ValueKind::Reduce && k.axes[static_cast<size_t>(lane)].loop_set >= 0)
+      cost += 12 * times;
+  }
+  for (const KernelStore& s : k.stores) {
+    double times = 1;
+    std::vector<int> axes, values;
+    k.context.collect(s.index, axes, values);
+    for (int a : axes) {
+      const auto extent =
+          static_cast<double>(std::max<int64_t>(k.axes[static_cast<size_t>(a)].extent, 1));
+      times *= a == lane ? std::ceil(extent / lanes) : extent;
+    }
+    cost += times * access(s.index, size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype));
+  }
+  return cost;
+}
+
+void choose_lane(LoopKernel& k, int lanes) {
+  const std::vector<uint64_t> bits = axes_of_values(k);
+  double best = std::numeric_limits<double>::infinity();
+  int best_axis = -1;
+  // Innermost axes first: of equals the one that is there already wins.
+  for (int a = static_cast<int>(k.axes.size()) - 1; a >= 0; --a) {
+    const LoopAxis& axis = k.axes[static_cast<size_t>(a)];
+    if (axis.loop_set >= 0) {
+      const bool last = a + 1 == static_cast<int>(k.axes.size()) ||
+                        k.axes[static_cast<size_t>(a) + 1].loop_set != axis.loop_set;
+      if (!last && (has_position_reduction(k, axis.loop_set) || k.num_loop_sets > 1)) continue;
+    }
+    const double cost = lane_cost(k, bits, a, lanes);
+    if (cost < best * 0.999) {
+      best = cost;
+      best_axis = a;
+    }
+  }
+  if (best_axis < 0) {
+    k.lane_parallel = true;
+    return;
+  }
+  std::vector<int> order(k.axes.size());
+  std::iota(order.begin(), order.end(), 0);
+  const int set = k.axes[static_cast<size_t>(best_axis)].loop_set;
+  k.lane_parallel = set < 0;
+  // Move the lane axis to the end of its group.
+  size_t end = 0;
+  for (size_t a = 0; a < k.axes.size(); ++a)
+    if (k.axes[a].loop_set == set) end = a;
+  const auto first = order.begin() + best_axis;
+  std::rotate(first, first + 1, order.begin() + static_cast<std::ptrdiff_t>(end) + 1);
+  if (!std::is_sorted(order.begin(), order.end())) reorder_axes(k, order);
+}
+
+/// Loop values that a later pass needs again and that cost more to compute twice than to keep.
+void keep_rows(LoopKernel& k, const Target& target) {
+  const std::vector<uint64_t> bits = axes_of_values(k);
+  uint64_t loops = 0;
+  for (size_t a = 0; a < k.axes.size(); ++a)
+    if (k.axes[a].loop_set >= 0) loops |= uint64_t{1} << std::min<size_t>(a, 63);
+  std::vector<int> pass(k.values.size(), 0), last_use(k.values.size(), -1);
+  std::vector<double> cost(k.values.size(), 0);
+  for (size_t i = 0; i < k.values.size(); ++i) {
+    const KernelValue& v = k.values[i];
+    for (ValueId o : v.operands)
+      if (o >= 0) {
+        const auto p = static_cast<size_t>(o);
+        pass[i] = std::max(pass[i], pass[p]);
+        if (bits[p] & loops) cost[i] += cost[p];
+      }
+    if (v.kind == ValueKind::Elementwise) {
+      const Family f = family_of(v.op);
+      const bool dear =
+          (f == Family::Unary && v.op != Op::Neg && v.op != Op::Abs && v.op != Op::Not) ||
+          v.op == Op::Pow || v.op == Op::Atan2 || v.op == Op::Rem;
+      cost[i] += dear ? 14 : v.op == Op::Div ? 5 : 1;
+    } else if (v.kind == ValueKind::Random) {
+      cost[i] += 30;
+    } else if (v.kind == ValueKind::Load) {
+      cost[i] += 1;
+    }
+    if (v.kind == ValueKind::Reduce) {
+      ++pass[i];
+      cost[i] = 0;
+    }
+  }
+  // The pass in which each loop value is consumed: that of the user, for reductions their
+  // operand's.
+  for (size_t i = 0; i < k.values.size(); ++i) {
+    const KernelValue& v = k.values[i];
+    const int at = v.kind == ValueKind::Reduce ? pass[i] - 1 : pass[i];
+    for (ValueId o : v.operands)
+      if (o >= 0) last_use[static_cast<size_t>(o)] = std::max(last_use[static_cast<size_t>(o)], at);
+  }
+  for (const KernelStore& s : k.stores) {
+    const auto v = static_cast<size_t>(s.value);
+    last_use[v] = std::max(last_use[v], pass[v]);
+  }
+  int64_t budget = target.l2_bytes / 4;
+  for (size_t i = k.values.size(); i-- > 0;) {
+    KernelValue& v = k.values[i];
+    if (!(bits[i] & loops) || v.kind == ValueKind::Reduce || v.dtype == DType::Bool) continue;
+    if (last_use[i] <= pass[i] || cost[i] < 8) continue;
+    int64_t bytes = size_of(v.dtype);
+    for (size_t a = 0; a < k.axes.size(); ++a)
+      if (k.axes[a].loop_set >= 0 && (bits[i] >> std::min<size_t>(a, 63)) & 1)
+        bytes = checked_mul(bytes, std::max<int64_t>(k.axes[a].extent, 1), "kept row");
+    // Lanes along a parallel axis keep one row for each lane of the block.
+    if (k.lane_parallel) bytes = checked_mul(bytes, target.lanes(4), "kept row");
+    if (bytes > budget) continue;
+    budget -= bytes;
+    v.keep = true;
+  }
+}
+
+}  // namespace
+
+void schedule_loops(LoweredLoops& lowered, const Target& target) {
+  LoopKernel& k = lowered.kernel;
+  join_axes(k);
+  int widest = 4;
+  for (const KernelBuffer& b : k.buffers) widest = std::max(widest, size_of(b.dtype));
+  const int lanes = std::max(1, target.lanes(widest));
+  choose_lane(k, lanes);
+  if (k.num_loop_sets > 0) keep_rows(k, target);
+
+  // Elements of work, and how dear each is.
+  double elements = 1, per_element = 0;
+  for (const LoopAxis& a : k.axes)
+    if (a.loop_set < 0) elements *= static_cast<double>(a.extent);
+  double loop_elements = 0;
+  for (int s = 0; s < k.num_loop_sets; ++s) {
+    double n = 1;
+    for (const LoopAxis& a : k.axes)
+      if (a.loop_set == s) n *= static_cast<double>(a.extent);
+    loop_elements += n;
+  }
+  elements *= std::max(1.0, loop_elements);
+  for (const KernelValue& v : k.values) {
+    if (v.kind == ValueKind::Load) per_element += 0.05 * size_of(v.dtype);
+    if (v.kind == ValueKind::Random) per_element += 1.5;
+    if (v.kind == ValueKind::Elementwise) {
+      const Family f = family_of(v.op);
+      per_element += f == Family::Unary && v.op != Op::Neg && v.op != Op::Abs ? 0.4 : 0.03;
+    }
+  }
+  for (const KernelStore& s : k.stores)
+    per_element += 0.08 * size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype);
+  lowered.cost_ns = 20 + elements * std::max(per_element, 0.02);
+
+  // Blocks and chunks: some ten microseconds of work a claim.
+  constexpr double kChunkNs = 10000;
+  k.block = 1;
+  if (k.lane_parallel && k.num_parallel > 0) {
+    const int64_t extent = k.axes[static_cast<size_t>(k.num_parallel) - 1].extent;
+    const int64_t most = k.num_loop_sets > 0 ? 4 * lanes : 1024;
+    k.block = std::clamp<int64_t>(round_up(std::max<int64_t>(extent, 1), lanes), lanes, most);
+  }
+  const int64_t range = std::max<int64_t>(k.range(), 1);
+  const double unit_ns = lowered.cost_ns / static_cast<double>(range);
+  k.chunk = std::clamp<int64_t>(static_cast<int64_t>(kChunkNs / std::max(unit_ns, 1.0)), 1, range);
+
+  // Results that would only push other data out of the caches go around them.
+  double bytes = 0;
+  for (const KernelValue& v : k.values)
+    if (v.kind == ValueKind::Load) {
+      const Range r = k.context.range(v.index);
+      bytes += static_cast<double>(std::max<int64_t>(r.high - r.low + 1, 0)) * size_of(v.dtype);
+    }
+  double written = 0;
+  for (const KernelStore& s : k.stores) {
+    const Range r = k.context.range(s.index);
+    written += static_cast<double>(std::max<int64_t>(r.high - r.low + 1, 0)) *
+               size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype);
+  }
+  lowered.bytes = bytes + written;
+  if (k.num_loop_sets == 0 && lowered.bytes > static_cast<double>(target.l3_bytes))
+    for (KernelBuffer& b : k.buffers) b.non_temporal = b.is_written;
+}
+
+}  // namespace coregrad
