@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "codegen/jit.h"
+#include "codegen/vector_math_rare.h"
 
 #include <llvm/ADT/StringMap.h>
 #include <llvm/ExecutionEngine/JITLink/JITLink.h>
@@ -49,6 +50,9 @@ ExecutorAddr process_symbol(llvm::StringRef name) {
       {"roundeven", ExecutorAddr::fromPtr(static_cast<UnaryD>(&::rint))},
       {"fmaf", ExecutorAddr::fromPtr(static_cast<float (*)(float, float, float)>(&::fmaf))},
       {"fma", ExecutorAddr::fromPtr(static_cast<double (*)(double, double, double)>(&::fma))},
+      {vector_math::kReduceHugeF32, ExecutorAddr::fromPtr(&vector_math::reduce_huge_f32)},
+      {vector_math::kReduceHugeF64, ExecutorAddr::fromPtr(&vector_math::reduce_huge_f64)},
+      {vector_math::kFmodExact, ExecutorAddr::fromPtr(&vector_math::fmod_exact)},
   };
   for (const Entry& entry : entries)
     if (name == entry.name) return entry.address;

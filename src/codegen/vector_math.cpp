@@ -172,6 +172,17 @@ llvm::AllocaInst* entry_alloca(llvm::IRBuilder<>& builder, llvm::Type* type) {
   return front.CreateAlloca(type);
 }
 
+void emit_rare_call(llvm::IRBuilder<>& builder, const char* name,
+                    llvm::ArrayRef<Value*> arguments) {
+  llvm::SmallVector<llvm::Type*, 4> types;
+  for (const Value* argument : arguments) types.push_back(argument->getType());
+  auto* const type = llvm::FunctionType::get(builder.getVoidTy(), types, false);
+  llvm::CallInst* const call = builder.CreateCall(
+      builder.GetInsertBlock()->getModule()->getOrInsertFunction(name, type), arguments);
+  call->addFnAttr(llvm::Attribute::Cold);
+  call->addFnAttr(llvm::Attribute::NoUnwind);
+}
+
 UnlikelyBranch begin_unlikely(llvm::IRBuilder<>& builder, Value* condition) {
   llvm::BasicBlock* const from = builder.GetInsertBlock();
   llvm::Function* const function = from->getParent();

@@ -109,6 +109,9 @@ void emit_unlikely(llvm::IRBuilder<>& builder, Value* condition, std::span<Value
 /// A stack slot of the enclosing function.
 llvm::AllocaInst* entry_alloca(llvm::IRBuilder<>& builder, llvm::Type* type);
 
+/// Calls one of the functions of vector_math_rare.h.
+void emit_rare_call(llvm::IRBuilder<>& builder, const char* name, llvm::ArrayRef<Value*> arguments);
+
 Value* emit_exp(Math& m, Value* x);
 Value* emit_exp2(Math& m, Value* x);
 Value* emit_expm1(Math& m, Value* x);
