@@ -7,7 +7,9 @@
 #include "runtime/profiler.h"
 #include "runtime/thread_team.h"
 
+#include <algorithm>
 #include <array>
+#include <vector>
 
 namespace coregrad {
 namespace {
@@ -42,6 +44,9 @@ bool is_parallel(const Step& step) {
   return step.range > step.chunk && step.cost_ns >= kSerialCostNs;
 }
 
+/// A worker's part of the step that runs, when steps are timed.
+struct alignas(128) TimedPart : ThreadSpan {};
+
 struct RunState {
   const Plan* plan;
   void* const* args;
@@ -49,6 +54,7 @@ struct RunState {
   int64_t scratch_stride;
   const KernelFpScope* fp;
   size_t first_step = 0;  ///< step of the job's phase 0
+  TimedPart* timed = nullptr;
   RunStatus status{};
 
   void call(size_t index, int64_t begin, int64_t end, int worker) {
@@ -68,7 +74,55 @@ struct RunState {
     auto* run = static_cast<RunState*>(context);
     run->call(run->first_step + static_cast<size_t>(phase), begin, end, worker);
   }
+
+  static void timed_body(void* context, int64_t phase, int64_t begin, int64_t end, int worker) {
+    TimedPart& part = static_cast<RunState*>(context)->timed[worker];
+    const int64_t start = profile_clock_ns();
+    body(context, phase, begin, end, worker);
+    part.end_ns = profile_clock_ns();
+    if (part.track < 0) {
+      part.track = current_track();
+      part.begin_ns = start;
+    }
+    part.units += end - begin;
+  }
 };
+
+/// The slow road: one job a step, with the observer and the profiler called in between.
+void run_watched(RunState& state, TeamJob job, StepObserver* observer) {
+  const Plan& plan = *state.plan;
+  const bool timing = is_profiling();
+  ThreadTeam& team = ThreadTeam::global();
+  std::vector<TimedPart> parts;
+  if (timing) {
+    job.max_workers = std::min(job.max_workers, team.max_workers());
+    parts.resize(static_cast<size_t>(job.max_workers));
+    job.body = RunState::timed_body;
+  }
+  const TeamJob::Phase* phases = job.phases;
+  job.num_phases = 1;
+  for (size_t i = 0; i < plan.steps.size(); ++i) {
+    state.first_step = i;
+    job.phases = phases + i;
+    if (timing) {
+      std::fill(parts.begin(), parts.end(), TimedPart{});
+      state.timed = parts.data();
+      const int64_t start = profile_clock_ns();
+      team.run(job);
+      const int64_t end = profile_clock_ns();
+      // Copied together: the parts lie apart in memory.
+      std::vector<ThreadSpan> spans(parts.begin(), parts.end());
+      profile_step(plan, i, start, end, spans);
+    } else {
+      team.run(job);
+    }
+    if (observer == nullptr) continue;
+    state.fp->leave();
+    const Step& step = plan.steps[i];
+    observer->after_step(plan, i, {state.args + step.first_arg, step.num_args});
+    state.fp->enter();
+  }
+}
 
 void bind_slots(const Plan& plan, std::span<const void* const> inputs,
                 std::span<void* const> outputs, std::byte* temporaries, void** slots) {
@@ -132,7 +186,8 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
   {
     const KernelFpScope fp;
     state = {&plan, args.data(), stride > 0 ? base + scratch_start : nullptr, stride, &fp};
-    if (!any_parallel && observer == nullptr) {
+    const bool watched = observer != nullptr || !profiling_is_off();
+    if (!any_parallel && !watched) {
       for (size_t i = 0; i < num_steps; ++i)
         if (plan.steps[i].range > 0) state.call(i, 0, plan.steps[i].range, 0);
     } else {
@@ -142,19 +197,10 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
       TeamJob job{phases.data(), static_cast<int64_t>(num_steps), RunState::body, &state};
       job.wake = shared_cost >= kWakeCostNs;
       if (stride > 0) job.max_workers = workers;
-      if (observer == nullptr) {
-        ThreadTeam::global().run(job);
+      if (watched) {
+        run_watched(state, job, observer);
       } else {
-        job.num_phases = 1;
-        for (size_t i = 0; i < num_steps; ++i) {
-          state.first_step = i;
-          job.phases = phases.data() + i;
-          ThreadTeam::global().run(job);
-          fp.leave();
-          const Step& step = plan.steps[i];
-          observer->after_step(plan, i, {args.data() + step.first_arg, step.num_args});
-          fp.enter();
-        }
+        ThreadTeam::global().run(job);
       }
     }
   }
