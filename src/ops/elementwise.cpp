@@ -22,13 +22,6 @@ Category category_of(DType t) {
   return is_float(t) ? Category::Float : is_integer(t) ? Category::Integer : Category::Bool;
 }
 
-DType promoted(const Graph& graph, NodeId a, NodeId b) {
-  const DType s = graph.dtype(a), t = graph.dtype(b);
-  if (s == t || (graph.rank(a) == 0) == (graph.rank(b) == 0)) return promote(s, t);
-  const auto [tensor, scalar] = graph.rank(a) == 0 ? std::pair{t, s} : std::pair{s, t};
-  return category_of(scalar) > category_of(tensor) ? scalar : tensor;
-}
-
 std::optional<double> float_constant(const Graph& graph, NodeId x) {
   const std::optional<Scalar> value = constant_value(graph, x);
   if (!value || !is_float(value->dtype)) return std::nullopt;
@@ -237,6 +230,13 @@ bool keeps_dtype(Op op) {
 
 }  // namespace
 
+DType result_type(const Graph& graph, NodeId a, NodeId b) {
+  const DType s = graph.dtype(a), t = graph.dtype(b);
+  if (s == t || (graph.rank(a) == 0) == (graph.rank(b) == 0)) return promote(s, t);
+  const auto [tensor, scalar] = graph.rank(a) == 0 ? std::pair{t, s} : std::pair{s, t};
+  return category_of(scalar) > category_of(tensor) ? scalar : tensor;
+}
+
 NodeId unary(Graph& graph, Op op, NodeId x) {
   require_family(op, Family::Unary, "unary");
   const DType dtype = graph.dtype(x);
@@ -258,7 +258,7 @@ NodeId unary(Graph& graph, Op op, NodeId x) {
 
 NodeId binary(Graph& graph, Op op, NodeId a, NodeId b) {
   require_family(op, Family::Binary, "binary");
-  DType dtype = promoted(graph, a, b);
+  DType dtype = result_type(graph, a, b);
   require_binary_dtype(graph, op, a, b, dtype);
   if (op == Op::Atan2 && !is_float(dtype)) dtype = DType::Float32;
   unify(graph, op, a, b, dtype);
@@ -276,7 +276,7 @@ NodeId binary(Graph& graph, Op op, NodeId a, NodeId b) {
 
 NodeId compare(Graph& graph, Op op, NodeId a, NodeId b) {
   require_family(op, Family::Compare, "compare");
-  const DType dtype = promoted(graph, a, b);
+  const DType dtype = result_type(graph, a, b);
   unify(graph, op, a, b, dtype);
   order_commutative(graph, op, a, b);
   const std::optional<Scalar> left = constant_value(graph, a), right = constant_value(graph, b);
@@ -295,7 +295,7 @@ NodeId compare(Graph& graph, Op op, NodeId a, NodeId b) {
 NodeId select(Graph& graph, NodeId condition, NodeId a, NodeId b) {
   if (graph.dtype(condition) != DType::Bool)
     raise<DTypeError>("select: the condition must be bool: got {}", describe(graph, condition));
-  const DType dtype = promoted(graph, a, b);
+  const DType dtype = result_type(graph, a, b);
   a = cast(graph, a, dtype);
   b = cast(graph, b, dtype);
   if (graph[a].shape != graph[b].shape || graph[a].shape != graph[condition].shape) {
