@@ -1,0 +1,478 @@
+#include "codegen/contract_plan.h"
+
+#include "base/checked.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+namespace coregrad {
+
+bool AffineOperand::depends_on(int64_t label) const {
+  return coef[static_cast<size_t>(label)] != 0 || is_checked(label);
+}
+
+bool AffineOperand::is_checked(int64_t label) const {
+  return std::any_of(checks.begin(), checks.end(),
+                     [&](const CheckedDim& d) { return d.factor(label) != 0; });
+}
+
+std::vector<Segment> segments_of(const AffineOperand& operand, const FlatSpace& space,
+                                 const std::vector<int64_t>& extents) {
+  std::vector<Segment> segments;
+  bool last_is_checked = false;
+  for (const int64_t label : space.labels) {
+    const int64_t extent = extents[static_cast<size_t>(label)];
+    const int64_t coef = operand.coef[static_cast<size_t>(label)];
+    const bool checked = operand.is_checked(label);
+    if (!segments.empty() && !checked && !last_is_checked &&
+        segments.back().coef == checked_mul(coef, extent, "contract")) {
+      segments.back() = {segments.back().extent * extent, coef, -1};
+    } else {
+      segments.push_back({extent, coef, label});
+    }
+    last_is_checked = checked;
+  }
+  if (segments.empty()) segments.push_back({});
+  return segments;
+}
+
+int64_t ContractPlan::units() const {
+  if (p.extent == 0 || m.extent == 0 || n.extent == 0) return 0;
+  return checked_mul(checked_mul(num_p_groups, num_row_blocks, "contract"), num_lane_blocks,
+                     "contract");
+}
+
+int64_t ContractPlan::scratch_elements() const {
+  return checked_add(checked_add(lane_pack_elements, row_pack_elements, "contract"),
+                     result_elements, "contract");
+}
+
+int64_t ContractPlan::panel_row(int64_t i) const {
+  return i * tile_rows - std::max<int64_t>(0, i - num_tall_panels);
+}
+
+int64_t ContractPlan::rows_per_block() const {
+  return std::min(panels_per_row_block * tile_rows, m.extent);
+}
+
+std::string ContractPlan::to_text() const {
+  const auto name = [](LanePacking how) {
+    switch (how) {
+      case LanePacking::InPlace:
+        return "in place";
+      case LanePacking::Runs:
+        return "runs";
+      case LanePacking::Transpose:
+        return "transpose";
+    }
+    return "";
+  };
+  const auto row_name = [](RowPacking how) {
+    switch (how) {
+      case RowPacking::InPlace:
+        return "in place";
+      case RowPacking::RunsAlongK:
+        return "runs along k";
+      case RowPacking::RunsAlongM:
+        return "runs along m";
+    }
+    return "";
+  };
+  return fmt::format(
+      "{}{} p {}={} m {}={} n {}={} k {}={}; tile {}x{} ({}+{} x {} panels); lanes {}, rows {}; "
+      "blocks: {} p-groups of {}, {} of rows ({} panels), {} of lanes ({} panels), {} of k ({}); "
+      "scratch {} elements",
+      kind == TileKind::Dot ? "dot" : "outer", swapped ? " swapped" : "", p.labels, p.extent,
+      m.labels, m.extent, n.labels, n.extent, k.labels, k.extent, tile_rows, tile_lanes,
+      num_tall_panels, num_row_panels - num_tall_panels, num_lane_panels, name(lane_packing),
+      row_name(row_packing), num_p_groups, p_per_unit, num_row_blocks, panels_per_row_block,
+      num_lane_blocks, panels_per_lane_block, num_k_blocks, k_block, scratch_elements());
+}
+
+namespace {
+
+AffineOperand affine(const ContractOperand& operand, const std::vector<DimMap>& maps,
+                     const std::vector<int64_t>& extents) {
+  AffineOperand form;
+  form.base = operand.offset;
+  form.coef.assign(extents.size(), 0);
+  for (size_t d = 0; d < maps.size(); ++d) {
+    const DimMap& map = maps[d];
+    const int64_t extent = operand.shape[d], stride = operand.strides[d];
+    CheckedDim dim;
+    dim.c = map.c, dim.s = map.s, dim.extent = extent, dim.stride = stride;
+    const auto put = [&](int64_t label, int64_t factor) {
+      // Labels of extent 1 are always 0.
+      if (label < 0 || factor == 0 || extents[static_cast<size_t>(label)] <= 1) return;
+      if (dim.u < 0 || dim.u == label) {
+        dim.u = label, dim.a = checked_add(dim.a, factor, "contract");
+      } else {
+        dim.v = label, dim.b = factor;
+      }
+    };
+    put(map.u, map.a);
+    put(map.v, map.b);
+    if (dim.s > 1 && dim.a % dim.s == 0 && dim.b % dim.s == 0 && dim.c % dim.s == 0)
+      dim.a /= dim.s, dim.b /= dim.s, dim.c /= dim.s, dim.s = 1;
+    const auto [low, high] = index_range(
+        {std::max<int64_t>(dim.u, 0), dim.v, dim.u < 0 ? 0 : dim.a, dim.b, dim.c, 1}, extents);
+    const bool can_leave = low < 0 || high > checked_mul(extent, dim.s, "contract");
+    if (dim.s == 1) {
+      form.base = checked_add(form.base, checked_mul(dim.c, stride, "contract"), "contract");
+      for (const auto& [label, factor] : {std::pair{dim.u, dim.a}, std::pair{dim.v, dim.b}}) {
+        if (label < 0) continue;
+        int64_t& coef = form.coef[static_cast<size_t>(label)];
+        coef = checked_add(coef, checked_mul(factor, stride, "contract"), "contract");
+      }
+    }
+    if (dim.s > 1 || can_leave) form.checks.push_back(dim);
+  }
+  return form;
+}
+
+struct TileCost {
+  int64_t rows = 1, lanes = 1;
+  double slots = 0;  ///< multiply-add slots of one step of k over the whole m x n
+};
+
+/// A register tile that keeps the multiply-add units busiest for rows x lanes outputs.
+TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, const Target& target) {
+  const bool wide = target.vector_bytes >= 64;
+  // One 64-byte multiply-add a cycle or two narrower ones, latency four cycles.
+  const double latency = wide ? 4 : 8, broadcast = wide ? 0.5 : 1;
+  const auto step = [&](int64_t r, int64_t v) {
+    return std::max({static_cast<double>(r * v),
+                     static_cast<double>(v) + broadcast * static_cast<double>(r), latency}) +
+           0.5;
+  };
+  const int64_t vectors = ceil_div(lanes, width);
+  TileCost best;
+  best.slots = INFINITY;
+  for (const int64_t v : {1, 2, 3, 4, 6, 8}) {
+    if (v > vectors && v > 1) break;
+    const int64_t most_rows = std::min<int64_t>((target.num_registers - 1 - v) / v, 16);
+    for (int64_t r = std::min(most_rows, rows);
+         r >= std::max<int64_t>(1, std::min(most_rows, rows) / 2); --r) {
+      const int64_t row_panels = ceil_div(rows, r), short_panels = row_panels * r - rows;
+      if (short_panels > row_panels) continue;
+      const int64_t lane_panels = ceil_div(vectors, v), last = vectors - (lane_panels - 1) * v;
+      const auto column = [&](int64_t nv) {
+        return static_cast<double>(row_panels - short_panels) * step(r, nv) +
+               (short_panels > 0 ? static_cast<double>(short_panels) * step(r - 1, nv) : 0);
+      };
+      double slots = static_cast<double>(lane_panels - 1) * column(v) + column(last);
+      // A second height or width is more code to compile.
+      if (short_panels > 0) slots *= 1.015;
+      if (last != v) slots *= 1.005;
+      if (slots < best.slots) best = {r, v * width, slots};
+    }
+  }
+  return best;
+}
+
+/// Orders labels by falling address coefficient, so that neighbours can merge and the last is
+/// closest in memory. Stable: equal ones keep their order.
+void sort_by_coef(std::vector<int64_t>& labels, const AffineOperand& operand) {
+  std::stable_sort(labels.begin(), labels.end(), [&](int64_t x, int64_t y) {
+    return std::abs(operand.coef[static_cast<size_t>(x)]) >
+           std::abs(operand.coef[static_cast<size_t>(y)]);
+  });
+}
+
+class Planner {
+ public:
+  Planner(const ContractKernel& kernel, const Target& target) : kernel_(kernel), target_(target) {
+    sides_[0] = affine(kernel.lhs, kernel.spec.lhs, kernel.spec.extents);
+    sides_[1] = affine(kernel.rhs, kernel.spec.rhs, kernel.spec.extents);
+    width_ = std::max<int64_t>(1, target.lanes(size_of(kernel.dtype)));
+    const int64_t labels = static_cast<int64_t>(kernel.spec.extents.size());
+    for (int64_t label = 0; label < labels; ++label)
+      if (extent(label) != 1 && kernel.spec.is_summed(label)) summed_.push_back(label);
+    // Where the first result goes decides along which labels vectors can be stored.
+    const KernelStore& store = kernel.epilogue.stores.front();
+    for (size_t axis = 0; axis < kernel.spec.out.size(); ++axis) {
+      const int64_t label = kernel.spec.out[axis];
+      if (extent(label) == 1) continue;
+      int64_t factor = 0;
+      if (!kernel.epilogue.context.affine_in(store.index, static_cast<int>(axis), &factor))
+        factor = 0;
+      outputs_.push_back(label);
+      store_factor_.resize(kernel.spec.extents.size(), 0);
+      store_factor_[static_cast<size_t>(label)] = factor;
+    }
+  }
+
+  ContractPlan plan() {
+    std::optional<ContractPlan> best;
+    double best_cost = INFINITY;
+    for (const bool swapped : {false, true}) {
+      for (const bool only_contiguous : {true, false}) {
+        for (const bool k_by_rows : {true, false}) {
+          for (const TileKind kind : {TileKind::Outer, TileKind::Dot}) {
+            ContractPlan plan = arrange(swapped, only_contiguous, k_by_rows);
+            plan.kind = kind;
+            const std::optional<double> cost = choose_tile_and_packing(plan);
+            if (cost && (!best || *cost < best_cost)) best = std::move(plan), best_cost = *cost;
+          }
+        }
+      }
+    }
+    COREGRAD_CHECK(best.has_value());
+    choose_blocks(*best);
+    return std::move(*best);
+  }
+
+ private:
+  int64_t extent(int64_t label) const { return kernel_.spec.extents[static_cast<size_t>(label)]; }
+
+  FlatSpace space(std::vector<int64_t> labels) const {
+    FlatSpace result;
+    for (const int64_t label : labels)
+      result.extent = checked_mul(result.extent, extent(label), "contract");
+    result.labels = std::move(labels);
+    return result;
+  }
+
+  ContractPlan arrange(bool swapped, bool only_contiguous, bool k_by_rows) const {
+    ContractPlan plan;
+    plan.dtype = kernel_.dtype;
+    plan.extents = kernel_.spec.extents;
+    plan.swapped = swapped;
+    plan.row_side = sides_[swapped ? 1 : 0];
+    plan.lane_side = sides_[swapped ? 0 : 1];
+    plan.width = width_;
+    std::vector<int64_t> p, m, n, lanes, k = summed_;
+    for (const int64_t label : outputs_) {
+      const bool in_rows = plan.row_side.depends_on(label),
+                 in_lanes = plan.lane_side.depends_on(label);
+      (in_rows && !in_lanes ? m : in_lanes && !in_rows ? lanes : p).push_back(label);
+    }
+    std::stable_sort(lanes.begin(), lanes.end(), [&](int64_t x, int64_t y) {
+      return std::abs(store_factor_[static_cast<size_t>(x)]) >
+             std::abs(store_factor_[static_cast<size_t>(y)]);
+    });
+    if (only_contiguous) {
+      // Labels that one vector store can run across; the others are looped over outside.
+      int64_t reach = 1;
+      while (!lanes.empty() && store_factor_[static_cast<size_t>(lanes.back())] == reach) {
+        reach *= extent(lanes.back());
+        n.insert(n.begin(), lanes.back());
+        lanes.pop_back();
+      }
+      p.insert(p.end(), lanes.begin(), lanes.end());
+    } else {
+      n = lanes;
+    }
+    sort_by_coef(m, plan.row_side);
+    sort_by_coef(k, k_by_rows ? plan.row_side : plan.lane_side);
+    plan.p = space(std::move(p)), plan.m = space(std::move(m));
+    plan.n = space(std::move(n)), plan.k = space(std::move(k));
+    return plan;
+  }
+
+  bool stores_contiguously(const ContractPlan& plan) const {
+    int64_t reach = 1;
+    for (auto label = plan.n.labels.rbegin(); label != plan.n.labels.rend(); ++label) {
+      if (store_factor_[static_cast<size_t>(*label)] != reach) return false;
+      reach *= extent(*label);
+    }
+    return true;
+  }
+
+  /// Fills tile and packing; the estimated cost in vector operations, or nothing where the kind
+  /// does not apply. Constants are measured on AVX-512 and only have to rank the candidates.
+  std::optional<double> choose_tile_and_packing(ContractPlan& plan) const {
+    const auto rows = segments_of(plan.row_side, plan.m, plan.extents),
+               row_k = segments_of(plan.row_side, plan.k, plan.extents),
+               lanes = segments_of(plan.lane_side, plan.n, plan.extents),
+               lane_k = segments_of(plan.lane_side, plan.k, plan.extents);
+    const bool rows_plain = plan.row_side.checks.empty() && rows.size() == 1 && row_k.size() == 1;
+    const bool lanes_plain =
+        plan.lane_side.checks.empty() && lanes.size() == 1 && lane_k.size() == 1;
+    const auto p = static_cast<double>(plan.p.extent), m = static_cast<double>(plan.m.extent),
+               n = static_cast<double>(plan.n.extent), k = static_cast<double>(plan.k.extent),
+               w = static_cast<double>(width_);
+    const double store_cost = stores_contiguously(plan) ? 3 / w : 1.7;
+    if (plan.kind == TileKind::Dot) {
+      if (!rows_plain || !lanes_plain || plan.k.extent < width_ || row_k[0].coef != 1 ||
+          lane_k[0].coef != 1)
+        return std::nullopt;
+      const int64_t r = std::min<int64_t>(plan.m.extent, 4);
+      const int64_t budget = target_.num_registers - 3 - r;
+      const int64_t c =
+          std::min({plan.n.extent, budget / std::max<int64_t>(r, 1), int64_t{8}, width_});
+      plan.lane_packing = LanePacking::InPlace;
+      plan.row_packing = RowPacking::InPlace;
+      set_panels(plan, std::max<int64_t>(r, 1), std::max<int64_t>(c, 1));
+      const auto rd = static_cast<double>(plan.tile_rows),
+                 cd = static_cast<double>(plan.tile_lanes);
+      const double step = std::max({rd * cd, rd + cd, 4.0});
+      const double tiles = static_cast<double>(plan.num_row_panels * plan.num_lane_panels);
+      return p * (tiles * (std::ceil(k / w) * step + rd * cd * 6 + 10) + m * n * store_cost);
+    }
+    const TileCost tile = choose_outer_tile(plan.m.extent, plan.n.extent, width_, target_);
+    set_panels(plan, tile.rows, tile.lanes);
+    const auto row_panels = static_cast<double>(plan.num_row_panels),
+               lane_panels = static_cast<double>(plan.num_lane_panels);
+    double cost =
+        p * (k * tile.slots + row_panels * lane_panels * 15 + m * n * (store_cost + 2 / w));
+
+    // Lanes: in place while few row panels read them, else packed once a row block.
+    const bool can_transpose =
+        plan.lane_side.checks.empty() && lane_k.back().coef == 1 && lane_k.back().extent > 1;
+    const Segment& run = lanes.back();
+    const bool stepped =
+        std::any_of(plan.lane_side.checks.begin(), plan.lane_side.checks.end(),
+                    [&](const CheckedDim& d) { return d.s > 1 && d.factor(run.label) != 0; });
+    const double per_run = 8.0 / static_cast<double>(std::max<int64_t>(run.extent, 1));
+    double copy = INFINITY;
+    if (run.coef == 1 && !stepped)
+      copy = 2.5 / w + per_run;
+    else if (run.coef == 2 && !stepped)
+      copy = 5 / w + per_run;
+    else
+      copy = (stepped ? 4 : 2) + per_run;
+    plan.lane_packing = LanePacking::Runs;
+    if (can_transpose && run.coef != 1 && 7 / w < copy)
+      plan.lane_packing = LanePacking::Transpose, copy = 7 / w;
+    const double row_blocks = std::ceil(m / 256);
+    double lane_cost = p * k * n * copy * row_blocks;
+    if (lanes_plain && run.coef == 1) {
+      const double bytes = k * n * size_of(plan.dtype);
+      const double in_place = p * k * n / w * (bytes <= 24 * 1024 ? 0.05 : 0.6) * row_panels;
+      if (in_place < lane_cost) plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
+    }
+    // Rows: in place unless the addresses are not affine or fall on the same cache sets.
+    double row_cost = 0;
+    const int64_t far =
+        std::max(std::abs(rows[0].coef), std::abs(row_k[0].coef)) * size_of(plan.dtype);
+    const bool conflicts = far % 1024 == 0 || far >= 8192;
+    plan.row_packing = RowPacking::InPlace;
+    if (!rows_plain ||
+        (conflicts && plan.num_lane_panels >= 3 && plan.k.extent >= 32 && plan.m.extent > 4)) {
+      const auto copy_cost = [&](const Segment& run) {
+        return (run.coef == 1 ? 2.5 / w : 2) + 8.0 / static_cast<double>(run.extent);
+      };
+      const bool along_m = copy_cost(rows.back()) < copy_cost(row_k.back());
+      const double per_element = copy_cost(along_m ? rows.back() : row_k.back());
+      plan.row_packing = along_m ? RowPacking::RunsAlongM : RowPacking::RunsAlongK;
+      const bool each_p =
+          std::any_of(plan.p.labels.begin(), plan.p.labels.end(),
+                      [&](int64_t label) { return plan.row_side.depends_on(label); });
+      row_cost = (each_p ? p : 1) * m * k * per_element * std::ceil(n / 256);
+    }
+    return cost + lane_cost + row_cost;
+  }
+
+  static void set_panels(ContractPlan& plan, int64_t tile_rows, int64_t tile_lanes) {
+    plan.num_row_panels = std::max<int64_t>(1, ceil_div(plan.m.extent, tile_rows));
+    plan.tile_rows = std::max<int64_t>(1, ceil_div(plan.m.extent, plan.num_row_panels));
+    plan.num_tall_panels = plan.m.extent - plan.num_row_panels * (plan.tile_rows - 1);
+    plan.tile_lanes = tile_lanes;
+    plan.num_lane_panels = std::max<int64_t>(1, ceil_div(plan.n.extent, tile_lanes));
+  }
+
+  void choose_blocks(ContractPlan& plan) const {
+    const int64_t size = size_of(plan.dtype);
+    const int64_t side = std::max<int64_t>(64, 1024 / size);  // rows and lanes of a block
+    const auto split = [](int64_t panels, int64_t blocks, int64_t* per_block, int64_t* count) {
+      *per_block = ceil_div(panels, std::max<int64_t>(1, std::min(blocks, panels)));
+      *count = ceil_div(panels, *per_block);
+    };
+    split(plan.num_row_panels, ceil_div(plan.m.extent, side), &plan.panels_per_row_block,
+          &plan.num_row_blocks);
+    split(plan.num_lane_panels, ceil_div(plan.n.extent, side), &plan.panels_per_lane_block,
+          &plan.num_lane_blocks);
+
+    // Units: about a million multiply-adds or more each, and enough of them to share out.
+    const double work = static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
+                        static_cast<double>(plan.n.extent) *
+                        static_cast<double>(std::max<int64_t>(1, plan.k.extent));
+    const int64_t wanted = static_cast<int64_t>(std::clamp(work / 1.0e6, 1.0, 256.0));
+    const double lane_copy = plan.lane_packing == LanePacking::InPlace ? 0
+                             : plan.lane_packing == LanePacking::Runs  ? 3
+                                                                       : 7;
+    const double row_copy = plan.row_packing == RowPacking::InPlace ? 0 : 3;
+    const auto blocks = [&] { return plan.p.extent * plan.num_row_blocks * plan.num_lane_blocks; };
+    while (blocks() < std::min<int64_t>(wanted, 32)) {
+      // Packing cost per multiply-add after one more split of either kind.
+      const double rows = static_cast<double>(plan.rows_per_block()),
+                   lanes = static_cast<double>(plan.lanes_per_block());
+      const double w = static_cast<double>(width_);
+      const double now = lane_copy / rows + row_copy / lanes;
+      const double split_rows =
+          plan.panels_per_row_block > 1 ? 2 * lane_copy / rows + row_copy / lanes : INFINITY;
+      const double split_lanes =
+          plan.panels_per_lane_block > 1 ? lane_copy / rows + 2 * row_copy / lanes : INFINITY;
+      const double after = std::min(split_rows, split_lanes);
+      const double allowed = blocks() < 2 ? 0.25 : blocks() < 4 ? 0.12 : blocks() < 8 ? 0.06 : 0.04;
+      if (after > std::max(allowed, now * 1.01)) break;
+      const bool by_lanes =
+          split_lanes < split_rows || (split_lanes == split_rows && lanes / w > rows / 4);
+      if (by_lanes)
+        split(plan.num_lane_panels, plan.num_lane_blocks * 2, &plan.panels_per_lane_block,
+              &plan.num_lane_blocks);
+      else
+        split(plan.num_row_panels, plan.num_row_blocks * 2, &plan.panels_per_row_block,
+              &plan.num_row_blocks);
+    }
+    plan.p_per_unit = std::clamp<int64_t>(blocks() / std::max<int64_t>(1, wanted), 1,
+                                          std::max<int64_t>(1, plan.p.extent));
+    plan.num_p_groups = ceil_div(plan.p.extent, plan.p_per_unit);
+
+    // The k range of a block: packed panels share half of L2.
+    const bool packs_lanes = plan.lane_packing != LanePacking::InPlace;
+    const bool packs_rows = plan.row_packing != RowPacking::InPlace;
+    const int64_t rows = plan.rows_per_block(), lanes = plan.lanes_per_block();
+    plan.num_k_blocks = 1;
+    plan.k_block = plan.k.extent;
+    if (packs_lanes || packs_rows) {
+      const int64_t row_bytes = size * ((packs_lanes ? lanes : 0) + (packs_rows ? rows : 0));
+      const int64_t most =
+          std::clamp<int64_t>(target_.l2_bytes / 2 / std::max<int64_t>(row_bytes, 1), 64, 1024);
+      if (plan.k.extent > most + most / 4) {
+        plan.num_k_blocks = ceil_div(plan.k.extent, most);
+        plan.k_block = round_up(ceil_div(plan.k.extent, plan.num_k_blocks), width_);
+        plan.num_k_blocks = ceil_div(plan.k.extent, plan.k_block);
+      }
+    }
+    const auto padded = [&](int64_t elements) { return round_up(elements, 64 / size); };
+    const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
+    if (packs_lanes) {
+      plan.lane_stride = padded(round_up(lanes, width_)) + 64 / size;
+      // In front of the block: room for lanes that a transposing pack repeats.
+      plan.lane_pack_offset = padded(width_);
+      plan.lane_pack_elements =
+          padded(plan.lane_pack_offset + area(plan.k_block + width_, plan.lane_stride) + width_);
+    }
+    if (packs_rows) {
+      const bool along_k = plan.row_packing == RowPacking::RunsAlongK;
+      plan.row_stride =
+          padded((along_k ? plan.k_block : rows) + width_) + (along_k ? 64 / size : 0);
+      plan.row_pack_elements =
+          padded(area(along_k ? rows : plan.k_block, plan.row_stride) + width_);
+    }
+    plan.result_stride = padded(round_up(lanes, width_)) + 64 / size;
+    plan.result_elements =
+        padded(area(plan.num_k_blocks > 1 ? rows : plan.tile_rows, plan.result_stride) + width_);
+  }
+
+  const ContractKernel& kernel_;
+  const Target& target_;
+  AffineOperand sides_[2];
+  int64_t width_ = 1;
+  std::vector<int64_t> outputs_, summed_;
+  std::vector<int64_t> store_factor_;
+};
+
+}  // namespace
+
+ContractPlan plan_contract(const ContractKernel& kernel, const Target& target) {
+  return Planner(kernel, target).plan();
+}
+
+}  // namespace coregrad
