@@ -1,0 +1,454 @@
+// The contraction step: units of (group of p, rows, lanes), each packed, multiplied and finished.
+//
+//   contract_plan.cpp    what is chosen: roles of labels, tile, blocks, packing
+//   contract_pack.cpp    operand blocks into scratch
+//   contract_micro.cpp   register tiles
+//   here                 the loops around them and the epilogue
+
+#include "codegen/contract_kernel.h"
+
+#include "base/checked.h"
+#include "codegen/contract_ir.h"
+#include "codegen/contract_micro.h"
+#include "codegen/contract_pack.h"
+#include "codegen/contract_plan.h"
+#include "codegen/value_emitter.h"
+#include "runtime/plan.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <llvm/IR/Module.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <map>
+
+namespace coregrad {
+
+std::string ContractKernel::structure_key() const {
+  std::string key = fmt::format("contract {} [{}] out [{}]", name_of(dtype),
+                                fmt::join(spec.extents, ","), fmt::join(spec.out, ","));
+  for (const auto& [maps, operand] : {std::pair{&spec.lhs, &lhs}, std::pair{&spec.rhs, &rhs}}) {
+    key += fmt::format(" ({}: {} @ {} + {};", "operand", fmt::join(operand->shape, ","),
+                       fmt::join(operand->strides, ","), operand->offset);
+    for (const DimMap& map : *maps)
+      key += fmt::format(" ({}*l{}+{}*l{}+{})/{}", map.a, map.u, map.b, map.v, map.c, map.s);
+    key += ")";
+  }
+  return key + "\n" + epilogue.structure_key();
+}
+
+namespace {
+
+void check_kernel(const ContractKernel& kernel) {
+  const auto labels = static_cast<int64_t>(kernel.spec.extents.size());
+  for (const int64_t extent : kernel.spec.extents) COREGRAD_CHECK(extent >= 0);
+  for (const auto& [maps, operand] :
+       {std::pair{&kernel.spec.lhs, &kernel.lhs}, std::pair{&kernel.spec.rhs, &kernel.rhs}}) {
+    COREGRAD_CHECK(maps->size() == operand->shape.size());
+    COREGRAD_CHECK(maps->size() == operand->strides.size());
+    for (const DimMap& map : *maps) {
+      COREGRAD_CHECK(map.u >= 0 && map.u < labels && map.v >= -1 && map.v < labels);
+      COREGRAD_CHECK(map.s >= 1);
+    }
+  }
+  std::vector<bool> seen(static_cast<size_t>(labels));
+  for (const int64_t label : kernel.spec.out) {
+    COREGRAD_CHECK(label >= 0 && label < labels && !seen[static_cast<size_t>(label)]);
+    seen[static_cast<size_t>(label)] = true;
+  }
+  const LoopKernel& epilogue = kernel.epilogue;
+  COREGRAD_CHECK(epilogue.num_loop_sets == 0);
+  COREGRAD_CHECK(epilogue.axes.size() == kernel.spec.out.size());
+  for (size_t axis = 0; axis < epilogue.axes.size(); ++axis)
+    COREGRAD_CHECK(epilogue.axes[axis].extent ==
+                   kernel.spec.extents[static_cast<size_t>(kernel.spec.out[axis])]);
+  COREGRAD_CHECK(!epilogue.stores.empty());
+  COREGRAD_CHECK(std::count_if(epilogue.values.begin(), epilogue.values.end(),
+                               [](const KernelValue& v) { return v.kind == ValueKind::Bound; }) ==
+                 1);
+}
+
+/// The epilogue over the flat spaces: its last three axes are p, m and n, and no index uses
+/// another.
+LoopKernel flatten_epilogue(const ContractKernel& kernel, const ContractPlan& plan) {
+  LoopKernel flat = kernel.epilogue;
+  const int first = static_cast<int>(flat.axes.size());
+  std::map<int, IndexExpr> replacement;
+  int axis_of_space = first;
+  std::vector<IndexExpr> of_label(plan.extents.size());
+  for (const FlatSpace* space : {&plan.p, &plan.m, &plan.n}) {
+    IndexExpr rest = flat.context.axis(axis_of_space++, space->extent);
+    flat.axes.push_back({space->extent, -1});
+    for (size_t i = space->labels.size(); i-- > 0;) {
+      const auto label = static_cast<size_t>(space->labels[i]);
+      of_label[label] = i == 0 ? rest : flat.context.mod(rest, plan.extents[label]);
+      rest = flat.context.div(rest, plan.extents[label]);
+    }
+  }
+  for (int axis = 0; axis < first; ++axis)
+    replacement[axis] = of_label[static_cast<size_t>(kernel.spec.out[static_cast<size_t>(axis)])];
+  for (KernelValue& value : flat.values)
+    value.index = flat.context.substitute(value.index, replacement);
+  for (KernelStore& store : flat.stores)
+    store.index = flat.context.substitute(store.index, replacement);
+  flat.num_parallel = static_cast<int>(flat.axes.size());
+  return flat;
+}
+
+llvm::Value* load_argument(llvm::IRBuilder<>& b, llvm::Value* args, size_t offset) {
+  return b.CreateAlignedLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getInt8Ty(), args, offset),
+                             llvm::Align(8));
+}
+
+llvm::Value* load_buffer(llvm::IRBuilder<>& b, llvm::Value* buffers, size_t number) {
+  return b.CreateAlignedLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), buffers, number),
+                             llvm::Align(8));
+}
+
+/// (args, p, m0, m1, n0, n1, result): the values and stores of the epilogue for rows m0 .. m1 and
+/// lanes n0 .. n1, whose sums lie in `result`.
+llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
+                              const ContractKernel& kernel, const ContractPlan& plan,
+                              const Target& target) {
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
+  llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
+  auto* const function = llvm::Function::Create(
+      llvm::FunctionType::get(llvm::Type::getVoidTy(context),
+                              {pointer, i64, i64, i64, i64, i64, pointer}, false),
+      llvm::Function::InternalLinkage, name, module);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  function->addParamAttr(6, llvm::Attribute::NoAlias);
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(context, "entry", function));
+  llvm::Value *const args = function->getArg(0), *const p = function->getArg(1),
+                     *const m0 = function->getArg(2), *const m1 = function->getArg(3),
+                     *const n0 = function->getArg(4), *const n1 = function->getArg(5),
+                     *const result = function->getArg(6);
+  const LoopKernel flat = flatten_epilogue(kernel, plan);
+  const int n_axis = static_cast<int>(flat.axes.size()) - 1, m_axis = n_axis - 1,
+            p_axis = n_axis - 2;
+  const ValueId bound = static_cast<ValueId>(
+      std::find_if(flat.values.begin(), flat.values.end(),
+                   [](const KernelValue& v) { return v.kind == ValueKind::Bound; }) -
+      flat.values.begin());
+
+  llvm::Value* const buffer_list = load_argument(b, args, offsetof(StepArgs, buffers));
+  llvm::Value* const status = load_argument(b, args, offsetof(StepArgs, status));
+  std::vector<llvm::Value*> buffers;
+  for (size_t i = 0; i < flat.buffers.size(); ++i)
+    buffers.push_back(load_buffer(b, buffer_list, i + 2));
+  ValueEmitter values(b, flat, target, buffers, status);
+  values.set_axis(p_axis, p);
+
+  llvm::Type* const element = contract_element_type(context, plan.dtype);
+  const int width = static_cast<int>(plan.width);
+  const bool scalar_lanes = plan.n.extent == 1 || width == 1;
+  const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
+  values.push_scope();
+  emit_loop(b, m0, m1, 1, [&](llvm::Value* m) {
+    values.set_axis(m_axis, m);
+    llvm::Value* const row = b.CreateGEP(
+        element, result, emit_mul_add(b, b.CreateSub(m, m0), plan.result_stride, emit_i64(b, 0)));
+    const auto finish = [&](llvm::Value* n, llvm::Value* mask) {
+      values.set_axis(n_axis, n);
+      llvm::Type* type = element;
+      if (!scalar_lanes) {
+        values.set_lane({n_axis, width, mask});
+        type = llvm::FixedVectorType::get(element, static_cast<unsigned>(width));
+      }
+      llvm::Value* const place = b.CreateGEP(element, row, b.CreateSub(n, n0));
+      values.bind(bound, b.CreateAlignedLoad(type, place, align));
+      for (const KernelStore& store : flat.stores) values.emit_store(store);
+    };
+    if (scalar_lanes) {
+      values.push_scope();
+      emit_loop(b, n0, n1, 1, [&](llvm::Value* n) { finish(n, nullptr); });
+      values.pop_scope();
+      return;
+    }
+    llvm::Value* const count = b.CreateSub(n1, n0);
+    llvm::Value* const whole =
+        b.CreateAdd(n0, b.CreateAnd(count, emit_i64(b, -static_cast<int64_t>(width))));
+    if (plan.n.extent >= width) {
+      values.push_scope();
+      emit_loop(b, n0, whole, width, [&](llvm::Value* n) { finish(n, nullptr); });
+      values.pop_scope();
+    }
+    if (plan.n.extent % width != 0 || plan.lanes_per_block() % width != 0) {
+      values.push_scope();
+      emit_if(b, b.CreateICmpSLT(whole, n1), [&] {
+        finish(whole, emit_lane_mask(b, emit_i64(b, 0), b.CreateSub(n1, whole), width,
+                                     size_of(plan.dtype), target));
+      });
+      values.pop_scope();
+    }
+  });
+  values.pop_scope();
+  b.CreateRetVoid();
+  return function;
+}
+
+/// Everything a unit needs, as functions of the module.
+struct Parts {
+  llvm::Function *tall = nullptr, *low = nullptr;            ///< micro-kernels of full width
+  llvm::Function *tall_tail = nullptr, *low_tail = nullptr;  ///< of the last lane panel
+  llvm::Function *pack_rows = nullptr, *pack_lanes = nullptr;
+  llvm::Function* epilogue = nullptr;
+};
+
+class StepEmitter {
+ public:
+  StepEmitter(llvm::Module& module, const std::string& symbol, const ContractKernel& kernel,
+              const ContractPlan& plan, const Target& target)
+      : module_(module),
+        symbol_(symbol),
+        plan_(plan),
+        target_(target),
+        b_(module.getContext()),
+        element_(contract_element_type(module.getContext(), plan.dtype)) {
+    emit_parts(kernel);
+  }
+
+  void emit(llvm::Function* function) {
+    b_.SetInsertPoint(llvm::BasicBlock::Create(module_.getContext(), "entry", function));
+    args_ = function->getArg(0);
+    llvm::Value* const buffers = load_argument(b_, args_, offsetof(StepArgs, buffers));
+    row_source_ = load_buffer(b_, buffers, plan_.swapped ? 1 : 0);
+    lane_source_ = load_buffer(b_, buffers, plan_.swapped ? 0 : 1);
+    llvm::Value* const scratch = load_argument(b_, args_, offsetof(StepArgs, scratch));
+    lane_pack_ = at(scratch, emit_i64(b_, plan_.lane_pack_offset));
+    row_pack_ = at(scratch, emit_i64(b_, plan_.lane_pack_elements));
+    result_ = at(row_pack_, emit_i64(b_, plan_.row_pack_elements));
+    emit_loop(b_, function->getArg(1), function->getArg(2), 1,
+              [&](llvm::Value* unit) { emit_unit(unit); });
+    b_.CreateRetVoid();
+  }
+
+ private:
+  bool packs_rows() const { return plan_.row_packing != RowPacking::InPlace; }
+  bool packs_lanes() const { return plan_.lane_packing != LanePacking::InPlace; }
+  int64_t last_lanes() const {
+    return plan_.n.extent - (plan_.num_lane_panels - 1) * plan_.tile_lanes;
+  }
+
+  /// Whether the last lane panel needs a micro-kernel of its own: fewer vectors, or memory that
+  /// must not be read behind its lanes.
+  bool has_tail() const {
+    if (last_lanes() == plan_.tile_lanes) return false;
+    return plan_.kind == TileKind::Dot || !packs_lanes() ||
+           ceil_div(last_lanes(), plan_.width) < ceil_div(plan_.tile_lanes, plan_.width);
+  }
+
+  void emit_parts(const ContractKernel& kernel) {
+    const bool has_low = plan_.num_tall_panels < plan_.num_row_panels;
+    const bool has_full = !has_tail() || plan_.num_lane_panels > 1;
+    const auto micro = [&](int64_t rows, int64_t lanes) {
+      return emit_micro_kernel(module_, fmt::format("{}.tile{}x{}", symbol_, rows, lanes), plan_,
+                               rows, lanes, target_);
+    };
+    if (has_full) {
+      parts_.tall = micro(plan_.tile_rows, plan_.tile_lanes);
+      if (has_low) parts_.low = micro(plan_.tile_rows - 1, plan_.tile_lanes);
+    }
+    if (has_tail()) {
+      parts_.tall_tail = micro(plan_.tile_rows, last_lanes());
+      if (has_low) parts_.low_tail = micro(plan_.tile_rows - 1, last_lanes());
+    }
+    switch (plan_.row_packing) {
+      case RowPacking::InPlace:
+        break;
+      case RowPacking::RunsAlongK:
+        parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_side,
+                                          plan_.m, plan_.k, plan_.row_stride, target_);
+        break;
+      case RowPacking::RunsAlongM:
+        parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_side,
+                                          plan_.k, plan_.m, plan_.row_stride, target_);
+        break;
+    }
+    switch (plan_.lane_packing) {
+      case LanePacking::InPlace:
+        break;
+      case LanePacking::Runs:
+        parts_.pack_lanes = emit_pack_runs(module_, symbol_ + ".pack_lanes", plan_, plan_.lane_side,
+                                           plan_.k, plan_.n, plan_.lane_stride, target_);
+        break;
+      case LanePacking::Transpose:
+        parts_.pack_lanes = emit_pack_transposed(module_, symbol_ + ".pack_lanes", plan_, target_);
+        break;
+    }
+    parts_.epilogue = emit_epilogue(module_, symbol_ + ".finish", kernel, plan_, target_);
+  }
+
+  llvm::Value* at(llvm::Value* base, llvm::Value* elements) {
+    return b_.CreateGEP(element_, base, elements);
+  }
+  llvm::Value* constant(int64_t value) { return emit_i64(b_, value); }
+
+  llvm::Value* panel_row(llvm::Value* panel) {
+    llvm::Value* const tall = b_.CreateMul(panel, constant(plan_.tile_rows));
+    llvm::Value* const behind = b_.CreateSub(panel, constant(plan_.num_tall_panels));
+    return b_.CreateSub(tall, emit_max(b_, behind, constant(0)));
+  }
+
+  void emit_unit(llvm::Value* unit) {
+    llvm::Value* const lane_block = b_.CreateURem(unit, constant(plan_.num_lane_blocks));
+    llvm::Value* const rest = b_.CreateUDiv(unit, constant(plan_.num_lane_blocks));
+    llvm::Value* const row_block = b_.CreateURem(rest, constant(plan_.num_row_blocks));
+    llvm::Value* const p_group = b_.CreateUDiv(rest, constant(plan_.num_row_blocks));
+    first_panel_ = b_.CreateMul(row_block, constant(plan_.panels_per_row_block));
+    end_panel_ = emit_min(b_, b_.CreateAdd(first_panel_, constant(plan_.panels_per_row_block)),
+                          constant(plan_.num_row_panels));
+    m0_ = panel_row(first_panel_);
+    m1_ = panel_row(end_panel_);
+    n0_ = b_.CreateMul(lane_block, constant(plan_.lanes_per_block()));
+    n1_ = emit_min(b_, b_.CreateAdd(n0_, constant(plan_.lanes_per_block())),
+                   constant(plan_.n.extent));
+    llvm::Value* const p0 = b_.CreateMul(p_group, constant(plan_.p_per_unit));
+    llvm::Value* const p1 =
+        emit_min(b_, b_.CreateAdd(p0, constant(plan_.p_per_unit)), constant(plan_.p.extent));
+    emit_loop(b_, p0, p1, 1, [&](llvm::Value* p) {
+      emit_loop(b_, constant(0), constant(plan_.num_k_blocks), 1,
+                [&](llvm::Value* k_block) { emit_block(p0, p, k_block); });
+    });
+  }
+
+  void emit_block(llvm::Value* p0, llvm::Value* p, llvm::Value* k_block) {
+    llvm::Value* const k0 = b_.CreateMul(k_block, constant(plan_.k_block));
+    llvm::Value* const k1 =
+        emit_min(b_, b_.CreateAdd(k0, constant(plan_.k_block)), constant(plan_.k.extent));
+    if (packs_rows()) {
+      const auto pack = [&] {
+        if (plan_.row_packing == RowPacking::RunsAlongK)
+          b_.CreateCall(parts_.pack_rows, {row_source_, p, m0_, m1_, k0, k1, row_pack_});
+        else
+          b_.CreateCall(parts_.pack_rows, {row_source_, p, k0, k1, m0_, m1_, row_pack_});
+      };
+      const bool each_p =
+          plan_.num_k_blocks > 1 ||
+          std::any_of(plan_.p.labels.begin(), plan_.p.labels.end(),
+                      [&](int64_t label) { return plan_.row_side.depends_on(label); });
+      if (each_p) {
+        pack();
+      } else {
+        emit_if(b_, b_.CreateICmpEQ(p, p0), pack);
+      }
+    }
+    if (packs_lanes())
+      b_.CreateCall(parts_.pack_lanes, {lane_source_, p, k0, k1, n0_, n1_, lane_pack_});
+    llvm::Value* const row_base =
+        packs_rows() ? row_pack_ : in_place(plan_.row_side, row_source_, p, k0);
+    llvm::Value* const lane_base =
+        packs_lanes() ? lane_pack_ : in_place(plan_.lane_side, lane_source_, p, k0);
+    llvm::Value* const k_count = b_.CreateSub(k1, k0);
+    llvm::Value* const accumulate = b_.CreateICmpSGT(k_block, constant(0));
+    const bool one_k_block = plan_.num_k_blocks == 1;
+    emit_loop(b_, first_panel_, end_panel_, 1, [&](llvm::Value* panel) {
+      llvm::Value* const m = panel_row(panel);
+      llvm::Value* const next_m = panel_row(b_.CreateAdd(panel, constant(1)));
+      llvm::Value* const local_m = b_.CreateSub(m, m0_);
+      llvm::Value* rows = nullptr;
+      switch (plan_.row_packing) {
+        case RowPacking::InPlace:
+          rows = at(row_base,
+                    emit_mul_add(b_, m, segments_of(plan_.row_side, plan_.m, plan_.extents)[0].coef,
+                                 constant(0)));
+          break;
+        case RowPacking::RunsAlongK:
+          rows = at(row_base, b_.CreateMul(local_m, constant(plan_.row_stride)));
+          break;
+        case RowPacking::RunsAlongM:
+          rows = at(row_base, local_m);
+          break;
+      }
+      llvm::Value* const result =
+          one_k_block ? result_ : at(result_, b_.CreateMul(local_m, constant(plan_.result_stride)));
+      llvm::Value* const is_tall = b_.CreateICmpSLT(panel, constant(plan_.num_tall_panels));
+      const auto multiply = [&](llvm::Function* tall, llvm::Function* low, llvm::Value* n) {
+        llvm::Value* const local_n = b_.CreateSub(n, n0_);
+        llvm::Value* const lanes =
+            packs_lanes()
+                ? at(lane_base, local_n)
+                : at(lane_base,
+                     emit_mul_add(b_, n,
+                                  segments_of(plan_.lane_side, plan_.n, plan_.extents)[0].coef,
+                                  constant(0)));
+        llvm::Value* const callee =
+            low ? b_.CreateSelect(is_tall, tall, low) : static_cast<llvm::Value*>(tall);
+        b_.CreateCall(tall->getFunctionType(), callee,
+                      {rows, lanes, at(result, local_n), k_count, accumulate});
+      };
+      llvm::Value* full_end = n1_;
+      if (has_tail()) full_end = emit_min(b_, n1_, constant(plan_.n.extent - last_lanes()));
+      if (parts_.tall)
+        emit_loop(b_, n0_, full_end, plan_.tile_lanes,
+                  [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });
+      if (has_tail())
+        emit_if(b_, b_.CreateICmpSLT(full_end, n1_),
+                [&] { multiply(parts_.tall_tail, parts_.low_tail, full_end); });
+      const auto finish = [&] {
+        b_.CreateCall(parts_.epilogue, {args_, p, m, next_m, n0_, n1_, result});
+      };
+      if (one_k_block) {
+        finish();
+      } else {
+        emit_if(b_, b_.CreateICmpEQ(k_block, constant(plan_.num_k_blocks - 1)), finish);
+      }
+    });
+  }
+
+  /// Where row or lane 0 at step k0 lies in an operand that is not packed.
+  llvm::Value* in_place(const AffineOperand& operand, llvm::Value* source, llvm::Value* p,
+                        llvm::Value* k0) {
+    PartialAddress address = emit_base(b_, operand);
+    emit_advance(b_, operand, segments_of(operand, plan_.p, plan_.extents), p, address);
+    emit_advance(b_, operand, segments_of(operand, plan_.k, plan_.extents), k0, address);
+    return at(source, address.offset);
+  }
+
+  llvm::Module& module_;
+  const std::string& symbol_;
+  const ContractPlan& plan_;
+  const Target& target_;
+  llvm::IRBuilder<> b_;
+  llvm::Type* element_;
+  Parts parts_;
+  llvm::Value *args_ = nullptr, *row_source_ = nullptr, *lane_source_ = nullptr;
+  llvm::Value *lane_pack_ = nullptr, *row_pack_ = nullptr, *result_ = nullptr;
+  llvm::Value *first_panel_ = nullptr, *end_panel_ = nullptr;
+  llvm::Value *m0_ = nullptr, *m1_ = nullptr, *n0_ = nullptr, *n1_ = nullptr;
+};
+
+}  // namespace
+
+ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbol,
+                                  const ContractKernel& kernel, const Target& target) {
+  check_kernel(kernel);
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
+  llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
+  auto* const function = llvm::Function::Create(
+      llvm::FunctionType::get(llvm::Type::getVoidTy(context),
+                              {pointer, i64, i64, llvm::Type::getInt32Ty(context)}, false),
+      llvm::Function::ExternalLinkage, symbol, module);
+  ContractStep step;
+  const bool is_empty = std::any_of(
+      kernel.spec.out.begin(), kernel.spec.out.end(),
+      [&](int64_t label) { return kernel.spec.extents[static_cast<size_t>(label)] == 0; });
+  if (is_empty) {
+    llvm::IRBuilder<>(llvm::BasicBlock::Create(context, "entry", function)).CreateRetVoid();
+    step.range = 0;
+    return step;
+  }
+  const ContractPlan plan = plan_contract(kernel, target);
+  StepEmitter(module, symbol, kernel, plan, target).emit(function);
+  step.range = plan.units();
+  step.scratch_bytes =
+      checked_mul(plan.scratch_elements(), size_of(plan.dtype), "contract scratch");
+  step.flops = 2.0 * static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
+               static_cast<double>(plan.n.extent) * static_cast<double>(plan.k.extent);
+  return step;
+}
+
+}  // namespace coregrad

@@ -1,0 +1,277 @@
+#include "codegen/contract_micro.h"
+
+#include "base/checked.h"
+#include "codegen/contract_ir.h"
+
+#include <llvm/IR/Module.h>
+
+namespace coregrad {
+namespace {
+
+/// Distances in elements between neighbours of a tile's operands.
+struct Steps {
+  int64_t row = 0, row_k = 0;    ///< row side: next row, next k
+  int64_t lane = 1, lane_k = 0;  ///< lane side: next lane, next k
+};
+
+Steps steps_of(const ContractPlan& plan) {
+  Steps steps;
+  switch (plan.row_packing) {
+    case RowPacking::InPlace:
+      steps.row = segments_of(plan.row_side, plan.m, plan.extents).back().coef;
+      steps.row_k = segments_of(plan.row_side, plan.k, plan.extents).back().coef;
+      break;
+    case RowPacking::RunsAlongK:
+      steps.row = plan.row_stride, steps.row_k = 1;
+      break;
+    case RowPacking::RunsAlongM:
+      steps.row = 1, steps.row_k = plan.row_stride;
+      break;
+  }
+  if (plan.lane_packing == LanePacking::InPlace) {
+    steps.lane = segments_of(plan.lane_side, plan.n, plan.extents).back().coef;
+    steps.lane_k = segments_of(plan.lane_side, plan.k, plan.extents).back().coef;
+  } else {
+    steps.lane_k = plan.lane_stride;
+  }
+  return steps;
+}
+
+class MicroKernel {
+ public:
+  MicroKernel(llvm::Function* function, const ContractPlan& plan, int64_t rows, int64_t lanes)
+      : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
+        function_(function),
+        plan_(plan),
+        rows_(rows),
+        lanes_(lanes),
+        steps_(steps_of(plan)),
+        element_(contract_element_type(function->getContext(), plan.dtype)),
+        vector_(llvm::FixedVectorType::get(element_, static_cast<unsigned>(plan.width))),
+        align_(static_cast<uint64_t>(size_of(plan.dtype))) {}
+
+  void emit_outer() {
+    const int64_t width = plan_.width, vectors = ceil_div(lanes_, width);
+    const size_t count = static_cast<size_t>(rows_ * vectors);
+    llvm::Value* const result = function_->getArg(2);
+    const auto place = [&](int64_t r, int64_t v) {
+      return b_.CreateConstGEP1_64(element_, result,
+                                   static_cast<uint64_t>(r * plan_.result_stride + v * width));
+    };
+    // The accumulators start from zero, or from the sums of the k blocks before.
+    llvm::BasicBlock* const entry = b_.GetInsertBlock();
+    std::vector<llvm::Value*> start(count, llvm::Constant::getNullValue(vector_));
+    if (plan_.num_k_blocks > 1) {
+      llvm::BasicBlock* const load = llvm::BasicBlock::Create(b_.getContext(), "load", function_);
+      llvm::BasicBlock* const ready = llvm::BasicBlock::Create(b_.getContext(), "ready", function_);
+      b_.CreateCondBr(function_->getArg(4), load, ready);
+      b_.SetInsertPoint(load);
+      std::vector<llvm::Value*> old(count);
+      for (int64_t r = 0; r < rows_; ++r)
+        for (int64_t v = 0; v < vectors; ++v)
+          old[static_cast<size_t>(r * vectors + v)] =
+              b_.CreateAlignedLoad(vector_, place(r, v), align_);
+      b_.CreateBr(ready);
+      b_.SetInsertPoint(ready);
+      for (size_t i = 0; i < count; ++i) {
+        llvm::PHINode* const merged = b_.CreatePHI(vector_, 2);
+        merged->addIncoming(start[i], entry);
+        merged->addIncoming(old[i], load);
+        start[i] = merged;
+      }
+    }
+    const std::vector<llvm::Value*> sums =
+        emit_k_loop(start, 1, [&](std::vector<llvm::Value*>& acc, llvm::Value* a, llvm::Value* b) {
+          std::vector<llvm::Value*> lane_values;
+          for (int64_t v = 0; v < vectors; ++v) lane_values.push_back(load_lanes(b, v));
+          for (int64_t r = 0; r < rows_; ++r) {
+            llvm::Value* const at =
+                b_.CreateConstGEP1_64(element_, a, static_cast<uint64_t>(r * steps_.row));
+            llvm::Value* const splat = b_.CreateVectorSplat(
+                static_cast<unsigned>(width), b_.CreateAlignedLoad(element_, at, align_));
+            for (int64_t v = 0; v < vectors; ++v) {
+              llvm::Value*& sum = acc[static_cast<size_t>(r * vectors + v)];
+              sum = emit_multiply_add(b_, splat, lane_values[static_cast<size_t>(v)], sum);
+            }
+          }
+        });
+    for (int64_t r = 0; r < rows_; ++r)
+      for (int64_t v = 0; v < vectors; ++v)
+        b_.CreateAlignedStore(sums[static_cast<size_t>(r * vectors + v)], place(r, v), align_);
+    b_.CreateRetVoid();
+  }
+
+  void emit_dot() {
+    const int64_t width = plan_.width;
+    const size_t count = static_cast<size_t>(rows_ * lanes_);
+    const auto step = [&](std::vector<llvm::Value*>& acc, llvm::Value* a, llvm::Value* b,
+                          llvm::Value* mask) {
+      const auto load = [&](llvm::Value* base, int64_t offset) -> llvm::Value* {
+        llvm::Value* const at =
+            b_.CreateConstGEP1_64(element_, base, static_cast<uint64_t>(offset));
+        if (mask)
+          return b_.CreateMaskedLoad(vector_, at, align_, mask,
+                                     llvm::Constant::getNullValue(vector_));
+        return b_.CreateAlignedLoad(vector_, at, align_);
+      };
+      std::vector<llvm::Value*> row_values;
+      for (int64_t r = 0; r < rows_; ++r) row_values.push_back(load(a, r * steps_.row));
+      for (int64_t c = 0; c < lanes_; ++c) {
+        llvm::Value* const lane = load(b, c * steps_.lane);
+        for (int64_t r = 0; r < rows_; ++r) {
+          llvm::Value*& sum = acc[static_cast<size_t>(r * lanes_ + c)];
+          sum = emit_multiply_add(b_, row_values[static_cast<size_t>(r)], lane, sum);
+        }
+      }
+    };
+    std::vector<llvm::Value*> sums(count, llvm::Constant::getNullValue(vector_));
+    const int64_t whole = plan_.k.extent / width * width, rest = plan_.k.extent - whole;
+    if (whole > 0)
+      sums = emit_k_loop(
+          sums, width,
+          [&](std::vector<llvm::Value*>& acc, llvm::Value* a, llvm::Value* b) {
+            step(acc, a, b, nullptr);
+          },
+          emit_i64(b_, whole));
+    if (rest > 0) {
+      llvm::Value* const a =
+          b_.CreateConstGEP1_64(element_, function_->getArg(0), static_cast<uint64_t>(whole));
+      llvm::Value* const b =
+          b_.CreateConstGEP1_64(element_, function_->getArg(1), static_cast<uint64_t>(whole));
+      step(sums, a, b, first_lanes(rest));
+    }
+    // Sums of `group` rows at a time land in the lanes of one vector.
+    const int64_t group = std::max<int64_t>(1, width / lanes_);
+    for (int64_t first = 0; first < rows_; first += group) {
+      const int64_t rows = std::min(group, rows_ - first);
+      std::vector<llvm::Value*> part(static_cast<size_t>(width),
+                                     llvm::Constant::getNullValue(vector_));
+      for (int64_t i = 0; i < rows * lanes_; ++i)
+        part[static_cast<size_t>(i)] = sums[static_cast<size_t>(first * lanes_ + i)];
+      llvm::Value* const totals = sum_lanes(part);
+      for (int64_t r = 0; r < rows; ++r) {
+        std::vector<int> take;
+        for (int64_t c = 0; c < lanes_; ++c) take.push_back(static_cast<int>(r * lanes_ + c));
+        b_.CreateAlignedStore(
+            b_.CreateShuffleVector(totals, take),
+            b_.CreateConstGEP1_64(element_, function_->getArg(2),
+                                  static_cast<uint64_t>((first + r) * plan_.result_stride)),
+            align_);
+      }
+    }
+    b_.CreateRetVoid();
+  }
+
+ private:
+  template <class Step>
+  std::vector<llvm::Value*> emit_k_loop(const std::vector<llvm::Value*>& start, int64_t k_step,
+                                        Step step, llvm::Value* k_count = nullptr) {
+    if (plan_.k.extent == 0) return start;
+    if (!k_count) k_count = function_->getArg(3);
+    llvm::BasicBlock* const before = b_.GetInsertBlock();
+    llvm::BasicBlock* const loop = llvm::BasicBlock::Create(b_.getContext(), "k", function_);
+    llvm::BasicBlock* const done = llvm::BasicBlock::Create(b_.getContext(), "k_done", function_);
+    b_.CreateBr(loop);
+    b_.SetInsertPoint(loop);
+    llvm::PHINode* const k = b_.CreatePHI(b_.getInt64Ty(), 2);
+    llvm::PHINode* const a = b_.CreatePHI(b_.getPtrTy(), 2);
+    llvm::PHINode* const b = b_.CreatePHI(b_.getPtrTy(), 2);
+    k->addIncoming(k_count, before);
+    a->addIncoming(function_->getArg(0), before);
+    b->addIncoming(function_->getArg(1), before);
+    std::vector<llvm::PHINode*> carried;
+    std::vector<llvm::Value*> sums;
+    for (llvm::Value* value : start) {
+      carried.push_back(b_.CreatePHI(vector_, 2));
+      carried.back()->addIncoming(value, before);
+      sums.push_back(carried.back());
+    }
+    step(sums, a, b);
+    const bool dot = plan_.kind == TileKind::Dot;
+    a->addIncoming(b_.CreateConstGEP1_64(
+                       element_, a, static_cast<uint64_t>(dot ? k_step : k_step * steps_.row_k)),
+                   loop);
+    b->addIncoming(b_.CreateConstGEP1_64(
+                       element_, b, static_cast<uint64_t>(dot ? k_step : k_step * steps_.lane_k)),
+                   loop);
+    llvm::Value* const left = b_.CreateNSWSub(k, emit_i64(b_, k_step));
+    k->addIncoming(left, loop);
+    for (size_t i = 0; i < sums.size(); ++i) carried[i]->addIncoming(sums[i], loop);
+    b_.CreateCondBr(b_.CreateICmpSGT(left, emit_i64(b_, 0)), loop, done);
+    b_.SetInsertPoint(done);
+    return sums;
+  }
+
+  llvm::Value* first_lanes(int64_t active) {
+    std::vector<llvm::Constant*> bits;
+    for (int64_t l = 0; l < plan_.width; ++l) bits.push_back(b_.getInt1(l < active));
+    return llvm::ConstantVector::get(bits);
+  }
+
+  /// Vector v of a k row; in place, lanes behind the last are not read.
+  llvm::Value* load_lanes(llvm::Value* base, int64_t v) {
+    llvm::Value* const at =
+        b_.CreateConstGEP1_64(element_, base, static_cast<uint64_t>(v * plan_.width));
+    const int64_t active = std::min(plan_.width, lanes_ - v * plan_.width);
+    if (active < plan_.width && plan_.lane_packing == LanePacking::InPlace)
+      return b_.CreateMaskedLoad(vector_, at, align_, first_lanes(active),
+                                 llvm::Constant::getNullValue(vector_));
+    return b_.CreateAlignedLoad(vector_, at, align_);
+  }
+
+  /// Lane j of the result is the sum of the lanes of parts[j]; parts has `width` vectors.
+  llvm::Value* sum_lanes(std::vector<llvm::Value*> parts) {
+    const auto width = static_cast<unsigned>(plan_.width);
+    for (unsigned h = width / 2; h >= 1; h /= 2) {
+      std::vector<int> low, high;
+      for (unsigned j = 0; j < width; ++j) {
+        low.push_back(static_cast<int>((j & h) == 0 ? j : width + j - h));
+        high.push_back(static_cast<int>((j & h) == 0 ? j + h : width + j));
+      }
+      for (unsigned i = 0; i < h; ++i) {
+        llvm::Value *const x = parts[i], *const y = parts[i + h];
+        llvm::Value *const lower = b_.CreateShuffleVector(x, y, low), *const upper =
+                                                                          b_.CreateShuffleVector(
+                                                                              x, y, high);
+        parts[i] = is_float(plan_.dtype) ? b_.CreateFAdd(lower, upper) : b_.CreateAdd(lower, upper);
+      }
+    }
+    return parts[0];
+  }
+
+  llvm::IRBuilder<> b_;
+  llvm::Function* function_;
+  const ContractPlan& plan_;
+  int64_t rows_, lanes_;
+  Steps steps_;
+  llvm::Type* element_;
+  llvm::FixedVectorType* vector_;
+  llvm::Align align_;
+};
+
+}  // namespace
+
+llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
+                                  const ContractPlan& plan, int64_t rows, int64_t lanes,
+                                  const Target& target) {
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
+  auto* const type = llvm::FunctionType::get(
+      llvm::Type::getVoidTy(context),
+      {pointer, pointer, pointer, llvm::Type::getInt64Ty(context), llvm::Type::getInt1Ty(context)},
+      false);
+  auto* const function =
+      llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  for (const unsigned argument : {0u, 1u, 2u})
+    function->addParamAttr(argument, llvm::Attribute::NoAlias);
+  MicroKernel kernel(function, plan, rows, lanes);
+  if (plan.kind == TileKind::Dot) {
+    kernel.emit_dot();
+  } else {
+    kernel.emit_outer();
+  }
+  return function;
+}
+
+}  // namespace coregrad

@@ -1,0 +1,23 @@
+#pragma once
+// Micro-kernels: one tile of results, kept in registers over a range of k.
+
+#include "codegen/contract_plan.h"
+
+#include <string>
+
+namespace llvm {
+class Function;
+class Module;
+}  // namespace llvm
+
+namespace coregrad {
+
+/// A function (row source, lane source, result tile, k count, accumulate) for `rows` x `lanes`
+/// results: result[r][c] = sum over k of row element times lane element, plus the old value if
+/// `accumulate`. Operands are read where the plan says: packed, or in place. Result rows lie
+/// result_stride apart and are written in whole vectors.
+llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
+                                  const ContractPlan& plan, int64_t rows, int64_t lanes,
+                                  const Target& target);
+
+}  // namespace coregrad

@@ -1,0 +1,32 @@
+#pragma once
+// Copies a block of an operand into scratch in the order the micro-kernel reads it.
+//
+// Padding, dilation and stride of windows are resolved here: a place outside the operand is packed
+// as zero, so a convolution is multiplied like a matrix.
+
+#include "codegen/contract_plan.h"
+
+#include <string>
+
+namespace llvm {
+class Function;
+class Module;
+}  // namespace llvm
+
+namespace coregrad {
+
+/// A function (source, p, r0, r1, c0, c1, target) that packs target[(r - r0) * stride + (c - c0)] =
+/// element at (p, r, c) for rows r and columns c of two flat spaces, run by run along the columns.
+/// May write up to width - 1 elements behind each row.
+llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
+                               const ContractPlan& plan, const AffineOperand& operand,
+                               const FlatSpace& rows, const FlatSpace& columns, int64_t stride,
+                               const Target& target);
+
+/// The same signature and result for the lane side (rows = k, columns = n) where memory is
+/// contiguous along k: blocks of width x width elements are transposed in registers. Writes up to
+/// width - 1 rows and elements too many.
+llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& name,
+                                     const ContractPlan& plan, const Target& target);
+
+}  // namespace coregrad
