@@ -14,9 +14,10 @@
 namespace coregrad {
 namespace {
 
-// Below this a step is not worth a hand-over to a spinning worker, and a plan whose shared steps
-// together are below the second figure is not worth waking one that sleeps.
-constexpr double kSerialCostNs = 3000;
+// Below this a step is not worth a hand-over to a spinning worker, whose cache lacks the data; a
+// plan whose shared steps together are below the second figure is not worth waking one that sleeps
+// (a system call of 2 to 3 us and the time until it runs).
+constexpr double kSerialCostNs = 5000;
 constexpr double kWakeCostNs = 20000;
 // Scratch blocks of two workers never share a line or its prefetched neighbour.
 constexpr int64_t kScratchPadding = 128;

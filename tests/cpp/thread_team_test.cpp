@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <cstdlib>
 #include <numeric>
 #include <random>
 #include <sys/wait.h>
@@ -235,6 +236,20 @@ TEST(ThreadTeam, CountsAtLeastOneUsableCpu) {
 #define COREGRAD_TSAN 1
 #endif
 #endif
+
+TEST(ThreadTeamDeathTest, LetsTheProcessExitWhileWorkersSpin) {
+#if defined(COREGRAD_TSAN)
+  GTEST_SKIP() << "ThreadSanitizer does not allow threads in a forked child of a threaded process";
+#endif
+  EXPECT_EXIT(
+      {
+        ThreadTeam::global().set_num_threads(4);
+        Ledger ledger({{500, 1, false}});
+        ThreadTeam::global().run(ledger.job());
+        std::exit(ledger.wrong());
+      },
+      testing::ExitedWithCode(0), "");
+}
 
 TEST(ThreadTeam, WorksInAForkedChild) {
 #if defined(COREGRAD_TSAN)
