@@ -84,16 +84,29 @@ Accumulator::Slots Accumulator::make_slots(int width) {
   return slots;
 }
 
-void Accumulator::reset() {
+void Accumulator::add_second_level() {
+  for (size_t s = 0; s < slots_.size(); ++s) second_.push_back(make_slots(width_));
+}
+
+void Accumulator::clear(const Slots& slots, int width) {
   llvm::Constant* const identity = reduction_identity(builder_.getContext(), reduction_, dtype_);
   // No position yet: larger than every position.
   llvm::Constant* const nowhere = ConstantInt::get(
       position_type_, llvm::APInt::getSignedMaxValue(position_type_->getBitWidth()));
-  const auto clear = [&](const Slots& slots, int width) {
-    store(slots, {lanes_of(identity, width), is_arg() ? lanes_of(nowhere, width) : nullptr});
-  };
+  store(slots, {lanes_of(identity, width), is_arg() ? lanes_of(nowhere, width) : nullptr});
+}
+
+void Accumulator::reset() {
   for (const Slots& slots : slots_) clear(slots, width_);
+  for (const Slots& slots : second_) clear(slots, width_);
   clear(scalar_, 1);
+}
+
+void Accumulator::flush() {
+  for (size_t s = 0; s < second_.size(); ++s) {
+    store(second_[s], merge(load(second_[s]), load(slots_[s]), true));
+    clear(slots_[s], width_);
+  }
 }
 
 Accumulator::State Accumulator::load(const Slots& slots) {
@@ -161,11 +174,16 @@ Value* Accumulator::result(const State& state) {
   return builder_.CreateZExt(position, state.position->getType()->getWithNewBitWidth(64));
 }
 
-Value* Accumulator::lanes(int slot) { return result(load(slots_[static_cast<size_t>(slot)])); }
+Accumulator::State Accumulator::finished(size_t slot) {
+  const State state = load(slots_[slot]);
+  return second_.empty() ? state : merge(load(second_[slot]), state, true);
+}
+
+Value* Accumulator::lanes(int slot) { return result(finished(static_cast<size_t>(slot))); }
 
 Value* Accumulator::total() {
   std::vector<State> states;
-  for (const Slots& slots : slots_) states.push_back(load(slots));
+  for (size_t s = 0; s < slots_.size(); ++s) states.push_back(finished(s));
   while (states.size() > 1) {
     std::vector<State> next;
     for (size_t i = 0; i + 1 < states.size(); i += 2)

@@ -28,6 +28,14 @@ class Accumulator {
   /// `positions` below 2^31 are counted in 32 bits.
   Accumulator(llvm::IRBuilder<>& builder, std::vector<llvm::AllocaInst*>& allocas, Op reduction,
               DType dtype, int slots, int width, int64_t positions);
+  /// Gives every slot a second state that `flush` adds to. Before reset(). The rounding error of a
+  /// long float sum then grows with the number of flushes, not of elements.
+  void add_second_level();
+  /// Whether rounding errors add up: a sum of floats.
+  bool is_long_sum() const { return reduction_ == Op::Sum && is_float(dtype_); }
+
+  /// Moves what was taken since the last flush to the second level, if there is one.
+  void flush();
 
   /// Back to the identity.
   void reset();
@@ -52,6 +60,8 @@ class Accumulator {
   bool is_arg() const { return reduction_ == Op::ArgMax || reduction_ == Op::ArgMin; }
   Slots make_slots(int width);
   State load(const Slots& slots);
+  State finished(size_t slot);
+  void clear(const Slots& slots, int width);
   void store(const Slots& slots, const State& state);
   State merge(const State& a, const State& b, bool positions_decide);
   llvm::Value* result(const State& state);
@@ -63,6 +73,7 @@ class Accumulator {
   int width_;
   llvm::IntegerType* position_type_;
   std::vector<Slots> slots_;
+  std::vector<Slots> second_;  ///< one a slot, or none
   Slots scalar_;
 };
 

@@ -80,6 +80,9 @@ class KernelEmitter {
   using Body = std::function<void(Value*)>;
   /// first, first + step, .. below end; runs at least once.
   void loop(Value* first, Value* end, int64_t step, const Body& body);
+  /// The same in blocks of `block` turns, with `after_block` behind each.
+  void blocked_loop(Value* first, Value* end, int64_t step, int64_t block, const Body& body,
+                    const std::function<void()>& after_block);
   /// The lane loop over [begin, end) of `axis`: `body(copies, base, lane)` emits `copies` vectors.
   using LaneBody = std::function<void(int copies, Value* base, const Lane& lane)>;
   void for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, std::optional<int64_t> count,
@@ -87,6 +90,18 @@ class KernelEmitter {
   void static_lanes(ValueEmitter& at, int axis, Value* begin, int64_t count, bool aligned,
                     double cost, const LaneBody& body);
   Value* lane_mask(Value* remaining);
+
+  /// Where long float sums move to their second level.
+  struct Flush {
+    Sums* sums = nullptr;
+    size_t level = SIZE_MAX;   ///< position in the loop set of the axis whose loop is cut in blocks
+    int64_t block = 0;         ///< turns of that loop
+    bool after_lanes = false;  ///< that loop is the lane loop of a row
+  };
+  Flush plan_flush(const std::vector<int>& axes, Sums& sums);
+  void flush() {
+    for (const auto& sum : *flush_.sums) sum->flush();
+  }
 
   // Stores
   void plan_combines();
@@ -123,6 +138,7 @@ class KernelEmitter {
   Value *status_ = nullptr, *scratch_ = nullptr;
   std::optional<ValueEmitter> values_;
   std::vector<Combine> combines_;
+  Flush flush_;
   Value *begin_ = nullptr, *end_ = nullptr;
 };
 
@@ -334,6 +350,16 @@ void KernelEmitter::loop(Value* first, Value* end, int64_t step, const Body& bod
   builder_.SetInsertPoint(after);
 }
 
+void KernelEmitter::blocked_loop(Value* first, Value* end, int64_t step, int64_t block,
+                                 const Body& body, const std::function<void()>& after_block) {
+  loop(first, end, step * block, [&](Value* start) {
+    Value* const stop = builder_.CreateBinaryIntrinsic(
+        llvm::Intrinsic::smin, end, builder_.CreateNSWAdd(start, number(step * block)));
+    loop(start, stop, step, body);
+    after_block();
+  });
+}
+
 /// The first `remaining` lanes.
 Value* KernelEmitter::lane_mask(Value* remaining) {
   const auto width = static_cast<unsigned>(schedule_.width);
@@ -417,13 +443,18 @@ void KernelEmitter::static_lanes(ValueEmitter& at, int axis, Value* begin, int64
     if (stop == done) return;
     if (stop == done + step)
       body(copies, from(done), all);
+    else if (flush_.after_lanes && (stop - done) / step > flush_.block)
+      blocked_loop(
+          from(done), from(stop), step, flush_.block, [&](Value* i) { body(copies, i, all); },
+          [&] { flush(); });
     else
       loop(from(done), from(stop), step, [&](Value* i) { body(copies, i, all); });
     done = stop;
   };
   vectors(count, schedule_.unroll);
   const int64_t left = (count - done) / width;
-  if (left > 0) vectors(count, static_cast<double>(left) * cost <= kLargeBody ? static_cast<int>(left) : 1);
+  if (left > 0)
+    vectors(count, static_cast<double>(left) * cost <= kLargeBody ? static_cast<int>(left) : 1);
   if (done < count) {
     std::vector<llvm::Constant*> active;
     for (int l = 0; l < width; ++l) active.push_back(builder_.getInt1(done + l < count));
@@ -499,8 +530,9 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
     sums.push_back(std::make_unique<Accumulator>(builder_, allocas_, v.op,
                                                  is_arg ? value(v.operands[0]).dtype : v.dtype,
                                                  slots, width, iterations));
-    sums.back()->reset();
   }
+  flush_ = plan_flush(axes, sums);
+  for (const auto& sum : sums) sum->reset();
   if (iterations > 0) {
     // Opens one loop an axis; the innermost of a row runs along the lanes.
     const std::function<void(size_t)> open = [&](size_t k) {
@@ -518,10 +550,14 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
         return;
       }
       for (ValueEmitter* member : group) member->push_scope();
-      loop(number(0), number(extent), 1, [&](Value* i) {
+      const Body turn = [&](Value* i) {
         for (ValueEmitter* member : group) set_axis(*member, axes[k], i);
         open(k + 1);
-      });
+      };
+      if (k == flush_.level)
+        blocked_loop(number(0), number(extent), 1, flush_.block, turn, [&] { flush(); });
+      else
+        loop(number(0), number(extent), 1, turn);
       for (ValueEmitter* member : group) member->pop_scope();
     };
     open(0);
@@ -530,6 +566,39 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
     for (size_t m = 0; m < group.size(); ++m)
       group[m]->bind(nest.reductions[r],
                      is_row ? sums[r]->total() : sums[r]->lanes(static_cast<int>(m)));
+}
+
+/// Cuts the innermost loops that are long enough together into blocks, so that neither the chain of
+/// additions inside a block nor the chain of blocks is much longer than the square root of both.
+KernelEmitter::Flush KernelEmitter::plan_flush(const std::vector<int>& axes, Sums& sums) {
+  std::vector<int64_t> turns(axes.size());
+  int64_t total = 1;
+  for (size_t k = axes.size(); k-- > 0;) {
+    turns[k] = kernel_.axes[static_cast<size_t>(axes[k])].extent;
+    const bool is_lanes = !kernel_.lane_parallel && k + 1 == axes.size();
+    if (is_lanes) turns[k] /= int64_t{schedule_.width} * schedule_.unroll;
+    turns[k] = std::max<int64_t>(turns[k], 1);
+    total = checked_mul(total, turns[k], "loop set");
+  }
+  Flush result{&sums};
+  int64_t chain = 256;
+  if (total <= 2 * chain) return result;
+  while (chain * chain < total) chain *= 2;
+  bool is_needed = false;
+  for (const auto& sum : sums) {
+    if (!sum->is_long_sum()) continue;
+    sum->add_second_level();
+    is_needed = true;
+  }
+  int64_t inside = 1;
+  for (size_t k = axes.size(); is_needed && k-- > 0; inside *= turns[k]) {
+    if (inside * turns[k] <= chain) continue;
+    result.after_lanes = !kernel_.lane_parallel && k + 1 == axes.size();
+    if (!result.after_lanes) result.level = k;
+    result.block = std::max<int64_t>(1, chain / inside);
+    break;
+  }
+  return result;
 }
 
 void KernelEmitter::row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums) {

@@ -501,7 +501,8 @@ TEST(LoopEmitter, AccumulatesAFullSumChunkByChunk) {
       w.kernel.chunk = 3;
       const auto chunks = static_cast<size_t>(ceil_div(w.kernel.range(), w.kernel.chunk));
       const auto a = random_values<float>(static_cast<size_t>(n), 1);
-      GuardedArray<float> ga(a), gp(std::vector<float>(chunks, 9)), gt(std::vector<float>(chunks, 0));
+      GuardedArray<float> ga(a), gp(std::vector<float>(chunks, 9)),
+          gt(std::vector<float>(chunks, 0));
       CompiledKernel(w.kernel, isa).run({ga.data(), gp.data(), gt.data()});
       for (size_t c = 0; c < chunks; ++c) {
         double sum = 0, top = -INFINITY;
@@ -582,6 +583,26 @@ TEST(LoopEmitter, AccumulatesWhereLanesMeet) {
     for (size_t k = 0; k < ec.size(); ++k) expect_near(gc[k], ec[k]);
     for (size_t k = 0; k < eg.size(); ++k) expect_near(gg[k], eg[k]);
     for (size_t k = 0; k < ep.size(); ++k) expect_near(gp[k], ep[k]);
+  }
+}
+
+TEST(LoopEmitter, LongFloatSumsKeepTheirLastBits) {
+  // 0.1 is not exact: a plain running sum of a million of them is wrong in the fourth digit.
+  for (const Isa isa : runnable_isas()) {
+    for (const int variant : {0, 1, 2}) {
+      constexpr int64_t kN = 1 << 20;
+      KernelWriter w(variant == 2);
+      const IndexExpr c = w.axis(2);
+      const IndexExpr a = variant == 1 ? w.axis(kN / 4, 0) : w.axis(kN, 0);
+      const IndexExpr b = variant == 1 ? w.axis(4, 0) : IndexExpr{};
+      const int x = w.input(kF32), out = w.output(kF32);
+      const ValueId v = w.load(x, w.sum(c, variant == 1 ? w.sum(w.times(a, 4), b) : a));
+      w.store(w.reduce(Op::Sum, kF32, v), out, c);
+      w.kernel.block = 2;
+      GuardedArray<float> ga(std::vector<float>(kN + 1, 0.1f)), go({0, 0});
+      CompiledKernel(w.kernel, isa).run({ga.data(), go.data()});
+      for (size_t k = 0; k < 2; ++k) expect_near(go[k], 0.1f * static_cast<double>(kN), 2e-5);
+    }
   }
 }
 
