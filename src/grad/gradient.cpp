@@ -12,9 +12,14 @@
 namespace coregrad {
 namespace {
 
+/// Nothing behind such a value has a gradient through it.
+bool stops_gradient(const Graph& graph, NodeId node) {
+  return !is_float(graph.dtype(node)) || graph[node].op == Op::Detach;
+}
+
 /// Gradients flow along an edge between two floating values.
 bool carries_gradient(const Graph& graph, NodeId node, NodeId operand) {
-  return is_float(graph.dtype(node)) && is_float(graph.dtype(operand));
+  return !stops_gradient(graph, node) && is_float(graph.dtype(operand));
 }
 
 /// The nodes on some differentiable path from a target to an output.
@@ -68,7 +73,7 @@ Region find_region(const Graph& graph, std::span<const NodeId> outputs,
     if (!live[i]) continue;
     for (const NodeId operand : graph.operands({i}))
       if (depends[operand.value]) depends[i] = true;
-    if (depends[i] && !is_float(graph.dtype({i})))
+    if (depends[i] && stops_gradient(graph, {i}))
       raise<AutogradError>(
           "gradient: target {} ({} {}) cannot be reached: {} gives {}, which has no gradient",
           number, name_of(graph[target].op), what, name_of(graph[NodeId{i}].op),

@@ -449,6 +449,11 @@ std::vector<double> slopes(const std::function<NodeId(Graph&, const Ids&)>& buil
   return {result.as<double>().begin(), result.as<double>().end()};
 }
 
+TEST(Gradient, EndsAtDetach) {
+  const auto build = [](Graph& g, const Ids& x) { return ops::mul(g, x[0], ops::detach(g, x[0])); };
+  EXPECT_THAT(slopes(build, {{3, 4}}, 0), testing::ElementsAre(3, 4));
+}
+
 TEST(Gradient, IsHalvedBetweenEqualOperandsOfMaximum) {
   const auto build = [](Graph& g, const Ids& x) { return ops::maximum(g, x[0], x[1]); };
   EXPECT_THAT(slopes(build, {{1, 2, 3}, {1, 3, 2}}, 0), testing::ElementsAre(0.5, 0, 1));
@@ -565,8 +570,8 @@ TEST(Gradient, HasARuleForEveryPrimitiveWithAFloatingResult) {
     const bool leads_nowhere = family == Family::Leaf || family == Family::Random ||
                                family == Family::Compare || family == Family::Library ||
                                family == Family::External || op == Op::ArgMax || op == Op::ArgMin ||
-                               op == Op::Not || op == Op::And || op == Op::Or || op == Op::Xor ||
-                               op == Op::Shl || op == Op::Shr;
+                               op == Op::Detach || op == Op::Not || op == Op::And || op == Op::Or ||
+                               op == Op::Xor || op == Op::Shl || op == Op::Shr;
     EXPECT_EQ(grad::rule_for(op) != nullptr, !leads_nowhere) << name_of(op);
   }
 }
@@ -617,7 +622,13 @@ TEST_F(GradientError, NamesTheOperationThatStopsTheGradient) {
   expect_error({y}, {}, {x}, "cast gives i32[3], which has no gradient");
   const NodeId best = ops::reduce(g, Op::ArgMax, x, Dims{0}, true);
   const NodeId other = ops::input(g, 1, DType::Float32, Dims{3});
-  expect_error({ops::gather(g, other, 0, best)}, {}, {x}, "argmax gives i64[], which has no gradient");
+  expect_error({ops::gather(g, other, 0, best)}, {}, {x},
+               "argmax gives i64[], which has no gradient");
+}
+
+TEST_F(GradientError, NamesADetachedTarget) {
+  expect_error({ops::reduce(g, Op::Sum, ops::detach(g, ops::exp(g, x)), {})}, {}, {x},
+               "detach gives f32[3], which has no gradient");
 }
 
 TEST_F(GradientError, NamesATargetThatTakesNoPart) {
