@@ -23,6 +23,9 @@ bool same_shape(Shape a, Shape b);
 std::string shape_text(Shape shape);
 /// Distinct dimensions in [0, rank), sorted; all of them when `dims` is empty.
 Dims normalize_dims(std::span<const int64_t> dims, int64_t rank, std::string_view operation);
+/// One value for each of n spatial dimensions, from one value or n, each at least `least`.
+Dims per_dimension(const Dims& given, size_t n, int64_t least, std::string_view operation,
+                   std::string_view what);
 /// ValueError unless `op` belongs to the family.
 void require_family(Op op, Family family, std::string_view operation);
 

@@ -56,6 +56,20 @@ Dims normalize_dims(std::span<const int64_t> dims, int64_t rank, std::string_vie
   return result;
 }
 
+Dims per_dimension(const Dims& given, size_t n, int64_t least, std::string_view operation,
+                   std::string_view what) {
+  if (given.size() != n && given.size() != 1)
+    raise<ValueError>("{}: {} must have one value or one per spatial dimension ({}): got {}",
+                      operation, what, n, given.size());
+  Dims result(n);
+  for (size_t i = 0; i < n; ++i) {
+    result[i] = given[given.size() == 1 ? 0 : i];
+    if (result[i] < least)
+      raise<ValueError>("{}: {} must be at least {}: got {}", operation, what, least, result[i]);
+  }
+  return result;
+}
+
 void require_family(Op op, Family family, std::string_view operation) {
   if (family_of(op) != family)
     raise<ValueError>("{}: not an operation of this kind: got {}", operation, name_of(op));

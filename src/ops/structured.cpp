@@ -127,7 +127,8 @@ NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested,
 
 namespace {
 
-void require_maps(const Graph& graph, NodeId x, std::vector<DimMap>& maps, const ContractSpec& spec,
+void require_maps(const Graph& graph, NodeId x, std::vector<DimMap>& maps,
+                  const std::vector<DimMap>& other, const ContractSpec& spec,
                   std::string_view side) {
   const Shape shape = graph.shape(x);
   const auto labels = static_cast<int64_t>(spec.extents.size());
@@ -146,6 +147,13 @@ void require_maps(const Graph& graph, NodeId x, std::vector<DimMap>& maps, const
       m.a = checked_add(m.a, m.b, "contract");
       m.v = -1, m.b = 0;
     }
+    // A label of extent 1 is always 0, so a window of one element is a plain dimension. It must
+    // stay an operand's label, so it goes only where the other operand has it.
+    const auto is_idle = [&](int64_t label) {
+      return label >= 0 && spec.extents[static_cast<size_t>(label)] == 1 && spec.uses(other, label);
+    };
+    if (m.v >= 0 && is_idle(m.u)) m = {m.v, -1, m.b, 0, m.c, m.s};
+    if (is_idle(m.v)) m.v = -1, m.b = 0;
     if (m.a == 0)
       raise<ValueError>(
           "contract: the factor of a dimension's first label must not be 0: got it in "
@@ -187,8 +195,8 @@ NodeId contract(Graph& graph, NodeId lhs, NodeId rhs, const ContractSpec& reques
                       describe(graph, lhs), describe(graph, rhs));
   ContractSpec spec = requested;
   checked_numel(spec.extents, "contract");
-  require_maps(graph, lhs, spec.lhs, spec, "lhs");
-  require_maps(graph, rhs, spec.rhs, spec, "rhs");
+  require_maps(graph, lhs, spec.lhs, requested.rhs, spec, "lhs");
+  require_maps(graph, rhs, spec.rhs, spec.lhs, spec, "rhs");
   Dims shape;
   const auto labels = static_cast<int64_t>(spec.extents.size());
   for (size_t i = 0; i < spec.out.size(); ++i) {
