@@ -1,0 +1,136 @@
+#pragma once
+// The emitter of whole loop kernels; internal to loop_*.cpp. Start reading at `run`.
+//
+//   run           arguments, partial rows, then for_units                        (loop_emitter.cpp)
+//   for_units     the parallel axes; lane-parallel kernels go on to for_lanes
+//   level_body    one unit, or one group of lanes: passes, nests, then stores
+//   for_lanes     vectors along an axis and what is left of it                    (loop_lanes.cpp)
+//   emit_nest     loops over a loop set; row-mode kernels end in row_lanes        (loop_nest.cpp)
+//   emit_stores   plain and accumulating stores                                   (loop_stores.cpp)
+//
+// A `Group` is the set of value emitters that stand at the parallel level side by side: one in row
+// mode (scalars), one a vector in lane-parallel mode. They walk the loop sets in step.
+
+#include "codegen/loop_accumulator.h"
+#include "codegen/loop_kernel.h"
+#include "codegen/loop_schedule.h"
+#include "codegen/target.h"
+#include "codegen/value_emitter.h"
+
+#include <llvm/IR/IRBuilder.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+namespace coregrad {
+
+class KernelEmitter {
+ public:
+  KernelEmitter(llvm::Function* function, const LoopKernel& kernel, const LoopSchedule& schedule,
+                const Target& target, bool streaming)
+      : function_(function),
+        kernel_(kernel),
+        schedule_(schedule),
+        target_(target),
+        streaming_(streaming),
+        builder_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
+        axis_values_(kernel.axes.size(), builder_.getInt64(0)),
+        // Without cheap masks (AVX2 has them for 4 and 8 bytes) the rest of a row goes one by one.
+        masked_rest_(target.has_masks || target.isa == Isa::Avx2) {}
+
+  /// Writes the whole function.
+  void run();
+
+ private:
+  using Value = llvm::Value;
+  using Group = std::vector<ValueEmitter*>;
+  using Sums = std::vector<std::unique_ptr<Accumulator>>;
+  /// Where an accumulating store keeps its sum while loops run.
+  enum class Place { Function, LaneLoop, Memory };
+  struct Combine {
+    size_t store;
+    Place place;
+    std::unique_ptr<Accumulator> accumulator;  ///< none for Memory
+  };
+
+  // Structure
+  void read_arguments();
+  void fill_partial_rows();
+  void for_units();
+  void unit(Value* number);
+  void level_body(ValueEmitter& outer, int axis, int copies, Value* base, Lane lane);
+  void passes(Group& group);
+  void emit_nest(Group& group, const LoopNest& nest);
+  void row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums);
+  void nest_body(Group& group, const LoopNest& nest, Sums& sums, int first_slot);
+
+  // Loops
+  using Body = std::function<void(Value*)>;
+  /// first, first + step, .. below end; runs at least once.
+  void loop(Value* first, Value* end, int64_t step, const Body& body);
+  /// The same in blocks of `block` turns, with `after_block` behind each.
+  void blocked_loop(Value* first, Value* end, int64_t step, int64_t block, const Body& body,
+                    const std::function<void()>& after_block);
+  /// The lane loop over [begin, end) of `axis`: `body(copies, base, lane)` emits `copies` vectors.
+  using LaneBody = std::function<void(int copies, Value* base, const Lane& lane)>;
+  void for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, std::optional<int64_t> count,
+                 bool aligned, double cost, const LaneBody& body);
+  void static_lanes(ValueEmitter& at, int axis, Value* begin, int64_t count, bool aligned,
+                    double cost, const LaneBody& body);
+  Value* lane_mask(Value* remaining);
+
+  /// Where long float sums move to their second level.
+  struct Flush {
+    Sums* sums = nullptr;
+    size_t level = SIZE_MAX;   ///< position in the loop set of the axis whose loop is cut in blocks
+    int64_t block = 0;         ///< turns of that loop
+    bool after_lanes = false;  ///< that loop is the lane loop of a row
+  };
+  Flush plan_flush(const std::vector<int>& axes, Sums& sums);
+  void flush() {
+    for (const auto& sum : *flush_.sums) sum->flush();
+  }
+
+  // Stores
+  void plan_combines();
+  Combine* combine_of(size_t store);
+  void start_lane_sums(const std::vector<size_t>& stores);
+  void finish_lane_sums(ValueEmitter& at, const std::vector<size_t>& stores);
+  void emit_stores(Group& group, const std::vector<size_t>& stores, int first_slot);
+  void emit_combine(ValueEmitter& at, size_t store, int slot);
+  void combine_in_memory(ValueEmitter& at, const KernelStore& store, Value* value, Value* mask);
+
+  // Loop positions
+  Value* loop_position(int loop_set, const Lane& lane, llvm::Type* type);
+  Value* kept_address(ValueId value, int slot);
+  llvm::Type* kept_type(ValueId id, int width);
+  bool has_varying_values(const ValueEmitter& at, const IndexExpr& index) const;
+
+  const KernelValue& value(ValueId id) const { return kernel_.values[static_cast<size_t>(id)]; }
+  Value* number(int64_t n) { return builder_.getInt64(static_cast<uint64_t>(n)); }
+  void set_axis(ValueEmitter& at, int axis, llvm::Value* v) {
+    at.set_axis(axis, v);
+    axis_values_[static_cast<size_t>(axis)] = v;
+  }
+
+  llvm::Function* function_;
+  const LoopKernel& kernel_;
+  const LoopSchedule& schedule_;
+  const Target& target_;
+  bool streaming_;
+  llvm::IRBuilder<> builder_;
+  std::vector<Value*> axis_values_;
+  bool masked_rest_;
+  std::vector<llvm::AllocaInst*> allocas_;
+  std::vector<Value*> buffers_;
+  Value *status_ = nullptr, *scratch_ = nullptr;
+  std::optional<ValueEmitter> values_;
+  std::vector<Combine> combines_;
+  Flush flush_;
+  Value *begin_ = nullptr, *end_ = nullptr;
+};
+
+}  // namespace coregrad
