@@ -79,7 +79,7 @@ class KernelEmitter {
   void for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, std::optional<int64_t> count,
                  bool aligned, double cost, const LaneBody& body);
   void static_lanes(ValueEmitter& at, int axis, Value* begin, int64_t count, bool aligned,
-                    double cost, const LaneBody& body);
+                    double cost, int unroll, const LaneBody& body);
   Value* lane_mask(Value* remaining);
 
   /// Where long float sums move to their second level.
@@ -89,7 +89,7 @@ class KernelEmitter {
     int64_t block = 0;         ///< turns of that loop
     bool after_lanes = false;  ///< that loop is the lane loop of a row
   };
-  Flush plan_flush(const std::vector<int>& axes, Sums& sums);
+  Flush plan_flush(const LoopNest& nest, Sums& sums);
   void flush() {
     for (const auto& sum : *flush_.sums) sum->flush();
   }

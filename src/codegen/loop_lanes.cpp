@@ -59,7 +59,7 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
                               const LaneBody& body) {
   const int width = schedule_.width;
   if (count) {
-    static_lanes(at, axis, begin, *count, aligned, cost, body);
+    static_lanes(at, axis, begin, *count, aligned, cost, schedule_.unroll, body);
     return;
   }
   at.push_scope();
@@ -112,7 +112,7 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
 
 /// A number of elements that is known now: no tests, and the last mask is a constant.
 void KernelEmitter::static_lanes(ValueEmitter& at, int axis, Value* begin, int64_t count,
-                                 bool aligned, double cost, const LaneBody& body) {
+                                 bool aligned, double cost, int unroll, const LaneBody& body) {
   if (count <= 0) return;
   const int width = schedule_.width;
   const Lane all{axis, width, nullptr, aligned};
@@ -133,7 +133,7 @@ void KernelEmitter::static_lanes(ValueEmitter& at, int axis, Value* begin, int64
       loop(from(done), from(stop), step, [&](Value* i) { body(copies, i, all); });
     done = stop;
   };
-  vectors(count, schedule_.unroll);
+  vectors(count, unroll);
   const int64_t left = (count - done) / width;
   if (left > 0)
     vectors(count, static_cast<double>(left) * cost <= kLargeBody ? static_cast<int>(left) : 1);

@@ -65,7 +65,7 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
   const int64_t iterations = schedule_.loop_set_iterations[set];
   const bool is_row = !kernel_.lane_parallel;
   const int width = is_row ? schedule_.width : group[0]->has_lanes() ? group[0]->lane().width : 1;
-  const int slots = is_row ? schedule_.unroll : static_cast<int>(group.size());
+  const int slots = is_row ? nest.unroll : static_cast<int>(group.size());
   Sums sums;
   for (const ValueId id : nest.reductions) {
     const KernelValue& v = value(id);
@@ -74,7 +74,7 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
                                                  is_arg ? value(v.operands[0]).dtype : v.dtype,
                                                  slots, width, iterations));
   }
-  flush_ = plan_flush(axes, sums);
+  flush_ = plan_flush(nest, sums);
   for (const auto& sum : sums) sum->reset();
   if (iterations > 0) {
     // Opens one loop an axis; the innermost of a row runs along the lanes.
@@ -113,13 +113,14 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
 
 /// Cuts the innermost loops that are long enough together into blocks, so that neither the chain of
 /// additions inside a block nor the chain of blocks is much longer than the square root of both.
-KernelEmitter::Flush KernelEmitter::plan_flush(const std::vector<int>& axes, Sums& sums) {
+KernelEmitter::Flush KernelEmitter::plan_flush(const LoopNest& nest, Sums& sums) {
+  const std::vector<int>& axes = schedule_.loop_sets[static_cast<size_t>(nest.loop_set)];
   std::vector<int64_t> turns(axes.size());
   int64_t total = 1;
   for (size_t k = axes.size(); k-- > 0;) {
     turns[k] = kernel_.axes[static_cast<size_t>(axes[k])].extent;
     const bool is_lanes = !kernel_.lane_parallel && k + 1 == axes.size();
-    if (is_lanes) turns[k] /= int64_t{schedule_.width} * schedule_.unroll;
+    if (is_lanes) turns[k] /= int64_t{schedule_.width} * nest.unroll;
     turns[k] = std::max<int64_t>(turns[k], 1);
     total = checked_mul(total, turns[k], "loop set");
   }
@@ -153,7 +154,7 @@ void KernelEmitter::row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums
   } else {
     const int axis = axes.back();
     static_lanes(at, axis, number(0), kernel_.axes[static_cast<size_t>(axis)].extent, true,
-                 nest.cost, [&](int copies, Value* base, const Lane& lane) {
+                 nest.cost, nest.unroll, [&](int copies, Value* base, const Lane& lane) {
                    for (int u = 0; u < copies; ++u) {
                      at.push_scope();
                      set_axis(at, axis,

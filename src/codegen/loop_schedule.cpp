@@ -216,40 +216,42 @@ class Scheduler {
     schedule_.width = width;
   }
 
+  /// Short bodies are unrolled to run at the speed of memory, and for several accumulators that
+  /// hide the latency of additions; long ones overlap anyway.
+  int unroll_for(double cost, size_t accumulators) const {
+    int unroll = cost <= 12 ? 4 : cost <= 20 ? 2 : 1;
+    const auto room = static_cast<size_t>(target_.num_registers / 2);
+    while (unroll > 1 && accumulators * static_cast<size_t>(unroll) > room) unroll /= 2;
+    return unroll;
+  }
+
   void choose_unroll() {
     double cost = 0;
     size_t accumulators = 0;
-    for (const LoopPass& p : schedule_.passes) {
-      for (const LoopNest& n : p.nests) {
+    for (LoopPass& p : schedule_.passes) {
+      for (LoopNest& n : p.nests) {
+        n.unroll = unroll_for(n.cost, n.reductions.size() + n.stores.size());
+        if (!kernel_.lane_parallel) schedule_.unroll = std::max(schedule_.unroll, n.unroll);
         cost = std::max(cost, n.cost);
         accumulators = std::max(accumulators, n.reductions.size());
       }
     }
-    if (kernel_.lane_parallel) {
-      std::vector<ValueId> open;
-      size_t combines = 0;
-      for (const LoopPass& p : schedule_.passes)
-        for (const size_t s : p.stores) {
-          add_roots(kernel_.stores[s], open);
-          combines += kernel_.stores[s].combine == Op::Literal ? 0 : 1;
-        }
-      accumulators = std::max(accumulators, combines);
-      const uint64_t lane =
-          kernel_.num_parallel > 0 ? uint64_t{1} << (kernel_.num_parallel - 1) : 0;
-      walk(open, [&](ValueId id) {
-        if ((schedule_.value_axes[static_cast<size_t>(id)] & lane) == 0) return false;
-        schedule_.lane_cost += cost_of(value(id));
-        return value(id).kind != ValueKind::Reduce;
-      });
-      cost = std::max(cost, schedule_.lane_cost);
-    }
-    // Sums need several accumulators to hide the latency of additions; long bodies overlap anyway.
-    int unroll = cost <= 12 ? 4 : cost <= 24 ? 2 : 1;
-    if (accumulators > 0 && !kernel_.lane_parallel) unroll = cost <= 26 ? 4 : cost <= 50 ? 2 : 1;
-    while (unroll > 1 && accumulators * static_cast<size_t>(unroll) >
-                             static_cast<size_t>(target_.num_registers / 2))
-      unroll /= 2;
-    schedule_.unroll = unroll;
+    if (!kernel_.lane_parallel) return;
+    std::vector<ValueId> open;
+    size_t combines = 0;
+    for (const LoopPass& p : schedule_.passes)
+      for (const size_t s : p.stores) {
+        add_roots(kernel_.stores[s], open);
+        combines += kernel_.stores[s].combine == Op::Literal ? 0 : 1;
+      }
+    const uint64_t lane = kernel_.num_parallel > 0 ? uint64_t{1} << (kernel_.num_parallel - 1) : 0;
+    walk(open, [&](ValueId id) {
+      if ((schedule_.value_axes[static_cast<size_t>(id)] & lane) == 0) return false;
+      schedule_.lane_cost += cost_of(value(id));
+      return value(id).kind != ValueKind::Reduce;
+    });
+    schedule_.unroll =
+        unroll_for(std::max(cost, schedule_.lane_cost), std::max(accumulators, combines));
   }
 
   void place_kept_rows() {

@@ -18,6 +18,7 @@ struct LoopNest {
   std::vector<ValueId> kept_reads;   ///< values that come from there instead of being made again
   std::vector<size_t> stores;        ///< numbers of stores inside the loops
   double cost = 0;                   ///< instructions for one element, roughly
+  int unroll = 1;                    ///< row mode: vectors in one step of the lane loop
 };
 
 struct LoopPass {
@@ -40,7 +41,7 @@ struct LoopSchedule {
   std::vector<KeptRow> kept;
   int64_t scratch_bytes = 0;
   int width = 1;         ///< lanes of a vector
-  int unroll = 1;        ///< vectors in one step of the lane loop (a power of two)
+  int unroll = 1;        ///< vectors in one step of the lane loop (a power of two), at most
   double lane_cost = 0;  ///< instructions for one element of the lane-parallel level
 
   const KeptRow& row_of(ValueId value) const;
