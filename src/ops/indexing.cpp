@@ -1,0 +1,250 @@
+#include "ops/indexing.h"
+
+#include "base/checked.h"
+#include "ops/detail.h"
+#include "ops/math.h"
+
+namespace coregrad::ops {
+namespace {
+
+NodeId integer(Graph& g, int64_t value) { return literal(g, Scalar::of_int(DType::Int64, value)); }
+
+void require_integer(const Graph& g, NodeId index, std::string_view operation) {
+  if (!is_integer(g.dtype(index)))
+    raise<DTypeError>("{}: the index must be int64 or int32: got {}", operation,
+                      describe(g, index));
+}
+
+// What index_leading and index_put share: the row number of each index tuple in x seen as
+// [rows, rest..], and the shapes on the way. Each index is checked by a gather of its own
+// dimension's numbers, so that a bad one cannot turn into another row.
+struct LeadingIndex {
+  Dims at;    ///< the broadcast shape of the indices
+  Dims rest;  ///< x's dimensions behind them
+  int64_t rows = 1, columns = 1;
+  NodeId row;  ///< int64[product of at]
+
+  LeadingIndex(Graph& g, NodeId x, std::span<const NodeId> indices, std::string_view operation) {
+    const Dims shape = shape_of(g, x);
+    if (indices.empty() || indices.size() > shape.size())
+      raise<IndexError>("{}: there must be 1 to {} index tensors for {}: got {}", operation,
+                        shape.size(), describe(g, x), indices.size());
+    for (NodeId i : indices) {
+      require_integer(g, i, operation);
+      at = broadcast_shapes(at, g.shape(i), operation);
+    }
+    rest.assign(shape.begin() + static_cast<std::ptrdiff_t>(indices.size()), shape.end());
+    columns = checked_numel(rest, operation);
+    const int64_t count = checked_numel(at, operation);
+    row = integer(g, 0);
+    for (size_t d = 0; d < indices.size(); ++d) {
+      const NodeId flat =
+          reshape(g, broadcast_to(g, cast(g, indices[d], DType::Int64), at), {{count}});
+      const NodeId checked =
+          indices.size() == 1 ? flat : gather(g, iota(g, DType::Int64, shape[d]), 0, flat);
+      row = add(g, mul(g, row, integer(g, shape[d])), checked);
+      rows = checked_mul(rows, shape[d], operation);
+    }
+    row = broadcast_to(g, row, {{count}});
+  }
+
+  NodeId spread(Graph& g) const {
+    const int64_t count = checked_numel(at, "index");
+    return broadcast_to(g, reshape(g, row, {{count, int64_t{1}}}), {{count, columns}});
+  }
+};
+
+NodeId as_rows(Graph& g, NodeId x, int64_t rows, int64_t columns) {
+  return reshape(g, x, {{rows, columns}});
+}
+
+NodeId mask_triangle(Graph& g, NodeId x, int64_t diagonal, bool lower) {
+  if (g.rank(x) < 2)
+    raise<ShapeError>("{}: the operand must have two dimensions: got {}", lower ? "tril" : "triu",
+                      describe(g, x));
+  const Shape shape = g.shape(x);
+  const int64_t rows = shape[shape.size() - 2], columns = shape[shape.size() - 1];
+  const NodeId zero = number_like(g, x, 0);
+  return lower ? select(g, lower_mask(g, rows, columns, diagonal), x, zero)
+               : select(g, lower_mask(g, rows, columns, diagonal - 1), zero, x);
+}
+
+}  // namespace
+
+NodeId index_select(Graph& g, NodeId x, int64_t dim, NodeId index) {
+  require_integer(g, index, "index_select");
+  const auto d = static_cast<size_t>(normalize_dim(dim, g.rank(x), "index_select"));
+  if (g.rank(index) > 1)
+    raise<ShapeError>("index_select: the index must be a vector: got {}", describe(g, index));
+  Dims along(g.shape(x).size(), 1), shape = shape_of(g, x);
+  along[d] = shape[d] = g.numel(index);
+  return gather(g, x, dim, broadcast_to(g, reshape(g, index, along), shape));
+}
+
+NodeId take_along(Graph& g, NodeId x, NodeId index, int64_t dim) {
+  const auto d = static_cast<size_t>(normalize_dim(dim, g.rank(x), "take_along"));
+  if (g.rank(x) != g.rank(index))
+    raise<ShapeError>("take_along: the index must have the operand's rank: got {} for {}",
+                      describe(g, index), describe(g, x));
+  Dims x_shape = shape_of(g, x), index_shape = shape_of(g, index);
+  const int64_t extent = x_shape[d], count = index_shape[d];
+  x_shape[d] = index_shape[d] = 1;
+  Dims common = broadcast_shapes(x_shape, index_shape, "take_along");
+  common[d] = extent;
+  x = broadcast_to(g, x, common);
+  common[d] = count;
+  return gather(g, x, dim, broadcast_to(g, index, common));
+}
+
+NodeId index_leading(Graph& g, NodeId x, std::span<const NodeId> indices) {
+  const LeadingIndex index(g, x, indices, "index");
+  Dims shape = index.at;
+  shape.insert(shape.end(), index.rest.begin(), index.rest.end());
+  return reshape(g, gather(g, as_rows(g, x, index.rows, index.columns), 0, index.spread(g)), shape);
+}
+
+NodeId index_put(Graph& g, NodeId x, std::span<const NodeId> indices, NodeId values,
+                 ScatterMode mode) {
+  const Dims x_shape = shape_of(g, x);
+  const LeadingIndex index(g, x, indices, "index_put");
+  Dims shape = index.at;
+  shape.insert(shape.end(), index.rest.begin(), index.rest.end());
+  const NodeId wide = broadcast_to(g, cast(g, values, g.dtype(x)), shape);
+  const int64_t count = checked_numel(index.at, "index_put");
+  return reshape(g,
+                 scatter(g, as_rows(g, x, index.rows, index.columns), 0, index.spread(g),
+                         as_rows(g, wide, count, index.columns), mode),
+                 x_shape);
+}
+
+NodeId index_add(Graph& g, NodeId x, int64_t dim, NodeId index, NodeId source) {
+  require_integer(g, index, "index_add");
+  const auto d = static_cast<size_t>(normalize_dim(dim, g.rank(x), "index_add"));
+  Dims along(g.shape(x).size(), 1), shape = shape_of(g, x);
+  along[d] = shape[d] = g.numel(index);
+  return scatter(g, x, dim, broadcast_to(g, reshape(g, index, along), shape),
+                 broadcast_to(g, cast(g, source, g.dtype(x)), shape), ScatterMode::Add);
+}
+
+NodeId one_hot(Graph& g, NodeId index, int64_t classes, DType dtype) {
+  require_integer(g, index, "one_hot");
+  const NodeId positions = iota(g, g.dtype(index), classes);
+  return cast(g, compare(g, Op::Eq, unsqueeze(g, index, -1), positions), dtype);
+}
+
+NodeId lower_mask(Graph& g, int64_t rows, int64_t columns, int64_t diagonal) {
+  const NodeId row =
+      add(g, reshape(g, iota(g, DType::Int64, rows), {{rows, int64_t{1}}}), integer(g, diagonal));
+  return compare(g, Op::Le, iota(g, DType::Int64, columns), row);
+}
+
+NodeId tril(Graph& g, NodeId x, int64_t diagonal) { return mask_triangle(g, x, diagonal, true); }
+NodeId triu(Graph& g, NodeId x, int64_t diagonal) { return mask_triangle(g, x, diagonal, false); }
+
+NodeId eye(Graph& g, DType dtype, int64_t rows, int64_t columns) {
+  return one_hot(g, iota(g, DType::Int64, rows), columns, dtype);
+}
+
+NodeId arange(Graph& g, DType dtype, double start, double step, int64_t n) {
+  if (dtype == DType::Bool) raise<DTypeError>("arange: the dtype must be a number: got bool");
+  const NodeId count = iota(g, DType::Int64, n);
+  if (is_integer(dtype)) {
+    const NodeId scaled = mul(g, count, literal(g, DType::Int64, step));
+    return cast(g, add(g, scaled, literal(g, DType::Int64, start)), dtype);
+  }
+  // In float64 first, so that each value is rounded once.
+  const NodeId scaled = mul(g, cast(g, count, DType::Float64), literal(g, DType::Float64, step));
+  return cast(g, add(g, scaled, literal(g, DType::Float64, start)), dtype);
+}
+
+NodeId roll(Graph& g, NodeId x, int64_t shift, int64_t dim) {
+  const int64_t n = g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "roll"))];
+  if (n == 0) return x;
+  const int64_t cut = floor_mod(-floor_mod(shift, n), n);
+  const NodeId parts[] = {narrow(g, x, dim, cut, n), narrow(g, x, dim, 0, cut)};
+  return concat(g, parts, dim);
+}
+
+NodeId stack(Graph& g, std::span<const NodeId> parts, int64_t dim) {
+  std::vector<NodeId> lifted;
+  for (NodeId part : parts) {
+    if (!same_shape(g.shape(part), g.shape(parts[0])))
+      raise<ShapeError>("stack: parts must have one shape: got {} and {}", describe(g, parts[0]),
+                        describe(g, part));
+    lifted.push_back(unsqueeze(g, part, dim));
+  }
+  if (parts.empty()) raise<ValueError>("stack: there must be at least one part");
+  return concat(g, lifted, dim);
+}
+
+NodeId cat(Graph& g, std::span<const NodeId> parts, int64_t dim) {
+  std::vector<NodeId> kept;
+  for (NodeId part : parts)
+    if (g.rank(part) != 1 || g.shape(part)[0] != 0) kept.push_back(part);
+  return concat(g, kept.empty() ? parts : std::span<const NodeId>(kept), dim);
+}
+
+std::vector<NodeId> split(Graph& g, NodeId x, std::span<const int64_t> sizes, int64_t dim) {
+  const int64_t n = g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "split"))];
+  std::vector<NodeId> pieces;
+  int64_t begin = 0;
+  for (int64_t size : sizes) {
+    const int64_t end = checked_add(begin, size, "split");
+    if (size < 0 || end > n)
+      raise<ShapeError>("split: sizes must add up to the extent {}: got {}", n, shape_text(sizes));
+    pieces.push_back(narrow(g, x, dim, begin, end));
+    begin = end;
+  }
+  if (begin != n)
+    raise<ShapeError>("split: sizes must add up to the extent {}: got {}", n, shape_text(sizes));
+  return pieces;
+}
+
+NodeId masked_fill(Graph& g, NodeId x, NodeId mask, NodeId value) {
+  if (g.dtype(mask) != DType::Bool || g.rank(value) != 0)
+    raise<DTypeError>("masked_fill: the mask must be bool and the value of rank 0: got {} and {}",
+                      describe(g, mask), describe(g, value));
+  return select(g, mask, cast(g, value, g.dtype(x)), x);
+}
+
+NodeId tile(Graph& g, NodeId x, std::span<const int64_t> counts) {
+  Dims shape = shape_of(g, x), times(counts.begin(), counts.end());
+  if (times.size() < shape.size())
+    raise<ShapeError>("tile: there must be a count for each dimension of {}: got {}",
+                      describe(g, x), shape_text(counts));
+  shape.insert(shape.begin(), times.size() - shape.size(), 1);
+  // [a, b] -> [1, a, 1, b] -> [m, a, n, b] -> [m a, n b]
+  Dims paired, repeated, result;
+  for (size_t d = 0; d < shape.size(); ++d) {
+    if (times[d] < 0) raise<ValueError>("tile: counts must not be negative: got {}", times[d]);
+    paired.insert(paired.end(), {1, shape[d]});
+    repeated.insert(repeated.end(), {times[d], shape[d]});
+    result.push_back(checked_mul(times[d], shape[d], "tile"));
+  }
+  return reshape(g, broadcast_to(g, reshape(g, x, paired), repeated), result);
+}
+
+NodeId repeat_interleave(Graph& g, NodeId x, int64_t count, int64_t dim) {
+  const int64_t at = normalize_dim(dim, g.rank(x), "repeat_interleave");
+  if (count < 0)
+    raise<ValueError>("repeat_interleave: the count must not be negative: got {}", count);
+  Dims shape = shape_of(g, x), result = shape;
+  shape.insert(shape.begin() + at + 1, count);
+  result[static_cast<size_t>(at)] = checked_mul(result[static_cast<size_t>(at)], count, "repeat");
+  return reshape(g, broadcast_to(g, unsqueeze(g, x, at + 1), shape), result);
+}
+
+std::pair<NodeId, NodeId> sort(Graph& g, NodeId x, int64_t dim, bool descending) {
+  const NodeId order = argsort(g, x, dim, descending);
+  return {gather(g, x, dim, order), order};
+}
+
+std::pair<NodeId, NodeId> topk(Graph& g, NodeId x, int64_t k, int64_t dim, bool largest) {
+  const int64_t n = g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "topk"))];
+  if (k < 0 || k > n)
+    raise<IndexError>("topk: k must lie in [0, {}]: got {} for {}", n, k, describe(g, x));
+  const NodeId order = narrow(g, argsort(g, x, dim, largest), dim, 0, k);
+  return {gather(g, x, dim, order), order};
+}
+
+}  // namespace coregrad::ops

@@ -1,0 +1,218 @@
+#include "ops/nn.h"
+
+#include "base/checked.h"
+#include "ops/detail.h"
+#include "ops/indexing.h"
+#include "ops/linalg.h"
+#include "ops/math.h"
+#include "ops/reduce.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace coregrad::ops {
+namespace {
+
+NodeId scaled(Graph& g, NodeId x, double factor) { return mul(g, x, number_like(g, x, factor)); }
+
+Dims trailing_dims(const Graph& g, NodeId x, int64_t count, std::string_view operation) {
+  const int64_t rank = g.rank(x);
+  if (count < 1 || count > rank)
+    raise<ShapeError>("{}: 1 to {} dimensions can be normalised: got {} for {}", operation, rank,
+                      count, describe(g, x));
+  Dims dims(static_cast<size_t>(count));
+  std::iota(dims.begin(), dims.end(), rank - count);
+  return dims;
+}
+
+void require_float(const Graph& g, NodeId x, std::string_view operation) {
+  if (!is_float(g.dtype(x)))
+    raise<DTypeError>("{}: the input must be floating: got {}", operation, describe(g, x));
+}
+
+// A vector of channels in the place of x's dimension 1.
+NodeId per_channel(Graph& g, NodeId x, NodeId vector, std::string_view operation) {
+  if (g.rank(x) < 2 || g.rank(vector) != 1 || g.shape(vector)[0] != g.shape(x)[1])
+    raise<ShapeError>("{}: there must be one value per channel (dimension 1): got {} for {}",
+                      operation, describe(g, vector), describe(g, x));
+  Dims shape(g.shape(x).size() - 1, 1);
+  shape[0] = g.shape(x)[1];
+  return reshape(g, vector, shape);
+}
+
+NodeId scale_and_shift(Graph& g, NodeId y, std::optional<NodeId> weight,
+                       std::optional<NodeId> bias) {
+  if (weight) y = mul(g, y, *weight);
+  return bias ? add(g, y, *bias) : y;
+}
+
+// (x - mean) / sqrt(variance + eps)
+NodeId standardized(Graph& g, NodeId centered, NodeId variance, double eps) {
+  return mul(g, centered, unary(g, Op::Rsqrt, add(g, variance, number_like(g, variance, eps))));
+}
+
+std::optional<NodeId> channel_parameter(Graph& g, NodeId x, std::optional<NodeId> vector,
+                                        std::string_view operation) {
+  if (!vector) return std::nullopt;
+  return per_channel(g, x, *vector, operation);
+}
+
+void require_trailing(const Graph& g, NodeId x, const Dims& dims, std::optional<NodeId> parameter,
+                      std::string_view operation) {
+  if (parameter && !same_shape(g.shape(*parameter), g.shape(x).last(dims.size())))
+    raise<ShapeError>("{}: weight and bias must have the normalised shape: got {} for {}",
+                      operation, describe(g, *parameter), describe(g, x));
+}
+
+}  // namespace
+
+NodeId layer_norm(Graph& g, NodeId x, int64_t count, std::optional<NodeId> weight,
+                  std::optional<NodeId> bias, double eps) {
+  require_float(g, x, "layer_norm");
+  const Dims dims = trailing_dims(g, x, count, "layer_norm");
+  require_trailing(g, x, dims, weight, "layer_norm");
+  require_trailing(g, x, dims, bias, "layer_norm");
+  const NodeId centered = sub(g, x, mean(g, x, dims, true));
+  const NodeId variance = mean(g, square(g, centered), dims, true);
+  return scale_and_shift(g, standardized(g, centered, variance, eps), weight, bias);
+}
+
+NodeId rms_norm(Graph& g, NodeId x, int64_t count, std::optional<NodeId> weight, double eps) {
+  require_float(g, x, "rms_norm");
+  const Dims dims = trailing_dims(g, x, count, "rms_norm");
+  require_trailing(g, x, dims, weight, "rms_norm");
+  return scale_and_shift(g, standardized(g, x, mean(g, square(g, x), dims, true), eps), weight, {});
+}
+
+NodeId group_norm(Graph& g, NodeId x, int64_t groups, std::optional<NodeId> weight,
+                  std::optional<NodeId> bias, double eps) {
+  require_float(g, x, "group_norm");
+  const Dims shape = shape_of(g, x);
+  if (shape.size() < 2 || groups < 1 || shape[1] % groups != 0)
+    raise<ShapeError>("group_norm: the channels must be divisible by the groups: got {} for {}",
+                      groups, describe(g, x));
+  Dims grouped = shape;
+  grouped[1] = groups;
+  grouped.insert(grouped.begin() + 2, shape[1] / groups);
+  const NodeId y =
+      layer_norm(g, reshape(g, x, grouped), static_cast<int64_t>(grouped.size()) - 2, {}, {}, eps);
+  return scale_and_shift(g, reshape(g, y, shape), channel_parameter(g, x, weight, "group_norm"),
+                         channel_parameter(g, x, bias, "group_norm"));
+}
+
+BatchNorm batch_norm_train(Graph& g, NodeId x, std::optional<NodeId> weight,
+                           std::optional<NodeId> bias, double eps) {
+  require_float(g, x, "batch_norm");
+  if (g.rank(x) < 2)
+    raise<ShapeError>("batch_norm: the input must be [N,C,..]: got {}", describe(g, x));
+  Dims dims;
+  for (int64_t d = 0; d < g.rank(x); ++d)
+    if (d != 1) dims.push_back(d);
+  const int64_t count = reduced_count(g, x, dims);
+  if (count < 2)
+    raise<ValueError>("batch_norm: training needs more than one value per channel: got {}",
+                      describe(g, x));
+  const NodeId average = mean(g, x, dims, true);
+  const NodeId centered = sub(g, x, average);
+  const NodeId variance = mean(g, square(g, centered), dims, true);
+  const NodeId y = scale_and_shift(g, standardized(g, centered, variance, eps),
+                                   channel_parameter(g, x, weight, "batch_norm"),
+                                   channel_parameter(g, x, bias, "batch_norm"));
+  return {y, squeeze(g, average, dims), squeeze(g, variance, dims), count};
+}
+
+NodeId batch_norm_eval(Graph& g, NodeId x, NodeId average, NodeId variance,
+                       std::optional<NodeId> weight, std::optional<NodeId> bias, double eps) {
+  require_float(g, x, "batch_norm");
+  const NodeId centered = sub(g, x, per_channel(g, x, average, "batch_norm"));
+  return scale_and_shift(
+      g, standardized(g, centered, per_channel(g, x, variance, "batch_norm"), eps),
+      channel_parameter(g, x, weight, "batch_norm"), channel_parameter(g, x, bias, "batch_norm"));
+}
+
+std::pair<NodeId, NodeId> updated_statistics(Graph& g, const BatchNorm& batch, NodeId average,
+                                             NodeId variance, double momentum) {
+  const auto n = static_cast<double>(batch.count);
+  const auto moved = [&](NodeId running, NodeId now) {
+    return add(g, scaled(g, running, 1 - momentum), scaled(g, detach(g, now), momentum));
+  };
+  return {moved(average, batch.mean), moved(variance, scaled(g, batch.variance, n / (n - 1)))};
+}
+
+NodeId dropout(Graph& g, NodeId x, double p, NodeId seed, int64_t stream) {
+  if (!(p >= 0 && p <= 1))
+    raise<ValueError>("dropout: the probability must lie in [0, 1]: got {}", p);
+  x = to_float(g, x);
+  if (p == 0) return x;
+  if (p == 1) return mul(g, x, number_like(g, x, 0));
+  // Uniform numbers of float32 are fine enough for a mask of any dtype.
+  const NodeId uniform = random(g, seed, DType::Float32, shape_of(g, x), stream);
+  const NodeId is_kept = compare(g, Op::Le, number_like(g, uniform, p), uniform);
+  return select(g, is_kept, scaled(g, x, 1 / (1 - p)), number_like(g, x, 0));
+}
+
+NodeId embedding(Graph& g, NodeId weight, NodeId index, std::optional<int64_t> padding_index) {
+  if (g.rank(weight) != 2)
+    raise<ShapeError>("embedding: the weight must be [rows, width]: got {}", describe(g, weight));
+  const NodeId rows = index_leading(g, weight, {{index}});
+  if (!padding_index) return rows;
+  const NodeId is_padding = compare(g, Op::Eq, unsqueeze(g, index, -1),
+                                    literal(g, Scalar::of_int(g.dtype(index), *padding_index)));
+  return select(g, is_padding, detach(g, rows), rows);
+}
+
+NodeId scaled_dot_product_attention(Graph& g, NodeId query, NodeId key, NodeId value,
+                                    const AttentionOptions& options) {
+  if (g.rank(query) < 2 || g.rank(key) < 2 || g.rank(value) < 2)
+    raise<ShapeError>("attention: operands must be [.., length, width]: got {}, {} and {}",
+                      describe(g, query), describe(g, key), describe(g, value));
+  if (options.is_causal && options.mask)
+    raise<ValueError>("attention: is_causal and a mask exclude each other");
+  if (options.grouped_heads) {
+    if (g.rank(query) < 3 || g.rank(key) < 3 || g.rank(value) < 3)
+      raise<ShapeError>("attention: grouped heads need a head dimension: got {}",
+                        describe(g, query));
+    const auto heads = [&](NodeId x) { return g.shape(x)[g.shape(x).size() - 3]; };
+    for (NodeId* x : {&key, &value}) {
+      if (heads(*x) == 0 || heads(query) % heads(*x) != 0)
+        raise<ShapeError>("attention: the query's heads must be a multiple: got {} and {}",
+                          describe(g, query), describe(g, *x));
+      *x = repeat_interleave(g, *x, heads(query) / heads(*x), -3);
+    }
+  }
+  const int64_t width = g.shape(query).back();
+  const double scale =
+      options.scale.value_or(1 / std::sqrt(static_cast<double>(std::max<int64_t>(width, 1))));
+  NodeId scores = scaled(g, matmul(g, query, transpose(g, key, -2, -1)), scale);
+  const Shape shape = g.shape(scores);
+  std::optional<NodeId> taking_part;
+  if (options.is_causal) taking_part = lower_mask(g, shape[shape.size() - 2], shape.back());
+  if (options.mask && g.dtype(*options.mask) == DType::Bool) taking_part = *options.mask;
+  if (options.mask && !taking_part)
+    scores = add(g, scores, cast(g, *options.mask, g.dtype(scores)));
+  NodeId weights;
+  if (taking_part) {
+    const NodeId lowest = number_like(g, scores, -std::numeric_limits<double>::infinity());
+    const NodeId masked = select(g, *taking_part, scores, lowest);
+    // A row in which nothing takes part gives zeros instead of 0 / 0. A causal row has its first.
+    if (options.is_causal) {
+      weights = softmax(g, masked, -1);
+    } else {
+      const NodeId is_live =
+          any(g, broadcast_to(g, *taking_part, shape_of(g, masked)), {{-1}}, true);
+      const NodeId zero = number_like(g, scores, 0);
+      weights = select(g, is_live, softmax(g, select(g, is_live, masked, zero), -1), zero);
+    }
+  } else {
+    weights = softmax(g, scores, -1);
+  }
+  if (options.dropout > 0) {
+    if (!options.seed) raise<ValueError>("attention: dropout needs a seed");
+    weights = dropout(g, weights, options.dropout, *options.seed, options.stream);
+  }
+  return matmul(g, weights, value);
+}
+
+}  // namespace coregrad::ops

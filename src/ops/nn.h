@@ -1,0 +1,52 @@
+#pragma once
+// Normalisation, dropout, embedding and attention; written with primitives only.
+
+#include "ops/primitives.h"
+
+#include <optional>
+
+namespace coregrad::ops {
+
+/// Over the trailing `dims` dimensions; weight and bias have their shape.
+NodeId layer_norm(Graph& graph, NodeId x, int64_t dims, std::optional<NodeId> weight,
+                  std::optional<NodeId> bias, double eps = 1e-5);
+NodeId rms_norm(Graph& graph, NodeId x, int64_t dims, std::optional<NodeId> weight, double eps);
+/// x[N,C,..] in `groups` groups of channels; weight[C], bias[C].
+NodeId group_norm(Graph& graph, NodeId x, int64_t groups, std::optional<NodeId> weight,
+                  std::optional<NodeId> bias, double eps = 1e-5);
+
+struct BatchNorm {
+  NodeId y;
+  NodeId mean, variance;  ///< of the batch, [C], without correction
+  int64_t count;          ///< elements per channel
+};
+/// Normalises x[N,C,..] by the batch's own statistics.
+BatchNorm batch_norm_train(Graph& graph, NodeId x, std::optional<NodeId> weight,
+                           std::optional<NodeId> bias, double eps = 1e-5);
+/// By given statistics [C].
+NodeId batch_norm_eval(Graph& graph, NodeId x, NodeId mean, NodeId variance,
+                       std::optional<NodeId> weight, std::optional<NodeId> bias, double eps = 1e-5);
+/// (1 - momentum) * running + momentum * batch; the variance is corrected by n / (n - 1).
+std::pair<NodeId, NodeId> updated_statistics(Graph& graph, const BatchNorm& batch, NodeId mean,
+                                             NodeId variance, double momentum);
+
+/// Elements are kept with probability 1 - p and divided by it. `seed` as for random().
+NodeId dropout(Graph& graph, NodeId x, double p, NodeId seed, int64_t stream);
+/// weight[index]: [.., n] -> [.., n, width]. Rows of `padding_index` receive no gradient.
+NodeId embedding(Graph& graph, NodeId weight, NodeId index,
+                 std::optional<int64_t> padding_index = {});
+
+struct AttentionOptions {
+  std::optional<NodeId> mask = {};  ///< bool (true takes part) or added to the scores; broadcasts
+  bool is_causal = false;
+  std::optional<double> scale = {};  ///< 1 / sqrt(width) when not given
+  bool grouped_heads = false;        ///< key and value have fewer heads (dimension -3), repeated
+  double dropout = 0;
+  std::optional<NodeId> seed = {};  ///< needed for dropout
+  int64_t stream = 0;
+};
+/// softmax(q k^T * scale + mask) v over [.., length, width].
+NodeId scaled_dot_product_attention(Graph& graph, NodeId query, NodeId key, NodeId value,
+                                    const AttentionOptions& options = {});
+
+}  // namespace coregrad::ops
