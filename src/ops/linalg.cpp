@@ -160,17 +160,11 @@ NodeId diagonal(Graph& g, NodeId x, int64_t offset, int64_t dim_a, int64_t dim_b
                 skip_columns = std::min(columns, std::max<int64_t>(0, offset));
   const int64_t n = std::min(rows - skip_rows, columns - skip_columns);
   y = narrow(g, narrow(g, y, -2, skip_rows, skip_rows + n), -1, skip_columns, skip_columns + n);
-  // A square whose rows are one longer has its diagonal in its first column.
-  Dims shape = shape_of(g, y), low(shape.size(), 0), high = low, between = low;
+  // The diagonal of an n by n square is every (n + 1)st of its elements.
+  Dims shape = shape_of(g, y);
   shape.pop_back();
-  shape.pop_back();
-  high.back() = 1;
-  y = pad(g, y, low, high, between, Scalar::of(g.dtype(x), 0));
-  Dims flat = shape;
-  flat.push_back(n * (n + 1));
-  y = narrow(g, reshape(g, y, flat), -1, 0, n * n + n, std::max<int64_t>(n + 1, 1));
-  shape.push_back(n);
-  return reshape(g, y, shape);
+  shape.back() = checked_mul(n, n, "diagonal");
+  return narrow(g, reshape(g, y, shape), -1, 0, shape.back(), n + 1);
 }
 
 NodeId matmul(Graph& g, NodeId a, NodeId b) {

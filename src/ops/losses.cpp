@@ -1,0 +1,202 @@
+#include "ops/losses.h"
+
+#include "base/checked.h"
+#include "ops/detail.h"
+#include "ops/math.h"
+#include "ops/reduce.h"
+
+namespace coregrad::ops {
+namespace {
+
+NodeId scaled(Graph& g, NodeId x, double factor) { return mul(g, x, number_like(g, x, factor)); }
+
+NodeId reduced(Graph& g, NodeId x, Reduction reduction) {
+  switch (reduction) {
+    case Reduction::None:
+      return x;
+    case Reduction::Mean:
+      return mean(g, x);
+    case Reduction::Sum:
+      return sum(g, x);
+  }
+  COREGRAD_UNREACHABLE("a reduction outside the enumeration");
+}
+
+NodeId difference(Graph& g, NodeId input, NodeId target) {
+  return to_float(g, sub(g, input, target));
+}
+
+// Where classes are: dimension 1, or 0 of a single sample.
+int64_t class_dim(const Graph& g, NodeId scores, std::string_view operation) {
+  if (g.rank(scores) < 1)
+    raise<ShapeError>("{}: there must be a class dimension: got {}", operation,
+                      describe(g, scores));
+  return g.rank(scores) == 1 ? 0 : 1;
+}
+
+// weight[C] in the place of the class dimension.
+NodeId class_weight(Graph& g, NodeId scores, NodeId weight, int64_t dim,
+                    std::string_view operation) {
+  const Shape shape = g.shape(scores);
+  const auto d = static_cast<size_t>(dim);
+  if (g.rank(weight) != 1 || g.shape(weight)[0] != shape[d])
+    raise<ShapeError>("{}: there must be one weight per class ({}): got {}", operation, shape[d],
+                      describe(g, weight));
+  Dims along(shape.size() - d, 1);
+  along[0] = shape[d];
+  return reshape(g, weight, along);
+}
+
+// What belongs to the target's class of each sample, picked along the class dimension.
+struct Picked {
+  NodeId log_probability;  ///< 0 for ignored targets
+  NodeId weight;           ///< of the class; 0 for ignored targets
+  NodeId is_counted;       ///< bool
+  NodeId index;            ///< with the class dimension (extent 1), ignored targets made 0
+};
+
+Picked pick(Graph& g, NodeId log_probabilities, NodeId target, int64_t dim,
+            const ClassOptions& options, std::string_view operation) {
+  Dims expected = shape_of(g, log_probabilities);
+  expected.erase(expected.begin() + dim);
+  if (!is_integer(g.dtype(target)))
+    raise<DTypeError>("{}: class indices must be int64 or int32: got {}", operation,
+                      describe(g, target));
+  if (!same_shape(g.shape(target), expected))
+    raise<ShapeError>("{}: targets must have the scores' shape without the classes: got {} for {}",
+                      operation, describe(g, target), describe(g, log_probabilities));
+  const NodeId classes = cast(g, target, DType::Int64);
+  const NodeId ignored = literal(g, Scalar::of_int(DType::Int64, options.ignore_index));
+  const NodeId is_counted = compare(g, Op::Ne, classes, ignored);
+  const NodeId safe = select(g, is_counted, classes, literal(g, Scalar::of_int(DType::Int64, 0)));
+  const NodeId index = unsqueeze(g, safe, dim);
+  const NodeId zero = number_like(g, log_probabilities, 0);
+  const auto picked = [&](NodeId values) {
+    return select(g, is_counted, squeeze(g, gather(g, values, dim, index), {{dim}}), zero);
+  };
+  NodeId weight = cast(g, is_counted, g.dtype(log_probabilities));
+  if (options.weight) {
+    const NodeId by_class = class_weight(g, log_probabilities, *options.weight, dim, operation);
+    weight = picked(broadcast_to(g, cast(g, by_class, g.dtype(log_probabilities)),
+                                 shape_of(g, log_probabilities)));
+  }
+  return {picked(log_probabilities), weight, is_counted, index};
+}
+
+NodeId weighted_mean(Graph& g, NodeId loss, NodeId weight, Reduction reduction) {
+  return reduction == Reduction::Mean ? div(g, sum(g, loss), sum(g, weight))
+                                      : reduced(g, loss, reduction);
+}
+
+NodeId probability_cross_entropy(Graph& g, NodeId log_probabilities, NodeId target, int64_t dim,
+                                 const ClassOptions& options) {
+  const auto classes = static_cast<double>(g.shape(log_probabilities)[static_cast<size_t>(dim)]);
+  if (options.label_smoothing > 0) {
+    const NodeId kept = scaled(g, target, 1 - options.label_smoothing);
+    target = add(g, kept, number_like(g, kept, options.label_smoothing / classes));
+  }
+  NodeId terms = mul(g, log_probabilities, target);
+  if (options.weight)
+    terms = mul(g, terms, class_weight(g, terms, *options.weight, dim, "cross_entropy"));
+  const NodeId loss = neg(g, sum(g, terms, {{dim}}));
+  if (options.reduction != Reduction::Mean) return reduced(g, loss, options.reduction);
+  // The mean is over samples, whatever the weights.
+  return div(g, sum(g, loss), number_like(g, loss, static_cast<double>(g.numel(loss))));
+}
+
+}  // namespace
+
+NodeId mse_loss(Graph& g, NodeId input, NodeId target, Reduction reduction) {
+  return reduced(g, square(g, difference(g, input, target)), reduction);
+}
+
+NodeId l1_loss(Graph& g, NodeId input, NodeId target, Reduction reduction) {
+  return reduced(g, unary(g, Op::Abs, difference(g, input, target)), reduction);
+}
+
+NodeId huber_loss(Graph& g, NodeId input, NodeId target, double delta, Reduction reduction) {
+  if (!(delta > 0)) raise<ValueError>("huber_loss: delta must be positive: got {}", delta);
+  const NodeId d = difference(g, input, target), magnitude = unary(g, Op::Abs, d);
+  const NodeId edge = number_like(g, d, delta);
+  const NodeId linear = scaled(g, sub(g, magnitude, number_like(g, d, delta / 2)), delta);
+  const NodeId is_near = compare(g, Op::Le, magnitude, edge);
+  return reduced(g, select(g, is_near, scaled(g, square(g, d), 0.5), linear), reduction);
+}
+
+NodeId smooth_l1_loss(Graph& g, NodeId input, NodeId target, double beta, Reduction reduction) {
+  if (beta < 0) raise<ValueError>("smooth_l1_loss: beta must not be negative: got {}", beta);
+  if (beta == 0) return l1_loss(g, input, target, reduction);
+  return scaled(g, huber_loss(g, input, target, beta, reduction), 1 / beta);
+}
+
+NodeId nll_loss(Graph& g, NodeId log_probabilities, NodeId target, const ClassOptions& options) {
+  const int64_t dim = class_dim(g, log_probabilities, "nll_loss");
+  const Picked p = pick(g, log_probabilities, target, dim, options, "nll_loss");
+  const NodeId loss = neg(g, mul(g, p.log_probability, p.weight));
+  return weighted_mean(g, loss, p.weight, options.reduction);
+}
+
+NodeId cross_entropy(Graph& g, NodeId scores, NodeId target, const ClassOptions& options) {
+  if (!(options.label_smoothing >= 0 && options.label_smoothing <= 1))
+    raise<ValueError>("cross_entropy: label_smoothing must lie in [0, 1]: got {}",
+                      options.label_smoothing);
+  const int64_t dim = class_dim(g, scores, "cross_entropy");
+  const NodeId log_probabilities = log_softmax(g, scores, dim);
+  if (is_float(g.dtype(target)) && same_shape(g.shape(target), g.shape(scores)))
+    return probability_cross_entropy(g, log_probabilities, target, dim, options);
+  if (options.label_smoothing == 0) {
+    // nll_loss would name itself in its errors.
+    const Picked p = pick(g, log_probabilities, target, dim, options, "cross_entropy");
+    return weighted_mean(g, neg(g, mul(g, p.log_probability, p.weight)), p.weight,
+                         options.reduction);
+  }
+  const Picked p = pick(g, log_probabilities, target, dim, options, "cross_entropy");
+  const auto classes = static_cast<double>(g.shape(scores)[static_cast<size_t>(dim)]);
+  NodeId spread = log_probabilities;
+  if (options.weight)
+    spread = mul(g, spread, class_weight(g, spread, *options.weight, dim, "cross_entropy"));
+  const NodeId zero = number_like(g, spread, 0);
+  const NodeId smooth = select(g, p.is_counted, neg(g, sum(g, spread, {{dim}})), zero);
+  const NodeId sharp = neg(g, mul(g, p.log_probability, p.weight));
+  const NodeId loss = add(g, scaled(g, sharp, 1 - options.label_smoothing),
+                          scaled(g, smooth, options.label_smoothing / classes));
+  return weighted_mean(g, loss, p.weight, options.reduction);
+}
+
+NodeId bce_loss(Graph& g, NodeId input, NodeId target, std::optional<NodeId> weight,
+                Reduction reduction) {
+  const auto limited_log = [&](NodeId x) {
+    const NodeId y = log(g, x);
+    return maximum(g, y, number_like(g, y, -100));
+  };
+  const NodeId one = number_like(g, input, 1);
+  NodeId loss = neg(g, add(g, mul(g, target, limited_log(input)),
+                           mul(g, sub(g, one, target), limited_log(sub(g, one, input)))));
+  if (weight) loss = mul(g, loss, *weight);
+  return reduced(g, loss, reduction);
+}
+
+NodeId bce_with_logits(Graph& g, NodeId input, NodeId target, std::optional<NodeId> weight,
+                       std::optional<NodeId> positive_weight, Reduction reduction) {
+  input = to_float(g, input);
+  target = cast(g, target, g.dtype(input));
+  // (1 - t) x + (1 + (w - 1) t) softplus(-x)
+  const NodeId one = number_like(g, input, 1);
+  NodeId tail = neg(g, log_sigmoid(g, input));
+  if (positive_weight)
+    tail = mul(g, tail, add(g, one, mul(g, sub(g, *positive_weight, one), target)));
+  NodeId loss = add(g, mul(g, sub(g, one, target), input), tail);
+  if (weight) loss = mul(g, loss, *weight);
+  return reduced(g, loss, reduction);
+}
+
+NodeId kl_div(Graph& g, NodeId input, NodeId target, bool log_target, Reduction reduction,
+              bool batch_mean) {
+  const NodeId loss = log_target ? mul(g, exp(g, target), sub(g, target, input))
+                                 : sub(g, xlogy(g, target, target), mul(g, target, input));
+  if (!batch_mean) return reduced(g, loss, reduction);
+  if (g.rank(loss) == 0) raise<ShapeError>("kl_div: batch_mean needs a batch dimension");
+  return div(g, sum(g, loss), number_like(g, loss, static_cast<double>(g.shape(loss)[0])));
+}
+
+}  // namespace coregrad::ops

@@ -1,0 +1,44 @@
+#pragma once
+// Losses with PyTorch's meanings; written with primitives only.
+
+#include "ops/primitives.h"
+
+#include <optional>
+
+namespace coregrad::ops {
+
+enum class Reduction { None, Mean, Sum };
+
+NodeId mse_loss(Graph& graph, NodeId input, NodeId target, Reduction reduction = Reduction::Mean);
+NodeId l1_loss(Graph& graph, NodeId input, NodeId target, Reduction reduction = Reduction::Mean);
+/// d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2).
+NodeId huber_loss(Graph& graph, NodeId input, NodeId target, double delta = 1,
+                  Reduction reduction = Reduction::Mean);
+/// Huber's loss divided by beta; the absolute difference when beta is 0.
+NodeId smooth_l1_loss(Graph& graph, NodeId input, NodeId target, double beta = 1,
+                      Reduction reduction = Reduction::Mean);
+
+struct ClassOptions {
+  std::optional<NodeId> weight = {};  ///< [C]
+  int64_t ignore_index = -100;        ///< targets with this class count for nothing
+  double label_smoothing = 0;         ///< cross_entropy only
+  Reduction reduction = Reduction::Mean;
+};
+/// Log-probabilities [N,C,..] (or [C]) and class indices [N,..]. The mean is over the weights.
+NodeId nll_loss(Graph& graph, NodeId log_probabilities, NodeId target,
+                const ClassOptions& options = {});
+/// Scores [N,C,..] (or [C]); targets are class indices [N,..] or probabilities of the scores'
+/// shape.
+NodeId cross_entropy(Graph& graph, NodeId scores, NodeId target, const ClassOptions& options = {});
+
+/// Probabilities and targets in [0,1]; logarithms are limited to -100.
+NodeId bce_loss(Graph& graph, NodeId input, NodeId target, std::optional<NodeId> weight = {},
+                Reduction reduction = Reduction::Mean);
+NodeId bce_with_logits(Graph& graph, NodeId input, NodeId target, std::optional<NodeId> weight = {},
+                       std::optional<NodeId> positive_weight = {},
+                       Reduction reduction = Reduction::Mean);
+/// target * (log target - input); `batch_mean` divides the sum by the first extent.
+NodeId kl_div(Graph& graph, NodeId input, NodeId target, bool log_target = false,
+              Reduction reduction = Reduction::Mean, bool batch_mean = false);
+
+}  // namespace coregrad::ops

@@ -1,0 +1,591 @@
+// Composites through the reference interpreter, in float64, against plain formulas.
+
+#include "base/error.h"
+#include "interp/interpreter.h"
+#include "ir/verify.h"
+#include "ops/conv.h"
+#include "ops/indexing.h"
+#include "ops/linalg.h"
+#include "ops/losses.h"
+#include "ops/math.h"
+#include "ops/nn.h"
+#include "ops/reduce.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <random>
+
+namespace coregrad::ops {
+namespace {
+
+using Dims = std::vector<int64_t>;
+using Values = std::vector<double>;
+constexpr double kInf = std::numeric_limits<double>::infinity();
+
+// Row-major doubles with a shape: what the plain formulas work on.
+struct Tensor {
+  Dims shape;
+  Values data;
+
+  double& at(const Dims& i) { return data[offset(i)]; }
+  double at(const Dims& i) const { return data[offset(i)]; }
+  size_t offset(const Dims& i) const {
+    int64_t k = 0;
+    for (size_t d = 0; d < shape.size(); ++d) k = k * shape[d] + i[d];
+    return static_cast<size_t>(k);
+  }
+};
+
+struct Composite : ::testing::Test {
+  Graph g;
+  std::vector<std::vector<double>> floats;
+  std::vector<std::vector<int64_t>> integers;
+  std::vector<std::pair<bool, size_t>> inputs;
+  std::mt19937 engine{1234};
+
+  NodeId in(const Tensor& t) {
+    floats.push_back(t.data);
+    inputs.push_back({true, floats.size() - 1});
+    return input(g, static_cast<int64_t>(inputs.size()) - 1, DType::Float64, t.shape);
+  }
+  NodeId in(const Values& v) { return in(Tensor{{static_cast<int64_t>(v.size())}, v}); }
+  NodeId ints(const Dims& shape, const std::vector<int64_t>& v) {
+    integers.push_back(v);
+    inputs.push_back({false, integers.size() - 1});
+    return input(g, static_cast<int64_t>(inputs.size()) - 1, DType::Int64, shape);
+  }
+  Tensor noise(const Dims& shape, double low = -2, double high = 2) {
+    Tensor t{shape, {}};
+    int64_t n = 1;
+    for (int64_t e : shape) n *= e;
+    std::uniform_real_distribution<double> u(low, high);
+    for (int64_t i = 0; i < n; ++i) t.data.push_back(u(engine));
+    return t;
+  }
+  Tensor run(NodeId node) {
+    verify(g, {{node}}, "composition");
+    std::vector<InputView> views;
+    for (auto [is_float_input, k] : inputs)
+      views.push_back({is_float_input ? static_cast<const void*>(floats[k].data())
+                                      : static_cast<const void*>(integers[k].data())});
+    const Array a = interpret(g, {{cast(g, node, DType::Float64)}}, views)[0];
+    const auto values = a.as<double>();
+    return {{a.shape.begin(), a.shape.end()}, {values.begin(), values.end()}};
+  }
+  void expect(NodeId node, const Values& expected, double tolerance = 1e-13) {
+    const Tensor got = run(node);
+    ASSERT_EQ(got.data.size(), expected.size());
+    for (size_t i = 0; i < expected.size(); ++i) {
+      if (std::isnan(expected[i])) {
+        EXPECT_TRUE(std::isnan(got.data[i])) << "element " << i;
+      } else if (std::isinf(expected[i])) {
+        EXPECT_EQ(got.data[i], expected[i]) << "element " << i;
+      } else {
+        EXPECT_NEAR(got.data[i], expected[i], tolerance * (1 + std::fabs(expected[i])))
+            << "element " << i;
+      }
+    }
+  }
+  void expect_map(NodeId (*f)(Graph&, NodeId), const Values& x, double (*plain)(double),
+                  double tolerance = 1e-13) {
+    Values expected;
+    for (double v : x) expected.push_back(plain(v));
+    expect(f(g, in(x)), expected, tolerance);
+  }
+};
+
+const Values kPoints = {-800, -30, -3.5, -1, -0.25, -1e-9, 0, 1e-9, 0.3, 1, 2.75, 6, 40, 800};
+
+double plain_sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+double plain_softplus(double x) { return x > 20 ? x : std::log1p(std::exp(x)); }
+
+TEST_F(Composite, ActivationsFollowTheirFormulas) {
+  expect_map(sigmoid, kPoints, plain_sigmoid);
+  expect_map(silu, kPoints, [](double x) { return x * plain_sigmoid(x); });
+  expect_map(relu, kPoints, [](double x) { return x > 0 ? x : 0; });
+  expect_map(relu6, kPoints, [](double x) { return std::min(std::max(x, 0.0), 6.0); });
+  expect_map(gelu, kPoints, [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); });
+  expect_map(gelu_tanh, kPoints, [](double x) {
+    return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+  });
+  expect_map(mish, kPoints, [](double x) { return x * std::tanh(plain_softplus(x)); }, 1e-9);
+  expect_map(hardswish, kPoints,
+             [](double x) { return x * std::min(std::max(x + 3, 0.0), 6.0) / 6; });
+  expect_map(hardsigmoid, kPoints,
+             [](double x) { return std::min(std::max(x + 3, 0.0), 6.0) / 6; });
+  expect_map(softsign, kPoints, [](double x) { return x / (1 + std::fabs(x)); });
+  expect_map(log_sigmoid, kPoints, [](double x) {
+    return x > 0 ? -std::log1p(std::exp(-x)) : x - std::log1p(std::exp(x));
+  });
+  expect_map([](Graph& g, NodeId x) { return softplus(g, x); }, kPoints, plain_softplus);
+  expect_map([](Graph& g, NodeId x) { return softplus(g, x, 2, 10); }, kPoints,
+             [](double x) { return 2 * x > 10 ? x : std::log1p(std::exp(2 * x)) / 2; });
+  expect_map([](Graph& g, NodeId x) { return elu(g, x, 1.5); }, kPoints,
+             [](double x) { return x > 0 ? x : 1.5 * std::expm1(x); });
+  expect_map([](Graph& g, NodeId x) { return celu(g, x, 2); }, kPoints,
+             [](double x) { return x > 0 ? x : 2 * std::expm1(x / 2); });
+  expect_map([](Graph& g, NodeId x) { return leaky_relu(g, x, 0.1); }, kPoints,
+             [](double x) { return x > 0 ? x : 0.1 * x; });
+  expect_map([](Graph& g, NodeId x) { return hardtanh(g, x, -1, 2); }, kPoints,
+             [](double x) { return std::clamp(x, -1.0, 2.0); });
+}
+
+TEST_F(Composite, ActivationsKeepNan) {
+  const double nan = std::nan("");
+  const NodeId x = in(Values{nan});
+  for (NodeId y :
+       {relu(g, x), sigmoid(g, x), gelu(g, x), silu(g, x), clamp(g, x, -1, 1), elu(g, x, 1),
+        softplus(g, x), leaky_relu(g, x, 0.1), hardswish(g, x), logaddexp(g, x, in({1.0}))})
+    expect(y, {nan});
+}
+
+TEST_F(Composite, FunctionsFollowTheirFormulas) {
+  expect_map(asinh, kPoints, [](double x) { return std::asinh(x); });
+  expect_map(asinh, {1e200, -1e200, 1e30}, [](double x) { return std::asinh(x); });
+  expect_map(acosh, {1, 1 + 1e-10, 1.5, 10, 1e30, 1e200}, [](double x) { return std::acosh(x); });
+  expect_map(atanh, {-0.999, -0.5, 1e-12, 0.2, 0.99}, [](double x) { return std::atanh(x); });
+  expect_map(logit, {0.01, 0.5, 0.9}, [](double x) { return std::log(x / (1 - x)); });
+  const Values points = {-3, -1, -0.1, 0, 0.1, 0.5, 1, 2, 5, 10, 20, 26};
+  const Tensor got = run(erfc(g, in(points)));
+  for (size_t i = 0; i < points.size(); ++i)
+    EXPECT_NEAR(got.data[i] / std::erfc(points[i]), 1, 2e-13) << points[i];
+}
+
+TEST_F(Composite, LogaddexpOfInfinities) {
+  expect(logaddexp(g, in({-kInf, kInf, -kInf, 1000, 0}), in({-kInf, kInf, 3, 1000, 0})),
+         {-kInf, kInf, 3, 1000 + std::log(2.0), std::log(2.0)});
+  expect(xlogy(g, in({0, 2, 0}), in({0, 3, std::nan("")})), {0, 2 * std::log(3.0), std::nan("")});
+}
+
+TEST_F(Composite, DivisionAndRemainderHavePythonsSigns) {
+  const Values a = {7, -7, 7, -7, 6, -6, 0.3, 5}, b = {2, 2, -2, -2, 3, 3, 0.1, kInf};
+  Values quotient, rest;
+  for (size_t i = 0; i < a.size(); ++i) {
+    double m = std::fmod(a[i], b[i]);
+    if (m != 0 && (m < 0) != (b[i] < 0)) m += b[i];
+    rest.push_back(m);
+    quotient.push_back(std::isinf(b[i]) ? 0 : std::round((a[i] - m) / b[i]));
+  }
+  expect(floor_divide(g, in(a), in(b)), quotient);
+  expect(remainder(g, in(a), in(b)), rest);
+  expect(floor_divide(g, in({1.0, -1.0}), in({0.0, 0.0})), {kInf, -kInf});
+  const NodeId p = ints({4}, {7, -7, 7, -7}), q = ints({4}, {2, 2, -2, -2});
+  expect(floor_divide(g, p, q), {3, -4, -4, 3});
+  expect(remainder(g, p, q), {1, 1, -1, -1});
+  expect(true_divide(g, p, q), {3.5, -3.5, -3.5, 3.5});
+}
+
+TEST_F(Composite, StatisticsAndNorms) {
+  const Tensor t = noise({3, 4});
+  const NodeId x = in(t);
+  Values averages, variances;
+  for (int64_t r = 0; r < 3; ++r) {
+    double m = 0, v = 0;
+    for (int64_t c = 0; c < 4; ++c) m += t.at({r, c}) / 4;
+    for (int64_t c = 0; c < 4; ++c) v += (t.at({r, c}) - m) * (t.at({r, c}) - m);
+    averages.push_back(m);
+    variances.push_back(v);
+  }
+  expect(mean(g, x, {{1}}), averages);
+  expect(var(g, x, {{1}}), {variances[0] / 3, variances[1] / 3, variances[2] / 3});
+  expect(std_dev(g, x, {{1}}, 0),
+         {std::sqrt(variances[0] / 4), std::sqrt(variances[1] / 4), std::sqrt(variances[2] / 4)});
+  double squares = 0, absolute = 0, cubes = 0, most = 0;
+  for (double v : t.data) {
+    squares += v * v;
+    absolute += std::fabs(v);
+    cubes += std::pow(std::fabs(v), 3);
+    most = std::max(most, std::fabs(v));
+  }
+  expect(norm(g, x), {std::sqrt(squares)});
+  expect(norm(g, x, 1), {absolute});
+  expect(norm(g, x, 3), {std::cbrt(cubes)});
+  expect(norm(g, x, kInf), {most});
+  expect(norm(g, x, 0), {12});
+  expect(argmax(g, x), {static_cast<double>(std::ranges::max_element(t.data) - t.data.begin())});
+  expect(any(g, ints({2, 2}, {0, 0, 0, 5}), {{1}}), {0, 1});
+  expect(all(g, ints({2, 2}, {1, 0, 2, 5}), {{1}}), {0, 1});
+  EXPECT_THROW(mean(g, ints({1}, {1})), DTypeError);
+}
+
+TEST_F(Composite, SoftmaxAndItsKinAreStable) {
+  const NodeId x = in(Tensor{{2, 3}, {1000, 1001, 1002, -1, 0, 1}});
+  const double e = 1 + std::exp(-1.0) + std::exp(-2.0);
+  const Values row = {std::exp(-2.0) / e, std::exp(-1.0) / e, 1 / e};
+  expect(softmax(g, x, 1), {row[0], row[1], row[2], row[0], row[1], row[2]});
+  expect(log_softmax(g, x, -1), {std::log(row[0]), std::log(row[1]), std::log(row[2]),
+                                 std::log(row[0]), std::log(row[1]), std::log(row[2])});
+  expect(logsumexp(g, x, {{1}}), {1002 + std::log(e), 1 + std::log(e)});
+  expect(logsumexp(g, in({-kInf, -kInf}), {{0}}), {-kInf});
+  expect(logsumexp(g, in({kInf, 1}), {{0}}), {kInf});
+}
+
+TEST_F(Composite, MatmulTakesEveryCombinationOfRanks) {
+  const auto check = [&](Dims sa, Dims sb, Dims expected_shape) {
+    const Tensor a = noise(sa), b = noise(sb);
+    const Tensor got = run(matmul(g, in(a), in(b)));
+    ASSERT_EQ(got.shape, expected_shape);
+    Tensor la = a, lb = b;
+    if (sa.size() == 1) la.shape.insert(la.shape.begin(), 1);
+    if (sb.size() == 1) lb.shape.push_back(1);
+    const int64_t m = la.shape[la.shape.size() - 2], k = la.shape.back(), n = lb.shape.back();
+    const auto count = static_cast<int64_t>(got.data.size()) / (m * n);
+    const auto batches = [](const Tensor& t) {
+      int64_t c = 1;
+      for (size_t d = 0; d + 2 < t.shape.size(); ++d) c *= t.shape[d];
+      return c;
+    };
+    // The cases broadcast whole batches only.
+    for (int64_t p = 0; p < count; ++p)
+      for (int64_t i = 0; i < m; ++i)
+        for (int64_t j = 0; j < n; ++j) {
+          const int64_t pa = p % batches(la), pb = p % batches(lb);
+          double s = 0;
+          for (int64_t q = 0; q < k; ++q)
+            s += la.data[static_cast<size_t>((pa * m + i) * k + q)] *
+                 lb.data[static_cast<size_t>((pb * k + q) * n + j)];
+          EXPECT_NEAR(got.data[static_cast<size_t>((p * m + i) * n + j)], s, 1e-12);
+        }
+  };
+  check({3}, {3}, {});
+  check({2, 3}, {3}, {2});
+  check({3}, {3, 4}, {4});
+  check({2, 3}, {3, 4}, {2, 4});
+  check({5, 2, 3}, {3, 4}, {5, 2, 4});
+  check({2, 3}, {5, 3, 4}, {5, 2, 4});
+  check({5, 2, 3}, {5, 3, 4}, {5, 2, 4});
+  check({1, 2, 3}, {5, 3, 4}, {5, 2, 4});
+  check({7, 5, 2, 3}, {5, 3, 4}, {7, 5, 2, 4});
+  check({3}, {5, 3, 4}, {5, 4});
+  check({5, 2, 3}, {3}, {5, 2});
+}
+
+TEST_F(Composite, MatmulNamesItsOperandsInErrors) {
+  const NodeId a = in(noise({2, 3})), b = in(noise({4, 5}));
+  try {
+    matmul(g, a, b);
+    FAIL();
+  } catch (const ShapeError& e) {
+    EXPECT_STREQ(e.what(), "matmul: inner sizes differ: lhs f64[2,3] @ rhs f64[4,5]");
+  }
+}
+
+TEST_F(Composite, EinsumCoversTheUsualEquations) {
+  const Tensor a = noise({2, 3}), b = noise({3, 4}), s = noise({3, 3}), c = noise({4, 2});
+  const NodeId x = in(a), y = in(b), sq = in(s), z = in(c);
+  const auto product = [&](int64_t i, int64_t j) {
+    double total = 0;
+    for (int64_t k = 0; k < 3; ++k) total += a.at({i, k}) * b.at({k, j});
+    return total;
+  };
+  Values transposed, sums(2, 0.0);
+  for (int64_t j = 0; j < 4; ++j)
+    for (int64_t i = 0; i < 2; ++i) transposed.push_back(product(i, j));
+  expect(einsum(g, "ik,kj->ji", {{x, y}}), transposed);
+  for (int64_t i = 0; i < 2; ++i)
+    for (int64_t j = 0; j < 4; ++j) sums[static_cast<size_t>(i)] += product(i, j);
+  expect(einsum(g, "ik,kj->i", {{x, y}}), sums);
+  expect(einsum(g, "ii->i", {{sq}}), {s.at({0, 0}), s.at({1, 1}), s.at({2, 2})});
+  expect(einsum(g, "ii", {{sq}}), {s.at({0, 0}) + s.at({1, 1}) + s.at({2, 2})});
+  double chain = 0;
+  for (int64_t i = 0; i < 2; ++i)
+    for (int64_t j = 0; j < 4; ++j) chain += product(i, j) * c.at({j, i});
+  expect(einsum(g, "ik, kj, ji ->", {{x, y, z}}), {chain});
+  EXPECT_EQ(einsum(g, "ij->ji", {{x}}), transpose(g, x, 0, 1));
+  const NodeId p = in(noise({5, 2, 3})), q = in(noise({5, 3, 4}));
+  EXPECT_EQ(run(einsum(g, "...ij,...jk->...ik", {{p, q}})).data, run(bmm(g, p, q)).data);
+  EXPECT_EQ(run(einsum(g, "...ij,jk", {{p, y}})).data, run(matmul(g, p, y)).data);
+  expect(einsum(g, "i,j->ji", {{in({1, 2}), in({3, 5})}}), {3, 6, 5, 10});
+  EXPECT_THROW(einsum(g, "ij,jk->iz", {{x, y}}), ValueError);
+  EXPECT_THROW(einsum(g, "ij,ij->ij", {{x, y}}), ShapeError);
+  EXPECT_THROW(einsum(g, "ijk->i", {{x}}), ShapeError);
+  EXPECT_THROW(einsum(g, "i?->i", {{x}}), ValueError);
+}
+
+// Every multiply-add of a convolution, also backwards for the transposed one.
+TEST_F(Composite, ConvolutionsSumOverChannelsAndTaps) {
+  for (int64_t groups : {1, 2})
+    for (int64_t stride : {1, 2})
+      for (int64_t padding : {0, 1})
+        for (int64_t dilation : {1, 2}) {
+          const Tensor x = noise({2, 4, 7, 6}), w = noise({6, 4 / groups, 3, 2});
+          const Tensor bias = noise({6});
+          const Tensor got =
+              run(conv(g, in(x), in(w), in(bias), {{stride}, {padding}, {dilation}, groups}));
+          const int64_t oh = (7 + 2 * padding - dilation * 2 - 1) / stride + 1,
+                        ow = (6 + 2 * padding - dilation - 1) / stride + 1;
+          ASSERT_EQ(got.shape, (Dims{2, 6, oh, ow}));
+          for (int64_t n = 0; n < 2; ++n)
+            for (int64_t o = 0; o < 6; ++o)
+              for (int64_t i = 0; i < oh; ++i)
+                for (int64_t j = 0; j < ow; ++j) {
+                  double s = bias.data[static_cast<size_t>(o)];
+                  const int64_t first = o / (6 / groups) * (4 / groups);
+                  for (int64_t c = 0; c < 4 / groups; ++c)
+                    for (int64_t p = 0; p < 3; ++p)
+                      for (int64_t q = 0; q < 2; ++q) {
+                        const int64_t h = i * stride - padding + p * dilation,
+                                      v = j * stride - padding + q * dilation;
+                        if (h >= 0 && h < 7 && v >= 0 && v < 6)
+                          s += x.at({n, first + c, h, v}) * w.at({o, c, p, q});
+                      }
+                  ASSERT_NEAR(got.at({n, o, i, j}), s, 1e-12);
+                }
+        }
+}
+
+TEST_F(Composite, TransposedConvolutionSpreadsItsInput) {
+  for (int64_t groups : {1, 2})
+    for (int64_t stride : {1, 3})
+      for (int64_t extra : {0, 1}) {
+        if (extra >= stride && extra > 0 && stride == 1) continue;
+        const Tensor x = noise({2, 4, 5}), w = noise({4, 3, 4});
+        const int64_t padding = 1, dilation = 1;
+        const Tensor got = run(conv_transpose(g, in(x), in(w), {},
+                                              {{stride}, {padding}, {dilation}, groups}, {extra}));
+        Tensor expected{{2, 3 * groups, 4 * stride - 2 * padding + 3 + extra + 1}, {}};
+        ASSERT_EQ(got.shape, expected.shape);
+        expected.data.assign(got.data.size(), 0.0);
+        for (int64_t n = 0; n < 2; ++n)
+          for (int64_t c = 0; c < 4; ++c)
+            for (int64_t o = 0; o < 3; ++o)
+              for (int64_t i = 0; i < 5; ++i)
+                for (int64_t k = 0; k < 4; ++k) {
+                  const int64_t at = i * stride + k - padding;
+                  if (at < 0 || at >= expected.shape[2]) continue;
+                  expected.at({n, c / (4 / groups) * 3 + o, at}) +=
+                      x.at({n, c, i}) * w.at({c, o, k});
+                }
+        for (size_t i = 0; i < got.data.size(); ++i)
+          ASSERT_NEAR(got.data[i], expected.data[i], 1e-12);
+      }
+}
+
+TEST_F(Composite, AOneByOneConvolutionHasPlainDimensions) {
+  const NodeId y = conv(g, in(noise({2, 4, 7, 6})), in(noise({6, 4, 1, 1})), {});
+  const ContractSpec spec = ContractSpec::decode(g.attrs(y));
+  EXPECT_TRUE(std::ranges::all_of(spec.lhs, &DimMap::is_plain));
+}
+
+TEST_F(Composite, PoolsReduceTheirWindows) {
+  const Tensor x = noise({2, 3, 7, 8});
+  for (bool ceil_mode : {false, true})
+    for (bool count_pad : {false, true}) {
+      PoolOptions options{{3, 2}, {2, 2}, {1, 0}, {1}, ceil_mode, count_pad, {}};
+      const Tensor most = run(max_pool(g, in(x), options)),
+                   average = run(avg_pool(g, in(x), options));
+      const auto [values, places] = max_pool_with_indices(g, in(x), options);
+      const Tensor where = run(places), again = run(values);
+      const int64_t oh = 4, ow = 4;
+      ASSERT_EQ(most.shape, (Dims{2, 3, oh, ow}));
+      ASSERT_EQ(again.data, most.data);
+      for (int64_t n = 0; n < 2; ++n)
+        for (int64_t c = 0; c < 3; ++c)
+          for (int64_t i = 0; i < oh; ++i)
+            for (int64_t j = 0; j < ow; ++j) {
+              double best = -kInf, total = 0, inside = 0, padded = 0;
+              for (int64_t p = 0; p < 3; ++p)
+                for (int64_t q = 0; q < 2; ++q) {
+                  const int64_t h = i * 2 - 1 + p, v = j * 2 + q;
+                  if (h < 8 && v < 8) ++padded;
+                  if (h < 0 || h >= 7 || v >= 8) continue;
+                  ++inside;
+                  total += x.at({n, c, h, v});
+                  best = std::max(best, x.at({n, c, h, v}));
+                }
+              ASSERT_EQ(most.at({n, c, i, j}), best);
+              ASSERT_NEAR(average.at({n, c, i, j}), total / (count_pad ? padded : inside), 1e-13);
+              const auto place = static_cast<int64_t>(where.at({n, c, i, j}));
+              ASSERT_EQ(x.at({n, c, place / 8, place % 8}), best);
+            }
+    }
+}
+
+TEST_F(Composite, AdaptivePoolsHandleUnevenWindows) {
+  const Tensor x = noise({2, 7, 6});
+  const Tensor average = run(adaptive_avg_pool(g, in(x), {{3, 2}})),
+               most = run(adaptive_max_pool(g, in(x), {{3, 2}}));
+  for (int64_t c = 0; c < 2; ++c)
+    for (int64_t i = 0; i < 3; ++i)
+      for (int64_t j = 0; j < 2; ++j) {
+        double total = 0, best = -kInf, n = 0;
+        for (int64_t h = i * 7 / 3; h < ((i + 1) * 7 + 2) / 3; ++h)
+          for (int64_t v = j * 3; v < j * 3 + 3; ++v, ++n) {
+            total += x.at({c, h, v});
+            best = std::max(best, x.at({c, h, v}));
+          }
+        EXPECT_NEAR(average.at({c, i, j}), total / n, 1e-13);
+        EXPECT_EQ(most.at({c, i, j}), best);
+      }
+}
+
+TEST_F(Composite, NormalisationsGiveUnitStatistics) {
+  const Tensor t = noise({4, 6, 5});
+  const NodeId x = in(t), w = in(noise({6})), b = in(noise({6}));
+  const Tensor y = run(layer_norm(g, x, 2, {}, {}, 0));
+  for (int64_t n = 0; n < 4; ++n) {
+    double m = 0, v = 0;
+    for (int64_t k = 0; k < 30; ++k) m += y.data[static_cast<size_t>(n * 30 + k)];
+    for (int64_t k = 0; k < 30; ++k) v += std::pow(y.data[static_cast<size_t>(n * 30 + k)], 2);
+    EXPECT_NEAR(m, 0, 1e-12);
+    EXPECT_NEAR(v / 30, 1, 1e-12);
+  }
+  expect(group_norm(g, x, 1, {}, {}, 0), y.data, 1e-12);
+  const BatchNorm batch = batch_norm_train(g, x, w, b);
+  expect(batch_norm_eval(g, x, batch.mean, batch.variance, w, b), run(batch.y).data, 1e-12);
+  double first = 0;
+  for (int64_t n = 0; n < 4; ++n)
+    for (int64_t k = 0; k < 5; ++k) first += t.at({n, 0, k}) / 20;
+  EXPECT_NEAR(run(batch.mean).data[0], first, 1e-13);
+  const double square = 3 * 3 + 4 * 4;
+  expect(rms_norm(g, in({3, 4}), 1, {}, 0), {3 / std::sqrt(square / 2), 4 / std::sqrt(square / 2)});
+  EXPECT_THROW(layer_norm(g, x, 2, w, {}), ShapeError);
+}
+
+TEST_F(Composite, DropoutKeepsTheExpectedShareAndScalesIt) {
+  const Tensor ones{{20000}, Values(20000, 1.0)};
+  const Tensor y = run(dropout(g, in(ones), 0.25, ints({}, {42}), 3));
+  double kept = 0;
+  for (double v : y.data) {
+    EXPECT_TRUE(v == 0 || std::fabs(v - 1 / 0.75) < 1e-15);
+    kept += v != 0;
+  }
+  EXPECT_NEAR(kept / 20000, 0.75, 0.02);
+}
+
+TEST_F(Composite, AttentionWeighsValues) {
+  const Tensor q = noise({2, 3, 4}), k = noise({2, 5, 4}), v = noise({2, 5, 6});
+  const auto plain = [&](const std::function<bool(int64_t, int64_t)>& takes_part) {
+    Values out;
+    for (int64_t b = 0; b < 2; ++b)
+      for (int64_t i = 0; i < 3; ++i) {
+        Values e(5);
+        double total = 0;
+        for (int64_t j = 0; j < 5; ++j) {
+          double s = 0;
+          for (int64_t d = 0; d < 4; ++d) s += q.at({b, i, d}) * k.at({b, j, d}) / 2;
+          total += e[static_cast<size_t>(j)] = takes_part(i, j) ? std::exp(s) : 0;
+        }
+        for (int64_t d = 0; d < 6; ++d) {
+          double s = 0;
+          for (int64_t j = 0; j < 5; ++j)
+            s += total > 0 ? e[static_cast<size_t>(j)] / total * v.at({b, j, d}) : 0;
+          out.push_back(s);
+        }
+      }
+    return out;
+  };
+  const NodeId nq = in(q), nk = in(k), nv = in(v);
+  expect(scaled_dot_product_attention(g, nq, nk, nv), plain([](int64_t, int64_t) { return true; }));
+  AttentionOptions causal;
+  causal.is_causal = true;
+  expect(scaled_dot_product_attention(g, nq, nk, nv, causal),
+         plain([](int64_t i, int64_t j) { return j <= i; }));
+  AttentionOptions masked;
+  // The second query sees nothing.
+  masked.mask = cast(g, ints({3, 5}, {1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0}), DType::Bool);
+  const std::vector<int> allowed = {1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 1, 1, 0, 0, 0};
+  expect(scaled_dot_product_attention(g, nq, nk, nv, masked),
+         plain([&](int64_t i, int64_t j) { return allowed[static_cast<size_t>(i * 5 + j)] == 1; }));
+}
+
+TEST_F(Composite, RegressionLosses) {
+  const NodeId x = in({1, 2, 5}), t = in({1.5, 2, 2});
+  expect(mse_loss(g, x, t), {(0.25 + 9) / 3});
+  expect(l1_loss(g, x, t, Reduction::Sum), {3.5});
+  expect(huber_loss(g, x, t, 1, Reduction::None), {0.125, 0, 2.5});
+  expect(smooth_l1_loss(g, x, t, 2, Reduction::None), {0.0625, 0, 2});
+}
+
+TEST_F(Composite, CrossEntropyWithWeightsSmoothingAndIgnoredTargets) {
+  const Tensor s = noise({4, 3});
+  const Values weight = {0.5, 1, 2};
+  const std::vector<int64_t> target = {2, 0, -100, 1};
+  Tensor logp = s;
+  for (int64_t n = 0; n < 4; ++n) {
+    double z = 0;
+    for (int64_t c = 0; c < 3; ++c) z += std::exp(s.at({n, c}));
+    for (int64_t c = 0; c < 3; ++c) logp.at({n, c}) -= std::log(z);
+  }
+  const double smoothing = 0.1;
+  double loss = 0, sharp = 0, weights = 0, plain = 0;
+  for (int64_t n = 0; n < 4; ++n) {
+    const int64_t t = target[static_cast<size_t>(n)];
+    if (t < 0) continue;
+    const double w = weight[static_cast<size_t>(t)];
+    weights += w;
+    sharp -= w * logp.at({n, t});
+    plain -= logp.at({n, t});
+    double all_classes = 0;
+    for (int64_t c = 0; c < 3; ++c) all_classes -= weight[static_cast<size_t>(c)] * logp.at({n, c});
+    loss += (1 - smoothing) * -w * logp.at({n, t}) + smoothing / 3 * all_classes;
+  }
+  const NodeId scores = in(s), classes = ints({4}, target), w = in(weight);
+  ClassOptions options;
+  expect(cross_entropy(g, scores, classes, options), {plain / 3});
+  options.weight = w;
+  expect(cross_entropy(g, scores, classes, options), {sharp / weights});
+  expect(nll_loss(g, log_softmax(g, scores, 1), classes, options), {sharp / weights});
+  options.label_smoothing = smoothing;
+  expect(cross_entropy(g, scores, classes, options), {loss / weights});
+  // Probabilities that are all on one class.
+  ClassOptions whole;
+  expect(cross_entropy(g, scores, one_hot(g, ints({4}, {2, 0, 1, 1}), 3, DType::Float64), whole),
+         run(cross_entropy(g, scores, ints({4}, {2, 0, 1, 1}), whole)).data);
+  EXPECT_THROW(cross_entropy(g, scores, ints({3}, {1, 1, 1}), whole), ShapeError);
+}
+
+TEST_F(Composite, BinaryAndDivergenceLosses) {
+  const Values x = {-2, 0.5, 30}, t = {0, 1, 0.25};
+  Values logits, positive;
+  for (size_t i = 0; i < 3; ++i) {
+    const double soft = std::log1p(std::exp(-std::fabs(x[i]))) + std::max(-x[i], 0.0);
+    logits.push_back((1 - t[i]) * x[i] + soft);
+    positive.push_back((1 - t[i]) * x[i] + (1 + 2 * t[i]) * soft);
+  }
+  expect(bce_with_logits(g, in(x), in(t), {}, {}, Reduction::None), logits);
+  expect(bce_with_logits(g, in(x), in(t), {}, in({3, 3, 3}), Reduction::None), positive);
+  expect(bce_loss(g, in({0.2, 0}), in({1, 1}), {}, Reduction::None), {-std::log(0.2), 100});
+  expect(kl_div(g, in({-1, -2}), in({0.5, 0}), false, Reduction::Sum), {0.5 * (std::log(0.5) + 1)});
+  expect(kl_div(g, in({-1.0}), in({-0.5}), true), {std::exp(-0.5) * 0.5});
+}
+
+TEST_F(Composite, IndexingHelpers) {
+  const NodeId x = in(Tensor{{3, 4}, {0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23}});
+  expect(index_select(g, x, 0, ints({2}, {2, 0})), {20, 21, 22, 23, 0, 1, 2, 3});
+  expect(index_select(g, x, 1, ints({2}, {3, 3})), {3, 3, 13, 13, 23, 23});
+  expect(index_leading(g, x, {{ints({2}, {2, 0}), ints({2}, {1, 3})}}), {21, 3});
+  expect(take_along(g, x, ints({3, 1}, {1, 0, 3}), 1), {1, 10, 23});
+  expect(index_put(g, x, {{ints({2}, {1, 1})}}, in({1, 2, 3, 4}), ScatterMode::Add),
+         {0, 1, 2, 3, 12, 15, 18, 21, 20, 21, 22, 23});
+  expect(index_add(g, x, 1, ints({1}, {2}), in(Tensor{{3, 1}, {5, 6, 7}})),
+         {0, 1, 7, 3, 10, 11, 18, 13, 20, 21, 29, 23});
+  expect(tril(g, x), {0, 0, 0, 0, 10, 11, 0, 0, 20, 21, 22, 0});
+  expect(triu(g, x, 1), {0, 1, 2, 3, 0, 0, 12, 13, 0, 0, 0, 23});
+  expect(roll(g, in({0, 1, 2, 3}), 1, 0), {3, 0, 1, 2});
+  expect(roll(g, in({0, 1, 2, 3}), -5, 0), {1, 2, 3, 0});
+  expect(one_hot(g, ints({2}, {1, 0}), 3, DType::Int64), {0, 1, 0, 1, 0, 0});
+  expect(eye(g, DType::Float64, 2, 3), {1, 0, 0, 0, 1, 0});
+  expect(arange(g, DType::Float64, 1, 0.5, 3), {1, 1.5, 2});
+  expect(tile(g, in({1, 2}), {{2, 2}}), {1, 2, 1, 2, 1, 2, 1, 2});
+  expect(repeat_interleave(g, in({1, 2}), 2, 0), {1, 1, 2, 2});
+  expect(diagonal(g, x, 1, 0, 1), {1, 12, 23});
+  expect(diagonal(g, x, -1, 0, 1), {10, 21});
+  const auto [best, places] = topk(g, in({3, 9, 1, 7}), 2, 0, true);
+  expect(best, {9, 7});
+  expect(places, {1, 3});
+  const std::vector<NodeId> pieces = split(g, x, {{1, 3}}, 1);
+  EXPECT_EQ(concat(g, pieces, 1).is_valid(), true);
+  expect(pieces[0], {0, 10, 20});
+  expect(stack(g, {{in({1, 2}), in({3, 4})}}, 1), {1, 3, 2, 4});
+  expect(embedding(g, x, ints({2}, {2, 1})), {20, 21, 22, 23, 10, 11, 12, 13});
+  EXPECT_THROW(split(g, x, {{1, 1}}, 1), ShapeError);
+  EXPECT_THROW(run(index_leading(g, x, {{ints({1}, {0}), ints({1}, {4})}})), IndexError);
+}
+
+}  // namespace
+}  // namespace coregrad::ops
