@@ -1,6 +1,7 @@
 // The contraction step: units of (group of p, rows, lanes), each packed, multiplied and finished.
 //
 //   contract_plan.cpp    what is chosen: roles of labels, tile, blocks, packing
+//   contract_phases.cpp  windows that divide (input gradients of strided convolutions) taken apart
 //   contract_pack.cpp    operand blocks into scratch
 //   contract_micro.cpp   register tiles
 //   here                 the loops around them and the epilogue
@@ -11,6 +12,7 @@
 #include "codegen/contract_ir.h"
 #include "codegen/contract_micro.h"
 #include "codegen/contract_pack.h"
+#include "codegen/contract_phases.h"
 #include "codegen/contract_plan.h"
 #include "codegen/value_emitter.h"
 #include "runtime/plan.h"
@@ -420,34 +422,57 @@ class StepEmitter {
   llvm::Value *m0_ = nullptr, *m1_ = nullptr, *n0_ = nullptr, *n1_ = nullptr;
 };
 
+llvm::Function* declare_step(llvm::Module& module, const std::string& name,
+                             llvm::Function::LinkageTypes linkage) {
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
+  llvm::Type* const types[] = {llvm::PointerType::get(context, 0), i64, i64,
+                               llvm::Type::getInt32Ty(context)};
+  return llvm::Function::Create(
+      llvm::FunctionType::get(llvm::Type::getVoidTy(context), types, false), linkage, name, module);
+}
+
+bool is_empty(const ContractKernel& kernel) {
+  return std::any_of(kernel.spec.out.begin(), kernel.spec.out.end(), [&](int64_t label) {
+    return kernel.spec.extents[static_cast<size_t>(label)] == 0;
+  });
+}
+
 }  // namespace
 
 ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbol,
                                   const ContractKernel& kernel, const Target& target) {
   check_kernel(kernel);
-  llvm::LLVMContext& context = module.getContext();
-  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
-  llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
-  auto* const function = llvm::Function::Create(
-      llvm::FunctionType::get(llvm::Type::getVoidTy(context),
-                              {pointer, i64, i64, llvm::Type::getInt32Ty(context)}, false),
-      llvm::Function::ExternalLinkage, symbol, module);
+  llvm::Function* const function = declare_step(module, symbol, llvm::Function::ExternalLinkage);
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
   ContractStep step;
-  const bool is_empty = std::any_of(
-      kernel.spec.out.begin(), kernel.spec.out.end(),
-      [&](int64_t label) { return kernel.spec.extents[static_cast<size_t>(label)] == 0; });
-  if (is_empty) {
-    llvm::IRBuilder<>(llvm::BasicBlock::Create(context, "entry", function)).CreateRetVoid();
-    step.range = 0;
+  step.range = 0;
+  if (is_empty(kernel)) {
+    b.CreateRetVoid();
     return step;
   }
-  const ContractPlan plan = plan_contract(kernel, target);
-  StepEmitter(module, symbol, kernel, plan, target).emit(function);
-  step.range = plan.units();
-  step.scratch_bytes =
-      checked_mul(plan.scratch_elements(), size_of(plan.dtype), "contract scratch");
-  step.flops = 2.0 * static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
-               static_cast<double>(plan.n.extent) * static_cast<double>(plan.k.extent);
+  // The units of all phases, one phase after the other.
+  const std::vector<ContractKernel> phases = split_phases(kernel);
+  for (size_t i = 0; i < phases.size(); ++i) {
+    const ContractPlan plan = plan_contract(phases[i], target);
+    const std::string name =
+        phases.size() == 1 ? symbol + ".units" : fmt::format("{}.phase{}", symbol, i);
+    llvm::Function* const units = declare_step(module, name, llvm::Function::InternalLinkage);
+    StepEmitter(module, name, phases[i], plan, target).emit(units);
+    llvm::Value* const first = emit_i64(b, step.range);
+    llvm::Value* const begin = emit_max(b, b.CreateSub(function->getArg(1), first), emit_i64(b, 0));
+    llvm::Value* const end =
+        emit_min(b, b.CreateSub(function->getArg(2), first), emit_i64(b, plan.units()));
+    emit_if(b, b.CreateICmpSLT(begin, end),
+            [&] { b.CreateCall(units, {function->getArg(0), begin, end, function->getArg(3)}); });
+    step.range = checked_add(step.range, plan.units(), "contract");
+    step.scratch_bytes =
+        std::max(step.scratch_bytes,
+                 checked_mul(plan.scratch_elements(), size_of(plan.dtype), "contract scratch"));
+    step.flops += 2.0 * static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
+                  static_cast<double>(plan.n.extent) * static_cast<double>(plan.k.extent);
+  }
+  b.CreateRetVoid();
   return step;
 }
 

@@ -152,6 +152,14 @@ TEST_P(ContractOn, ConvolutionsAndTheirGradients) {
   }
 }
 
+TEST_P(ContractOn, InputGradientsOfStridedConvolutionsComeApartIntoPhases) {
+  for (const ConvCase& c :
+       {ConvCase{2, 16, 30, 29, 24, 3, 2, 1}, ConvCase{1, 64, 31, 30, 80, 1, 2, 0},
+        ConvCase{2, 12, 33, 34, 20, 4, 3, 2}, ConvCase{1, 20, 36, 36, 40, 3, 2, 2, 2}})
+    expect_exact(conv_input_gradient_kernel(DType::Float32, c), target(), random_,
+                 fmt::format("k{} s{} p{} d{}", c.kernel, c.stride, c.pad, c.dilation));
+}
+
 /// A contract of random labels, windows, layouts and output order.
 ContractKernel random_contract(std::mt19937& random, DType dtype) {
   const auto below = [&](int64_t n) {
