@@ -1,0 +1,149 @@
+// Gradients of composites against central differences, and where naive formulas give NaN.
+
+#include "base/checked.h"
+#include "grad/gradient.h"
+#include "interp/interpreter.h"
+#include "ops/conv.h"
+#include "ops/indexing.h"
+#include "ops/linalg.h"
+#include "ops/losses.h"
+#include "ops/math.h"
+#include "ops/nn.h"
+#include "ops/reduce.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <functional>
+#include <random>
+
+namespace coregrad::ops {
+namespace {
+
+using Dims = std::vector<int64_t>;
+using Values = std::vector<double>;
+using Function = std::function<NodeId(Graph&, NodeId)>;
+
+Values evaluate(const Graph& g, NodeId node, const Values& x) {
+  const InputView view[] = {{x.data()}};
+  const Array a = interpret(g, {{node}}, view)[0];
+  return {a.as<double>().begin(), a.as<double>().end()};
+}
+
+// d sum(w * f(x)) / dx, with weights that differ from element to element.
+struct Derivative {
+  Graph g;
+  NodeId loss, gradient;
+
+  Derivative(const Function& f, const Dims& shape) {
+    const NodeId x = input(g, 0, DType::Float64, shape);
+    const NodeId y = f(g, x);
+    const NodeId flat = reshape(g, y, {{g.numel(y)}});
+    const NodeId weights = cos(g.numel(y));
+    loss = sum(g, mul(g, flat, weights));
+    gradient = gradients(g, {{loss}}, {}, {{x}})[0];
+  }
+  NodeId cos(int64_t n) {
+    return unary(g, Op::Cos, cast(g, iota(g, DType::Int64, n), DType::Float64));
+  }
+};
+
+void check(const Function& f, const Dims& shape, const Values& x, double tolerance = 1e-6) {
+  const Derivative d(f, shape);
+  const Values got = evaluate(d.g, d.gradient, x);
+  const double h = 1e-5;
+  for (size_t i = 0; i < x.size(); ++i) {
+    Values up = x, down = x;
+    up[i] += h;
+    down[i] -= h;
+    const double slope = (evaluate(d.g, d.loss, up)[0] - evaluate(d.g, d.loss, down)[0]) / (2 * h);
+    EXPECT_NEAR(got[i], slope, tolerance * (1 + std::fabs(slope))) << "element " << i;
+  }
+}
+
+Values noise(int64_t n) {
+  std::mt19937 engine(99);
+  std::uniform_real_distribution<double> u(-2, 2);
+  Values x;
+  for (int64_t i = 0; i < n; ++i) x.push_back(u(engine));
+  return x;
+}
+
+TEST(CompositeGradient, SmoothActivationsAtAndAroundZero) {
+  const Values points = {-3, -0.5, 0, 0.7, 4};
+  for (const Function& f : std::initializer_list<Function>{
+           sigmoid, log_sigmoid, silu, gelu, gelu_tanh, mish, asinh, erfc, softsign,
+           [](Graph& g, NodeId x) { return softplus(g, x); },
+           [](Graph& g, NodeId x) { return celu(g, x, 1); }})
+    // Some have a second derivative that jumps at 0, where a central difference is off by h / 4.
+    check(f, {5}, points, 1e-5);
+}
+
+TEST(CompositeGradient, LargeArgumentsGiveNoNan) {
+  const Values points = {-1e5, -800, 800, 1e5, 1e200};
+  for (const Function& f :
+       std::initializer_list<Function>{sigmoid, log_sigmoid, silu, gelu, mish, asinh, relu,
+                                       hardswish, [](Graph& g, NodeId x) { return softplus(g, x); },
+                                       [](Graph& g, NodeId x) { return elu(g, x, 1); }}) {
+    const Derivative d(f, {5});
+    for (double v : evaluate(d.g, d.gradient, points)) EXPECT_FALSE(std::isnan(v));
+  }
+}
+
+TEST(CompositeGradient, ReductionsAndNormalisations) {
+  const Values x = noise(24);
+  for (const Function& f : std::initializer_list<Function>{
+           [](Graph& g, NodeId y) { return softmax(g, y, 1); },
+           [](Graph& g, NodeId y) { return log_softmax(g, y, 1); },
+           [](Graph& g, NodeId y) { return logsumexp(g, y, {{1}}); },
+           [](Graph& g, NodeId y) { return var(g, y, {{0}}); },
+           [](Graph& g, NodeId y) { return norm(g, y, 3, {{1}}); },
+           [](Graph& g, NodeId y) { return layer_norm(g, y, 1, {}, {}); },
+           [](Graph& g, NodeId y) { return rms_norm(g, y, 1, {}, 1e-6); },
+           [](Graph& g, NodeId y) { return batch_norm_train(g, y, {}, {}).y; }})
+    check(f, {4, 6}, x);
+}
+
+TEST(CompositeGradient, ConvolutionsAndPools) {
+  const Values x = noise(2 * 4 * 6 * 5);
+  const auto weight = [](Graph& g, Dims shape) {
+    const NodeId w = arange(g, DType::Float64, 0.1, 0.37, checked_numel(shape, "test"));
+    return reshape(g, unary(g, Op::Sin, w), shape);
+  };
+  for (const Function& f : std::initializer_list<Function>{
+           [&](Graph& g, NodeId y) {
+             return conv(g, y, weight(g, {6, 2, 3, 2}), {}, {{2}, {1}, {1}, 2});
+           },
+           [&](Graph& g, NodeId y) {
+             return conv_transpose(g, y, weight(g, {4, 3, 3, 2}), {}, {{2}, {1}, {1}, 1}, {1});
+           },
+           [](Graph& g, NodeId y) { return max_pool(g, y, {{3}, {2}, {1}}); },
+           [](Graph& g, NodeId y) { return max_pool(g, y, {{2}}); },
+           [](Graph& g, NodeId y) {
+             return avg_pool(g, y, {{3}, {1}, {1}, {1}, false, false, {}});
+           },
+           [](Graph& g, NodeId y) { return adaptive_avg_pool(g, y, {{4, 5}}); }})
+    check(f, {2, 4, 6, 5}, x);
+}
+
+TEST(CompositeGradient, LossesAndAttention) {
+  const Values x = noise(24);
+  for (const Function& f : std::initializer_list<Function>{
+           [](Graph& g, NodeId y) {
+             ClassOptions options;
+             options.label_smoothing = 0.1;
+             options.ignore_index = 3;
+             return cross_entropy(g, y, iota(g, DType::Int64, 4), options);
+           },
+           [](Graph& g, NodeId y) { return bce_with_logits(g, y, number_like(g, y, 0.3)); },
+           [](Graph& g, NodeId y) { return einsum(g, "ij,kj->k", {{y, exp(g, y)}}); },
+           [](Graph& g, NodeId y) {
+             AttentionOptions options;
+             options.is_causal = true;
+             return scaled_dot_product_attention(g, y, y, y, options);
+           }})
+    check(f, {4, 6}, x);
+}
+
+}  // namespace
+}  // namespace coregrad::ops
