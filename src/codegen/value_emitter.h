@@ -155,6 +155,7 @@ class ValueEmitter {
   llvm::Value* zeros();
   llvm::Value* reverse(llvm::Value* vector);
   bool is_aligned(const SplitIndex& index) const;
+  bool is_of_nothing(const IndexExpr& index) const;
   template <class Instruction>
   Instruction* annotate(Instruction* access, int buffer);
 

@@ -182,7 +182,23 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
       annotate(builder_.CreateMaskedGather(vector_type, addresses, align, lanes, nothing), buffer));
 }
 
+/// Whether the index was checked against an extent of 0: then not even element 0 is there.
+bool ValueEmitter::is_of_nothing(const IndexExpr& index) const {
+  if (index.is_constant()) return false;
+  std::vector<int> axes, values;
+  kernel_.context.collect(index, axes, values);
+  return std::any_of(values.begin(), values.end(), [&](int id) {
+    const KernelValue& v = kernel_.values[static_cast<size_t>(id)];
+    return v.kind == ValueKind::CheckIndex && v.bounds.low >= v.bounds.high;
+  });
+}
+
 ValueEmitter::Emitted ValueEmitter::emit_load(const KernelValue& v) {
+  if (is_of_nothing(v.index)) {
+    llvm::Type* const type = element_type(builder_.getContext(), v.dtype);
+    // Belongs to the scope of the check, so that each scope checks anew.
+    return {llvm::Constant::getNullValue(type), nullptr, level_of(v.index)};
+  }
   const SplitIndex index = split(v.index);
   int level = level_of(v.index);
   Value* mask = nullptr;

@@ -131,7 +131,6 @@ TEST(LoopEmitter, GathersWithCheckedIndices) {
       w.kernel.block = n;
       auto places = random_values<int64_t>(static_cast<size_t>(n), 5, 0, 13);
       const auto a = random_values<float>(kExtent, 6);
-      const CompiledKernel compiled(w.kernel, isa);
       CompiledKernel kernel(w.kernel, isa);
       GuardedArray<float> ga(a), go(std::vector<float>(static_cast<size_t>(n)));
       {
@@ -151,6 +150,23 @@ TEST(LoopEmitter, GathersWithCheckedIndices) {
         EXPECT_EQ(go[static_cast<size_t>(n) / 2], a[0]);
       }
     }
+  }
+}
+
+TEST(LoopEmitter, GathersFromNothingOnlyReport) {
+  for (const Isa isa : runnable_isas()) {
+    KernelWriter w;
+    const IndexExpr i = w.axis(20);
+    const int indices = w.input(kI64), x = w.input(kF32), out = w.output(kF32);
+    const ValueId at = w.check(w.load(indices, i), 0);
+    w.store(w.load(x, w.kernel.context.value(at, {0, 0})), out, i);
+    w.kernel.block = 20;
+    GuardedArray<int64_t> gi(std::vector<int64_t>(20, 3));
+    GuardedArray<float> go(std::vector<float>(20, 1));
+    const RunStatus status = CompiledKernel(w.kernel, isa).run({gi.data(), nullptr, go.data()});
+    EXPECT_EQ(status.bad_extent, 0);
+    EXPECT_EQ(status.bad_index, 3);
+    EXPECT_EQ(go[19], 0);
   }
 }
 
