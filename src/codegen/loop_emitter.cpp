@@ -107,7 +107,8 @@ void KernelEmitter::run() {
 
 void KernelEmitter::for_units() {
   const int last = kernel_.num_parallel - 1;
-  if (kernel_.lane_parallel && kernel_.num_parallel == 1) {
+  if (kernel_.lane_parallel && kernel_.num_parallel == 1 &&
+      kernel_.block < kernel_.axes[0].extent) {
     // One run of elements: units need not be told apart.
     const int64_t extent = kernel_.axes[0].extent;
     Value* const first = builder_.CreateNSWMul(begin_, number(kernel_.block));
