@@ -104,7 +104,8 @@ void ValueEmitter::pop_scope() {
   scopes_.pop_back();
 }
 
-ValueEmitter::AtLevel::AtLevel(ValueEmitter& emitter, int level) : emitter_(emitter) {
+ValueEmitter::AtLevel::AtLevel(ValueEmitter& emitter, int level)
+    : emitter_(emitter), level_(level) {
   if (level >= emitter.depth()) return;
   llvm::IRBuilder<>& b = emitter.builder_;
   llvm::BasicBlock* const block = emitter.scopes_[static_cast<size_t>(level) + 1].block;
@@ -119,7 +120,16 @@ ValueEmitter::AtLevel::AtLevel(ValueEmitter& emitter, int level) : emitter_(emit
 }
 
 ValueEmitter::AtLevel::~AtLevel() {
-  if (moved_) emitter_.builder_.restoreIP(saved_);
+  llvm::IRBuilder<>& b = emitter_.builder_;
+  // A function with a rare branch ends its block: what follows at this level stands in the next one.
+  if (level_ < emitter_.depth())
+    emitter_.scopes_[static_cast<size_t>(level_) + 1].block = b.GetInsertBlock();
+  if (!moved_) return;
+  // By its instruction, which may have moved with the rest of a block that was split.
+  if (saved_.getPoint() != saved_.getBlock()->end())
+    b.SetInsertPoint(&*saved_.getPoint());
+  else
+    b.restoreIP(saved_);
 }
 
 void ValueEmitter::set_axis(int axis, Value* value) {

@@ -120,6 +120,7 @@ class ValueEmitter {
 
    private:
     ValueEmitter& emitter_;
+    int level_;
     llvm::IRBuilderBase::InsertPoint saved_;
     bool moved_ = false;
   };
