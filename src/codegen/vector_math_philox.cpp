@@ -7,6 +7,7 @@
 #include "codegen/vector_math.h"
 
 #include <array>
+#include <bit>
 
 namespace coregrad {
 namespace {
@@ -89,8 +90,8 @@ llvm::Value* emit_philox_bits_consecutive(llvm::IRBuilder<>& builder, llvm::Valu
   COREGRAD_CHECK(width >= 4 && width % 4 == 0);
   // The lanes touch one block more than width / 4 when `base` stands inside a block.
   const auto lanes = static_cast<unsigned>(width);
-  const unsigned blocks = lanes / 4 + 1;
-  llvm::SmallVector<llvm::Constant*, 17> steps;
+  const unsigned blocks = std::bit_ceil(lanes / 4 + 1);  // whole registers cost no more
+  llvm::SmallVector<llvm::Constant*, 16> steps;
   for (unsigned k = 0; k < blocks; ++k) steps.push_back(builder.getInt64(k));
   Value* const first = builder.CreateVectorSplat(blocks, builder.CreateLShr(base, 2));
   const auto c = emit_blocks(builder, seed, stream,
