@@ -150,6 +150,28 @@ class RunPacker {
               [&] { store(whole_end, masked_load(source, whole_end, low, high)); });
       return;
     }
+    if (run_.coef == 1 && stepped.empty() && target_.has_masks && run_.extent > width_) {
+      // Runs are short and their borders vary: one mask for two vectors, and no branch.
+      const int64_t pair = 2 * static_cast<int64_t>(width_);
+      emit_loop(b_, begin, end, pair, [&](llvm::Value* u) {
+        const auto bits_from = [&](llvm::Value* place) {
+          llvm::Value* const inside = emit_min(
+              b_, emit_max(b_, b_.CreateSub(place, u), emit_i64(b_, 0)), emit_i64(b_, pair));
+          return b_.CreateShl(emit_i64(b_, -1), inside);
+        };
+        llvm::Value* const bits = b_.CreateAnd(bits_from(low), b_.CreateNot(bits_from(high)));
+        for (int64_t part = 0; part < pair; part += width_) {
+          llvm::Value* const word =
+              b_.CreateTrunc(b_.CreateLShr(bits, emit_i64(b_, part)), b_.getIntNTy(width_));
+          llvm::Value* const mask =
+              b_.CreateBitCast(word, llvm::FixedVectorType::get(b_.getInt1Ty(), width_));
+          llvm::Value* const at = b_.CreateAdd(u, emit_i64(b_, part));
+          store(at, b_.CreateMaskedLoad(vector_, b_.CreateGEP(element_, source, at), align(), mask,
+                                        zeros(width_)));
+        }
+      });
+      return;
+    }
     emit_loop(b_, begin, end, width_, [&](llvm::Value* u) {
       if (!stepped.empty())
         store(u, stepped_load(address, stepped, u, low, high));

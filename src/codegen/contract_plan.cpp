@@ -420,8 +420,13 @@ class Planner {
         split(plan.num_row_panels, plan.num_row_blocks * 2, &plan.panels_per_row_block,
               &plan.num_row_blocks);
     }
-    plan.p_per_unit = std::clamp<int64_t>(blocks() / std::max<int64_t>(1, wanted), 1,
-                                          std::max<int64_t>(1, plan.p.extent));
+    // Packed rows that are the same for every p are packed once a unit, so larger groups pay.
+    const bool shares_rows =
+        plan.row_packing != RowPacking::InPlace &&
+        std::none_of(plan.p.labels.begin(), plan.p.labels.end(),
+                     [&](int64_t label) { return plan.row_side.depends_on(label); });
+    const int64_t most_units = shares_rows ? std::min<int64_t>(wanted, 64) : wanted;
+    plan.p_per_unit = std::clamp<int64_t>(blocks() / most_units, 1, plan.p.extent);
     plan.num_p_groups = ceil_div(plan.p.extent, plan.p_per_unit);
 
     // The k range of a block: packed panels share half of L2.
@@ -454,7 +459,7 @@ class Planner {
       plan.row_stride =
           padded((along_k ? plan.k_block : rows) + width_) + (along_k ? 64 / size : 0);
       plan.row_pack_elements =
-          padded(area(along_k ? rows : plan.k_block, plan.row_stride) + width_);
+          padded(area(along_k ? rows : plan.k_block, plan.row_stride) + 2 * width_);
     }
     plan.result_stride = padded(round_up(lanes, width_)) + 64 / size;
     plan.result_elements =
