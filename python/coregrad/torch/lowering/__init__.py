@@ -1,0 +1,20 @@
+"""Lowerings of ATen operators, one row an overload, grouped by concept."""
+
+from . import (  # noqa: F401  (importing a group registers its rows)
+    attention,
+    convolution,
+    creation,
+    indexing,
+    losses,
+    matmul,
+    normalization,
+    pointwise,
+    pooling,
+    random,
+    reductions,
+    softmax,
+    views,
+)
+from .table import ROWS, Lowering, Unsupported
+
+__all__ = ["ROWS", "Lowering", "Unsupported"]

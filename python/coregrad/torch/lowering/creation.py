@@ -1,0 +1,95 @@
+"""Tensors made from nothing, casts and copies."""
+
+from __future__ import annotations
+
+from .table import lower
+
+
+@lower("aten.full.default", "aten.new_full.default")
+def full(b, *args, **_):
+    return b.g.full(b.shape, b.dtype, args[-1])
+
+
+@lower("aten.full_like.default")
+def full_like(b, x, value, **_):
+    return b.g.full(b.shape, b.dtype, value)
+
+
+@lower("aten.zeros.default", "aten.zeros_like.default", "aten.new_zeros.default",
+       "aten.empty.memory_format", "aten.empty_like.default", "aten.empty_permuted.default",
+       "aten.empty_strided.default", "aten.new_empty.default", "aten.new_empty_strided.default")
+def zeros(b, *_, **__):
+    return b.g.full(b.shape, b.dtype, 0)
+
+
+@lower("aten.ones.default", "aten.ones_like.default", "aten.new_ones.default")
+def ones(b, *_, **__):
+    return b.g.full(b.shape, b.dtype, 1)
+
+
+@lower("aten.scalar_tensor.default")
+def scalar_tensor(b, value, **_):
+    return b.g.literal(b.dtype, value)
+
+
+@lower("aten.fill.Scalar", "aten.fill.Tensor")
+def fill(b, x, value):
+    return b.expand(b.node(value, b.dtype), b.shape)
+
+
+def _progression(b, start, step):
+    """start + i * step, computed as PyTorch does: in int64, or in float64 and then rounded."""
+    whole = isinstance(start, int) and isinstance(step, int)
+    position = b.g.iota(b.core_int64, b.shape[0])
+    if not whole:
+        position = b.g.cast(position, b.core_float64)
+    return b.node(position * step + start, b.dtype)
+
+
+@lower("aten.arange.start_step", "aten.arange.start", "aten.arange.default")
+def arange(b, *args, **_):
+    start, step = (args[0], args[2]) if len(args) > 2 else (args[0] if len(args) > 1 else 0, 1)
+    return _progression(b, start, step)
+
+
+@lower("prims.iota.default")
+def iota(b, length, *, start, step, **_):
+    return _progression(b, start, step)
+
+
+@lower("aten._to_copy.default", "aten.to.dtype")
+def to_copy(b, x, *_, **__):
+    return b.node(x, b.dtype)
+
+
+@lower("prims.convert_element_type.default")
+def convert_element_type(b, x, dtype):
+    return b.node(x, b.dtype)
+
+
+@lower("aten.copy.default")
+def copy(b, x, source, non_blocking=False):
+    return b.expand(b.node(source, b.dtype), b.shape)
+
+
+@lower("aten.eye.m", "aten.eye.default")
+def eye(b, *_, **__):
+    rows, columns = b.shape
+    row = b.along(b.g.iota(b.core_int64, rows), 0, 2)
+    return b.node(b.g.eq(row, b.along(b.g.iota(b.core_int64, columns), 1, 2)), b.dtype)
+
+
+def _keep_triangle(b, x, keep):
+    rows = b.along(b.g.iota(b.core_int64, x.shape[-2]), 0, 2)
+    columns = b.along(b.g.iota(b.core_int64, x.shape[-1]), 1, 2)
+    return b.where(b.expand(keep(rows, columns), x.shape), x, b.full_like(x, 0))
+
+
+@lower("aten.tril.default")
+def tril(b, x, diagonal=0):
+    return _keep_triangle(b, x, lambda row, column: column - diagonal <= row)
+
+
+@lower("aten.triu.default")
+def triu(b, x, diagonal=0):
+    return _keep_triangle(b, x, lambda row, column: column - diagonal >= row)

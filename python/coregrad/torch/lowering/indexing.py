@@ -1,0 +1,200 @@
+"""Indexing by tensors: gathers and scatters."""
+
+from __future__ import annotations
+
+from .table import lower
+
+
+def _rows(b, index, width):
+    """An index vector [n] as an index [n, width] that names whole rows."""
+    return b.expand(b.g.reshape(index, [-1, 1]), [index.numel, width])
+
+
+def _int64(b, index):
+    if index.dtype == b.core_bool:
+        b.unsupported("a mask as index")
+    return b.node(index, b.core_int64)
+
+
+@lower("aten.embedding.default")
+def embedding(b, weight, index, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
+    rows = b.g.gather(weight, 0, _rows(b, _int64(b, index), weight.shape[1]))
+    return b.g.reshape(rows, b.shape)
+
+
+@lower("aten.embedding_dense_backward.default")
+def embedding_dense_backward(b, grad, index, num_weights, padding_idx, scale_grad_by_freq):
+    index = b.g.reshape(_int64(b, index), [-1])
+    width = b.shape[1]
+    grad = b.g.reshape(grad, [index.numel, width])
+    if scale_grad_by_freq:
+        ones = b.g.full([index.numel], grad.dtype, 1)
+        counts = b.g.scatter(b.g.full([num_weights], grad.dtype, 0), 0, index, ones, "add")
+        grad = grad / b.g.reshape(b.g.gather(counts, 0, index), [-1, 1])
+    if padding_idx >= 0:
+        kept = b.g.reshape(b.g.ne(index, b.g.literal(index.dtype, padding_idx)), [-1, 1])
+        grad = b.where(b.expand(kept, grad.shape), grad, 0)
+    zeros = b.g.full([num_weights, width], grad.dtype, 0)
+    return b.g.scatter(zeros, 0, _rows(b, index, width), grad, "add")
+
+
+@lower("aten.index_select.default")
+def index_select(b, x, dim, index):
+    if not x.ndim:
+        return x
+    dim = b.dim(dim, x)
+    shape = list(x.shape)
+    shape[dim] = index.numel
+    return b.g.gather(x, dim, b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), shape))
+
+
+@lower("aten.gather.default")
+def gather(b, x, dim, index, *, sparse_grad=False):
+    if not x.ndim or not index.ndim:
+        return b.expand(b.g.reshape(x, [1] * len(b.shape)), b.shape) if x.numel == 1 else b.unsupported(
+            "gather with a scalar index")
+    return b.g.gather(x, b.dim(dim, x), _int64(b, index))
+
+
+def _scatter(b, x, dim, index, values, mode):
+    if not x.ndim or not index.ndim:
+        b.unsupported("scatter of a scalar")
+    if not index.numel:
+        return x
+    index = _int64(b, index)
+    if list(values.shape) != list(index.shape):
+        starts = [0] * values.ndim
+        values = b.g.slice(values, starts, list(index.shape), [1] * values.ndim)
+    return b.g.scatter(x, b.dim(dim, x), index, b.node(values, x.dtype), mode)
+
+
+@lower("aten.scatter.src")
+def scatter_src(b, x, dim, index, values):
+    return _scatter(b, x, dim, index, values, "set")
+
+
+@lower("aten.scatter.value")
+def scatter_value(b, x, dim, index, value):
+    return _scatter(b, x, dim, index, b.g.full(list(index.shape), x.dtype, value), "set")
+
+
+@lower("aten.scatter_add.default")
+def scatter_add(b, x, dim, index, values):
+    return _scatter(b, x, dim, index, values, "add")
+
+
+REDUCE_MODES = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
+
+
+@lower("aten.scatter_reduce.two")
+def scatter_reduce(b, x, dim, index, values, reduce, *, include_self=True):
+    if reduce not in REDUCE_MODES or not include_self:
+        b.unsupported(f"scatter_reduce {reduce} with include_self={include_self}")
+    return _scatter(b, x, dim, index, values, REDUCE_MODES[reduce])
+
+
+class Advanced:
+    """x[indices] as rows of a matrix: indexed dimensions in front and merged, one row number a place.
+
+    `result_shape` is what PyTorch gives: the indices' common shape stands where the indexed dimensions
+    stood, or in front if other dimensions lie between them.
+    """
+
+    def __init__(self, b, x, indices):
+        places = [d for d, index in enumerate(indices) if index is not None]
+        if not places:
+            b.unsupported("indexing without an index")
+        tensors = [_int64(b, indices[d]) for d in places]
+        self.kept = [d for d in range(x.ndim) if d not in places]
+        self.order = places + self.kept
+        self.extents = [x.shape[d] for d in self.order]
+        self.rest = [x.shape[d] for d in self.kept]
+        self.index_shape = _broadcast_shape([list(t.shape) for t in tensors])
+        adjacent = places == list(range(places[0], places[0] + len(places)))
+        self.front = places[0] if adjacent else 0
+        self.num_rows = 1
+        row = None
+        for d, tensor in zip(places, tensors):
+            extent = x.shape[d]
+            tensor = b.expand(tensor, self.index_shape)
+            tensor = b.where(tensor < 0, tensor + extent, tensor)
+            self.num_rows *= extent
+            if row is None:
+                row = tensor
+                continue
+            # A bad index must stay bad after merging: the row number becomes negative for good.
+            bad = (tensor < 0) | (tensor >= extent) | (row < 0)
+            row = b.where(bad, -1, row * extent + tensor)
+        if len(places) > 1:
+            first = _wrapped(b, tensors[0], x.shape[places[0]], self.index_shape)
+            row = b.where((first < 0) | (first >= x.shape[places[0]]), -1, row)
+        self.row = b.g.reshape(row, [-1])
+        self.width = 1
+        for extent in self.rest:
+            self.width *= extent
+
+    def to_matrix(self, b, x):
+        return b.g.reshape(b.g.permute(x, self.order), [self.num_rows, self.width])
+
+    def from_matrix(self, b, matrix):
+        """The inverse of to_matrix."""
+        back = [0] * len(self.order)
+        for position, d in enumerate(self.order):
+            back[d] = position
+        return b.g.permute(b.g.reshape(matrix, self.extents), back)
+
+    def result_order(self):
+        """Where the dimensions of [indices..., rest...] go in the result."""
+        k, front = len(self.index_shape), self.front
+        rest = list(range(k, k + len(self.rest)))
+        return rest[:front] + list(range(k)) + rest[front:]
+
+    def result_shape(self):
+        return self.rest[:self.front] + self.index_shape + self.rest[self.front:]
+
+
+def _wrapped(b, tensor, extent, shape):
+    tensor = b.expand(tensor, shape)
+    return b.where(tensor < 0, tensor + extent, tensor)
+
+
+def _broadcast_shape(shapes):
+    rank = max(len(s) for s in shapes)
+    out = [1] * rank
+    for shape in shapes:
+        for i, extent in enumerate(shape):
+            at = rank - len(shape) + i
+            out[at] = extent if out[at] == 1 else out[at]
+    return out
+
+
+@lower("aten.index.Tensor", "aten._unsafe_index.Tensor")
+def index(b, x, indices):
+    plan = Advanced(b, x, indices)
+    rows = b.g.gather(plan.to_matrix(b, x), 0, _rows(b, plan.row, plan.width))
+    rows = b.g.reshape(rows, plan.index_shape + plan.rest)
+    return b.g.permute(rows, plan.result_order())
+
+
+@lower("aten.index_put.default", "aten._unsafe_index_put.default")
+def index_put(b, x, indices, values, accumulate=False):
+    plan = Advanced(b, x, indices)
+    values = b.expand(b.node(values, x.dtype), plan.result_shape())
+    order = plan.result_order()
+    back = [0] * len(order)
+    for position, d in enumerate(order):
+        back[d] = position
+    rows = b.g.reshape(b.g.permute(values, back), [plan.row.numel, plan.width])
+    mode = "add" if accumulate else "set"
+    matrix = b.g.scatter(plan.to_matrix(b, x), 0, _rows(b, plan.row, plan.width), rows, mode)
+    return plan.from_matrix(b, matrix)
+
+
+@lower("aten.index_add.default")
+def index_add(b, x, dim, index, source, *, alpha=1):
+    if not x.ndim:
+        b.unsupported("index_add to a scalar")
+    dim = b.dim(dim, x)
+    wide = b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), source.shape)
+    source = source if alpha == 1 else source * alpha
+    return b.g.scatter(x, dim, wide, source, "add")

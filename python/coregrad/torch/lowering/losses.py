@@ -1,0 +1,131 @@
+"""Losses and their gradients."""
+
+from __future__ import annotations
+
+from .table import lower
+
+NONE, MEAN, SUM = 0, 1, 2
+
+
+def _reduced(b, values, reduction):
+    if reduction == NONE:
+        return values
+    total = b.reduce("sum", values, list(range(values.ndim)))
+    return total / float(max(values.numel, 1)) if reduction == MEAN else total
+
+
+def _spread(b, grad, like, reduction):
+    """The gradient that reaches each element of an unreduced loss."""
+    grad = b.expand(grad, like.shape)
+    return grad / float(max(like.numel, 1)) if reduction == MEAN else grad
+
+
+@lower("aten.mse_loss.default")
+def mse_loss(b, x, y, reduction=MEAN):
+    d = x - y
+    return _reduced(b, d * d, reduction)
+
+
+@lower("aten.mse_loss_backward.default")
+def mse_loss_backward(b, grad, x, y, reduction):
+    d = x - y
+    return _spread(b, grad, d, reduction) * d * 2.0
+
+
+@lower("aten.smooth_l1_loss.default")
+def smooth_l1_loss(b, x, y, reduction=MEAN, beta=1.0):
+    d = b.g.abs(x - y)
+    values = b.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta) if beta else d
+    return _reduced(b, values, reduction)
+
+
+@lower("aten.smooth_l1_loss_backward.default")
+def smooth_l1_loss_backward(b, grad, x, y, reduction, beta):
+    d = x - y
+    slope = b.where(b.g.abs(d) < beta, d / beta, b.g.sign(d)) if beta else b.g.sign(d)
+    return _spread(b, grad, d, reduction) * slope
+
+
+@lower("aten.huber_loss.default")
+def huber_loss(b, x, y, reduction=MEAN, delta=1.0):
+    d = b.g.abs(x - y)
+    return _reduced(b, b.where(d <= delta, d * d * 0.5, (d - 0.5 * delta) * delta), reduction)
+
+
+@lower("aten.huber_loss_backward.default")
+def huber_loss_backward(b, grad, x, y, reduction, delta):
+    d = x - y
+    slope = b.at_most(b.at_least(d, -delta), delta)
+    return _spread(b, grad, d, reduction) * slope
+
+
+@lower("aten.binary_cross_entropy.default")
+def binary_cross_entropy(b, x, y, weight=None, reduction=MEAN):
+    # PyTorch keeps both logarithms above -100.
+    log_x, log_1x = b.at_least(b.g.log(x), -100), b.at_least(b.g.log1p(-x), -100)
+    values = (y - 1.0) * log_1x - y * log_x
+    return _reduced(b, values if weight is None else values * weight, reduction)
+
+
+@lower("aten.binary_cross_entropy_backward.default")
+def binary_cross_entropy_backward(b, grad, x, y, weight=None, reduction=MEAN):
+    slope = (x - y) / b.at_least((1.0 - x) * x, 1e-12)
+    return _spread(b, grad, x, reduction) * (slope if weight is None else slope * weight)
+
+
+@lower("aten.binary_cross_entropy_with_logits.default")
+def binary_cross_entropy_with_logits(b, x, y, weight=None, pos_weight=None, reduction=MEAN):
+    softplus = b.g.log1p(b.g.exp(-b.g.abs(x))) + b.at_least(-x, 0)  # log(1 + exp(-x))
+    if pos_weight is None:
+        values = (1.0 - y) * x + softplus
+    else:
+        values = (1.0 - y) * x + (1.0 + (pos_weight - 1.0) * y) * softplus
+    return _reduced(b, values if weight is None else values * weight, reduction)
+
+
+def _picked_weight(b, weight, index):
+    return b.g.reshape(b.g.gather(weight, 0, b.g.reshape(index, [-1])), list(index.shape))
+
+
+def _nll_parts(b, x, target, weight, ignore_index):
+    """Which samples count, a class index that is always valid, and each sample's weight."""
+    valid = b.g.ne(target, b.g.literal(target.dtype, ignore_index))
+    safe = b.node(b.where(valid, target, 0), b.core_int64)
+    factor = b.g.cast(valid, x.dtype)
+    if weight is not None:
+        factor = factor * _picked_weight(b, weight, safe)
+    return valid, safe, factor
+
+
+def _nll_forward(b, x, target, weight, reduction, ignore_index, class_dim):
+    valid, safe, factor = _nll_parts(b, x, target, weight, ignore_index)
+    index = b.g.unsqueeze(safe, class_dim)
+    picked = b.g.squeeze(b.g.gather(x, class_dim, index), [class_dim])
+    values = b.where(valid, -(picked * factor), 0)
+    if reduction == NONE:
+        return values, b.g.full([], x.dtype, 0)
+    every = list(range(values.ndim))
+    total, total_weight = b.reduce("sum", values, every), b.reduce("sum", factor, every)
+    return total / total_weight if reduction == MEAN else total, total_weight
+
+
+def _nll_backward(b, grad, x, target, weight, reduction, ignore_index, total_weight, class_dim):
+    valid, safe, factor = _nll_parts(b, x, target, weight, ignore_index)
+    scale = b.expand(grad, safe.shape)
+    if reduction == MEAN:
+        scale = scale / total_weight
+    scale = b.g.unsqueeze(b.where(valid, -(scale * factor), 0), class_dim)
+    classes = b.along(b.g.iota(b.core_int64, x.shape[class_dim]), class_dim, x.ndim)
+    hit = b.g.eq(b.expand(b.g.unsqueeze(safe, class_dim), x.shape), b.expand(classes, x.shape))
+    return b.where(hit, b.expand(scale, x.shape), 0)
+
+
+@lower("aten.nll_loss_forward.default", "aten.nll_loss2d_forward.default")
+def nll_loss_forward(b, x, target, weight, reduction, ignore_index):
+    return _nll_forward(b, x, target, weight, reduction, ignore_index, 0 if x.ndim == 1 else 1)
+
+
+@lower("aten.nll_loss_backward.default", "aten.nll_loss2d_backward.default")
+def nll_loss_backward(b, grad, x, target, weight, reduction, ignore_index, total_weight):
+    return _nll_backward(b, grad, x, target, weight, reduction, ignore_index, total_weight,
+                         0 if x.ndim == 1 else 1)

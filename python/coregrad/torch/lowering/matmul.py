@@ -1,0 +1,59 @@
+"""Matrix products as contractions."""
+
+from __future__ import annotations
+
+from .table import lower
+
+
+def label(number):
+    """The dimension map of a plain label."""
+    return (number, -1, 1, 0, 0, 1)
+
+
+def _mm(b, x, y):
+    (m, k), n = x.shape, y.shape[1]
+    return b.g.contract(x, y, [m, n, k], [label(0), label(2)], [label(2), label(1)], [0, 1])
+
+
+def bmm_nodes(b, x, y):
+    """[B, m, k] @ [B, k, n]."""
+    (batch, m, k), n = x.shape, y.shape[2]
+    return b.g.contract(x, y, [batch, m, n, k], [label(0), label(1), label(3)],
+                        [label(0), label(3), label(2)], [0, 1, 2])
+
+
+def _accumulate(b, x, product, beta, alpha):
+    product = product if alpha == 1 else product * alpha
+    if beta == 0:
+        return product
+    return (x if beta == 1 else x * beta) + product
+
+
+@lower("aten.mm.default")
+def mm(b, x, y):
+    return _mm(b, x, y)
+
+
+@lower("aten.bmm.default")
+def bmm(b, x, y):
+    return bmm_nodes(b, x, y)
+
+
+@lower("aten.addmm.default")
+def addmm(b, x, y, z, *, beta=1, alpha=1):
+    return _accumulate(b, x, _mm(b, y, z), beta, alpha)
+
+
+@lower("aten.baddbmm.default")
+def baddbmm(b, x, y, z, *, beta=1, alpha=1):
+    return _accumulate(b, x, bmm_nodes(b, y, z), beta, alpha)
+
+
+@lower("aten.mv.default")
+def mv(b, x, y):
+    return b.g.contract(x, y, list(x.shape), [label(0), label(1)], [label(1)], [0])
+
+
+@lower("aten.dot.default")
+def dot(b, x, y):
+    return b.g.contract(x, y, list(x.shape), [label(0)], [label(0)], [])

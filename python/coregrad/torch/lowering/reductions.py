@@ -1,0 +1,177 @@
+"""Sums, extremes, moments, scans and orders."""
+
+from __future__ import annotations
+
+from .table import lower
+
+
+@lower("aten.sum.default", "aten.sum.dim_IntList")
+def sum_(b, x, dims=None, keepdim=False, *, dtype=None):
+    return b.reduce("sum", b.node(x, b.dtype), b.dims(dims, x), keepdim)
+
+
+@lower("aten.mean.default", "aten.mean.dim")
+def mean(b, x, dims=None, keepdim=False, *, dtype=None):
+    return _mean(b, b.node(x, b.dtype), b.dims(dims, x), keepdim)
+
+
+def _count(x, dims):
+    n = 1
+    for d in dims:
+        n *= x.shape[d]
+    return n
+
+
+def _mean(b, x, dims, keepdim):
+    count = _count(x, dims)
+    return b.reduce("sum", x, dims, keepdim) / (count if count else float("nan"))
+
+
+@lower("aten.prod.default", "aten.prod.dim_int")
+def prod(b, x, dim=None, keepdim=False, *, dtype=None):
+    return b.reduce("prod", b.node(x, b.dtype), b.dims(dim, x), keepdim)
+
+
+def _extreme(b, name, x, dims, keepdim=False):
+    return b.reduce(name, x, b.dims(dims, x), keepdim)
+
+
+@lower("aten.amax.default")
+def amax(b, x, dims=(), keepdim=False):
+    return _extreme(b, "reduce_max", x, dims, keepdim)
+
+
+@lower("aten.amin.default")
+def amin(b, x, dims=(), keepdim=False):
+    return _extreme(b, "reduce_min", x, dims, keepdim)
+
+
+@lower("aten.max.default")
+def max_all(b, x):
+    return _extreme(b, "reduce_max", x, None)
+
+
+@lower("aten.min.default")
+def min_all(b, x):
+    return _extreme(b, "reduce_min", x, None)
+
+
+@lower("aten.any.default", "aten.any.dim", "aten.any.dims")
+def any_(b, x, dims=None, keepdim=False):
+    return b.node(_extreme(b, "reduce_max", b.node(x, b.core_bool), dims, keepdim), b.dtype)
+
+
+@lower("aten.all.default", "aten.all.dim", "aten.all.dims")
+def all_(b, x, dims=None, keepdim=False):
+    return b.node(_extreme(b, "reduce_min", b.node(x, b.core_bool), dims, keepdim), b.dtype)
+
+
+def _arg(b, name, x, dim, keepdim):
+    if x.ndim == 0:
+        return b.g.full([], b.core_int64, 0)
+    if dim is None:
+        flat = getattr(b.g, name)(b.g.reshape(x, [-1]), [0], False)
+        return b.g.reshape(flat, b.shape)
+    return getattr(b.g, name)(x, [b.dim(dim, x)], keepdim)
+
+
+@lower("aten.argmax.default")
+def argmax(b, x, dim=None, keepdim=False):
+    return _arg(b, "argmax", x, dim, keepdim)
+
+
+@lower("aten.argmin.default")
+def argmin(b, x, dim=None, keepdim=False):
+    return _arg(b, "argmin", x, dim, keepdim)
+
+
+@lower("aten.max.dim")
+def max_dim(b, x, dim, keepdim=False):
+    return _extreme(b, "reduce_max", x, dim, keepdim), _arg(b, "argmax", x, dim, keepdim)
+
+
+@lower("aten.min.dim")
+def min_dim(b, x, dim, keepdim=False):
+    return _extreme(b, "reduce_min", x, dim, keepdim), _arg(b, "argmin", x, dim, keepdim)
+
+
+def _var_mean(b, x, dims, correction, keepdim):
+    dims = b.dims(dims, x)
+    correction = 1 if correction is None else correction
+    average = _mean(b, x, dims, True) if x.ndim else x
+    centred = x - average
+    freedom = max(_count(x, dims) - correction, 0)
+    squares = b.reduce("sum", centred * centred, dims, keepdim)
+    variance = squares / float(freedom)
+    kept = average if keepdim or not x.ndim else b.g.squeeze(average, dims)
+    return variance, kept
+
+
+@lower("aten.var.correction")
+def var(b, x, dims=None, *, correction=None, keepdim=False):
+    return _var_mean(b, x, dims, correction, keepdim)[0]
+
+
+@lower("aten.std.correction")
+def std(b, x, dims=None, *, correction=None, keepdim=False):
+    return b.g.sqrt(_var_mean(b, x, dims, correction, keepdim)[0])
+
+
+@lower("aten.var_mean.correction")
+def var_mean(b, x, dims=None, *, correction=None, keepdim=False):
+    return _var_mean(b, x, dims, correction, keepdim)
+
+
+@lower("aten.logsumexp.default")
+def logsumexp(b, x, dims, keepdim=False):
+    x, dims = b.node(x, b.dtype), b.dims(dims, x)
+    if not x.ndim:
+        return x
+    top = b.g.reduce_max(x, dims, True)
+    # An infinite maximum would give inf - inf.
+    top = b.where(b.g.abs(top) < float("inf"), top, 0)
+    total = b.g.log(b.g.sum(b.g.exp(x - top), dims, True)) + top
+    return total if keepdim else b.g.squeeze(total, dims)
+
+
+@lower("aten.cumsum.default")
+def cumsum(b, x, dim, *, dtype=None):
+    x = b.node(x, b.dtype)
+    return b.g.cumsum(x, b.dim(dim, x)) if x.ndim else x
+
+
+@lower("aten.cumprod.default")
+def cumprod(b, x, dim, *, dtype=None):
+    x = b.node(x, b.dtype)
+    return b.g.cumprod(x, b.dim(dim, x)) if x.ndim else x
+
+
+def _sorted(b, x, dim, descending):
+    if not x.ndim:
+        return x, b.g.full([], b.core_int64, 0)
+    dim = b.dim(dim, x)
+    order = b.g.argsort(x, dim, descending)
+    return b.g.gather(x, dim, order), order
+
+
+@lower("aten.sort.default")
+def sort(b, x, dim=-1, descending=False):
+    return _sorted(b, x, dim, descending)
+
+
+@lower("aten.sort.stable")
+def sort_stable(b, x, *, stable=False, dim=-1, descending=False):
+    return _sorted(b, x, dim, descending)
+
+
+@lower("aten.argsort.default")
+def argsort(b, x, dim=-1, descending=False):
+    return _sorted(b, x, dim, descending)[1]
+
+
+@lower("aten.topk.default")
+def topk(b, x, k, dim=-1, largest=True, sorted=True):
+    values, order = _sorted(b, x, dim, largest)
+    if not x.ndim:
+        return values, order
+    return b.g.narrow(values, dim, 0, k), b.g.narrow(order, dim, 0, k)

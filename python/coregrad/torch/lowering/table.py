@@ -1,0 +1,151 @@
+"""THE table from ATen overloads to builder calls, and the context a row's function gets.
+
+A row is a function `f(b, *args, **kwargs)` with the operator's own arguments, where tensors have become
+`Node`s and symbolic sizes ints. It returns a node, or a tuple of nodes (None for a result nobody may
+use). The importer checks shapes and dtypes of what comes back, so a row that meets a combination it
+does not know calls `b.unsupported(reason)` and the operator runs in PyTorch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+
+from ..._core import DType, Graph, Node
+from ..metadata import TO_CORE
+
+Row = Callable[..., Any]
+ROWS: dict[Any, Row] = {}
+
+
+def lower(*names: str) -> Callable[[Row], Row]:
+    """Registers a function for overloads named as in `aten.add.Tensor`; unknown ones are skipped, so
+    that one table serves several versions of PyTorch."""
+
+    def register(function: Row) -> Row:
+        for name in names:
+            overload = find_overload(name)
+            if overload is not None:
+                ROWS[overload] = function
+        return function
+
+    return register
+
+
+def find_overload(name: str) -> Any | None:
+    """The overload with a dotted name, or None in a PyTorch that does not have it."""
+    namespace, packet, overload = name.split(".")
+    try:
+        return getattr(getattr(getattr(torch.ops, namespace), packet), overload)
+    except AttributeError:
+        return None
+
+
+class Unsupported(Exception):
+    """Raised by a row for a combination it has no lowering for."""
+
+
+class Lowering:
+    """What a row works with: the graph, what the current operator must give, small conveniences."""
+
+    core_bool, core_int64, core_float32, core_float64 = (
+        DType.bool, DType.int64, DType.float32, DType.float64)
+
+    def __init__(self, graph: Graph, seed: Callable[[], Node]) -> None:
+        self.g = graph
+        self._seed = seed
+        self._streams = 0
+        self.result: Any = None  #: traced value(s) of the current operator
+        self.traced_args: Sequence[Any] = ()  #: traced values of its positional arguments
+
+    def unsupported(self, reason: str) -> None:
+        raise Unsupported(reason)
+
+    # Dtypes and constants
+
+    @property
+    def dtype(self) -> DType:
+        """Element type of the (first) result."""
+        first = self.result[0] if isinstance(self.result, (tuple, list)) else self.result
+        return self.core_dtype(first.dtype)
+
+    @property
+    def shape(self) -> list[int]:
+        """Shape of the (first) result."""
+        first = self.result[0] if isinstance(self.result, (tuple, list)) else self.result
+        return list(first.shape)
+
+    def core_dtype(self, dtype: torch.dtype) -> DType:
+        if dtype not in TO_CORE:
+            raise Unsupported(f"dtype {dtype}")
+        return TO_CORE[dtype]
+
+    def node(self, value: Node | float | bool, dtype: DType) -> Node:
+        """A node cast to `dtype`, or a number as a literal of it."""
+        if isinstance(value, Node):
+            return value if value.dtype == dtype else self.g.cast(value, dtype)
+        if isinstance(value, complex):
+            raise Unsupported("complex numbers")
+        return self.g.literal(dtype, value)
+
+    def full_like(self, x: Node, value: float) -> Node:
+        return self.g.full(list(x.shape), x.dtype, value)
+
+    def common_dtype(self, *args: int) -> DType:
+        """PyTorch's result type of the first arguments of the current operator."""
+        a, b = self.traced_args[args[0] if args else 0], self.traced_args[args[1] if args else 1]
+        return self.core_dtype(torch.result_type(a, b))
+
+    # Dimensions
+
+    def dim(self, dim: int, x: Node) -> int:
+        """A dimension counted from the front; 0 for a scalar."""
+        return dim % x.ndim if x.ndim else 0
+
+    def dims(self, dims: int | Iterable[int] | None, x: Node) -> list[int]:
+        """Dimensions to reduce, counted from the front; none means all."""
+        if dims is None:
+            return list(range(x.ndim))
+        if isinstance(dims, int):
+            dims = [dims]
+        found = sorted({self.dim(d, x) for d in dims}) if x.ndim else []
+        return found or list(range(x.ndim))
+
+    def reduce(self, name: str, x: Node, dims: Sequence[int], keepdim: bool = False) -> Node:
+        """A reduction over dimensions; a scalar, or no dimension, is its own reduction."""
+        return getattr(self.g, name)(x, list(dims), keepdim) if dims else x
+
+    def expand(self, x: Node, shape: Sequence[int]) -> Node:
+        shape = list(shape)
+        return x if list(x.shape) == shape else self.g.broadcast_to(x, shape)
+
+    def along(self, x: Node, dim: int, ndim: int) -> Node:
+        """A vector as dimension `dim` of a value with `ndim` dimensions."""
+        shape = [1] * ndim
+        shape[dim] = x.shape[0]
+        return self.g.reshape(x, shape)
+
+    # Choice and limits
+
+    def where(self, condition: Node, a: Node | float, b: Node | float) -> Node:
+        """Elementwise choice; numbers take the other value's dtype, operands broadcast."""
+        if not isinstance(a, Node):
+            a = self.g.literal(b.dtype, a)
+        if not isinstance(b, Node):
+            b = self.g.literal(a.dtype, b)
+        return self.g.select(condition, a, b)
+
+    def at_least(self, x: Node, limit: float) -> Node:
+        return self.g.max(x, self.g.literal(x.dtype, limit))
+
+    def at_most(self, x: Node, limit: float) -> Node:
+        return self.g.min(x, self.g.literal(x.dtype, limit))
+
+    # Random numbers
+
+    def uniform(self, dtype: DType, shape: Sequence[int]) -> Node:
+        """Fresh uniform numbers in [0, 1), decided by PyTorch's default generator at each call."""
+        stream, self._streams = self._streams, self._streams + 1
+        return self.g.random(self._seed(), dtype, list(shape), stream)

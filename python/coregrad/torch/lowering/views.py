@@ -1,0 +1,195 @@
+"""Views and their functional scatters: index maps, nothing is moved by them."""
+
+from __future__ import annotations
+
+from ..metadata import contiguous_strides
+from .table import lower
+
+
+@lower("aten.view.default", "aten._unsafe_view.default", "aten.reshape.default")
+def view(b, x, shape):
+    return b.g.reshape(x, b.shape)
+
+
+@lower("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default",
+       "aten.clone.default", "aten.contiguous.default", "aten.lift_fresh.default",
+       "aten.positive.default")
+def identity(b, x, **_):
+    return x
+
+
+@lower("aten.permute.default")
+def permute(b, x, order):
+    return b.g.permute(x, [b.dim(d, x) for d in order])
+
+
+@lower("aten.t.default")
+def t(b, x):
+    return b.g.transpose(x, 0, 1) if x.ndim == 2 else x
+
+
+@lower("aten.transpose.int")
+def transpose(b, x, a, c):
+    return b.g.transpose(x, a, c) if x.ndim else x
+
+
+@lower("aten.expand.default")
+def expand(b, x, shape, implicit=False):
+    return b.expand(x, b.shape)
+
+
+@lower("aten.unsqueeze.default", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims")
+def same_elements(b, x, *_):
+    return b.g.reshape(x, b.shape)
+
+
+@lower("aten.select.int")
+def select(b, x, dim, index):
+    dim = b.dim(dim, x)
+    index = index + x.shape[dim] if index < 0 else index
+    return b.g.reshape(b.g.narrow(x, dim, index, index + 1), b.shape)
+
+
+def clamp_slice(start, end, extent):
+    """Bounds of a Python slice within an extent, start <= end."""
+    start = 0 if start is None else start
+    end = extent if end is None else end
+    start = min(max(start + extent if start < 0 else start, 0), extent)
+    end = min(max(end + extent if end < 0 else end, start), extent)
+    return start, end
+
+
+@lower("aten.slice.Tensor")
+def slice_(b, x, dim=0, start=None, end=None, step=1):
+    dim = b.dim(dim, x)
+    start, end = clamp_slice(start, end, x.shape[dim])
+    return b.g.narrow(x, dim, start, end, step)
+
+
+@lower("aten.split_with_sizes.default")
+def split_with_sizes(b, x, sizes, dim=0):
+    dim = b.dim(dim, x)
+    parts, start = [], 0
+    for size in sizes:
+        parts.append(b.g.narrow(x, dim, start, start + size))
+        start += size
+    return tuple(parts)
+
+
+@lower("aten.split.Tensor")
+def split(b, x, size, dim=0):
+    return split_with_sizes(b, x, [part.shape[b.dim(dim, x)] for part in b.result], dim)
+
+
+@lower("aten.unbind.int")
+def unbind(b, x, dim=0):
+    dim = b.dim(dim, x)
+    shape = [n for d, n in enumerate(x.shape) if d != dim]
+    return tuple(b.g.reshape(b.g.narrow(x, dim, i, i + 1), shape) for i in range(x.shape[dim]))
+
+
+@lower("aten.cat.default")
+def cat(b, parts, dim=0):
+    # PyTorch ignores empty vectors here, whatever the others' rank.
+    rank = len(b.shape)
+    parts = [b.node(p, b.dtype) for p in parts if not (p.ndim == 1 and p.numel == 0 and rank != 1)]
+    return b.g.concat(parts, dim % rank) if len(parts) > 1 else parts[0]
+
+
+@lower("aten.stack.default")
+def stack(b, parts, dim=0):
+    dim = dim % len(b.shape)
+    return b.g.concat([b.g.unsqueeze(b.node(p, b.dtype), dim) for p in parts], dim)
+
+
+@lower("aten.flip.default")
+def flip(b, x, dims):
+    return b.g.flip(x, [b.dim(d, x) for d in dims]) if x.ndim and dims else x
+
+
+@lower("aten.roll.default")
+def roll(b, x, shifts, dims=()):
+    if not dims:
+        flat = roll(b, b.g.reshape(x, [-1]), shifts, [0]) if x.numel else x
+        return b.g.reshape(flat, b.shape)
+    for shift, dim in zip(shifts, dims):
+        extent = x.shape[b.dim(dim, x)]
+        cut = -shift % extent if extent else 0
+        if cut:
+            head, tail = b.g.narrow(x, dim, 0, cut), b.g.narrow(x, dim, cut, extent)
+            x = b.g.concat([tail, head], b.dim(dim, x))
+    return x
+
+
+@lower("aten.repeat.default")
+def repeat(b, x, repeats):
+    inner = [1] * (len(repeats) - x.ndim) + list(x.shape)
+    spread = [n for pair in zip([1] * len(inner), inner) for n in pair]
+    wide = [n for pair in zip(repeats, inner) for n in pair]
+    return b.g.reshape(b.expand(b.g.reshape(x, spread), wide), b.shape)
+
+
+@lower("aten.constant_pad_nd.default")
+def constant_pad_nd(b, x, pad, value=0):
+    low, high = [0] * x.ndim, [0] * x.ndim
+    for i in range(len(pad) // 2):
+        low[-1 - i], high[-1 - i] = pad[2 * i], pad[2 * i + 1]
+    for dim in range(x.ndim):  # negative padding cuts
+        start, stop = max(-low[dim], 0), x.shape[dim] - max(-high[dim], 0)
+        if start or stop != x.shape[dim]:
+            x = b.g.narrow(x, dim, start, stop)
+    low, high = [max(n, 0) for n in low], [max(n, 0) for n in high]
+    if not any(low) and not any(high):
+        return x
+    return b.g.pad(x, low, high, [0] * x.ndim, value)
+
+
+@lower("aten.slice_scatter.default")
+def slice_scatter(b, x, source, dim=0, start=None, end=None, step=1):
+    dim = b.dim(dim, x)
+    extent = x.shape[dim]
+    start, end = clamp_slice(start, end, extent)
+    source = b.node(source, x.dtype)
+    if source.shape[dim] == 0:
+        return x
+    if step == 1:
+        parts = [b.g.narrow(x, dim, 0, start), source, b.g.narrow(x, dim, end, extent)]
+        return b.g.concat([p for p in parts if p.shape[dim]], dim)
+    return _scatter_strided(b, x, source, dim, start, step)
+
+
+def _scatter_strided(b, x, source, dim, start, step):
+    """x with `source` at start, start + step, ... of a dimension: both padded out, one chosen."""
+    zeros = [0] * x.ndim
+    low, high, interior = list(zeros), list(zeros), list(zeros)
+    low[dim], interior[dim] = start, step - 1
+    high[dim] = x.shape[dim] - start - ((source.shape[dim] - 1) * step + 1)
+    spread = b.g.pad(source, low, high, interior, 0)
+    position = b.g.iota(b.core_int64, x.shape[dim]) - start
+    hit = (position >= 0) & b.g.eq(b.g.rem(position, b.g.literal(b.core_int64, step)),
+                                   b.g.literal(b.core_int64, 0))
+    last = (source.shape[dim] - 1) * step
+    hit = b.along(hit & (position <= last), dim, x.ndim)
+    return b.where(b.expand(hit, x.shape), spread, x)
+
+
+@lower("aten.select_scatter.default")
+def select_scatter(b, x, source, dim, index):
+    dim = b.dim(dim, x)
+    index = index + x.shape[dim] if index < 0 else index
+    return slice_scatter(b, x, b.g.unsqueeze(source, dim), dim, index, index + 1)
+
+
+@lower("aten.as_strided.default")
+def as_strided(b, x, size, stride, offset=None):
+    traced = b.traced_args[0]
+    if tuple(traced.stride()) != contiguous_strides(tuple(traced.shape)) or traced.storage_offset():
+        b.unsupported("as_strided of a tensor that is not contiguous")
+    offset = offset or 0
+    flat = b.g.reshape(x, [-1])
+    if offset == 0 and tuple(stride) == contiguous_strides(tuple(size)) and b.result.numel() == x.numel:
+        return b.g.reshape(flat, list(size))
+    position = b.g.full(list(size), b.core_int64, offset)
+    for dim, (extent, step) in enumerate(zip(size, stride)):
+        position = position + b.along(b.g.iota(b.core_int64, extent), dim, len(size)) * step
+    return b.g.reshape(b.g.gather(flat, 0, b.g.reshape(position, [-1])), list(size))

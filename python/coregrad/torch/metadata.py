@@ -1,0 +1,65 @@
+"""Facts about traced tensors: dtypes that cross, layouts that outputs get."""
+
+from __future__ import annotations
+
+import torch
+
+from .._core import DType
+
+TO_CORE = {
+    torch.bool: DType.bool,
+    torch.int32: DType.int32,
+    torch.int64: DType.int64,
+    torch.float32: DType.float32,
+    torch.float64: DType.float64,
+}
+TO_TORCH = {core: name for name, core in TO_CORE.items()}
+
+
+class GraphRejected(Exception):
+    """A graph that cannot be taken as a whole; the message is the reason."""
+
+
+def require_dense_cpu(value: torch.Tensor, what: str) -> None:
+    """Raises GraphRejected unless the traced tensor is a plain strided CPU tensor of a known dtype."""
+    if value.layout != torch.strided:
+        raise GraphRejected(f"{what} has layout {value.layout}")
+    if value.device.type != "cpu":
+        raise GraphRejected(f"{what} is on device {value.device}")
+    if value.dtype not in TO_CORE:
+        raise GraphRejected(f"{what} has dtype {value.dtype}")
+
+
+def is_concrete(value: object) -> bool:
+    """True when no size of a traced value is symbolic."""
+    if isinstance(value, torch.Tensor):
+        sizes = (*value.size(), *value.stride(), value.storage_offset())
+        return all(isinstance(n, int) for n in sizes)
+    return not isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))
+
+
+def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Row-major strides in elements."""
+    strides, step = [], 1
+    for extent in reversed(shape):
+        strides.append(step)
+        step *= max(extent, 1)
+    return tuple(reversed(strides))
+
+
+def is_non_overlapping_and_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """True when the elements fill their span exactly once, in some order of the dimensions."""
+    expected = 1
+    for stride, extent in sorted((s, n) for n, s in zip(shape, strides) if n != 1):
+        if stride != expected:
+            return False
+        expected *= extent
+    return True
+
+
+def output_strides(value: torch.Tensor) -> tuple[int, ...]:
+    """Strides that memory made for a traced value gets: its own if they are dense, else row-major."""
+    shape, strides = tuple(value.shape), tuple(value.stride())
+    if 0 in shape or not is_non_overlapping_and_dense(shape, strides):
+        return contiguous_strides(shape)
+    return strides
