@@ -1,0 +1,363 @@
+"""One FX graph of ATen operators into one CoreGrad program.
+
+A scan over the FX nodes calls the lowering table's rows; an operator without a row becomes an external
+step of the same plan. Outputs keep the aliasing of the traced graph: what shares storage with an input
+is a view of that input, what shares storage with another output is a view of one common tensor.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch.fx import GraphModule
+from torch.fx import Node as FxNode
+
+from .. import _core
+from .._core import Graph, Node
+from . import fallback
+from .lowering import ROWS, Lowering, Unsupported
+from .metadata import (
+    TO_CORE,
+    GraphRejected,
+    contiguous_strides,
+    is_concrete,
+    output_strides,
+    require_dense_cpu,
+)
+from .options import Options
+from .program import CompiledGraph, FromInput, FromProgram, Fixed, View
+from .reporting import GraphReport
+
+RANDOM_PASSTHROUGH = ("view", "alias")
+
+
+def storage_key(value: torch.Tensor) -> int:
+    """Equal for traced tensors that share storage."""
+    return value.untyped_storage()._cdata
+
+
+@dataclasses.dataclass
+class Layouts:
+    """Strides that a forward program gave its outputs, by the name of the FX node: the backward
+    graph's placeholders have the same names."""
+
+    by_name: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+
+
+class Importer:
+    """Builds the program of one graph whose traced values are all concrete."""
+
+    def __init__(self, module: GraphModule, options: Options, report: GraphReport,
+                 values: Mapping[FxNode, Any] | None = None, layouts: Layouts | None = None) -> None:
+        self.module = module
+        self.options = options
+        self.report = report
+        self.traced = values if values is not None else _values_of(module)
+        self.layouts = layouts if layouts is not None else Layouts()
+        self.graph = Graph()
+        self.lowering = Lowering(self.graph, self._seed)
+        self.env: dict[FxNode, Any] = {}
+        self.placeholders: list[FxNode] = []
+        self.constants: list[torch.Tensor] = []
+        self.constant_nodes: list[FxNode] = []
+        self.externals: list[tuple[str, Any, list[tuple[Any, list[int]]]]] = []
+        self.written: dict[int, Node] = {}  #: input number -> what overwrites it
+        self.seed: Node | None = None
+        self.num_placeholders = sum(n.op == "placeholder" for n in module.graph.nodes)
+        self.num_constants = sum(n.op == "get_attr" for n in module.graph.nodes)
+
+    def run(self) -> CompiledGraph:
+        """The compiled graph; GraphRejected if the graph cannot be taken as a whole."""
+        start = time.perf_counter()
+        for node in self.module.graph.nodes:
+            if node.op == "placeholder":
+                self._placeholder(node)
+            elif node.op == "get_attr":
+                self._constant(node)
+            elif node.op == "call_function":
+                self._call(node)
+            elif node.op != "output":
+                raise GraphRejected(f"node {node.name} is a {node.op}")
+        if self.options.fallback == "error" and self.report.fallbacks:
+            raise _core.UnsupportedError(
+                "coregrad: operators without a lowering: " + "; ".join(
+                    f"{name} ({reasons[0]})" for name, reasons in sorted(self.report.fallbacks.items())))
+        output = next(n for n in self.module.graph.nodes if n.op == "output")
+        compiled = self._finish(output.args[0], start)
+        return compiled
+
+    # Leaves
+
+    def _placeholder(self, node: FxNode) -> None:
+        value, index = self.traced.get(node), len(self.placeholders)
+        self.placeholders.append(node)
+        if not isinstance(value, torch.Tensor):
+            self.env[node] = value
+            return
+        if not node.users:
+            return
+        require_dense_cpu(value, f"input {node.name}")
+        strides = self.layouts.by_name.get(node.name, tuple(value.stride()))
+        self.env[node] = self._input(index, value, strides)
+
+    def _input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Node:
+        shape = tuple(value.shape)
+        if 0 in shape or strides == contiguous_strides(shape):
+            strides = ()
+        return self.graph.input(index, TO_CORE[value.dtype], list(shape), list(strides))
+
+    def _constant(self, node: FxNode) -> None:
+        value: Any = self.module
+        for part in node.target.split("."):
+            value = getattr(value, part)
+        if not isinstance(value, torch.Tensor):
+            raise GraphRejected(f"constant {node.name} is a {type(value).__name__}")
+        require_dense_cpu(value, f"constant {node.name}")
+        self.traced = {**self.traced, node: value}
+        self.env[node] = self._input(self.num_placeholders + len(self.constants), value,
+                                     tuple(value.stride()))
+        self.constants.append(value)
+
+    def _seed(self) -> Node:
+        """The scalar that decides all random numbers of a call: the input behind all others."""
+        if self.seed is None:
+            index = self.num_placeholders + self.num_constants
+            self.seed = self.graph.input(index, _core.DType.int64, [])
+        return self.seed
+
+    # Operators
+
+    def _call(self, node: FxNode) -> None:
+        target, value = node.target, self.traced.get(node)
+        if target is operator.getitem:
+            source, index = node.args
+            self.env[node] = self._lookup(source)[index]
+            return
+        if not isinstance(target, torch._ops.OpOverload):
+            if _is_scalar(value):
+                self.env[node] = value
+                return
+            raise GraphRejected(f"{target} is not an ATen operator")
+        if _is_scalar(value):  # sizes and numbers, known since the shapes are
+            self.env[node] = value
+            return
+        if target is torch.ops.aten.copy_.default and node.args[0] in self.placeholders:
+            self._write_input(node)
+            return
+        if target._schema.is_mutable:
+            raise GraphRejected(f"{target} writes to its operands")
+        for tensor in _tensors(value):
+            require_dense_cpu(tensor, f"a result of {target}")
+        self.env[node] = self._lower(node, target, value)
+
+    def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
+        args = [self._lookup(a) for a in node.args]
+        kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
+        row = ROWS.get(target)
+        if row is None:
+            return self._external(target, args, kwargs, value, "no lowering")
+        context = self.lowering
+        context.result = value
+        context.traced_args = [self._traced_of(a) for a in node.args]
+        self.graph.set_origin(node.name)
+        try:
+            result = _checked(row(context, *args, **kwargs), value)
+        except Unsupported as reason:
+            return self._external(target, args, kwargs, value, str(reason))
+        except _core.CoreGradError as error:
+            return self._external(target, args, kwargs, value, f"{type(error).__name__}: {error}")
+        self.report.native[str(target)] += 1
+        return result
+
+    def _external(self, target: Any, args: Sequence[Any], kwargs: dict[str, Any], value: Any,
+                  reason: str) -> Any:
+        self.report.add_fallback(str(target), reason)
+        nodes, template = fallback.split_operands(args, kwargs)
+        number = len(self.externals)
+        values = list(value) if isinstance(value, (tuple, list)) else [value]
+        types, results = [], []
+        for v in values:
+            if not isinstance(v, torch.Tensor):
+                results.append(v)
+                continue
+            dtype, shape = TO_CORE[v.dtype], list(v.shape)
+            results.append(self.graph.external(number, len(types), nodes, dtype, shape))
+            types.append((dtype, shape))
+        self.externals.append((str(target), fallback.make_call(target, template), types))
+        return tuple(results) if isinstance(value, (tuple, list)) else results[0]
+
+    def _write_input(self, node: FxNode) -> None:
+        target, source = node.args[:2]
+        index = self.placeholders.index(target)
+        value = self.traced[target]
+        new = self._lookup(source)
+        if new.dtype != TO_CORE[value.dtype]:
+            new = self.graph.cast(new, TO_CORE[value.dtype])
+        if list(new.shape) != list(value.shape):
+            new = self.graph.broadcast_to(new, list(value.shape))
+        self.written[index] = new
+        self.env[node] = new
+
+    def _lookup(self, arg: Any) -> Any:
+        if isinstance(arg, FxNode):
+            if arg not in self.env:
+                raise GraphRejected(f"{arg.name} has no value")
+            return self.env[arg]
+        if isinstance(arg, (tuple, list)):
+            return type(arg)(self._lookup(a) for a in arg)
+        if isinstance(arg, dict):
+            return {k: self._lookup(a) for k, a in arg.items()}
+        if isinstance(arg, slice):
+            return slice(self._lookup(arg.start), self._lookup(arg.stop), self._lookup(arg.step))
+        return arg
+
+    def _traced_of(self, arg: Any) -> Any:
+        return self.traced.get(arg) if isinstance(arg, FxNode) else arg
+
+    # Outputs
+
+    def _finish(self, outputs: Sequence[Any], start: float) -> CompiledGraph:
+        owners = self._storage_owners()
+        inputs_by_storage = {}
+        for index, node in enumerate(self.placeholders):
+            value = self.traced.get(node)
+            if isinstance(value, torch.Tensor):
+                inputs_by_storage.setdefault(storage_key(value), (index, node))
+        wanted = [o for o in outputs if isinstance(o, FxNode)]
+        sharing: dict[int, set[FxNode]] = {}
+        for node in wanted:
+            value = self.traced.get(node)
+            if isinstance(value, torch.Tensor):
+                sharing.setdefault(storage_key(value), set()).add(node)
+
+        program_outputs: list[tuple[Node, tuple[int, ...] | None, int]] = []
+        number_of: dict[FxNode, int] = {}
+
+        def materialise(node: FxNode, strides: tuple[int, ...]) -> int:
+            if node not in number_of:
+                number_of[node] = len(program_outputs)
+                value = self.traced[node]
+                given = None if strides == contiguous_strides(tuple(value.shape)) else list(strides)
+                program_outputs.append((self.env[node], given, -1))
+            return number_of[node]
+
+        plan: list[Any] = []
+        for o in outputs:
+            value = self.traced.get(o) if isinstance(o, FxNode) else o
+            if not isinstance(o, FxNode) or not isinstance(value, torch.Tensor):
+                plan.append(self._scalar_output(o, value))
+                continue
+            if o in self.placeholders:
+                plan.append(FromInput(self.placeholders.index(o)))
+                continue
+            if o.target is torch.ops.aten.copy_.default and o.args[0] in self.placeholders:
+                plan.append(FromInput(self.placeholders.index(o.args[0])))
+                continue
+            require_dense_cpu(value, f"output {o.name}")
+            key = storage_key(value)
+            if key in inputs_by_storage:
+                plan.append(View(FromInput(inputs_by_storage[key][0]), tuple(value.shape),
+                                 tuple(value.stride()), value.storage_offset()))
+                self.layouts.by_name[o.name] = tuple(value.stride())
+                continue
+            if len(sharing[key]) == 1:
+                strides = output_strides(value)
+                self.layouts.by_name[o.name] = strides
+                plan.append(FromProgram(materialise(o, strides)))
+                continue
+            owner = owners[key]
+            base = self.traced[owner]
+            strides = tuple(base.stride())
+            if base.storage_offset() or (base.numel() and strides != output_strides(base)):
+                raise GraphRejected(f"outputs share the storage of {owner.name}, which is not dense")
+            source = FromProgram(materialise(owner, output_strides(base)))
+            self.layouts.by_name[o.name] = tuple(value.stride())
+            plan.append(source if o is owner else View(source, tuple(value.shape),
+                                                       tuple(value.stride()), value.storage_offset()))
+        for index, node in self.written.items():
+            value = self.traced[self.placeholders[index]]
+            strides = tuple(value.stride())
+            if not _writable(tuple(value.shape), strides):
+                raise GraphRejected(f"input {self.placeholders[index].name} is overwritten and overlaps"
+                                    " itself")
+            given = None if strides == contiguous_strides(tuple(value.shape)) else list(strides)
+            program_outputs.append((node, given, index))
+        imported = time.perf_counter()
+        num_inputs = self.num_placeholders + self.num_constants + 1
+        program = None
+        if program_outputs:
+            program = _core.Program(self.graph, program_outputs, num_inputs, self.externals,
+                                    self.report.name, self.options.executor == "interpreter")
+            self.report.plan = program.report
+        self.report.import_ms = (imported - start) * 1e3
+        self.report.compile_ms = (time.perf_counter() - imported) * 1e3
+        return CompiledGraph(program, plan, self.num_placeholders,
+                             self.constants + [None] * (self.num_constants - len(self.constants)),
+                             self.seed is not None, self.report)
+
+    def _scalar_output(self, output: Any, value: Any) -> Any:
+        if isinstance(output, FxNode) and output in self.placeholders:
+            return FromInput(self.placeholders.index(output))
+        if value is None or isinstance(value, (int, float, bool)):
+            return Fixed(value)
+        raise GraphRejected(f"output {output} is a {type(value).__name__}")
+
+    def _storage_owners(self) -> dict[int, FxNode]:
+        """For each storage the first node that has it."""
+        owners: dict[int, FxNode] = {}
+        for node in self.module.graph.nodes:
+            value = self.traced.get(node)
+            if isinstance(value, torch.Tensor):
+                owners.setdefault(storage_key(value), node)
+        return owners
+
+
+def _writable(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """True when no two elements share memory, as far as sorted strides can tell."""
+    reach = 0
+    for stride, extent in sorted((s, n) for n, s in zip(shape, strides) if n > 1):
+        if stride <= reach:
+            return False
+        reach += stride * (extent - 1)
+    return True
+
+
+def _values_of(module: GraphModule) -> dict[FxNode, Any]:
+    return {node: node.meta["val"] for node in module.graph.nodes if "val" in node.meta}
+
+
+def has_symbols(module: GraphModule) -> bool:
+    """True when a traced value of the graph has a symbolic size."""
+    for node in module.graph.nodes:
+        value = node.meta.get("val")
+        items = value if isinstance(value, (tuple, list)) else (value,)
+        if not all(is_concrete(v) for v in items):
+            return True
+    return False
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (int, float, bool)) and not isinstance(value, torch.Tensor)
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    items = value if isinstance(value, (tuple, list)) else (value,)
+    return [v for v in items if isinstance(v, torch.Tensor)]
+
+
+def _checked(result: Any, value: Any) -> Any:
+    """The row's result if it has the traced shapes and dtypes; Unsupported otherwise."""
+    if isinstance(value, (tuple, list)):
+        if not isinstance(result, (tuple, list)) or len(result) != len(value):
+            raise Unsupported("the lowering gave another number of results")
+        return tuple(None if v is None or r is None else _checked(r, v) for r, v in zip(result, value))
+    if list(result.shape) != list(value.shape):
+        raise Unsupported(f"the lowering gave shape {list(result.shape)}, not {list(value.shape)}")
+    if result.dtype != TO_CORE[value.dtype]:
+        raise Unsupported(f"the lowering gave {result.dtype}, not {value.dtype}")
+    return result

@@ -1,0 +1,108 @@
+"""What happened to each graph: native operators, fallbacks and their reasons, time to compile."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import threading
+from typing import Any
+
+
+@dataclasses.dataclass
+class GraphReport:
+    """The facts about one graph that the backend was given."""
+
+    name: str
+    native: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    fallbacks: dict[str, list[str]] = dataclasses.field(default_factory=dict)  #: operator -> reasons
+    rejected: str | None = None  #: why the whole graph runs in PyTorch, if it does
+    import_ms: float = 0.0
+    compile_ms: float = 0.0
+    plan: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def num_native(self) -> int:
+        return sum(self.native.values())
+
+    @property
+    def num_fallback(self) -> int:
+        return sum(len(reasons) for reasons in self.fallbacks.values())
+
+    def add_fallback(self, operator: str, reason: str) -> None:
+        self.fallbacks.setdefault(operator, []).append(reason)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "native": dict(self.native),
+            "num_native": self.num_native,
+            "fallbacks": self.fallbacks,
+            "num_fallback": self.num_fallback,
+            "rejected": self.rejected,
+            "import_ms": round(self.import_ms, 3),
+            "compile_ms": round(self.compile_ms, 3),
+            "plan": self.plan,
+        }
+
+    def to_text(self) -> str:
+        if self.rejected:
+            return f"{self.name}: runs in PyTorch as a whole: {self.rejected}"
+        total = self.num_native + self.num_fallback
+        lines = [f"{self.name}: {self.num_native} of {total} operators native, "
+                 f"{self.num_fallback} in PyTorch; import {self.import_ms:.1f} ms, "
+                 f"compile {self.compile_ms:.1f} ms"]
+        if self.plan.get("steps"):
+            lines.append(f"  {self.plan['steps']} steps, {self.plan['kernels']} kernels "
+                         f"({self.plan['kernel_cache_hits']} cached), "
+                         f"{self.plan['temporary_bytes']} temporary bytes")
+        for operator, reasons in sorted(self.fallbacks.items()):
+            for reason, count in collections.Counter(reasons).items():
+                lines.append(f"  {operator} x{count}: {reason}")
+        return "\n".join(lines)
+
+
+class Reports:
+    """Every graph's report since the last reset, in order of compilation."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._graphs: list[GraphReport] = []
+
+    def add(self, report: GraphReport) -> None:
+        with self._lock:
+            self._graphs.append(report)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._graphs.clear()
+
+    @property
+    def graphs(self) -> list[GraphReport]:
+        with self._lock:
+            return list(self._graphs)
+
+    def to_dict(self) -> dict[str, Any]:
+        graphs = self.graphs
+        fallbacks: collections.Counter = collections.Counter()
+        for graph in graphs:
+            for operator, reasons in graph.fallbacks.items():
+                fallbacks[operator] += len(reasons)
+        return {
+            "graphs": [graph.to_dict() for graph in graphs],
+            "num_graphs": len(graphs),
+            "num_rejected": sum(graph.rejected is not None for graph in graphs),
+            "num_native": sum(graph.num_native for graph in graphs),
+            "num_fallback": sum(fallbacks.values()),
+            "fallbacks": dict(fallbacks),
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2)
+
+    def __str__(self) -> str:
+        graphs = self.graphs
+        return "\n".join(graph.to_text() for graph in graphs) if graphs else "no graph was compiled"
+
+
+reports = Reports()
