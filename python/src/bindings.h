@@ -23,5 +23,6 @@ Scalar to_scalar(nb::handle value, DType dtype);
 void bind_errors(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_program(nb::module_& m);
+void bind_tensor(nb::module_& m);
 
 }  // namespace coregrad::python

@@ -1,0 +1,217 @@
+"""Lazy tensors: what the extension module leaves to Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._core import DType, Tensor
+
+bool_ = DType.bool
+int32 = DType.int32
+int64 = DType.int64
+float32 = DType.float32
+float64 = DType.float64
+
+
+def tensor(data: Any, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:
+    """Make a tensor from a NumPy array, a DLPack array, a number or nested lists.
+
+    Arrays are read in place, without a copy, and must not change afterwards; lists of Python floats
+    give float32. Raises DTypeError for element types that are not supported.
+
+    >>> import coregrad as cg
+    >>> cg.tensor([[1, 2], [3, 4]]).shape
+    (2, 2)
+    """
+    if isinstance(data, Tensor):
+        result = data
+    else:
+        if not isinstance(data, np.ndarray) and not hasattr(data, "__dlpack__"):
+            data = np.asarray(data)
+            if data.dtype == np.float64:
+                data = data.astype(np.float32)
+        if isinstance(data, np.ndarray) and any(step < 0 for step in data.strides):
+            data = np.ascontiguousarray(data)
+        result = _core.from_array(data)
+    if dtype is not None and result.dtype != dtype:
+        result = result.cast(dtype)
+    if requires_grad:
+        result.requires_grad = True
+    return result
+
+
+def from_numpy(array: np.ndarray) -> Tensor:
+    """Make a tensor over an array's memory, without a copy; the array must not change afterwards.
+
+    >>> import coregrad as cg, numpy as np
+    >>> cg.from_numpy(np.arange(3)).tolist()
+    [0, 1, 2]
+    """
+    return tensor(array)
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """Make a tensor over the memory of an object with `__dlpack__`, without a copy."""
+    return _core.from_array(array)
+
+
+class no_grad:  # noqa: N801
+    """While it is entered, this thread records operations whose results need no gradient.
+
+    >>> import coregrad as cg
+    >>> x = cg.tensor([1.0], requires_grad=True)
+    >>> with cg.no_grad():
+    ...     (x * 2).requires_grad
+    False
+    """
+
+    def __enter__(self) -> no_grad:
+        self._guard = _core._NoGrad()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self._guard
+
+
+def value_and_grad(
+    function: Callable[..., Tensor], argnums: int | Sequence[int] = 0
+) -> Callable[..., tuple[Tensor, Any]]:
+    """Wrap a scalar function so that it returns its value and its gradient, recorded together.
+
+    `argnums` says which positional arguments the gradient is taken for: one number gives one
+    tensor, several give a tuple. Raises AutogradError when the value is not one element or does not
+    depend on such an argument.
+
+    >>> import coregrad as cg
+    >>> value, slope = cg.value_and_grad(lambda x: (x * x).sum())(cg.tensor([1.0, 2.0]))
+    >>> value.item(), slope.tolist()
+    (5.0, [2.0, 4.0])
+    """
+    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
+
+    def wrapped(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+        def of_chosen(*chosen: Tensor) -> Tensor:
+            full = list(args)
+            for number, value in zip(numbers, chosen, strict=True):
+                full[number] = value
+            return function(*full, **kwargs)
+
+        value, gradients = _core._value_and_grad(of_chosen, [args[n] for n in numbers])
+        return value, gradients[0] if isinstance(argnums, int) else tuple(gradients)
+
+    return wrapped
+
+
+def grad(function: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
+    """Wrap a scalar function so that it returns its gradient; nests for higher orders.
+
+    >>> import coregrad as cg
+    >>> cube = lambda x: (x * x * x).sum()
+    >>> cg.grad(lambda x: cg.grad(cube)(x).sum())(cg.tensor([2.0])).tolist()
+    [12.0]
+    """
+    both = value_and_grad(function, argnums)
+    return lambda *args, **kwargs: both(*args, **kwargs)[1]
+
+
+def _getitem(self: Tensor, index: Any) -> Tensor:
+    """Pick elements: whole numbers, slices with positive steps, None, ... and one index tensor."""
+    items = list(index) if isinstance(index, tuple) else [index]
+    used = sum(item is not None and item is not Ellipsis for item in items)
+    if used > self.ndim:
+        raise _core.IndexError(f"getitem: {used} indices for {self.ndim} dimensions")
+    dots = [i for i, item in enumerate(items) if item is Ellipsis]
+    if len(dots) > 1:
+        raise _core.IndexError("getitem: at most one ... is allowed")
+    position = dots[0] if dots else len(items)
+    items[position : position + len(dots)] = [slice(None)] * (self.ndim - used)
+    result, dim = self, 0
+    for item in items:
+        if item is None:
+            result = result.unsqueeze(dim)
+            dim += 1
+        elif isinstance(item, slice):
+            step = 1 if item.step is None else item.step
+            if step < 1:
+                raise _core.ValueError(f"getitem: steps must be positive, got {step}; use flip()")
+            start, stop, _ = item.indices(result.shape[dim])
+            if (start, max(start, stop), step) != (0, result.shape[dim], 1):
+                result = result.slice(dim, start, max(start, stop), step)
+            dim += 1
+        elif isinstance(item, Tensor):
+            result = result.index_select(dim, item)
+            dim += 1
+        elif hasattr(item, "__index__"):
+            result = result.select(dim, item.__index__())
+        else:
+            raise _core.IndexError(f"getitem: cannot index with {type(item).__name__}")
+    return result
+
+
+def _item(self: Tensor) -> bool | int | float:
+    """Give the only element as a Python number; ValueError unless there is exactly one.
+
+    >>> import coregrad as cg
+    >>> cg.arange(0, 4).sum().item()
+    6
+    """
+    if self.numel != 1:
+        raise _core.ValueError(f"item: needs exactly one element, got shape {list(self.shape)}")
+    return self.numpy().item()
+
+
+def _tolist(self: Tensor) -> Any:
+    """Give the elements as nested lists of Python numbers."""
+    return self.numpy().tolist()
+
+
+def _repr(self: Tensor) -> str:
+    name = str(self.dtype).removeprefix("DType.")
+    values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+    return f"tensor({values}, dtype={name}" + (
+        ", requires_grad=True)" if self.requires_grad else ")"
+    )
+
+
+def _len(self: Tensor) -> int:
+    if self.ndim == 0:
+        raise TypeError("len() of a tensor without dimensions")
+    return self.shape[0]
+
+
+def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+
+def _size(self: Tensor) -> int:
+    return self.numel
+
+
+def _attach() -> None:
+    methods: dict[str, Any] = {
+        "__getitem__": _getitem,
+        "__repr__": _repr,
+        "__len__": _len,
+        "__iter__": lambda self: (self[i] for i in range(len(self))),
+        "__bool__": lambda self: bool(self.item()),
+        "__float__": lambda self: float(self.item()),
+        "__int__": lambda self: int(self.item()),
+        "__array__": _array,
+        "__array_priority__": 1000,
+        "__dlpack__": lambda self, **kwargs: self.numpy().__dlpack__(**kwargs),
+        "__dlpack_device__": lambda self: (1, 0),
+        "__hash__": object.__hash__,
+        "item": _item,
+        "tolist": _tolist,
+        "size": property(_size),
+        "T": property(lambda self: self.permute(list(range(self.ndim))[::-1])),
+    }
+    for name, value in methods.items():
+        setattr(Tensor, name, value)
+
+
+_attach()

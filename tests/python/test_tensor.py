@@ -1,0 +1,148 @@
+"""The lazy tensor from Python: borders without copies, indexing, gradients, documentation."""
+
+import doctest
+
+import numpy as np
+import pytest
+
+import coregrad as cg
+from coregrad import _core, _tensor, optim
+
+
+def test_arrays_come_in_and_go_out_without_a_copy():
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    tensor = cg.from_numpy(array)
+    assert np.shares_memory(tensor.numpy(), array)
+    turned = cg.from_numpy(array.T)
+    assert np.shares_memory(turned.numpy(), array)
+    np.testing.assert_array_equal((turned + 1).numpy(), array.T + 1)
+    assert not tensor.numpy().flags.writeable
+
+
+def test_an_array_outlives_its_tensor():
+    values = (cg.arange(0, 1000) * 2).numpy()
+    for _ in range(10):
+        (cg.arange(0, 1000) * 3).numpy()
+    np.testing.assert_array_equal(values, np.arange(1000) * 2)
+
+
+def test_reversed_arrays_are_copied():
+    array = np.arange(5, dtype=np.int64)[::-1]
+    np.testing.assert_array_equal(cg.tensor(array).numpy(), array)
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int32, np.int64, np.float32, np.float64])
+def test_every_dtype_crosses_the_border(dtype):
+    array = np.array([[0, 1], [1, 1]], dtype=dtype)
+    back = cg.tensor(array).numpy()
+    assert back.dtype == dtype
+    np.testing.assert_array_equal(back, array)
+
+
+def test_unsupported_element_types_are_named():
+    with pytest.raises(cg.DTypeError, match="not supported"):
+        cg.tensor(np.zeros(2, dtype=np.complex64))
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        0,
+        -1,
+        slice(1, 3),
+        (slice(None), 1),
+        (..., 2),
+        (None, 0),
+        (slice(None, None, 2), slice(1, -1)),
+    ],
+)
+def test_indexing_follows_numpy(index):
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    np.testing.assert_array_equal(cg.tensor(array)[index].numpy(), array[index])
+
+
+def test_wrong_indices_raise():
+    x = cg.zeros((2, 3))
+    with pytest.raises(IndexError):
+        x[2]
+    with pytest.raises(IndexError):
+        x[0, 0, 0]
+    with pytest.raises(ValueError, match="steps must be positive"):
+        x[::-1]
+
+
+def test_numbers_on_either_side_keep_the_dtype():
+    x = cg.tensor([1.0, 2.0])
+    np.testing.assert_array_equal((1 - x).numpy(), [0, -1])
+    np.testing.assert_array_equal((2 / x).numpy(), [2, 1])
+    assert (cg.arange(0, 3) + 1).dtype == cg.int64
+    assert (x > 1).tolist() == [False, True]
+    with pytest.raises(TypeError):
+        x + "text"
+
+
+def test_shapes_that_do_not_fit_are_value_errors_too():
+    with pytest.raises(ValueError, match="matmul"):
+        cg.zeros((2, 3)) @ cg.zeros((4, 5))
+    assert issubclass(cg.ShapeError, cg.CoreGradError)
+
+
+def test_backward_says_to_realise_first():
+    x = cg.tensor([1.0], requires_grad=True)
+    with pytest.raises(cg.AutogradError, match=r"call \.realize\(\) first"):
+        (x * 2).sum().backward()
+
+
+def test_value_and_grad_takes_several_arguments():
+    function = cg.value_and_grad(lambda a, b: (a * b).sum(), argnums=(0, 1))
+    value, (da, db) = function(cg.tensor([1.0, 2.0]), cg.tensor([3.0, 4.0]))
+    assert value.item() == 11
+    assert da.tolist() == [3, 4]
+    assert db.tolist() == [1, 2]
+
+
+def test_a_training_loop_compiles_nothing_after_its_first_steps():
+    cg.manual_seed(0)
+    layer = cg.nn.Linear(3, 2)
+    optimizer = optim.Adam(layer.parameters(), lr=0.1)
+    x, labels = cg.randn((8, 3)).realize(), cg.tensor(np.arange(8) % 2)
+    compiled, losses = None, []
+    for step in range(12):
+        loss = cg.cross_entropy(layer(x), labels).realize()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if step == 2:
+            compiled = cg.session_stats()["plans_compiled"]
+    assert cg.session_stats()["plans_compiled"] == compiled
+    assert losses[-1] < losses[0]
+
+
+def test_the_seed_decides_random_numbers():
+    cg.manual_seed(5)
+    first = cg.rand((4,)).tolist()
+    cg.manual_seed(5)
+    assert cg.rand((4,)).tolist() == first
+
+
+def test_tensors_work_as_numbers_and_in_numpy():
+    x = cg.tensor([1.5])
+    assert float(x) == 1.5
+    assert bool(x)
+    np.testing.assert_array_equal(np.asarray(cg.tensor([1.0, 2.0])), [1, 2])
+    assert "float32" in repr(x)
+
+
+@pytest.mark.parametrize("module", [cg, _tensor, optim])
+def test_examples_in_the_documentation_run(module):
+    assert doctest.testmod(module).failed == 0
+
+
+def test_examples_of_the_extension_module_run():
+    runner, parser = doctest.DocTestRunner(), doctest.DocTestParser()
+    places = {"matmul": _core.matmul, "Tensor": _core.Tensor, "backward": _core.Tensor.backward}
+    for name, place in places.items():
+        runner.run(parser.get_doctest(place.__doc__, {}, name, None, 0))
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries > 3
