@@ -14,6 +14,16 @@ namespace coregrad {
 /// max(x, 0).
 Tensor relu(const Tensor& x);
 Tensor sigmoid(const Tensor& x);
+/// The exact form, with the error function.
+Tensor gelu(const Tensor& x);
+Tensor gelu_tanh(const Tensor& x);
+/// x * sigmoid(x).
+Tensor silu(const Tensor& x);
+Tensor hardswish(const Tensor& x);
+Tensor leaky_relu(const Tensor& x, double slope = 0.01);
+Tensor elu(const Tensor& x, double alpha = 1);
+/// log(1 + exp(x)).
+Tensor softplus(const Tensor& x);
 Tensor softmax(const Tensor& x, int64_t dim);
 Tensor log_softmax(const Tensor& x, int64_t dim);
 /// x @ weight^T + bias; weight [out, in], bias [out] or undefined.

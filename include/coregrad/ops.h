@@ -166,5 +166,7 @@ Tensor sort(const Tensor& x, int64_t dim = -1, bool descending = false);
 
 /// Matrix product with PyTorch's rules for vectors, batches and broadcasting.
 Tensor matmul(const Tensor& a, const Tensor& b);
+/// Sum of products by labels: `ij,jk->ik`.
+Tensor einsum(std::string_view equation, std::span<const Tensor> operands);
 
 }  // namespace coregrad

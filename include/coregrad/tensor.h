@@ -46,6 +46,8 @@ class Tensor {
   const Tensor& realize() const;
   /// First byte of the values, realised if need be; element i,j,.. lies at sum(i * stride).
   const void* data() const;
+  /// The same address, keeping the values alive.
+  std::shared_ptr<const void> storage() const;
   /// The values row by row, converted from dtype(); realised if need be.
   template <class T>
   std::vector<T> to_vector() const;

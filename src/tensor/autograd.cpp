@@ -198,11 +198,9 @@ void Tensor::set_grad(const Tensor& gradient) const {
 Tensor Tensor::detach() const {
   TensorState& state = state_of(*this, "detach");
   if (!state.requires_grad) return *this;
-  // Pending nodes may be shared with tensors that do need a gradient, so the value is cut off.
-  realize();
   Session& session = Session::global();
   const Session::Lock lock(session);
-  return wrap(session.alias_data(*realized_node(state)), false);
+  return wrap(ops::detach(session.graph(), session.graph().resolve(state.handle)), false);
 }
 
 namespace {

@@ -3,7 +3,10 @@
 #include "base/checked.h"
 #include "coregrad/ops.h"
 #include "ir/print.h"
+#include "ops/linalg.h"
+#include "ops/math.h"
 #include "ops/primitives.h"
+#include "ops/reduce.h"
 #include "tensor/state.h"
 
 #include <algorithm>
@@ -66,26 +69,12 @@ Tensor record_compare(std::string_view operation, Op op, const Operand& a, const
                        [op](Graph& g, NodeId x, NodeId y) { return ops::compare(g, op, x, y); });
 }
 
-NodeId as_bool(Graph& g, NodeId x) { return ops::cast(g, x, DType::Bool); }
+using Reduction = NodeId (*)(Graph&, NodeId, std::span<const int64_t>, bool);
 
-Tensor record_logical(std::string_view operation, Op op, const Operand& a, const Operand& b) {
-  return record_binary(operation, a, b, [op](Graph& g, NodeId x, NodeId y) {
-    return ops::binary(g, op, as_bool(g, x), as_bool(g, y));
-  });
-}
-
-Tensor record_reduce(Op op, const Tensor& x, const Dims& dims, bool keepdim) {
-  return record(name_of(op), {x},
-                [&](Graph& g, Nodes n) { return ops::reduce(g, op, n[0], dims, keepdim); });
-}
-
-/// Elements that a reduction over `dims` (empty: all) combines into one.
-int64_t reduced_count(const Tensor& x, const Dims& dims, std::string_view operation) {
-  if (dims.empty()) return x.numel();
-  int64_t count = 1;
-  for (int64_t d : dims)
-    count *= x.shape()[static_cast<size_t>(ops::normalize_dim(d, x.ndim(), operation))];
-  return count;
+Tensor record_reduction(std::string_view operation, Reduction reduction, const Tensor& x,
+                        const Dims& dims, bool keepdim) {
+  return record(operation, {x},
+                [&](Graph& g, Nodes n) { return reduction(g, n[0], dims, keepdim); });
 }
 
 }  // namespace
@@ -119,12 +108,11 @@ Tensor round(const Tensor& x) { return record_unary(Op::Round, x); }
 Tensor trunc(const Tensor& x) { return record_unary(Op::Trunc, x); }
 
 Tensor logical_not(const Tensor& x) {
-  return record("logical_not", {x},
-                [](Graph& g, Nodes n) { return ops::unary(g, Op::Not, as_bool(g, n[0])); });
+  return record("logical_not", {x}, [](Graph& g, Nodes n) { return ops::logical_not(g, n[0]); });
 }
 
 Tensor square(const Tensor& x) {
-  return record("square", {x}, [](Graph& g, Nodes n) { return ops::mul(g, n[0], n[0]); });
+  return record("square", {x}, [](Graph& g, Nodes n) { return ops::square(g, n[0]); });
 }
 
 Tensor cast(const Tensor& x, DType dtype) {
@@ -134,30 +122,23 @@ Tensor cast(const Tensor& x, DType dtype) {
 Tensor add(const Operand& a, const Operand& b) { return record_arithmetic(Op::Add, a, b); }
 Tensor sub(const Operand& a, const Operand& b) { return record_arithmetic(Op::Sub, a, b); }
 Tensor mul(const Operand& a, const Operand& b) { return record_arithmetic(Op::Mul, a, b); }
-Tensor fmod(const Operand& a, const Operand& b) { return record_arithmetic(Op::Rem, a, b); }
+Tensor fmod(const Operand& a, const Operand& b) { return record_binary("fmod", a, b, ops::fmod); }
 Tensor pow(const Operand& a, const Operand& b) { return record_arithmetic(Op::Pow, a, b); }
 Tensor maximum(const Operand& a, const Operand& b) { return record_arithmetic(Op::Max, a, b); }
 Tensor minimum(const Operand& a, const Operand& b) { return record_arithmetic(Op::Min, a, b); }
 Tensor atan2(const Operand& a, const Operand& b) { return record_arithmetic(Op::Atan2, a, b); }
 
 Tensor div(const Operand& a, const Operand& b) {
-  return record_binary("div", a, b, [](Graph& g, NodeId x, NodeId y) {
-    if (!is_float(g.dtype(x)) && !is_float(g.dtype(y))) {
-      x = ops::cast(g, x, DType::Float32);
-      y = ops::cast(g, y, DType::Float32);
-    }
-    return ops::div(g, x, y);
-  });
+  return record_binary("div", a, b, ops::true_divide);
 }
-
 Tensor logical_and(const Operand& a, const Operand& b) {
-  return record_logical("logical_and", Op::And, a, b);
+  return record_binary("logical_and", a, b, ops::logical_and);
 }
 Tensor logical_or(const Operand& a, const Operand& b) {
-  return record_logical("logical_or", Op::Or, a, b);
+  return record_binary("logical_or", a, b, ops::logical_or);
 }
 Tensor logical_xor(const Operand& a, const Operand& b) {
-  return record_logical("logical_xor", Op::Xor, a, b);
+  return record_binary("logical_xor", a, b, ops::logical_xor);
 }
 
 Tensor equal(const Operand& a, const Operand& b) { return record_compare("equal", Op::Eq, a, b); }
@@ -191,7 +172,7 @@ Tensor where(const Tensor& condition, const Operand& a, const Operand& b) {
       return ops::literal(g, convert(o.number(), dtype_of_number(o.number(), other)));
     };
     const NodeId first = node(a);
-    return ops::select(g, as_bool(g, n[0]), first, node(b));
+    return ops::where(g, n[0], first, node(b));
   });
 }
 
@@ -274,53 +255,58 @@ std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim) {
 }
 
 Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduce(Op::Sum, x, dims, keepdim);
+  return record_reduction("sum", ops::sum, x, dims, keepdim);
 }
 Tensor prod(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduce(Op::Prod, x, dims, keepdim);
+  return record_reduction("prod", ops::prod, x, dims, keepdim);
+}
+Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
+  return record_reduction("mean", ops::mean, x, dims, keepdim);
 }
 Tensor max(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduce(Op::ReduceMax, x, dims, keepdim);
+  return record_reduction("max", ops::amax, x, dims, keepdim);
 }
 Tensor min(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduce(Op::ReduceMin, x, dims, keepdim);
+  return record_reduction("min", ops::amin, x, dims, keepdim);
 }
 Tensor any(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduce(Op::ReduceMax, cast(x, DType::Bool), dims, keepdim);
+  return record_reduction("any", ops::any, x, dims, keepdim);
 }
 Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduce(Op::ReduceMin, cast(x, DType::Bool), dims, keepdim);
-}
-Tensor argmax(const Tensor& x, int64_t dim, bool keepdim) {
-  return record_reduce(Op::ArgMax, x, {dim}, keepdim);
-}
-Tensor argmin(const Tensor& x, int64_t dim, bool keepdim) {
-  return record_reduce(Op::ArgMin, x, {dim}, keepdim);
-}
-
-Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
-  if (!is_float(x.dtype()))
-    raise<DTypeError>("mean: needs a floating tensor, got {}", type_text(x.dtype(), x.shape()));
-  return div(sum(x, dims, keepdim), static_cast<double>(reduced_count(x, dims, "mean")));
+  return record_reduction("all", ops::all, x, dims, keepdim);
 }
 
 Tensor var(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
-  const Tensor centred = x - mean(x, dims, true);
-  const double count = static_cast<double>(reduced_count(x, dims, "var"));
-  return div(sum(square(centred), dims, keepdim), std::max(count - correction, 0.0));
+  return record("var", {x},
+                [&](Graph& g, Nodes n) { return ops::var(g, n[0], dims, correction, keepdim); });
+}
+Tensor std_dev(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
+  return record("std_dev", {x}, [&](Graph& g, Nodes n) {
+    return ops::std_dev(g, n[0], dims, correction, keepdim);
+  });
 }
 
-Tensor std_dev(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
-  return sqrt(var(x, dims, correction, keepdim));
+Tensor argmax(const Tensor& x, int64_t dim, bool keepdim) {
+  return record("argmax", {x},
+                [&](Graph& g, Nodes n) { return ops::argmax(g, n[0], dim, keepdim); });
+}
+Tensor argmin(const Tensor& x, int64_t dim, bool keepdim) {
+  return record("argmin", {x},
+                [&](Graph& g, Nodes n) { return ops::argmin(g, n[0], dim, keepdim); });
 }
 
 Tensor cumsum(const Tensor& x, int64_t dim) {
-  return record("cumsum", {x},
-                [&](Graph& g, Nodes n) { return ops::scan(g, Op::CumSum, n[0], dim); });
+  return record("cumsum", {x}, [&](Graph& g, Nodes n) { return ops::cumsum(g, n[0], dim); });
 }
 Tensor cumprod(const Tensor& x, int64_t dim) {
-  return record("cumprod", {x},
-                [&](Graph& g, Nodes n) { return ops::scan(g, Op::CumProd, n[0], dim); });
+  return record("cumprod", {x}, [&](Graph& g, Nodes n) { return ops::cumprod(g, n[0], dim); });
+}
+
+Tensor matmul(const Tensor& a, const Tensor& b) {
+  return record("matmul", {a, b}, [](Graph& g, Nodes n) { return ops::matmul(g, n[0], n[1]); });
+}
+Tensor einsum(std::string_view equation, std::span<const Tensor> operands) {
+  return record("einsum", operands, [&](Graph& g, Nodes n) { return ops::einsum(g, equation, n); });
 }
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {

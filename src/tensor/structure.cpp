@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 namespace coregrad {
@@ -26,12 +27,13 @@ class KeyWriter {
     append(strides);
   }
 
-  void node(const Graph& graph, NodeId id, std::span<const uint32_t> numbers) {
+  void node(const Graph& graph, NodeId id, std::span<const NodeId> operands,
+            std::span<const uint32_t> numbers) {
     const Node& n = graph[id];
     head(n.op, n.dtype, n.num_operands, n.literal);
     list(graph.shape(id));
     list(graph.attrs(id));
-    for (NodeId o : graph.operands(id)) structure_.key.push_back(numbers[o.value]);
+    for (NodeId o : operands) structure_.key.push_back(numbers[o.value]);
   }
 
  private:
@@ -52,6 +54,36 @@ class KeyWriter {
   const Identity& identity_;
   std::unordered_map<const void*, int64_t> numbers_;  // identity -> input number
 };
+
+/// A hash of what each node computes that does not depend on node numbers: it orders the operands
+/// of commutative operations, which the graph keeps in the order of their numbers.
+std::vector<uint64_t> order_hashes(const Graph& graph, std::span<const NodeId> roots,
+                                   const KnownValue& known) {
+  const std::vector<bool> live = mark_live(graph, roots);
+  std::vector<uint64_t> hashes(graph.size(), 0);
+  std::vector<uint64_t> parts;
+  for (uint32_t i = 0; i < graph.size(); ++i) {
+    if (!live[i]) continue;
+    const Node& n = graph[{i}];
+    const bool is_leaf = n.op == Op::Input || known({i});
+    parts = {static_cast<uint64_t>(is_leaf ? Op::Input : n.op), static_cast<uint64_t>(n.dtype),
+             n.shape.value, is_leaf ? 0 : n.attrs.value, n.literal};
+    if (!is_leaf)
+      for (NodeId o : graph.operands({i})) parts.push_back(hashes[o.value]);
+    if (is_commutative(n.op) && !is_leaf) std::sort(parts.end() - 2, parts.end());
+    hashes[i] = hash_bytes(parts.data(), parts.size() * sizeof(uint64_t));
+  }
+  return hashes;
+}
+
+/// The node's operands, those of a commutative operation ordered by hash.
+void ordered_operands(const Graph& graph, NodeId id, const std::vector<uint64_t>& hashes,
+                      std::vector<NodeId>& out) {
+  const std::span<const NodeId> operands = graph.operands(id);
+  out.assign(operands.begin(), operands.end());
+  if (is_commutative(graph[id].op) && hashes[out[0].value] > hashes[out[1].value])
+    std::swap(out[0], out[1]);
+}
 
 /// Row-major strides.
 std::vector<int64_t> dense_strides(Shape shape) {
@@ -76,6 +108,8 @@ Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
     uint32_t operand;
   };
   std::vector<Visit> stack;
+  std::vector<NodeId> operands;
+  const std::vector<uint64_t> hashes = order_hashes(graph, roots, known);
   for (NodeId root : roots) {
     if (numbers[root.value] == kUnnumbered) stack.push_back({root, 0});
     while (!stack.empty()) {
@@ -91,14 +125,14 @@ Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
       } else if (const std::optional<int64_t> data = known(id)) {
         writer.input(graph.dtype(id), graph.shape(id), dense_strides(graph.shape(id)), *data);
       } else {
-        const std::span<const NodeId> operands = graph.operands(id);
+        ordered_operands(graph, id, hashes, operands);
         while (top.operand < operands.size() && numbers[operands[top.operand].value] != kUnnumbered)
           ++top.operand;
         if (top.operand < operands.size()) {
           stack.push_back({operands[top.operand], 0});
           continue;
         }
-        writer.node(graph, id, numbers);
+        writer.node(graph, id, operands, numbers);
       }
       numbers[id.value] = next++;
       stack.pop_back();

@@ -96,12 +96,16 @@ const Tensor& Tensor::realize() const {
   return *this;
 }
 
-const void* Tensor::data() const {
+std::shared_ptr<const void> Tensor::storage() const {
   realize();
   Session& session = Session::global();
   const Session::Lock lock(session);
-  return session.buffer(session.graph().attr(*realized_node(*state_), 0))->data();
+  const std::shared_ptr<Buffer> buffer =
+      session.buffer(session.graph().attr(*realized_node(*state_), 0));
+  return {buffer, buffer->data()};
 }
+
+const void* Tensor::data() const { return storage().get(); }
 
 namespace {
 
