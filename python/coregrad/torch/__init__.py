@@ -7,6 +7,7 @@
 from torch._dynamo import register_backend as _register_backend
 from torch._dynamo.backends.registry import list_backends as _list_backends
 
+from . import lowering
 from .backend import backend, reset, run_fx
 from .options import Options
 from .reporting import reports
@@ -20,4 +21,4 @@ def report() -> "reports.__class__":
 if "coregrad" not in _list_backends(exclude_tags=None):
     _register_backend(backend, name="coregrad")
 
-__all__ = ["Options", "backend", "report", "reset", "run_fx"]
+__all__ = ["Options", "backend", "lowering", "report", "reset", "run_fx"]

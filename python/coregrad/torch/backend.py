@@ -125,7 +125,8 @@ def run_fx(module: GraphModule, *inputs: Any, options: Mapping[str, Any] | None 
 
     with torch.no_grad():
         traced = make_fx(module, decomposition_table=decompositions.table(),
-                         tracing_mode="fake")(*inputs)
+                         tracing_mode="fake",
+                         _allow_non_fake_inputs=True)(*inputs)
     outputs = next(n for n in traced.graph.nodes if n.op == "output")
     flat, spec = pytree.tree_flatten(outputs.args[0])
     outputs.args = (tuple(flat),)
