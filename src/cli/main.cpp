@@ -1,0 +1,73 @@
+// The coregrad program: trains and reports without Python.
+
+#include "base/error.h"
+#include "cli/train.h"
+#include "runtime/thread_team.h"
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace {
+
+constexpr const char* kVersion = "0.1.0";
+
+int print_info(bool json) {
+  nlohmann::json facts = {
+      {"version", kVersion},
+      {"threads", coregrad::ThreadTeam::global().num_threads()},
+  };
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  facts["avx2"] = __builtin_cpu_supports("avx2") != 0;
+  facts["fma"] = __builtin_cpu_supports("fma") != 0;
+  facts["avx512f"] = __builtin_cpu_supports("avx512f") != 0;
+#endif
+  if (json) {
+    fmt::print("{}\n", facts.dump());
+    return 0;
+  }
+  for (const auto& [name, value] : facts.items()) fmt::print("{:<10}{}\n", name, value.dump());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app("CoreGrad: a graph compiler and autograd engine for tensor programs on CPUs.");
+  app.set_version_flag("--version", kVersion);
+  app.require_subcommand(1);
+  app.footer(
+      "Examples:\n  coregrad train --epochs 20 --lr 0.05\n  coregrad train --json > result.json\n"
+      "  coregrad info");
+
+  coregrad::cli::TrainOptions options;
+  CLI::App* train = app.add_subcommand("train", "Train a two-layer network on IDX files.");
+  train->add_option("--images", options.images, "IDX file of images")->capture_default_str();
+  train->add_option("--labels", options.labels, "IDX file of labels")->capture_default_str();
+  train->add_option("--epochs", options.epochs, "Passes over the data")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  train->add_option("--batch-size", options.batch_size, "Samples per step")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  train->add_option("--hidden", options.hidden, "Units between the layers")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  train->add_option("--lr", options.learning_rate, "Learning rate")->capture_default_str();
+  train->add_option("--momentum", options.momentum, "Momentum")->capture_default_str();
+  train->add_option("--seed", options.seed, "Seed of everything random")->capture_default_str();
+  train->add_flag("--json", options.json, "Print one JSON object");
+
+  bool info_json = false;
+  CLI::App* info = app.add_subcommand("info", "Show version, threads and vector instructions.");
+  info->add_flag("--json", info_json, "Print one JSON object");
+
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return info->parsed() ? print_info(info_json) : coregrad::cli::train(options);
+  } catch (const coregrad::Error& error) {
+    fmt::print(stderr, "coregrad: {}\n", error.what());
+    return 1;
+  }
+}
