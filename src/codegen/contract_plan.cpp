@@ -298,8 +298,9 @@ class Planner {
                w = static_cast<double>(width_);
     const double store_cost = stores_contiguously(plan) ? 3 / w : 1.7;
     if (plan.kind == TileKind::Dot) {
-      if (!rows_plain || !lanes_plain || plan.k.extent < width_ || row_k[0].coef != 1 ||
-          lane_k[0].coef != 1)
+      // Wide outputs are better blocked and packed.
+      if (std::min(plan.m.extent, plan.n.extent) > 16 || !rows_plain || !lanes_plain ||
+          plan.k.extent < width_ || row_k[0].coef != 1 || lane_k[0].coef != 1)
         return std::nullopt;
       const int64_t r = std::min<int64_t>(plan.m.extent, 4);
       const int64_t budget = target_.num_registers - 3 - r;
@@ -341,10 +342,14 @@ class Planner {
       plan.lane_packing = LanePacking::Transpose, copy = 7 / w;
     const double row_blocks = std::ceil(m / 256);
     double lane_cost = p * k * n * copy * row_blocks;
+    plan.lane_copy_cost = copy * w;
     if (lanes_plain && run.coef == 1) {
       const double bytes = k * n * size_of(plan.dtype);
       const double in_place = p * k * n / w * (bytes <= 24 * 1024 ? 0.05 : 0.6) * row_panels;
-      if (in_place < lane_cost) plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
+      if (in_place < lane_cost) {
+        plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
+        plan.lane_copy_cost = 0;
+      }
     }
     // Rows: in place unless the addresses are not affine or fall on the same cache sets.
     double row_cost = 0;
@@ -363,6 +368,7 @@ class Planner {
       const bool each_p =
           std::any_of(plan.p.labels.begin(), plan.p.labels.end(),
                       [&](int64_t label) { return plan.row_side.depends_on(label); });
+      plan.row_copy_cost = per_element * w;
       row_cost = (each_p ? p : 1) * m * k * per_element * std::ceil(n / 256);
     }
     return cost + lane_cost + row_cost;
@@ -393,10 +399,7 @@ class Planner {
                         static_cast<double>(plan.n.extent) *
                         static_cast<double>(std::max<int64_t>(1, plan.k.extent));
     const int64_t wanted = static_cast<int64_t>(std::clamp(work / 1.0e6, 1.0, 256.0));
-    const double lane_copy = plan.lane_packing == LanePacking::InPlace ? 0
-                             : plan.lane_packing == LanePacking::Runs  ? 3
-                                                                       : 7;
-    const double row_copy = plan.row_packing == RowPacking::InPlace ? 0 : 3;
+    const double lane_copy = plan.lane_copy_cost, row_copy = plan.row_copy_cost;
     const auto blocks = [&] { return plan.p.extent * plan.num_row_blocks * plan.num_lane_blocks; };
     while (blocks() < std::min<int64_t>(wanted, 32)) {
       // Packing cost per multiply-add after one more split of either kind.
@@ -409,7 +412,11 @@ class Planner {
       const double split_lanes =
           plan.panels_per_lane_block > 1 ? lane_copy / rows + 2 * row_copy / lanes : INFINITY;
       const double after = std::min(split_rows, split_lanes);
-      const double allowed = blocks() < 2 ? 0.25 : blocks() < 4 ? 0.12 : blocks() < 8 ? 0.06 : 0.04;
+      // What an even share among threads is worth, as a part of the multiply-adds.
+      const double allowed = blocks() < 2   ? 0.25
+                             : blocks() < 4 ? 0.16
+                             : blocks() < 8 ? (work > 2e7 ? 0.10 : 0.06)
+                                            : 0.04;
       if (after > std::max(allowed, now * 1.01)) break;
       const bool by_lanes =
           split_lanes < split_rows || (split_lanes == split_rows && lanes / w > rows / 4);

@@ -85,6 +85,9 @@ struct ContractPlan {
   LanePacking lane_packing = LanePacking::Runs;
   RowPacking row_packing = RowPacking::InPlace;
 
+  /// Estimated vector operations to pack `width` elements of a side; 0 in place.
+  double lane_copy_cost = 0, row_copy_cost = 0;
+
   /// Rows come in panels of tile_rows, after num_tall_panels in panels of tile_rows - 1.
   int64_t tile_rows = 1, num_row_panels = 1, num_tall_panels = 1;
   /// Lanes come in panels of tile_lanes; the last one may be narrower.
