@@ -412,12 +412,9 @@ class Planner {
       const double split_lanes =
           plan.panels_per_lane_block > 1 ? lane_copy / rows + 2 * row_copy / lanes : INFINITY;
       const double after = std::min(split_rows, split_lanes);
-      // What an even share among threads is worth, as a part of the multiply-adds.
-      const double allowed = blocks() < 2   ? 0.25
-                             : blocks() < 4 ? 0.16
-                             : blocks() < 8 ? (work > 2e7 ? 0.10 : 0.06)
-                                            : 0.04;
-      if (after > std::max(allowed, now * 1.01)) break;
+      // What an even share among threads is worth: the factor by which all work may grow.
+      const double allowed = blocks() < 2 ? 1.5 : blocks() < 4 ? 1.08 : blocks() < 8 ? 1.04 : 1.012;
+      if ((1 + after) / (1 + now) > allowed) break;
       const bool by_lanes =
           split_lanes < split_rows || (split_lanes == split_rows && lanes / w > rows / 4);
       if (by_lanes)
