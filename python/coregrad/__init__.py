@@ -55,4 +55,4 @@ _ERRORS = [
 globals().update({name: getattr(_core, name) for name in _FROM_CORE})
 globals().update({name: getattr(_tensor, name) for name in _FROM_TENSOR})
 
-__all__ = ["DType", "Tensor", "nn", "optim", *_ERRORS, *_FROM_CORE, *_FROM_TENSOR]  # noqa: PLE0604
+__all__ = ["DType", "Tensor", "nn", "optim", *_ERRORS, *_FROM_CORE, *_FROM_TENSOR]

@@ -59,7 +59,7 @@ def from_dlpack(array: Any) -> Tensor:
     return _core.from_array(array)
 
 
-class no_grad:  # noqa: N801
+class no_grad:
     """While it is entered, this thread records operations whose results need no gradient.
 
     >>> import coregrad as cg
