@@ -1,5 +1,6 @@
 // Whole graphs through the compiler against the interpreter.
 
+#include "base/error.h"
 #include "compile/compiler.h"
 #include "ops/primitives.h"
 
