@@ -231,6 +231,7 @@ void Compilation::draft_loops(const FusionUnit& unit) {
   }
   step.bytes = lowered.bytes;
   step.cost_ns = lowered.cost_ns;
+  if (flags().debug >= 3) log().debug("{}: {}", step.name, lowered.kernel.to_text());
   step.source = static_cast<int>(sources_.size());
   sources_.emplace_back(std::move(lowered.kernel));
   steps_.push_back(std::move(step));

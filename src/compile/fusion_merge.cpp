@@ -110,6 +110,9 @@ std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& firs
   }
   if (!reads_first && !unify_siblings(graph, first, second, reads_of, map)) return {};
   if (!is_injective(map)) return {};
+  for (size_t k = 0; k < map.size(); ++k)  // a padded read runs over the edge
+    if (map[k] >= 0 && first.axes[static_cast<size_t>(map[k])].extent != second.axes[k].extent)
+      return {};
 
   // Where each axis of first comes from.
   std::vector<int> back(first.axes.size(), -1);
@@ -202,7 +205,8 @@ std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const
     }
   }
   if (!reads || !is_injective(to_dim)) return {};
-  if (std::count(to_dim.begin(), to_dim.end(), -1)) return {};
+  for (size_t a = 0; a < to_dim.size(); ++a)
+    if (to_dim[a] < 0 || shape[static_cast<size_t>(to_dim[a])] != unit.axes[a].extent) return {};
 
   FusionUnit epilogue;
   epilogue.kind = UnitKind::Contract;

@@ -276,7 +276,8 @@ std::optional<ValueId> Lowering::attempt(const Demand& d, std::vector<Demand>& m
           source.push_back(
               context.axis(loop_set_axes_[static_cast<size_t>(set)][looped++], shape[k]));
       }
-      const ValueId operand = need(x, std::move(source), d.mask);
+      // The place is inside the result's shape for sure, so no mask of the demand applies.
+      const ValueId operand = need(x, std::move(source), kNoValue);
       if (!missing.empty()) return {};
       if (set < 0) {
         // Nothing but extents of 1: the operand itself, cast where the reduction changes the dtype.
