@@ -280,6 +280,7 @@ std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linea
 
 IndexExpr linearize(IndexContext& context, std::span<const IndexExpr> index,
                     std::span<const int64_t> strides) {
+  COREGRAD_CHECK(index.size() == strides.size());
   IndexExpr sum;
   for (size_t d = 0; d < index.size(); ++d)
     sum = context.add(sum, context.mul(index[d], strides[d]));

@@ -43,7 +43,10 @@ bool unify_read(const Graph& graph, const IndexContext& context, const FusionRea
                 const FusionRoot& producer, const FusionRoot& reader, std::vector<int>& map) {
   const std::vector<int> axes = result_axes(graph, producer);
   for (size_t d = 0; d < axes.size(); ++d) {
-    if (axes[d] < 0) continue;  // an extent of 1
+    if (axes[d] < 0) {  // an extent of 1, which a gather may still address at run time
+      if (!read.index[d].is_constant()) return false;
+      continue;
+    }
     const int domain_axis = plain_axis(context, read.index[d]);
     if (domain_axis < 0) return false;
     const int from = reader.axes[static_cast<size_t>(domain_axis)];
@@ -193,7 +196,10 @@ std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const
       if (read.node != contract) continue;
       reads = true;
       for (size_t d = 0; d < shape.size(); ++d) {
-        if (shape[d] == 1) continue;
+        if (shape[d] == 1) {
+          if (!read.index[d].is_constant()) return {};
+          continue;
+        }
         const int domain_axis = plain_axis(r.context, read.index[d]);
         if (domain_axis < 0) return {};
         const int axis = root.axes[static_cast<size_t>(domain_axis)];

@@ -83,14 +83,13 @@ std::vector<FusionRead> collect_reads(const Graph& graph, NodeId root,
     }
   };
 
-  const Shape domain = domain_of(graph, root);
+  const Shape domain = as_copy ? graph.shape(root) : domain_of(graph, root);
   std::vector<IndexExpr> index(domain.size());
   for (size_t d = 0; d < domain.size(); ++d)
     index[d] = context.axis(static_cast<int>(d), domain[d]);
+  if (as_copy) return {{root, std::move(index)}};
   if (is_reduce(graph[root].op)) {
     push(graph.operand(root, 0), index);
-  } else if (as_copy) {
-    return {{root, std::move(index)}};
   } else {
     expand(root, index);
   }

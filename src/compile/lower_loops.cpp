@@ -93,7 +93,8 @@ int Lowering::loop_set(const std::vector<int64_t>& extents) {
 
 std::vector<IndexExpr> Lowering::root_index(const FusionRoot& root) {
   // Loop axes are numbered by the list of their extents, so roots with equal loops share them.
-  const Shape domain = domain_of(graph_, root.node);
+  const Shape domain =
+      root.concat.is_valid() ? graph_.shape(root.node) : domain_of(graph_, root.node);
   std::vector<int64_t> extents;
   for (size_t d = 0; d < domain.size(); ++d)
     if (root.axes[d] >= 0 && axis_number_[static_cast<size_t>(root.axes[d])] < 0)

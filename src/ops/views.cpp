@@ -336,7 +336,8 @@ NodeId window(Graph& graph, NodeId x, std::span<const WindowDim> requested) {
     counts.push_back(window_count(graph, x, w));
     // What does not matter gets one spelling.
     if (w.size == 1) w.dilation = 1;
-    if (counts.back() == 1) w.stride = 1;
+    // One window leaves its stride open; the largest one says so whatever the extent.
+    if (counts.back() == 1) w.stride = std::max<int64_t>(shape[d], 1);
     disjoint = disjoint && is_disjoint(w, counts.back(), shape[d]);
     shape[d] = counts.back();
     attrs.insert(attrs.end(), {w.dim, w.size, w.stride, w.dilation});
