@@ -152,8 +152,12 @@ void require_maps(const Graph& graph, NodeId x, std::vector<DimMap>& maps,
     const auto is_idle = [&](int64_t label) {
       return label >= 0 && spec.extents[static_cast<size_t>(label)] == 1 && spec.uses(other, label);
     };
-    if (m.v >= 0 && is_idle(m.u)) m = {m.v, -1, m.b, 0, m.c, m.s};
-    if (is_idle(m.v)) m.v = -1, m.b = 0;
+    // A window that covers a part of the dimension only is not that, and stays as it is.
+    DimMap simple = m;
+    if (simple.v >= 0 && is_idle(simple.u))
+      simple = {simple.v, -1, simple.b, 0, simple.c, simple.s};
+    if (is_idle(simple.v)) simple.v = -1, simple.b = 0;
+    if (!simple.is_plain() || spec.extents[static_cast<size_t>(simple.u)] == shape[d]) m = simple;
     if (m.a == 0)
       raise<ValueError>(
           "contract: the factor of a dimension's first label must not be 0: got it in "
