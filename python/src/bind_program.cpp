@@ -58,7 +58,6 @@ class Program {
       executable_ = make_oracle_executable(*graph, specs, num_inputs, steps, std::move(results));
       return;
     }
-#ifdef COREGRAD_HAS_COMPILER
     CompileOptions options;
     options.externals = steps;
     options.name = name;
@@ -66,9 +65,6 @@ class Program {
     report_ = compiled.report;
     dot_ = std::move(compiled.graph_dot);
     executable_ = make_plan_executable(std::move(compiled.plan));
-#else
-    raise<UnsupportedError>("program: built without the compiler");
-#endif
   }
 
   /// Takes tensors (or Python ints for int64 scalars), gives the outputs that own their memory; the
@@ -239,11 +235,6 @@ void bind_program(nb::module_& m) {
   m.def(
       "attach_exchange_api", [](nb::handle capsule) { attach_exchange_api(capsule); },
       nb::arg("capsule"), "Uses an array library's DLPack exchange table for tensors in and out.");
-#ifdef COREGRAD_HAS_COMPILER
-  m.attr("has_compiler") = true;
-#else
-  m.attr("has_compiler") = false;
-#endif
   nb::class_<Program>(m, "Program", "A compiled graph. Calling it from several threads is safe.")
       .def(nb::init<const GraphPtr&, const std::vector<OutputTuple>&, int64_t,
                     const std::vector<ExternalTuple>&, const std::string&, bool>(),

@@ -13,7 +13,6 @@
 namespace coregrad::python {
 namespace {
 
-#ifdef COREGRAD_HAS_COMPILER
 class PlanExecutable final : public Executable {
  public:
   explicit PlanExecutable(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
@@ -25,7 +24,6 @@ class PlanExecutable final : public Executable {
  private:
   std::shared_ptr<const Plan> plan_;
 };
-#endif
 
 /// Interprets a copy of the graph in which every external result is one more input, in stages: the
 /// operands of one external call, the call, and so on, then the outputs.
@@ -138,11 +136,7 @@ class OracleExecutable final : public Executable {
 }  // namespace
 
 std::unique_ptr<Executable> make_plan_executable(std::shared_ptr<const Plan> plan) {
-#ifdef COREGRAD_HAS_COMPILER
   return std::make_unique<PlanExecutable>(std::move(plan));
-#else
-  raise<UnsupportedError>("program: built without the compiler");
-#endif
 }
 
 std::unique_ptr<Executable> make_oracle_executable(

@@ -25,6 +25,14 @@ int read_int(const char* name, int fallback) {
   return value;
 }
 
+bool read_interpret() {
+  const std::string_view text = read("COREGRAD_EXECUTOR");
+  if (text.empty() || text == "plan") return false;
+  if (text == "interpreter") return true;
+  raise<ValueError>(
+      "environment variable COREGRAD_EXECUTOR: expected 'plan' or 'interpreter', got '{}'", text);
+}
+
 std::vector<std::string> split(std::string_view text) {
   std::vector<std::string> parts;
   while (!text.empty()) {
@@ -40,6 +48,7 @@ Flags read_flags() {
   Flags f;
   f.debug = read_int("COREGRAD_DEBUG", 0);
   f.validate = read_int("COREGRAD_VALIDATE", 0) != 0;
+  f.interpret = read_interpret();
   f.trace_file = read("COREGRAD_TRACE");
   f.num_threads = read_int("COREGRAD_NUM_THREADS", 0);
   f.isa = read("COREGRAD_ISA");

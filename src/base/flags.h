@@ -12,6 +12,9 @@ struct Flags {
   int debug = 0;
   /// COREGRAD_VALIDATE=1: recompute each step with the reference interpreter and compare.
   bool validate = false;
+  /// COREGRAD_EXECUTOR: "plan" (the default), or "interpreter", which runs native tensors on the
+  /// slow reference interpreter, for debugging. The PyTorch backend reads the same variable.
+  bool interpret = false;
   /// COREGRAD_TRACE: file that receives a Chrome/Perfetto trace of steps and compile phases.
   std::string trace_file;
   /// COREGRAD_NUM_THREADS: team size; 0 means the number of CPUs this process may run on.

@@ -1,6 +1,9 @@
 #include "tensor/evaluate.h"
 
+#include "base/flags.h"
+#include "compile/compiler.h"
 #include "interp/interpreter.h"
+#include "runtime/executor.h"
 
 #include <atomic>
 #include <cstring>
@@ -13,6 +16,26 @@ namespace {
 /// Structures kept ready; the least recently used one goes first. A training loop needs a handful.
 constexpr size_t kMaxCached = 512;
 
+class CompiledStructure : public Executable {
+ public:
+  explicit CompiledStructure(const Structure& structure) {
+    const StandaloneGraph standalone = rebuild_structure(structure.key);
+    std::vector<OutputSpec> outputs;
+    for (NodeId root : standalone.roots) outputs.push_back({.node = root, .strides = {}});
+    plan_ = compile(standalone.graph, outputs, static_cast<int64_t>(structure.inputs.size()),
+                    {.externals = {}, .name = "tensors"})
+                .plan;
+  }
+
+  void run(std::span<const void* const> inputs, std::span<void* const> outputs) const override {
+    coregrad::run(*plan_, inputs, outputs);
+  }
+
+ private:
+  std::shared_ptr<const Plan> plan_;
+};
+
+/// The slow reference, for debugging (COREGRAD_EXECUTOR=interpreter).
 class InterpretedStructure : public Executable {
  public:
   explicit InterpretedStructure(const Structure& structure)
@@ -31,7 +54,8 @@ class InterpretedStructure : public Executable {
 };
 
 std::shared_ptr<const Executable> make_executable(const Structure& structure) {
-  return std::make_shared<InterpretedStructure>(structure);
+  if (flags().interpret) return std::make_shared<InterpretedStructure>(structure);
+  return std::make_shared<CompiledStructure>(structure);
 }
 
 struct CacheEntry {

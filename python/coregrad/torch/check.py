@@ -12,7 +12,7 @@ from torch import nn
 
 import coregrad
 import coregrad.torch
-from coregrad import _core
+from coregrad.torch.options import Options
 
 TOLERANCE = 1e-5
 
@@ -43,7 +43,7 @@ def main() -> int:
     print(f"entry points of torch_dynamo_backends: {', '.join(names) or 'none'}")
     print(f"backends: {', '.join(torch._dynamo.list_backends())}")
     print(f"lowered ATen overloads: {len(coregrad.torch.lowering.ROWS)}; "
-          f"executor: {'compiled plans' if _core.has_compiler else 'interpreter'}; "
+          f"executor: {Options.make(None).executor}; "
           f"CPU capability of torch: {torch.backends.cpu.get_cpu_capability()}")
     torch.manual_seed(0)
     failed = False

@@ -7,8 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .. import _core
-
 FALLBACKS = ("eager", "error")
 EXECUTORS = ("plan", "interpreter")
 
@@ -25,8 +23,6 @@ class Options:
     def make(given: Mapping[str, Any] | None) -> Options:
         """Options from a mapping; ValueError names an unknown key or value."""
         executor = os.environ.get("COREGRAD_EXECUTOR", "plan")
-        if not _core.has_compiler:
-            executor = "interpreter"
         values = {"executor": executor, **(given or {})}
         known = {field.name for field in dataclasses.fields(Options)}
         unknown = sorted(set(values) - known)
