@@ -9,6 +9,8 @@ export PATH := $(VENV)/bin:$(PATH)
 # Any pip that a target starts keeps to the pinned versions.
 export PIP_CONSTRAINT := $(CURDIR)/tools/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiler results are found again from another checkout.
+export CCACHE_BASEDIR := $(CURDIR)
 PYTHONPATH_BUILD := $(CURDIR)/build/python/package
 PYTEST_ARGS ?= -q -n $(JOBS)
 PYTHON_CMAKE := -DPython_EXECUTABLE=$(VENV)/bin/python
