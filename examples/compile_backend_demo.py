@@ -10,6 +10,7 @@ import coregrad.torch
 
 def matmul_and_activation(size: int) -> float:
     """Largest difference between compiled and eager relu(x @ y + b)."""
+
     def f(x, y, b):
         return torch.relu(x @ y + b)
 

@@ -11,8 +11,8 @@ precision. The errors it states are those of the rounded coefficients.
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Callable
 
 import mpmath as mp
 
@@ -61,8 +61,9 @@ def fit(xs, targets, weights, unknowns):
             right[row] = targets[i]
         solution = mp.lu_solve(matrix, right)
         coefficients, level = list(solution[:unknowns]), abs(solution[unknowns])
-        errors = [w * (t - mp.fdot(coefficients, row))
-                  for t, w, row in zip(targets, weights, table)]
+        errors = [
+            w * (t - mp.fdot(coefficients, row)) for t, w, row in zip(targets, weights, table)
+        ]
         worst = max(abs(e) for e in errors)
         if worst <= level * mp.mpf("1.005"):
             break
@@ -89,8 +90,9 @@ def solve(problem: Problem) -> tuple[list[mp.mpf], mp.mpf]:
     rest = [problem.target(x) for x in xs]
     coefficients, _ = fit(xs, rest, weights, problem.terms)
     rounded = [round_to(c, problem.bits) for c in coefficients]
-    return rounded, max(abs(w * (t - mp.polyval(rounded[::-1], x)))
-                        for t, w, x in zip(rest, weights, xs))
+    return rounded, max(
+        abs(w * (t - mp.polyval(rounded[::-1], x))) for t, w, x in zip(rest, weights, xs)
+    )
 
 
 def problems() -> list[Problem]:
@@ -100,60 +102,202 @@ def problems() -> list[Problem]:
     def both(name, target, weight, low, high, terms32, terms64, about):
         for suffix, terms, bits in (("F32", terms32, 24), ("F64", terms64, 53)):
             if terms:
-                result.append(Problem(f"k{name}{suffix}", target, weight, mp.mpf(low),
-                                      mp.mpf(high), terms, bits, about))
+                result.append(
+                    Problem(
+                        f"k{name}{suffix}",
+                        target,
+                        weight,
+                        mp.mpf(low),
+                        mp.mpf(high),
+                        terms,
+                        bits,
+                        about,
+                    )
+                )
 
     half_ln2 = ln2 / 2 * mp.mpf("1.01")
-    both("Exp", lambda r: (mp.expm1(r) - r) / r**2, lambda r: r**2 / mp.exp(r),
-         -half_ln2, half_ln2, 5, 11, "(exp(r) - 1 - r) / r^2")
-    both("Exp2", lambda r: mp.expm1(r * ln2) / r, lambda r: abs(r) / 2**r,
-         mp.mpf("-0.505"), mp.mpf("0.505"), 6, 12, "(2^r - 1) / r")
+    both(
+        "Exp",
+        lambda r: (mp.expm1(r) - r) / r**2,
+        lambda r: r**2 / mp.exp(r),
+        -half_ln2,
+        half_ln2,
+        5,
+        11,
+        "(exp(r) - 1 - r) / r^2",
+    )
+    both(
+        "Exp2",
+        lambda r: mp.expm1(r * ln2) / r,
+        lambda r: abs(r) / 2**r,
+        mp.mpf("-0.505"),
+        mp.mpf("0.505"),
+        6,
+        12,
+        "(2^r - 1) / r",
+    )
     log_low, log_high = mp.sqrt(mp.mpf("0.5")) - 1, mp.sqrt(2) - 1
-    both("Log", lambda f: (mp.log1p(f) - f) / f**2, lambda f: f**2 / abs(mp.log1p(f)),
-         log_low, log_high, 9, 21, "(log(1 + f) - f) / f^2")
-    both("Log2", lambda f: mp.log1p(f) / ln2 / f - 1, lambda f: f * ln2 / mp.log1p(f),
-         log_low, log_high, 10, 22, "log2(1 + f) / f - 1")
-    both("Log10", lambda f: mp.log1p(f) / mp.log(10) / f - 0.5,
-         lambda f: f * mp.log(10) / mp.log1p(f),
-         log_low, log_high, 10, 22, "log10(1 + f) / f - 1/2")
+    both(
+        "Log",
+        lambda f: (mp.log1p(f) - f) / f**2,
+        lambda f: f**2 / abs(mp.log1p(f)),
+        log_low,
+        log_high,
+        9,
+        21,
+        "(log(1 + f) - f) / f^2",
+    )
+    both(
+        "Log2",
+        lambda f: mp.log1p(f) / ln2 / f - 1,
+        lambda f: f * ln2 / mp.log1p(f),
+        log_low,
+        log_high,
+        10,
+        22,
+        "log2(1 + f) / f - 1",
+    )
+    both(
+        "Log10",
+        lambda f: mp.log1p(f) / mp.log(10) / f - 0.5,
+        lambda f: f * mp.log(10) / mp.log1p(f),
+        log_low,
+        log_high,
+        10,
+        22,
+        "log10(1 + f) / f - 1/2",
+    )
     quarter = (mp.pi / 4 + mp.mpf("0.02")) ** 2
-    both("Sin", lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
-         lambda z: z * mp.sqrt(z) / mp.sin(mp.sqrt(z)),
-         0, quarter, 3, 7, "(sin(r) - r) / r^3 in z = r^2")
-    both("Cos", lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2,
-         lambda z: z**2 / mp.cos(mp.sqrt(z)),
-         0, quarter, 3, 7, "(cos(r) - 1 + r^2/2) / r^4 in z = r^2")
-    both("Asin", lambda z: (mp.asin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
-         lambda z: z * mp.sqrt(z) / mp.asin(mp.sqrt(z)),
-         0, mp.mpf("0.5625") ** 2, 6, 14, "(asin(x) - x) / x^3 in z = x^2")
-    both("Atan", lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
-         lambda z: z * mp.sqrt(z) / mp.atan(mp.sqrt(z)),
-         0, 1, 9, 0, "(atan(x) - x) / x^3 in z = x^2")
-    both("Atan", lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
-         lambda z: z * mp.sqrt(z) / mp.atan(mp.sqrt(z)),
-         0, (mp.sqrt(2) - 1) ** 2 * mp.mpf("1.001"), 0, 11, "the same for |x| <= tan(pi/8)")
-    both("Sinh", lambda z: (mp.sinh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
-         lambda z: z * mp.sqrt(z) / mp.sinh(mp.sqrt(z)),
-         0, 1, 4, 8, "(sinh(x) - x) / x^3 in z = x^2")
-    both("Tanh", lambda z: (mp.tanh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
-         lambda z: z * mp.sqrt(z) / mp.tanh(mp.sqrt(z)),
-         0, mp.mpf("0.4"), 5, 12, "(tanh(x) - x) / x^3 in z = x^2")
-    both("Erf", lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1,
-         lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z)),
-         0, 1, 7, 14, "erf(x) / x - 1 in z = x^2")
-    both("ErfTail", lambda t: mp.erfc(t + mp.mpf("2.5")), lambda t: mp.mpf(1),
-         mp.mpf("-1.5"), mp.mpf("1.5"), 14, 0, "erfc(t + 2.5)")
-    both("ErfTail", lambda t: mp.erfc(1 / t - 1) * mp.exp((1 / t - 1) ** 2) * mp.mpf(1),
-         lambda t: mp.exp(-(1 / t - 1) ** 2),
-         mp.mpf(1) / 7, mp.mpf(1) / 2, 0, 15, "erfc(x) exp(x^2) in t = 1 / (1 + x)")
-    both("PowLog2", lambda z: (mp.atanh(mp.sqrt(z)) / mp.sqrt(z)) * 2 / ln2,
-         lambda z: mp.sqrt(z) / mp.atanh(mp.sqrt(z)),
-         0, mp.mpf("0.0295"), 0, 5, "2 atanh(s) / (s ln 2) in z = s^2, for float32 results")
-    both("PowTail", lambda z: (mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 1 - z / 3) / z**2,
-         lambda z: z**2 * mp.sqrt(z) / mp.atanh(mp.sqrt(z)),
-         0, mp.mpf("0.0295"), 0, 8, "(atanh(s)/s - 1 - s^2/3) / s^4 in z = s^2")
-    both("PowExp2", lambda r: 2**r, lambda r: 1 / 2**r,
-         mp.mpf("-0.501"), mp.mpf("0.501"), 0, 7, "2^r for float32 results")
+    both(
+        "Sin",
+        lambda z: (mp.sin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
+        lambda z: z * mp.sqrt(z) / mp.sin(mp.sqrt(z)),
+        0,
+        quarter,
+        3,
+        7,
+        "(sin(r) - r) / r^3 in z = r^2",
+    )
+    both(
+        "Cos",
+        lambda z: (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2,
+        lambda z: z**2 / mp.cos(mp.sqrt(z)),
+        0,
+        quarter,
+        3,
+        7,
+        "(cos(r) - 1 + r^2/2) / r^4 in z = r^2",
+    )
+    both(
+        "Asin",
+        lambda z: (mp.asin(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
+        lambda z: z * mp.sqrt(z) / mp.asin(mp.sqrt(z)),
+        0,
+        mp.mpf("0.5625") ** 2,
+        6,
+        14,
+        "(asin(x) - x) / x^3 in z = x^2",
+    )
+    both(
+        "Atan",
+        lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
+        lambda z: z * mp.sqrt(z) / mp.atan(mp.sqrt(z)),
+        0,
+        1,
+        9,
+        0,
+        "(atan(x) - x) / x^3 in z = x^2",
+    )
+    both(
+        "Atan",
+        lambda z: (mp.atan(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
+        lambda z: z * mp.sqrt(z) / mp.atan(mp.sqrt(z)),
+        0,
+        (mp.sqrt(2) - 1) ** 2 * mp.mpf("1.001"),
+        0,
+        11,
+        "the same for |x| <= tan(pi/8)",
+    )
+    both(
+        "Sinh",
+        lambda z: (mp.sinh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
+        lambda z: z * mp.sqrt(z) / mp.sinh(mp.sqrt(z)),
+        0,
+        1,
+        4,
+        8,
+        "(sinh(x) - x) / x^3 in z = x^2",
+    )
+    both(
+        "Tanh",
+        lambda z: (mp.tanh(mp.sqrt(z)) / mp.sqrt(z) - 1) / z,
+        lambda z: z * mp.sqrt(z) / mp.tanh(mp.sqrt(z)),
+        0,
+        mp.mpf("0.4"),
+        5,
+        12,
+        "(tanh(x) - x) / x^3 in z = x^2",
+    )
+    both(
+        "Erf",
+        lambda z: mp.erf(mp.sqrt(z)) / mp.sqrt(z) - 1,
+        lambda z: mp.sqrt(z) / mp.erf(mp.sqrt(z)),
+        0,
+        1,
+        7,
+        14,
+        "erf(x) / x - 1 in z = x^2",
+    )
+    both(
+        "ErfTail",
+        lambda t: mp.erfc(t + mp.mpf("2.5")),
+        lambda t: mp.mpf(1),
+        mp.mpf("-1.5"),
+        mp.mpf("1.5"),
+        14,
+        0,
+        "erfc(t + 2.5)",
+    )
+    both(
+        "ErfTail",
+        lambda t: mp.erfc(1 / t - 1) * mp.exp((1 / t - 1) ** 2) * mp.mpf(1),
+        lambda t: mp.exp(-((1 / t - 1) ** 2)),
+        mp.mpf(1) / 7,
+        mp.mpf(1) / 2,
+        0,
+        15,
+        "erfc(x) exp(x^2) in t = 1 / (1 + x)",
+    )
+    both(
+        "PowLog2",
+        lambda z: (mp.atanh(mp.sqrt(z)) / mp.sqrt(z)) * 2 / ln2,
+        lambda z: mp.sqrt(z) / mp.atanh(mp.sqrt(z)),
+        0,
+        mp.mpf("0.0295"),
+        0,
+        5,
+        "2 atanh(s) / (s ln 2) in z = s^2, for float32 results",
+    )
+    both(
+        "PowTail",
+        lambda z: (mp.atanh(mp.sqrt(z)) / mp.sqrt(z) - 1 - z / 3) / z**2,
+        lambda z: z**2 * mp.sqrt(z) / mp.atanh(mp.sqrt(z)),
+        0,
+        mp.mpf("0.0295"),
+        0,
+        8,
+        "(atanh(s)/s - 1 - s^2/3) / s^4 in z = s^2",
+    )
+    both(
+        "PowExp2",
+        lambda r: 2**r,
+        lambda r: 1 / 2**r,
+        mp.mpf("-0.501"),
+        mp.mpf("0.501"),
+        0,
+        7,
+        "2^r for float32 results",
+    )
     return result
 
 
@@ -199,8 +343,10 @@ def main() -> None:
             continue
         coefficients, error = solve(problem)
         solved.append((problem, coefficients, error))
-        print(f"{problem.name}: {problem.terms} terms, 2^{float(mp.log(error, 2)):.1f}",
-              file=sys.stderr)
+        print(
+            f"{problem.name}: {problem.terms} terms, 2^{float(mp.log(error, 2)):.1f}",
+            file=sys.stderr,
+        )
     if not arguments.report:
         print_header(solved)
 

@@ -25,8 +25,6 @@ import torch._dynamo
 import torch.nn.functional as F
 from torch import nn
 
-import coregrad.torch
-
 
 @dataclass
 class Case:
@@ -83,8 +81,15 @@ def row_cases() -> list[Case]:
         Case("softmax 1024x1024", "rows", lambda a: torch.softmax(a, -1), (x,)),
         Case("softmax 64x32768", "rows", lambda a: torch.softmax(a, -1), (wide,)),
         Case("log_softmax 1024x1024", "rows", lambda a: torch.log_softmax(a, -1), (x,)),
-        Case("layer_norm 1024x1024", "rows", lambda a, w, b: F.layer_norm(a, (1024,), w, b), (x, weight, bias)),
-        Case("rms_norm 1024x1024", "rows", lambda a, w: F.rms_norm(a, (1024,), w, 1e-6), (x, weight)),
+        Case(
+            "layer_norm 1024x1024",
+            "rows",
+            lambda a, w, b: F.layer_norm(a, (1024,), w, b),
+            (x, weight, bias),
+        ),
+        Case(
+            "rms_norm 1024x1024", "rows", lambda a, w: F.rms_norm(a, (1024,), w, 1e-6), (x, weight)
+        ),
         Case("row sum 1024x1024", "rows", lambda a: a.sum(1), (x,)),
         Case("column sum 1024x1024", "rows", lambda a: a.sum(0), (x,)),
         Case("full sum 1024x1024", "rows", lambda a: a.sum(), (x,)),
@@ -95,13 +100,29 @@ def matmul_cases() -> list[Case]:
     cases = []
     for n in (64, 256, 512, 1024):
         a, b = torch.randn(n, n), torch.randn(n, n)
-        cases.append(Case(f"matmul {n}", "matmul", lambda a, b: a @ b, (a, b), eager_goal=0.9, inductor_goal=0.9))
+        cases.append(
+            Case(
+                f"matmul {n}",
+                "matmul",
+                lambda a, b: a @ b,
+                (a, b),
+                eager_goal=0.9,
+                inductor_goal=0.9,
+            )
+        )
     a, w, bias = torch.randn(128, 784), torch.randn(256, 784), torch.randn(256)
     cases.append(
-        Case("linear+relu 128x784x256", "matmul", lambda a, w, b: torch.relu(F.linear(a, w, b)), (a, w, bias))
+        Case(
+            "linear+relu 128x784x256",
+            "matmul",
+            lambda a, w, b: torch.relu(F.linear(a, w, b)),
+            (a, w, bias),
+        )
     )
     a, w = torch.randn(32, 768), torch.randn(3072, 768)
-    cases.append(Case("linear 32x768x3072", "matmul", lambda a, w: F.linear(a, w), (a, w), eager_goal=0.9))
+    cases.append(
+        Case("linear 32x768x3072", "matmul", lambda a, w: F.linear(a, w), (a, w), eager_goal=0.9)
+    )
     return cases
 
 
@@ -109,7 +130,13 @@ def conv_cases() -> list[Case]:
     x, w = torch.randn(32, 64, 56, 56), torch.randn(64, 64, 3, 3)
     xg, wg = x[:8].clone().requires_grad_(), w.clone().requires_grad_()
     return [
-        Case("conv 3x3 32x64x56x56", "conv", lambda x, w: F.conv2d(x, w, padding=1), (x, w), eager_goal=0.9),
+        Case(
+            "conv 3x3 32x64x56x56",
+            "conv",
+            lambda x, w: F.conv2d(x, w, padding=1),
+            (x, w),
+            eager_goal=0.9,
+        ),
         Case(
             "conv 3x3 8x64x56x56 train",
             "conv",
@@ -150,7 +177,14 @@ def model_cases() -> list[Case]:
     images, labels = torch.rand(64, 1, 8, 8), torch.randint(0, 10, (64,))
     return [
         Case("demo CNN train step", "model", cnn, (images, labels), train=True, modules=[cnn]),
-        Case("MLP 784-256-10 train step", "model", mlp, (torch.randn(128, 784),), train=True, modules=[mlp]),
+        Case(
+            "MLP 784-256-10 train step",
+            "model",
+            mlp,
+            (torch.randn(128, 784),),
+            train=True,
+            modules=[mlp],
+        ),
         Case("MLP 784-256-10 inference", "model", mlp, (torch.randn(128, 784),), modules=[mlp]),
     ]
 
@@ -161,7 +195,9 @@ def run_once(case: Case, fn: Callable, args: tuple) -> list[torch.Tensor]:
         with torch.no_grad():
             out = fn(*args)
         return [out]
-    leaves = [a for a in args if a.requires_grad] + [p for m in case.modules for p in m.parameters()]
+    leaves = [a for a in args if a.requires_grad] + [
+        p for m in case.modules for p in m.parameters()
+    ]
     for leaf in leaves:
         leaf.grad = None
     out = fn(*args)
@@ -222,7 +258,9 @@ def measure(case: Case, rounds: int, with_inductor: bool) -> dict:
         run_once(case, compiled, case.args)
         first_call[backend] = time.perf_counter() - start
         contenders[backend] = compiled
-    error = {name: errors(case, run_once(case, fn, case.args), truth) for name, fn in contenders.items()}
+    error = {
+        name: errors(case, run_once(case, fn, case.args), truth) for name, fn in contenders.items()
+    }
     limit = max(4 * error["eager"], 1e-5)
     times = median_times(case, contenders, rounds)
     return {
@@ -239,8 +277,8 @@ def measure(case: Case, rounds: int, with_inductor: bool) -> dict:
 
 
 def print_table(rows: list[dict]) -> None:
-    header = f"{'case':30} {'eager us':>10} {'inductor':>10} {'coregrad':>10} {'x eager':>8} {'x induct':>8}"
-    print(header + f" {'first s':>8} {'induct s':>8}  notes")
+    header = f"{'case':30} {'eager us':>10} {'inductor':>10} {'coregrad':>10}"
+    print(header + f" {'x eager':>8} {'x induct':>8} {'first s':>8} {'induct s':>8}  notes")
     for row in rows:
         us, first = row["us"], row["first_call_s"]
         notes = [f"{name} WRONG ({row['error'][name]:.1e})" for name in row["wrong"]]
@@ -252,14 +290,16 @@ def print_table(rows: list[dict]) -> None:
         ratio = f"{row['vs_inductor']:8.2f}" if row["vs_inductor"] is not None else f"{'-':>8}"
         cold = f"{first['inductor']:8.2f}" if "inductor" in first else f"{'-':>8}"
         print(
-            f"{row['name']:30} {us['eager']:10.1f} {inductor} {us['coregrad']:10.1f} {row['vs_eager']:8.2f}"
-            f" {ratio} {first['coregrad']:8.2f} {cold}  {'; '.join(notes)}",
+            f"{row['name']:30} {us['eager']:10.1f} {inductor} {us['coregrad']:10.1f}"
+            f" {row['vs_eager']:8.2f} {ratio} {first['coregrad']:8.2f} {cold}  {'; '.join(notes)}",
             flush=True,
         )
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--filter", default="", help="only cases whose name or group contains this")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)

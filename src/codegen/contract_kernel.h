@@ -1,16 +1,17 @@
 #pragma once
 // Contractions as machine code: packing, register-tile micro-kernel, blocking, fused epilogue.
 //
-// Plain description of a Contract node after canonicalisation by the compiler. The generator decides
-// which free labels become rows and lanes of the tile, how panels are packed, and the blocking.
-
-#include <string>
-#include <vector>
+// Plain description of a Contract node after canonicalisation by the compiler. The generator
+// decides which free labels become rows and lanes of the tile, how panels are packed, and the
+// blocking.
 
 #include "codegen/jit.h"
 #include "codegen/loop_kernel.h"
 #include "codegen/target.h"
 #include "ir/contract.h"
+
+#include <string>
+#include <vector>
 
 namespace llvm {
 class Module;
@@ -29,8 +30,9 @@ struct ContractOperand {
 /// buffers of the step: 0 = lhs, 1 = rhs, then the buffers of `epilogue` in its order.
 ///
 /// `epilogue` is a LoopKernel whose parallel axes are the output dimensions in order (no loop sets,
-/// lane_parallel) and in which exactly one value is ValueKind::Bound: the contraction's result at those
-/// axes. Its stores are the step's results. A plain contraction has one store of the bound value.
+/// lane_parallel) and in which exactly one value is ValueKind::Bound: the contraction's result at
+/// those axes. Its stores are the step's results. A plain contraction has one store of the bound
+/// value.
 struct ContractKernel {
   DType dtype;
   ContractSpec spec;

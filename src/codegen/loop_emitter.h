@@ -1,11 +1,11 @@
 #pragma once
 // LoopKernel to one LLVM function with the step signature.
 
-#include <cstdint>
-#include <string>
-
 #include "codegen/loop_kernel.h"
 #include "codegen/target.h"
+
+#include <cstdint>
+#include <string>
 
 namespace llvm {
 class Module;

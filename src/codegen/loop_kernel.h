@@ -15,26 +15,27 @@
 // again, unless `keep` says that it is written to a per-worker row in scratch and read back.
 //
 // The lane axis is the one that vectors run along: either the innermost axis of the loop sets ("row
-// mode": the last axis of every loop set; reductions keep vector accumulators and combine their lanes
-// at the end) or the last parallel axis ("lane-parallel mode": every lane is its own row; plain
-// elementwise kernels are this mode with no loop set).
+// mode": the last axis of every loop set; reductions keep vector accumulators and combine their
+// lanes at the end) or the last parallel axis ("lane-parallel mode": every lane is its own row;
+// plain elementwise kernels are this mode with no loop set).
 //
 // Accumulating stores serve reductions over parallel axes: each chunk of units owns one row of a
 // partial buffer, which it first fills with the identity; a later step combines the rows.
-
-#include <cstdint>
-#include <string>
-#include <vector>
 
 #include "codegen/index_expr.h"
 #include "ir/dtype.h"
 #include "ir/op.h"
 
+#include <cstdint>
+#include <string>
+#include <vector>
+
 namespace coregrad {
 
 struct LoopAxis {
   int64_t extent = 1;
-  int loop_set = -1;  ///< -1: parallel. Axes of one loop set are nested in the order of their numbers
+  int loop_set =
+      -1;  ///< -1: parallel. Axes of one loop set are nested in the order of their numbers
 };
 
 enum class ValueKind : uint8_t {
@@ -44,9 +45,9 @@ enum class ValueKind : uint8_t {
   Load,         ///< element `index` of `buffer`; where operand 0 (a mask, optional) is false: zero
   Elementwise,  ///< `op` of the operands (unary, binary, compare, select, cast)
   Random,       ///< Philox of (operand 0: int64 seed, stream = literal.i, counter = index)
-  CheckIndex,   ///< operand 0 is an int64 index for an extent `bounds.high`: gives it back, or 0 after
-                ///< reporting to RunStatus when it is outside [bounds.low, bounds.high). Operand 1
-                ///< (optional mask): lanes that do not count
+  CheckIndex,   ///< operand 0 is an int64 index for an extent `bounds.high`: gives it back, or 0
+                ///< after reporting to RunStatus when it is outside [bounds.low, bounds.high).
+                ///< Operand 1 (optional mask): lanes that do not count
   Reduce,       ///< `op` (a Family::Reduce op) of operand 0 over all axes of `loop_set`.
                 ///< ArgMax/ArgMin give the position along the loop set's flattened axes
   Bound,        ///< supplied by whoever emits the kernel (a contraction's result)
@@ -60,12 +61,12 @@ struct KernelValue {
   Op op = Op::Literal;
   DType dtype = DType::Float32;
   ValueId operands[3] = {kNoValue, kNoValue, kNoValue};
-  IndexExpr index;          ///< in elements
+  IndexExpr index;  ///< in elements
   int buffer = -1;
   Scalar literal;
   Range bounds{0, 0};
-  int loop_set = -1;        ///< Reduce
-  bool keep = false;        ///< a loop value that is kept in scratch for later passes
+  int loop_set = -1;  ///< Reduce
+  bool keep = false;  ///< a loop value that is kept in scratch for later passes
 };
 
 struct KernelBuffer {
@@ -80,8 +81,9 @@ struct KernelStore {
   ValueId value;
   int buffer;
   IndexExpr index;
-  /// Literal: a plain store. A Family::Reduce op (Sum, Prod, ReduceMax, ReduceMin): combine into the
-  /// chunk's row of a partial buffer of `row_elements` elements; `index` is the place in the row.
+  /// Literal: a plain store. A Family::Reduce op (Sum, Prod, ReduceMax, ReduceMin): combine into
+  /// the chunk's row of a partial buffer of `row_elements` elements; `index` is the place in the
+  /// row.
   Op combine = Op::Literal;
   int64_t row_elements = 0;
   /// Optional mask (an InRange chain); kNoValue: always stored.
@@ -97,12 +99,13 @@ struct LoopKernel {
   std::vector<KernelValue> values;    ///< operands before users
   std::vector<KernelStore> stores;
 
-  bool lane_parallel = true;  ///< lanes run along the last parallel axis instead of the loop sets' last
-  int64_t block = 1;          ///< lane-parallel: elements of the last parallel axis in one unit
-  int64_t chunk = 1;          ///< units per chunk (Step::chunk); accumulating stores rely on it
+  bool lane_parallel =
+      true;           ///< lanes run along the last parallel axis instead of the loop sets' last
+  int64_t block = 1;  ///< lane-parallel: elements of the last parallel axis in one unit
+  int64_t chunk = 1;  ///< units per chunk (Step::chunk); accumulating stores rely on it
 
-  /// Units of the whole kernel: product of the parallel extents, the last one counted in blocks when
-  /// lane-parallel.
+  /// Units of the whole kernel: product of the parallel extents, the last one counted in blocks
+  /// when lane-parallel.
   int64_t range() const;
   std::string to_text() const;
   /// Everything the machine code depends on, as a string: equal keys give interchangeable code.

@@ -121,7 +121,8 @@ ValueEmitter::AtLevel::AtLevel(ValueEmitter& emitter, int level)
 
 ValueEmitter::AtLevel::~AtLevel() {
   llvm::IRBuilder<>& b = emitter_.builder_;
-  // A function with a rare branch ends its block: what follows at this level stands in the next one.
+  // A function with a rare branch ends its block: what follows at this level stands in the next
+  // one.
   if (level_ < emitter_.depth())
     emitter_.scopes_[static_cast<size_t>(level_) + 1].block = b.GetInsertBlock();
   if (!moved_) return;

@@ -1,14 +1,14 @@
 #include "ir/contract.h"
 
-#include <algorithm>
-
 #include "base/checked.h"
+
+#include <algorithm>
 
 namespace coregrad {
 
 std::vector<int64_t> ContractSpec::encode() const {
-  std::vector<int64_t> code = {static_cast<int64_t>(extents.size()), static_cast<int64_t>(lhs.size()),
-                               static_cast<int64_t>(rhs.size())};
+  std::vector<int64_t> code = {static_cast<int64_t>(extents.size()),
+                               static_cast<int64_t>(lhs.size()), static_cast<int64_t>(rhs.size())};
   code.insert(code.end(), extents.begin(), extents.end());
   for (const std::vector<DimMap>* maps : {&lhs, &rhs})
     for (const DimMap& m : *maps) code.insert(code.end(), {m.u, m.v, m.a, m.b, m.c, m.s});
@@ -58,8 +58,8 @@ std::pair<int64_t, int64_t> index_range(const DimMap& map, std::span<const int64
   int64_t low = map.c, high = map.c;
   const auto widen = [&](int64_t factor, int64_t label) {
     if (label < 0) return;
-    const int64_t reach =
-        checked_mul(factor, std::max<int64_t>(extents[static_cast<size_t>(label)] - 1, 0), "contract");
+    const int64_t reach = checked_mul(
+        factor, std::max<int64_t>(extents[static_cast<size_t>(label)] - 1, 0), "contract");
     (reach < 0 ? low : high) = checked_add(reach < 0 ? low : high, reach, "contract");
   };
   widen(map.a, map.u);

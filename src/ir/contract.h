@@ -2,8 +2,8 @@
 // The generalised sum of products: out[F] = sum over the other labels of lhs[maps] * rhs[maps].
 //
 // A label is a loop variable with an extent. Each operand dimension is addressed by a DimMap of one
-// or two labels; the output's dimensions are labels. Matmul, batched matmul, convolutions of any rank
-// with groups, strides, dilation and padding, and all their gradients have this form, so the
+// or two labels; the output's dimensions are labels. Matmul, batched matmul, convolutions of any
+// rank with groups, strides, dilation and padding, and all their gradients have this form, so the
 // derivative of a contract is again a contract.
 
 #include <cstdint>
@@ -14,8 +14,8 @@
 
 namespace coregrad {
 
-/// index = (a * label_u + b * label_v + c) / s. Where the division has a remainder or the index lies
-/// outside the operand's extent the element counts as zero. label_v is -1 when there is none.
+/// index = (a * label_u + b * label_v + c) / s. Where the division has a remainder or the index
+/// lies outside the operand's extent the element counts as zero. label_v is -1 when there is none.
 struct DimMap {
   int64_t u = 0;
   int64_t v = -1;
@@ -41,8 +41,8 @@ struct ContractSpec {
   bool operator==(const ContractSpec&) const = default;
 };
 
-/// One of the roles a label can have: in both operands and the output, in one operand and the output,
-/// or summed.
+/// One of the roles a label can have: in both operands and the output, in one operand and the
+/// output, or summed.
 enum class LabelRole : uint8_t { Batch, LhsFree, RhsFree, Summed };
 LabelRole role_of(const ContractSpec& spec, int64_t label);
 

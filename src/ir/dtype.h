@@ -55,7 +55,8 @@ struct Scalar {
     s.f = t == DType::Float32 ? static_cast<double>(static_cast<float>(v)) : v;
     return s;
   }
-  /// Value converted to dtype t, as C does (a float that does not fit an integer saturates; NaN is 0).
+  /// Value converted to dtype t, as C does (a float that does not fit an integer saturates; NaN is
+  /// 0).
   static constexpr Scalar of(DType t, double v) {
     if (is_float(t)) return of_float(t, v);
     if (t == DType::Bool) return of_int(t, v != 0);

@@ -14,8 +14,21 @@ enum class Op : uint8_t {
 };
 
 enum class Family : uint8_t {
-  Leaf, Random, Unary, Binary, Compare, Select, Cast, View, Reduce, Contract, Gather, Scatter, Scan,
-  Library, External,
+  Leaf,
+  Random,
+  Unary,
+  Binary,
+  Compare,
+  Select,
+  Cast,
+  View,
+  Reduce,
+  Contract,
+  Gather,
+  Scatter,
+  Scan,
+  Library,
+  External,
 };
 
 struct OpInfo {

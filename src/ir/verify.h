@@ -1,10 +1,10 @@
 #pragma once
 // Checks every rule of the table for live nodes; an InternalError names the node and the rule.
 
+#include "ir/graph.h"
+
 #include <span>
 #include <string_view>
-
-#include "ir/graph.h"
 
 namespace coregrad {
 

@@ -8,15 +8,15 @@
 namespace coregrad {
 
 struct MemoryStats {
-  int64_t allocated_bytes = 0;       ///< in use now
+  int64_t allocated_bytes = 0;  ///< in use now
   int64_t peak_allocated_bytes = 0;
-  int64_t cached_bytes = 0;          ///< free, kept for reuse
-  int64_t allocations = 0;           ///< requests so far
+  int64_t cached_bytes = 0;  ///< free, kept for reuse
+  int64_t allocations = 0;   ///< requests so far
   int64_t cache_hits = 0;
 };
 
-/// A block of at least `bytes` (0 gives a valid pointer). Thread-safe. OutOfMemoryError if the system
-/// refuses, after the cache was emptied once.
+/// A block of at least `bytes` (0 gives a valid pointer). Thread-safe. OutOfMemoryError if the
+/// system refuses, after the cache was emptied once.
 void* allocate(int64_t bytes);
 void deallocate(void* block);
 

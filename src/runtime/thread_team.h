@@ -1,9 +1,10 @@
 #pragma once
 // One small team of threads whose caller never waits for a thread that has not started.
 //
-// A job is a sequence of phases (a plan's steps). Each phase's units are cut into chunks; whoever is
-// free claims the next chunk with one atomic add. The caller claims chunks too and can finish alone;
-// a worker that wakes late finds nothing left. Workers spin for some microseconds, then park.
+// A job is a sequence of phases (a plan's steps). Each phase's units are cut into chunks; whoever
+// is free claims the next chunk with one atomic add. The caller claims chunks too and can finish
+// alone; a worker that wakes late finds nothing left. Workers spin for some microseconds, then
+// park.
 
 #include <cstdint>
 
@@ -11,7 +12,8 @@ namespace coregrad {
 
 inline constexpr int kMaxThreads = 1024;
 
-/// `body(context, phase, begin, end, worker)`: units [begin, end) of a phase. worker 0 is the caller.
+/// `body(context, phase, begin, end, worker)`: units [begin, end) of a phase. worker 0 is the
+/// caller.
 struct TeamJob {
   struct Phase {
     int64_t range;  ///< units

@@ -29,7 +29,7 @@ class TraceFile {
   void write_pending();
 
   std::mutex mutex_;
-  std::FILE* file_;  ///< null after close
+  std::FILE* file_;      ///< null after close
   int process_;          ///< a forked child leaves its parent's file alone
   long events_end_ = 0;  ///< where the closing brackets stand
   bool any_event_ = false;

@@ -6,7 +6,6 @@
 
 #include <gtest/gtest.h>
 
-#include "base/error.h"
 #include "compile_check.h"
 
 namespace coregrad {
@@ -247,9 +246,9 @@ TEST(Compile, CompilesEqualStructuresOnce) {
   NodeId x = in(g, 0, {64, 64});
   std::vector<NodeId> outputs;
   for (int layer = 0; layer < 6; ++layer) {
-    // Scaled so that tanh does not saturate, where small differences would grow from layer to layer.
-    const NodeId product =
-        ops::contract(g, x, in(g, 1 + layer, {64, 64}), matmul_spec(64, 64, 64));
+    // Scaled so that tanh does not saturate, where small differences would grow from layer to
+    // layer.
+    const NodeId product = ops::contract(g, x, in(g, 1 + layer, {64, 64}), matmul_spec(64, 64, 64));
     x = ops::unary(g, Op::Tanh, ops::mul(g, product, ops::literal(g, DType::Float32, 0.05)));
     outputs.push_back(x);
   }

@@ -2,12 +2,12 @@
 
 #include "base/error.h"
 #include "compile/compiler.h"
-#include "random_graph.h"
 #include "runtime/executor.h"
 #include "runtime/thread_team.h"
 
 #include <gtest/gtest.h>
 
+#include "random_graph.h"
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>

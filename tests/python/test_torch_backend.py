@@ -6,10 +6,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import coregrad  # noqa: E402
-import coregrad.torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
+
+import coregrad  # noqa: E402
+import coregrad.torch  # noqa: E402
 
 SLACK = 2e-5  # added to twice eager's own error against float64, relative to the largest value
 
@@ -34,8 +35,10 @@ class GptBlock(nn.Module):
     def forward(self, ids):
         x = self.embedding(ids)
         batch, length, width = x.shape
-        q, k, v = (t.view(batch, length, self.heads, -1).transpose(1, 2)
-                   for t in self.qkv(self.norm1(x)).split(width, 2))
+        q, k, v = (
+            t.view(batch, length, self.heads, -1).transpose(1, 2)
+            for t in self.qkv(self.norm1(x)).split(width, 2)
+        )
         a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.project(a.transpose(1, 2).reshape(batch, length, width))
         x = x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
@@ -43,16 +46,26 @@ class GptBlock(nn.Module):
 
 
 def mlp():
-    model = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.GELU(), nn.Linear(32, 5))
+    model = nn.Sequential(
+        nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 32), nn.GELU(), nn.Linear(32, 5)
+    )
     x, y = torch.randn(6, 16), torch.randint(0, 5, (6,))
     return model, (x,), lambda out: F.cross_entropy(out, y)
 
 
 def cnn():
     model = nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(8, 8, 3, stride=2, groups=2), nn.BatchNorm2d(8), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(), nn.Linear(8, 5))
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 8, 3, stride=2, groups=2),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
     x, y = torch.randn(4, 3, 12, 12), torch.randint(0, 5, (4,))
     return model, (x,), lambda out: F.cross_entropy(out, y)
 
@@ -63,8 +76,13 @@ def gpt():
 
 
 def decoder():
-    model = nn.Sequential(nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1),
-                          nn.GroupNorm(2, 6), nn.SiLU(), nn.AvgPool2d(2), nn.Conv2d(6, 2, 1))
+    model = nn.Sequential(
+        nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1),
+        nn.GroupNorm(2, 6),
+        nn.SiLU(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 2, 1),
+    )
     x = torch.randn(2, 4, 5, 5)
     return model, (x,), lambda out: out.square().mean()
 
@@ -163,7 +181,9 @@ def test_an_operator_without_lowering_runs_in_pytorch_inside_the_graph():
 
 
 def test_fallback_error_refuses_and_names_the_operator():
-    f = torch.compile(lambda x: torch.special.i0(x), backend="coregrad", options={"fallback": "error"})
+    f = torch.compile(
+        lambda x: torch.special.i0(x), backend="coregrad", options={"fallback": "error"}
+    )
     with pytest.raises(Exception, match="i0"):
         f(torch.randn(3))
 

@@ -48,10 +48,12 @@ class GraphCompiler:
         return compile_graph
 
 
-def compile_fx_graph(module: GraphModule, options: Options, name: str,
-                     layouts: Layouts | None = None) -> Callable[[list[Any]], Any]:
+def compile_fx_graph(
+    module: GraphModule, options: Options, name: str, layouts: Layouts | None = None
+) -> Callable[[list[Any]], Any]:
     """A graph of ATen operators with traced values as a boxed callable."""
     if has_symbols(module):
+
         def compile_for(args: list[Any]) -> Callable[[list[Any]], Any]:
             return _compile_concrete(module, options, name, concrete_values(module, args), None)
 
@@ -59,8 +61,9 @@ def compile_fx_graph(module: GraphModule, options: Options, name: str,
     return _compile_concrete(module, options, name, None, layouts)
 
 
-def _compile_concrete(module: GraphModule, options: Options, name: str, values: Any,
-                      layouts: Layouts | None) -> Callable[[list[Any]], Any]:
+def _compile_concrete(
+    module: GraphModule, options: Options, name: str, values: Any, layouts: Layouts | None
+) -> Callable[[list[Any]], Any]:
     report = GraphReport(name)
     try:
         return Importer(module, options, report, values, layouts).run()
@@ -75,8 +78,13 @@ def _compile_concrete(module: GraphModule, options: Options, name: str, values: 
             print(report.to_text())
 
 
-def backend(module: GraphModule, example_inputs: Sequence[Any], *, mode: str | None = None,
-            options: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+def backend(
+    module: GraphModule,
+    example_inputs: Sequence[Any],
+    *,
+    mode: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Callable[..., Any]:
     """Compiles a graph that Dynamo captured; forward and backward run as CoreGrad programs."""
     from functorch.compile import min_cut_rematerialization_partition
     from torch._functorch.aot_autograd import aot_module_simplified
@@ -85,7 +93,8 @@ def backend(module: GraphModule, example_inputs: Sequence[Any], *, mode: str | N
         from torch._dynamo.backends.common import flatten_graph_inputs  # type: ignore[attr-defined]
 
         return flatten_graph_inputs(
-            module, example_inputs, lambda m, e: backend(m, e, mode=mode, options=options))
+            module, example_inputs, lambda m, e: backend(m, e, mode=mode, options=options)
+        )
     compiler = GraphCompiler(Options.make(options))
     backward = compiler.compiler("backward")
 
@@ -94,7 +103,8 @@ def backend(module: GraphModule, example_inputs: Sequence[Any], *, mode: str | N
         return torch._dynamo.disable(torch._dynamo.disable(backward)(graph, inputs))
 
     compiled = aot_module_simplified(
-        module, example_inputs,
+        module,
+        example_inputs,
         fw_compiler=compiler.compiler("forward"),
         bw_compiler=compile_backward,
         inference_compiler=compiler.compiler("inference"),
@@ -124,9 +134,12 @@ def run_fx(module: GraphModule, *inputs: Any, options: Mapping[str, Any] | None 
     from torch.utils import _pytree as pytree
 
     with torch.no_grad():
-        traced = make_fx(module, decomposition_table=decompositions.table(),
-                         tracing_mode="fake",
-                         _allow_non_fake_inputs=True)(*inputs)
+        traced = make_fx(
+            module,
+            decomposition_table=decompositions.table(),
+            tracing_mode="fake",
+            _allow_non_fake_inputs=True,
+        )(*inputs)
     outputs = next(n for n in traced.graph.nodes if n.op == "output")
     flat, spec = pytree.tree_flatten(outputs.args[0])
     outputs.args = (tuple(flat),)

@@ -1,5 +1,6 @@
 """Smoke test: `python -m coregrad.torch.check` prints what is installed and runs one graph and one
-training step, compared with eager. Exit code 0 if all is well."""
+training step, compared with eager. Exit code 0 if all is well.
+"""
 
 from __future__ import annotations
 
@@ -38,13 +39,17 @@ def _training_error() -> float:
 
 def main() -> int:
     names = [e.name for e in entry_points(group="torch_dynamo_backends")]
-    print(f"coregrad {coregrad.__version__}, torch {torch.__version__}, "
-          f"Python {platform.python_version()} on {platform.machine()}")
+    print(
+        f"coregrad {coregrad.__version__}, torch {torch.__version__}, "
+        f"Python {platform.python_version()} on {platform.machine()}"
+    )
     print(f"entry points of torch_dynamo_backends: {', '.join(names) or 'none'}")
     print(f"backends: {', '.join(torch._dynamo.list_backends())}")
-    print(f"lowered ATen overloads: {len(coregrad.torch.lowering.ROWS)}; "
-          f"executor: {Options.make(None).executor}; "
-          f"CPU capability of torch: {torch.backends.cpu.get_cpu_capability()}")
+    print(
+        f"lowered ATen overloads: {len(coregrad.torch.lowering.ROWS)}; "
+        f"executor: {Options.make(None).executor}; "
+        f"CPU capability of torch: {torch.backends.cpu.get_cpu_capability()}"
+    )
     torch.manual_seed(0)
     failed = False
     for what, check in (("graph", _graph_error), ("training step", _training_error)):

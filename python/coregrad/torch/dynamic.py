@@ -43,14 +43,18 @@ def concrete_values(module: GraphModule, args: list[Any]) -> dict[FxNode, Any]:
 
 
 def _key(args: list[Any]) -> tuple[Any, ...]:
-    return tuple((a.dtype, tuple(a.shape), tuple(a.stride())) if isinstance(a, torch.Tensor) else a
-                 for a in args)
+    return tuple(
+        (a.dtype, tuple(a.shape), tuple(a.stride())) if isinstance(a, torch.Tensor) else a
+        for a in args
+    )
 
 
 class PerShape:
     """Compiles for the sizes of each call on first sight and remembers."""
 
-    def __init__(self, compile_for: Callable[[list[Any]], Callable[[list[Any]], list[Any]]]) -> None:
+    def __init__(
+        self, compile_for: Callable[[list[Any]], Callable[[list[Any]], list[Any]]]
+    ) -> None:
         self._boxed_call = True  # on the instance: wrappers copy its attributes
         self._compile_for = compile_for
         self._programs: dict[tuple[Any, ...], Callable[[list[Any]], list[Any]]] = {}

@@ -29,11 +29,15 @@ def split_operands(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[No
         nodes.append(value)
         return Operand(len(nodes) - 1)
 
-    template = pytree.tree_map(visit, (list(args), dict(kwargs)), is_leaf=lambda v: isinstance(v, Node))
+    template = pytree.tree_map(
+        visit, (list(args), dict(kwargs)), is_leaf=lambda v: isinstance(v, Node)
+    )
     return nodes, template
 
 
-def make_call(operator: Any, template: Any) -> Callable[[list[torch.Tensor], list[torch.Tensor]], None]:
+def make_call(
+    operator: Any, template: Any
+) -> Callable[[list[torch.Tensor], list[torch.Tensor]], None]:
     """A function for a plan step: calls the operator below autograd and fills the results' memory."""
     leaves, spec = pytree.tree_flatten(template, is_leaf=lambda v: isinstance(v, Operand))
 

@@ -30,7 +30,7 @@ from .metadata import (
     require_dense_cpu,
 )
 from .options import Options
-from .program import CompiledGraph, FromInput, FromProgram, Fixed, View
+from .program import CompiledGraph, Fixed, FromInput, FromProgram, View
 from .reporting import GraphReport
 
 RANDOM_PASSTHROUGH = ("view", "alias")
@@ -44,7 +44,8 @@ def storage_key(value: torch.Tensor) -> int:
 @dataclasses.dataclass
 class Layouts:
     """Strides that a forward program gave its outputs, by the name of the FX node: the backward
-    graph's placeholders have the same names."""
+    graph's placeholders have the same names.
+    """
 
     by_name: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
@@ -52,8 +53,14 @@ class Layouts:
 class Importer:
     """Builds the program of one graph whose traced values are all concrete."""
 
-    def __init__(self, module: GraphModule, options: Options, report: GraphReport,
-                 values: Mapping[FxNode, Any] | None = None, layouts: Layouts | None = None) -> None:
+    def __init__(
+        self,
+        module: GraphModule,
+        options: Options,
+        report: GraphReport,
+        values: Mapping[FxNode, Any] | None = None,
+        layouts: Layouts | None = None,
+    ) -> None:
         self.module = module
         self.options = options
         self.report = report
@@ -85,8 +92,12 @@ class Importer:
                 raise GraphRejected(f"node {node.name} is a {node.op}")
         if self.options.fallback == "error" and self.report.fallbacks:
             raise _core.UnsupportedError(
-                "coregrad: operators without a lowering: " + "; ".join(
-                    f"{name} ({reasons[0]})" for name, reasons in sorted(self.report.fallbacks.items())))
+                "coregrad: operators without a lowering: "
+                + "; ".join(
+                    f"{name} ({reasons[0]})"
+                    for name, reasons in sorted(self.report.fallbacks.items())
+                )
+            )
         output = next(n for n in self.module.graph.nodes if n.op == "output")
         compiled = self._finish(output.args[0], start)
         return compiled
@@ -119,8 +130,9 @@ class Importer:
             raise GraphRejected(f"constant {node.name} is a {type(value).__name__}")
         require_dense_cpu(value, f"constant {node.name}")
         self.traced = {**self.traced, node: value}
-        self.env[node] = self._input(self.num_placeholders + len(self.constants), value,
-                                     tuple(value.stride()))
+        self.env[node] = self._input(
+            self.num_placeholders + len(self.constants), value, tuple(value.stride())
+        )
         self.constants.append(value)
 
     def _seed(self) -> Node:
@@ -174,8 +186,9 @@ class Importer:
         self.report.native[str(target)] += 1
         return result
 
-    def _external(self, target: Any, args: Sequence[Any], kwargs: dict[str, Any], value: Any,
-                  reason: str) -> Any:
+    def _external(
+        self, target: Any, args: Sequence[Any], kwargs: dict[str, Any], value: Any, reason: str
+    ) -> Any:
         self.report.add_fallback(str(target), reason)
         nodes, template = fallback.split_operands(args, kwargs)
         number = len(self.externals)
@@ -261,8 +274,14 @@ class Importer:
             require_dense_cpu(value, f"output {o.name}")
             key = storage_key(value)
             if key in inputs_by_storage:
-                plan.append(View(FromInput(inputs_by_storage[key][0]), tuple(value.shape),
-                                 tuple(value.stride()), value.storage_offset()))
+                plan.append(
+                    View(
+                        FromInput(inputs_by_storage[key][0]),
+                        tuple(value.shape),
+                        tuple(value.stride()),
+                        value.storage_offset(),
+                    )
+                )
                 self.layouts.by_name[o.name] = tuple(value.stride())
                 continue
             if len(sharing[key]) == 1:
@@ -274,31 +293,48 @@ class Importer:
             base = self.traced[owner]
             strides = tuple(base.stride())
             if base.storage_offset() or (base.numel() and strides != output_strides(base)):
-                raise GraphRejected(f"outputs share the storage of {owner.name}, which is not dense")
+                raise GraphRejected(
+                    f"outputs share the storage of {owner.name}, which is not dense"
+                )
             source = FromProgram(materialise(owner, output_strides(base)))
             self.layouts.by_name[o.name] = tuple(value.stride())
-            plan.append(source if o is owner else View(source, tuple(value.shape),
-                                                       tuple(value.stride()), value.storage_offset()))
+            plan.append(
+                source
+                if o is owner
+                else View(source, tuple(value.shape), tuple(value.stride()), value.storage_offset())
+            )
         for index, node in self.written.items():
             value = self.traced[self.placeholders[index]]
             strides = tuple(value.stride())
             if not _writable(tuple(value.shape), strides):
-                raise GraphRejected(f"input {self.placeholders[index].name} is overwritten and overlaps"
-                                    " itself")
+                raise GraphRejected(
+                    f"input {self.placeholders[index].name} is overwritten and overlaps itself"
+                )
             given = None if strides == contiguous_strides(tuple(value.shape)) else list(strides)
             program_outputs.append((node, given, index))
         imported = time.perf_counter()
         num_inputs = self.num_placeholders + self.num_constants + 1
         program = None
         if program_outputs:
-            program = _core.Program(self.graph, program_outputs, num_inputs, self.externals,
-                                    self.report.name, self.options.executor == "interpreter")
+            program = _core.Program(
+                self.graph,
+                program_outputs,
+                num_inputs,
+                self.externals,
+                self.report.name,
+                self.options.executor == "interpreter",
+            )
             self.report.plan = program.report
         self.report.import_ms = (imported - start) * 1e3
         self.report.compile_ms = (time.perf_counter() - imported) * 1e3
-        return CompiledGraph(program, plan, self.num_placeholders,
-                             self.constants + [None] * (self.num_constants - len(self.constants)),
-                             self.seed is not None, self.report)
+        return CompiledGraph(
+            program,
+            plan,
+            self.num_placeholders,
+            self.constants + [None] * (self.num_constants - len(self.constants)),
+            self.seed is not None,
+            self.report,
+        )
 
     def _scalar_output(self, output: Any, value: Any) -> Any:
         if isinstance(output, FxNode) and output in self.placeholders:
@@ -355,7 +391,9 @@ def _checked(result: Any, value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         if not isinstance(result, (tuple, list)) or len(result) != len(value):
             raise Unsupported("the lowering gave another number of results")
-        return tuple(None if v is None or r is None else _checked(r, v) for r, v in zip(result, value))
+        return tuple(
+            None if v is None or r is None else _checked(r, v) for r, v in zip(result, value)
+        )
     if list(result.shape) != list(value.shape):
         raise Unsupported(f"the lowering gave shape {list(result.shape)}, not {list(value.shape)}")
     if result.dtype != TO_CORE[value.dtype]:

@@ -30,7 +30,11 @@ class Options:
             raise ValueError(f"coregrad: unknown option {unknown[0]!r}; known: {sorted(known)}")
         options = Options(**values)
         if options.fallback not in FALLBACKS:
-            raise ValueError(f"coregrad: fallback must be one of {FALLBACKS}, got {options.fallback!r}")
+            raise ValueError(
+                f"coregrad: fallback must be one of {FALLBACKS}, got {options.fallback!r}"
+            )
         if options.executor not in EXECUTORS:
-            raise ValueError(f"coregrad: executor must be one of {EXECUTORS}, got {options.executor!r}")
+            raise ValueError(
+                f"coregrad: executor must be one of {EXECUTORS}, got {options.executor!r}"
+            )
         return options

@@ -54,8 +54,15 @@ def draw_seed() -> int:
 class CompiledGraph:
     """Runs one program and puts the outputs together."""
 
-    def __init__(self, program: _core.Program | None, outputs: Sequence[Output], num_inputs: int,
-                 constants: Sequence[torch.Tensor], needs_seed: bool, report: GraphReport) -> None:
+    def __init__(
+        self,
+        program: _core.Program | None,
+        outputs: Sequence[Output],
+        num_inputs: int,
+        constants: Sequence[torch.Tensor],
+        needs_seed: bool,
+        report: GraphReport,
+    ) -> None:
         self._boxed_call = True  # on the instance: wrappers copy its attributes
         self.program = program
         self.outputs = tuple(outputs)
@@ -65,7 +72,8 @@ class CompiledGraph:
         self.report = report
         made = [o for o in self.outputs if isinstance(o, FromProgram)]
         self._is_plain = program is not None and [o.index for o in made] == list(
-            range(len(self.outputs)))
+            range(len(self.outputs))
+        )
 
     def __call__(self, args: list[Any]) -> list[Any]:
         """Runs on the graph's inputs; `args` is emptied."""

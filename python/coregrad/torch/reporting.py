@@ -15,7 +15,9 @@ class GraphReport:
 
     name: str
     native: collections.Counter = dataclasses.field(default_factory=collections.Counter)
-    fallbacks: dict[str, list[str]] = dataclasses.field(default_factory=dict)  #: operator -> reasons
+    fallbacks: dict[str, list[str]] = dataclasses.field(
+        default_factory=dict
+    )  #: operator -> reasons
     rejected: str | None = None  #: why the whole graph runs in PyTorch, if it does
     import_ms: float = 0.0
     compile_ms: float = 0.0
@@ -49,13 +51,17 @@ class GraphReport:
         if self.rejected:
             return f"{self.name}: runs in PyTorch as a whole: {self.rejected}"
         total = self.num_native + self.num_fallback
-        lines = [f"{self.name}: {self.num_native} of {total} operators native, "
-                 f"{self.num_fallback} in PyTorch; import {self.import_ms:.1f} ms, "
-                 f"compile {self.compile_ms:.1f} ms"]
+        lines = [
+            f"{self.name}: {self.num_native} of {total} operators native, "
+            f"{self.num_fallback} in PyTorch; import {self.import_ms:.1f} ms, "
+            f"compile {self.compile_ms:.1f} ms"
+        ]
         if self.plan.get("steps"):
-            lines.append(f"  {self.plan['steps']} steps, {self.plan['kernels']} kernels "
-                         f"({self.plan['kernel_cache_hits']} cached), "
-                         f"{self.plan['temporary_bytes']} temporary bytes")
+            lines.append(
+                f"  {self.plan['steps']} steps, {self.plan['kernels']} kernels "
+                f"({self.plan['kernel_cache_hits']} cached), "
+                f"{self.plan['temporary_bytes']} temporary bytes"
+            )
         for operator, reasons in sorted(self.fallbacks.items()):
             for reason, count in collections.Counter(reasons).items():
                 lines.append(f"  {operator} x{count}: {reason}")

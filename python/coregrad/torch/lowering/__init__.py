@@ -1,6 +1,6 @@
 """Lowerings of ATen operators, one row an overload, grouped by concept."""
 
-from . import (  # noqa: F401  (importing a group registers its rows)
+from . import (
     attention,
     convolution,
     creation,

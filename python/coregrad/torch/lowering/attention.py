@@ -60,8 +60,9 @@ def flash_attention(b, q, k, v, dropout_p=0.0, is_causal=False, *, attn_mask=Non
 
 
 @lower("aten._scaled_dot_product_flash_attention_for_cpu_backward.default")
-def flash_attention_backward(b, grad, q, k, v, out, logsumexp, dropout_p, is_causal, *,
-                             attn_mask=None, scale=None):
+def flash_attention_backward(
+    b, grad, q, k, v, out, logsumexp, dropout_p, is_causal, *, attn_mask=None, scale=None
+):
     _check(b, q, k, v, dropout_p)
     scores, scale = _scores(b, q, k, is_causal, attn_mask, scale)
     last = scores.ndim - 1
@@ -75,5 +76,8 @@ def flash_attention_backward(b, grad, q, k, v, out, logsumexp, dropout_p, is_cau
     grad_s = _flat(b, p * (grad_p - delta) * scale)
     grad_q = bmm_nodes(b, grad_s, _flat(b, k))
     grad_k = bmm_nodes(b, b.g.transpose(grad_s, 1, 2), _flat(b, q))
-    return (b.g.reshape(grad_q, list(q.shape)), b.g.reshape(grad_k, list(k.shape)),
-            b.g.reshape(grad_v, list(v.shape)))
+    return (
+        b.g.reshape(grad_q, list(q.shape)),
+        b.g.reshape(grad_k, list(k.shape)),
+        b.g.reshape(grad_v, list(v.shape)),
+    )

@@ -15,9 +15,17 @@ def full_like(b, x, value, **_):
     return b.g.full(b.shape, b.dtype, value)
 
 
-@lower("aten.zeros.default", "aten.zeros_like.default", "aten.new_zeros.default",
-       "aten.empty.memory_format", "aten.empty_like.default", "aten.empty_permuted.default",
-       "aten.empty_strided.default", "aten.new_empty.default", "aten.new_empty_strided.default")
+@lower(
+    "aten.zeros.default",
+    "aten.zeros_like.default",
+    "aten.new_zeros.default",
+    "aten.empty.memory_format",
+    "aten.empty_like.default",
+    "aten.empty_permuted.default",
+    "aten.empty_strided.default",
+    "aten.new_empty.default",
+    "aten.new_empty_strided.default",
+)
 def zeros(b, *_, **__):
     return b.g.full(b.shape, b.dtype, 0)
 
@@ -38,7 +46,7 @@ def fill(b, x, value):
 
 
 def _progression(b, start, step):
-    """start + i * step, computed as PyTorch does: in int64, or in float64 and then rounded."""
+    """Start + i * step, computed as PyTorch does: in int64, or in float64 and then rounded."""
     whole = isinstance(start, int) and isinstance(step, int)
     position = b.g.iota(b.core_int64, b.shape[0])
     if not whole:

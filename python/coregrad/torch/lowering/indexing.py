@@ -45,14 +45,19 @@ def index_select(b, x, dim, index):
     dim = b.dim(dim, x)
     shape = list(x.shape)
     shape[dim] = index.numel
-    return b.g.gather(x, dim, b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), shape))
+    return b.g.gather(
+        x, dim, b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), shape)
+    )
 
 
 @lower("aten.gather.default")
 def gather(b, x, dim, index, *, sparse_grad=False):
     if not x.ndim or not index.ndim:
-        return b.expand(b.g.reshape(x, [1] * len(b.shape)), b.shape) if x.numel == 1 else b.unsupported(
-            "gather with a scalar index")
+        return (
+            b.expand(b.g.reshape(x, [1] * len(b.shape)), b.shape)
+            if x.numel == 1
+            else b.unsupported("gather with a scalar index")
+        )
     return b.g.gather(x, b.dim(dim, x), _int64(b, index))
 
 
@@ -150,7 +155,7 @@ class Advanced:
         return rest[:front] + list(range(k)) + rest[front:]
 
     def result_shape(self):
-        return self.rest[:self.front] + self.index_shape + self.rest[self.front:]
+        return self.rest[: self.front] + self.index_shape + self.rest[self.front :]
 
 
 def _wrapped(b, tensor, extent, shape):

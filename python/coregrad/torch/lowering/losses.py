@@ -127,5 +127,6 @@ def nll_loss_forward(b, x, target, weight, reduction, ignore_index):
 
 @lower("aten.nll_loss_backward.default", "aten.nll_loss2d_backward.default")
 def nll_loss_backward(b, grad, x, target, weight, reduction, ignore_index, total_weight):
-    return _nll_backward(b, grad, x, target, weight, reduction, ignore_index, total_weight,
-                         0 if x.ndim == 1 else 1)
+    return _nll_backward(
+        b, grad, x, target, weight, reduction, ignore_index, total_weight, 0 if x.ndim == 1 else 1
+    )

@@ -18,8 +18,14 @@ def _mm(b, x, y):
 def bmm_nodes(b, x, y):
     """[B, m, k] @ [B, k, n]."""
     (batch, m, k), n = x.shape, y.shape[2]
-    return b.g.contract(x, y, [batch, m, n, k], [label(0), label(1), label(3)],
-                        [label(0), label(3), label(2)], [0, 1, 2])
+    return b.g.contract(
+        x,
+        y,
+        [batch, m, n, k],
+        [label(0), label(1), label(3)],
+        [label(0), label(3), label(2)],
+        [0, 1, 2],
+    )
 
 
 def _accumulate(b, x, product, beta, alpha):

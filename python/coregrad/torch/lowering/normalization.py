@@ -39,6 +39,7 @@ def _affine(y, weight, bias):
 
 # Layer norm
 
+
 @lower("aten.native_layer_norm.default")
 def native_layer_norm(b, x, normalized_shape, weight, bias, eps):
     dims = list(range(x.ndim - len(normalized_shape), x.ndim))
@@ -64,6 +65,7 @@ def native_layer_norm_backward(b, grad, x, normalized_shape, mean, rstd, weight,
 
 # Group norm
 
+
 def _grouped(b, x, batch, channels, spatial, groups):
     return b.g.reshape(x, [batch, groups, channels // groups, spatial])
 
@@ -77,14 +79,19 @@ def native_group_norm(b, x, weight, bias, batch, channels, spatial, groups, eps)
     grouped = _grouped(b, x, batch, channels, spatial, groups)
     mean, variance = _moments(b, grouped, [2, 3])
     rstd = b.g.rsqrt(variance + eps)
-    out = _affine((grouped - mean) * rstd, _per_group_channel(b, weight, channels, groups),
-                  _per_group_channel(b, bias, channels, groups))
+    out = _affine(
+        (grouped - mean) * rstd,
+        _per_group_channel(b, weight, channels, groups),
+        _per_group_channel(b, bias, channels, groups),
+    )
     small = [batch, groups]
     return b.g.reshape(out, list(x.shape)), b.g.reshape(mean, small), b.g.reshape(rstd, small)
 
 
 @lower("aten.native_group_norm_backward.default")
-def native_group_norm_backward(b, grad, x, mean, rstd, weight, batch, channels, spatial, groups, mask):
+def native_group_norm_backward(
+    b, grad, x, mean, rstd, weight, batch, channels, spatial, groups, mask
+):
     g = _grouped(b, grad, batch, channels, spatial, groups)
     mean, rstd = (b.g.reshape(v, [batch, groups, 1, 1]) for v in (mean, rstd))
     y = (_grouped(b, x, batch, channels, spatial, groups) - mean) * rstd
@@ -101,6 +108,7 @@ def native_group_norm_backward(b, grad, x, mean, rstd, weight, batch, channels, 
 
 # Batch norm
 
+
 def _per_channel(b, v, ndim):
     return None if v is None else b.along(v, 1, ndim)
 
@@ -116,8 +124,9 @@ def _flat(b, v, x):
 @lower("aten._native_batch_norm_legit_functional.default")
 def batch_norm_functional(b, x, weight, bias, running_mean, running_var, training, momentum, eps):
     if not training:
-        out, save_mean, save_rstd = batch_norm_inference(b, x, weight, bias, running_mean,
-                                                         running_var, momentum, eps)
+        out, save_mean, save_rstd = batch_norm_inference(
+            b, x, weight, bias, running_mean, running_var, momentum, eps
+        )
         return out, save_mean, save_rstd, running_mean, running_var
     out, mean, rstd, variance = _batch_norm_training(b, x, weight, bias, eps)
     n = x.numel // x.shape[1]
@@ -151,8 +160,9 @@ def batch_norm_inference(b, x, weight, bias, running_mean, running_var, momentum
 
 
 @lower("aten.native_batch_norm_backward.default")
-def native_batch_norm_backward(b, grad, x, weight, running_mean, running_var, save_mean, save_rstd,
-                               training, eps, mask):
+def native_batch_norm_backward(
+    b, grad, x, weight, running_mean, running_var, save_mean, save_rstd, training, eps, mask
+):
     dims = _all_but_channels(x)
     mean = save_mean if training else running_mean
     rstd = save_rstd if training else b.g.rsqrt(running_var + eps)

@@ -7,20 +7,44 @@ import math
 from .table import lower
 
 FLOAT_UNARY = (
-    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "reciprocal", "sin",
-    "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "erf",
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log10",
+    "log1p",
+    "sqrt",
+    "rsqrt",
+    "reciprocal",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "erf",
 )
 ANY_UNARY = ("abs", "neg", "sign")
 ROUNDING = ("floor", "ceil", "round", "trunc")
-COMPARISONS = {"eq": ("eq", False), "ne": ("ne", False), "lt": ("lt", False), "le": ("le", False),
-               "gt": ("lt", True), "ge": ("le", True)}
+COMPARISONS = {
+    "eq": ("eq", False),
+    "ne": ("ne", False),
+    "lt": ("lt", False),
+    "le": ("le", False),
+    "gt": ("lt", True),
+    "ge": ("le", True),
+}
 
 for _name in FLOAT_UNARY + ANY_UNARY:
-    lower(f"aten.{_name}.default")(
-        lambda b, x, _op=_name: getattr(b.g, _op)(b.node(x, b.dtype)))
+    lower(f"aten.{_name}.default")(lambda b, x, _op=_name: getattr(b.g, _op)(b.node(x, b.dtype)))
 for _name in ROUNDING:
     lower(f"aten.{_name}.default")(
-        lambda b, x, _op=_name: getattr(b.g, _op)(x) if x.dtype.name.startswith("float") else x)
+        lambda b, x, _op=_name: getattr(b.g, _op)(x) if x.dtype.name.startswith("float") else x
+    )
 
 
 def _compare(b, x, y, op, exchanged):
@@ -31,7 +55,8 @@ def _compare(b, x, y, op, exchanged):
 
 for _name, (_op, _exchanged) in COMPARISONS.items():
     lower(f"aten.{_name}.Tensor", f"aten.{_name}.Scalar")(
-        lambda b, x, y, _op=_op, _exchanged=_exchanged: _compare(b, x, y, _op, _exchanged))
+        lambda b, x, y, _op=_op, _exchanged=_exchanged: _compare(b, x, y, _op, _exchanged)
+    )
 
 
 def _both(b, x, y):
@@ -177,6 +202,7 @@ def lerp(b, x, y, weight):
 
 # Logic and tests
 
+
 @lower("aten.logical_not.default")
 def logical_not(b, x):
     return b.g.not_(b.node(x, b.core_bool))
@@ -190,7 +216,9 @@ def bitwise_not(b, x):
 for _name in ("and", "or", "xor"):
     lower(f"aten.logical_{_name}.default")(
         lambda b, x, y, _op="xor" if _name == "xor" else _name + "_": getattr(b.g, _op)(
-            b.node(x, b.core_bool), b.node(y, b.core_bool)))
+            b.node(x, b.core_bool), b.node(y, b.core_bool)
+        )
+    )
 
 
 @lower("aten.isnan.default")
@@ -242,6 +270,7 @@ def clamp_max(b, x, high):
 
 
 # Activations
+
 
 @lower("aten.relu.default")
 def relu(b, x):

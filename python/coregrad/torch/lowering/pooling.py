@@ -59,12 +59,19 @@ def max_pool2d_with_indices(b, x, kernel, stride=(), padding=(0,), dilation=(1,)
 
 
 @lower("aten.max_pool2d_with_indices_backward.default")
-def max_pool2d_with_indices_backward(b, grad, x, kernel, stride, padding, dilation, ceil_mode, indices):
+def max_pool2d_with_indices_backward(
+    b, grad, x, kernel, stride, padding, dilation, ceil_mode, indices
+):
     outer = list(x.shape[:-2])
     area, places = x.shape[-2] * x.shape[-1], grad.shape[-2] * grad.shape[-1]
     zeros = b.g.full([*outer, area], grad.dtype, 0)
-    flat = b.g.scatter(zeros, len(outer), b.g.reshape(indices, [*outer, places]),
-                       b.g.reshape(grad, [*outer, places]), "add")
+    flat = b.g.scatter(
+        zeros,
+        len(outer),
+        b.g.reshape(indices, [*outer, places]),
+        b.g.reshape(grad, [*outer, places]),
+        "add",
+    )
     return b.g.reshape(flat, list(x.shape))
 
 
@@ -103,23 +110,34 @@ def _constant_vector(b, values, dtype):
 
 
 @lower("aten.avg_pool2d.default")
-def avg_pool2d(b, x, kernel, stride=(), padding=(0,), ceil_mode=False, count_include_pad=True,
-               divisor_override=None):
+def avg_pool2d(
+    b,
+    x,
+    kernel,
+    stride=(),
+    padding=(0,),
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+):
     kernel = _pair(kernel)
     stride, padding = _pair(stride, kernel), _pair(padding)
     windows = _windows(b, x, kernel, stride, padding, [1, 1], b.shape, 0)
     total = b.g.sum(windows, [windows.ndim - 2, windows.ndim - 1], False)
-    return total / _divisors(b, x, kernel, stride, padding, b.shape, count_include_pad,
-                             divisor_override)
+    return total / _divisors(
+        b, x, kernel, stride, padding, b.shape, count_include_pad, divisor_override
+    )
 
 
 @lower("aten.avg_pool2d_backward.default")
-def avg_pool2d_backward(b, grad, x, kernel, stride, padding, ceil_mode, count_include_pad,
-                        divisor_override):
+def avg_pool2d_backward(
+    b, grad, x, kernel, stride, padding, ceil_mode, count_include_pad, divisor_override
+):
     kernel = _pair(kernel)
     stride, padding = _pair(stride, kernel), _pair(padding)
-    grad = grad / _divisors(b, x, kernel, stride, padding, grad.shape, count_include_pad,
-                            divisor_override)
+    grad = grad / _divisors(
+        b, x, kernel, stride, padding, grad.shape, count_include_pad, divisor_override
+    )
     # Position i collects every window o with 0 <= i + p - o * s < k: spread the windows out by the
     # stride, then sum windows of the kernel's size.
     first = x.ndim - 2
@@ -131,8 +149,9 @@ def avg_pool2d_backward(b, grad, x, kernel, stride, padding, ceil_mode, count_in
         high[dim] = max(padding[i] + x.shape[dim] - spread, 0)
     wide = b.g.pad(grad, low, high, interior, 0)
     for i in range(2):
-        wide = b.g.narrow(wide, first + i, padding[i],
-                          padding[i] + x.shape[first + i] + kernel[i] - 1)
+        wide = b.g.narrow(
+            wide, first + i, padding[i], padding[i] + x.shape[first + i] + kernel[i] - 1
+        )
     windows = b.g.window(wide, [(first + i, kernel[i], 1, 1) for i in range(2)])
     return b.g.sum(windows, [windows.ndim - 2, windows.ndim - 1], False)
 
@@ -157,10 +176,12 @@ def _apply_matrices(b, x, rows, columns):
     h, w = x.shape[-2:]
     a, c = rows.shape[0], columns.shape[0]
     x = b.g.reshape(x, [n, h, w])
-    x = b.g.contract(x, columns, [n, h, w, c], [label(0), label(1), label(2)],
-                     [label(3), label(2)], [0, 1, 3])
-    x = b.g.contract(rows, x, [n, a, c, h], [label(1), label(3)], [label(0), label(3), label(2)],
-                     [0, 1, 2])
+    x = b.g.contract(
+        x, columns, [n, h, w, c], [label(0), label(1), label(2)], [label(3), label(2)], [0, 1, 3]
+    )
+    x = b.g.contract(
+        rows, x, [n, a, c, h], [label(1), label(3)], [label(0), label(3), label(2)], [0, 1, 2]
+    )
     return b.g.reshape(x, [*outer, a, c])
 
 
@@ -169,8 +190,12 @@ def adaptive_avg_pool2d(b, x, size):
     if list(size) == [1, 1]:
         dims = [x.ndim - 2, x.ndim - 1]
         return b.g.sum(x, dims, True) / float(x.shape[-1] * x.shape[-2])
-    return _apply_matrices(b, x, _averaging_matrix(b, x.shape[-2], size[0], x.dtype),
-                           _averaging_matrix(b, x.shape[-1], size[1], x.dtype))
+    return _apply_matrices(
+        b,
+        x,
+        _averaging_matrix(b, x.shape[-2], size[0], x.dtype),
+        _averaging_matrix(b, x.shape[-1], size[1], x.dtype),
+    )
 
 
 @lower("aten._adaptive_avg_pool2d_backward.default")

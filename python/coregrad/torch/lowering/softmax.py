@@ -6,7 +6,7 @@ from .table import lower
 
 
 def softmax_nodes(b, x, dim):
-    """softmax of a floating node along one dimension."""
+    """Softmax of a floating node along one dimension."""
     if x.ndim == 0:
         return b.full_like(x, 1)
     e = b.g.exp(x - b.g.reduce_max(x, [dim], True))

@@ -22,7 +22,8 @@ ROWS: dict[Any, Row] = {}
 
 def lower(*names: str) -> Callable[[Row], Row]:
     """Registers a function for overloads named as in `aten.add.Tensor`; unknown ones are skipped, so
-    that one table serves several versions of PyTorch."""
+    that one table serves several versions of PyTorch.
+    """
 
     def register(function: Row) -> Row:
         for name in names:
@@ -51,7 +52,11 @@ class Lowering:
     """What a row works with: the graph, what the current operator must give, small conveniences."""
 
     core_bool, core_int64, core_float32, core_float64 = (
-        DType.bool, DType.int64, DType.float32, DType.float64)
+        DType.bool,
+        DType.int64,
+        DType.float32,
+        DType.float64,
+    )
 
     def __init__(self, graph: Graph, seed: Callable[[], Node]) -> None:
         self.g = graph

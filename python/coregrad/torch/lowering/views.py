@@ -11,9 +11,15 @@ def view(b, x, shape):
     return b.g.reshape(x, b.shape)
 
 
-@lower("aten.alias.default", "aten.detach.default", "aten.lift_fresh_copy.default",
-       "aten.clone.default", "aten.contiguous.default", "aten.lift_fresh.default",
-       "aten.positive.default")
+@lower(
+    "aten.alias.default",
+    "aten.detach.default",
+    "aten.lift_fresh_copy.default",
+    "aten.clone.default",
+    "aten.contiguous.default",
+    "aten.lift_fresh.default",
+    "aten.positive.default",
+)
 def identity(b, x, **_):
     return x
 
@@ -159,15 +165,16 @@ def slice_scatter(b, x, source, dim=0, start=None, end=None, step=1):
 
 
 def _scatter_strided(b, x, source, dim, start, step):
-    """x with `source` at start, start + step, ... of a dimension: both padded out, one chosen."""
+    """X with `source` at start, start + step, ... of a dimension: both padded out, one chosen."""
     zeros = [0] * x.ndim
     low, high, interior = list(zeros), list(zeros), list(zeros)
     low[dim], interior[dim] = start, step - 1
     high[dim] = x.shape[dim] - start - ((source.shape[dim] - 1) * step + 1)
     spread = b.g.pad(source, low, high, interior, 0)
     position = b.g.iota(b.core_int64, x.shape[dim]) - start
-    hit = (position >= 0) & b.g.eq(b.g.rem(position, b.g.literal(b.core_int64, step)),
-                                   b.g.literal(b.core_int64, 0))
+    hit = (position >= 0) & b.g.eq(
+        b.g.rem(position, b.g.literal(b.core_int64, step)), b.g.literal(b.core_int64, 0)
+    )
     last = (source.shape[dim] - 1) * step
     hit = b.along(hit & (position <= last), dim, x.ndim)
     return b.where(b.expand(hit, x.shape), spread, x)
@@ -187,7 +194,11 @@ def as_strided(b, x, size, stride, offset=None):
         b.unsupported("as_strided of a tensor that is not contiguous")
     offset = offset or 0
     flat = b.g.reshape(x, [-1])
-    if offset == 0 and tuple(stride) == contiguous_strides(tuple(size)) and b.result.numel() == x.numel:
+    if (
+        offset == 0
+        and tuple(stride) == contiguous_strides(tuple(size))
+        and b.result.numel() == x.numel
+    ):
         return b.g.reshape(flat, list(size))
     position = b.g.full(list(size), b.core_int64, offset)
     for dim, (extent, step) in enumerate(zip(size, stride)):
