@@ -34,8 +34,8 @@ namespace coregrad {
 
 struct LoopAxis {
   int64_t extent = 1;
-  int loop_set =
-      -1;  ///< -1: parallel. Axes of one loop set are nested in the order of their numbers
+  /// -1: parallel. Axes of one loop set are nested in the order of their numbers.
+  int loop_set = -1;
 };
 
 enum class ValueKind : uint8_t {

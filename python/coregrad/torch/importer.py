@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -327,7 +328,7 @@ class Importer:
             self.report.plan = program.report
         self.report.import_ms = (imported - start) * 1e3
         self.report.compile_ms = (time.perf_counter() - imported) * 1e3
-        return CompiledGraph(
+        compiled = CompiledGraph(
             program,
             plan,
             self.num_placeholders,
@@ -335,6 +336,8 @@ class Importer:
             self.seed is not None,
             self.report,
         )
+        self.report.compiled = weakref.ref(compiled)
+        return compiled
 
     def _scalar_output(self, output: Any, value: Any) -> Any:
         if isinstance(output, FxNode) and output in self.placeholders:

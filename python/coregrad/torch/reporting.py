@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import json
 import threading
+from collections.abc import Callable
 from typing import Any
 
 
@@ -22,6 +23,8 @@ class GraphReport:
     import_ms: float = 0.0
     compile_ms: float = 0.0
     plan: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: Gives the CompiledGraph while somebody can call it: a report keeps no plan alive.
+    compiled: Callable[[], Any] | None = None
 
     @property
     def num_native(self) -> int:
@@ -33,6 +36,11 @@ class GraphReport:
 
     def add_fallback(self, operator: str, reason: str) -> None:
         self.fallbacks.setdefault(operator, []).append(reason)
+
+    def to_dot(self) -> str | None:
+        """The optimised graph with its kernels as clusters, in DOT; None without a live program."""
+        compiled = self.compiled() if self.compiled is not None else None
+        return compiled.program.to_dot() if compiled is not None and compiled.program else None
 
     def to_dict(self) -> dict[str, Any]:
         return {
