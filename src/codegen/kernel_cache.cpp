@@ -139,9 +139,9 @@ std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
         failures[g] = std::current_exception();
       }
     };
+    // Not on the caller's thread, whose stack may be too small for a code generator.
     std::vector<std::thread> helpers;
-    for (size_t g = 1; g < threads; ++g) helpers.emplace_back(work, g);
-    work(0);
+    for (size_t g = 0; g < threads; ++g) helpers.emplace_back(work, g);
     for (std::thread& t : helpers) t.join();
     for (const std::exception_ptr& f : failures)
       if (f) std::rethrow_exception(f);

@@ -16,25 +16,18 @@ namespace {
 
 /// Rough cost of an elementwise op in vector instructions.
 int op_cost(Op op, DType dtype) {
+  constexpr int kFunction = 14;  // exp, tanh and the like
   switch (family_of(op)) {
-    case Family::Unary:
-      switch (op) {
-        case Op::Neg:
-        case Op::Abs:
-        case Op::Not:
-        case Op::Floor:
-        case Op::Ceil:
-        case Op::Round:
-        case Op::Trunc:
-          return 1;
-        case Op::Sign:
-        case Op::Sqrt:
-        case Op::Rsqrt:
-        case Op::Reciprocal:
-          return 4;
-        default:
-          return 14;  // the transcendental functions
-      }
+    case Family::Unary: {
+      constexpr Op kFree[] = {Op::Detach};
+      constexpr Op kSingle[] = {Op::Neg,  Op::Abs,   Op::Not,  Op::Floor,
+                                Op::Ceil, Op::Round, Op::Trunc};
+      constexpr Op kDivision[] = {Op::Sign, Op::Sqrt, Op::Rsqrt, Op::Reciprocal};
+      if (std::ranges::find(kFree, op) != std::end(kFree)) return 0;
+      if (std::ranges::find(kSingle, op) != std::end(kSingle)) return 1;
+      if (std::ranges::find(kDivision, op) != std::end(kDivision)) return 4;
+      return kFunction;
+    }
     case Family::Binary:
       if (op == Op::Pow || op == Op::Atan2 || op == Op::Rem) return 30;
       if (op == Op::Div) return is_float(dtype) ? 4 : 20;

@@ -2,11 +2,16 @@
 
 #include "base/error.h"
 #include "compile/compiler.h"
+#include "grad/gradient.h"
 #include "ops/primitives.h"
 
 #include <gtest/gtest.h>
 
 #include "compile_check.h"
+#include <atomic>
+#include <functional>
+#include <pthread.h>
+#include <thread>
 
 namespace coregrad {
 namespace {
@@ -271,6 +276,79 @@ TEST(Compile, RunsEveryDType) {
     if (t != DType::Bool) outputs.push_back(ops::sub(g, x, ops::mul(g, y, y)));
     check(g, outputs);
   }
+}
+
+/// Runs `body` on a thread with a stack of 256 KiB.
+void on_small_stack(const std::function<void()>& body) {
+  pthread_attr_t attributes;
+  ASSERT_EQ(pthread_attr_init(&attributes), 0);
+  ASSERT_EQ(pthread_attr_setstacksize(&attributes, 256 * 1024), 0);
+  pthread_t thread;
+  const auto start = [](void* argument) -> void* {
+    (*static_cast<const std::function<void()>*>(argument))();
+    return nullptr;
+  };
+  ASSERT_EQ(pthread_create(&thread, &attributes, start, const_cast<std::function<void()>*>(&body)),
+            0);
+  pthread_join(thread, nullptr);
+  pthread_attr_destroy(&attributes);
+}
+
+TEST(Compile, RunsAChainOfAMillionNodesAndItsGradientOnASmallStack) {
+  on_small_stack([] {
+    Graph g;
+    const NodeId x = in(g, 0, {3});
+    NodeId y = x;
+    for (int i = 0; i < 500000; ++i) y = ops::neg(g, ops::unary(g, Op::Sin, y));
+    const NodeId targets[] = {x};
+    const NodeId outputs[] = {ops::reduce(g, Op::Sum, y, {})};
+    const NodeId dx = gradients(g, outputs, {}, targets)[0];
+    EXPECT_GT(g.size(), 1000000u);
+    const std::vector<float> values = {0.5f, -1.0f, 2.0f};
+    const InputView view{values.data()};
+    const std::vector<NodeId> both = {outputs[0], dx};
+    const std::vector<Array> expected = interpret(g, both, std::span(&view, 1));
+    const OutputSpec specs[] = {{both[0], {}, -1}, {both[1], {}, -1}};
+    const CompiledPlan compiled = compile(g, specs, 1);
+    EXPECT_LE(compiled.report.kernels_compiled, 40);
+    float sum = -1;
+    std::vector<float> gradient(3, -1.0f);
+    const void* in_pointers[] = {values.data()};
+    void* out_pointers[] = {&sum, gradient.data()};
+    run(*compiled.plan, in_pointers, out_pointers);
+    EXPECT_NEAR(sum, expected[0].as<float>()[0], 1e-3);
+    for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(gradient[i], expected[1].as<float>()[i], 1e-4);
+  });
+}
+
+TEST(Compile, PlansRunFromSeveralThreadsAtOnce) {
+  Graph g;
+  const NodeId x = in(g, 0, {64, 300}), w = in(g, 1, {300, 50});
+  const NodeId c = ops::contract(g, ops::unary(g, Op::Tanh, x), w, matmul_spec(64, 50, 300));
+  const NodeId y =
+      ops::div(g, c,
+               spread(g, ops::reduce(g, Op::ReduceMax, ops::unary(g, Op::Abs, c), Dims{1}), {64, 1},
+                      {64, 50}));
+  const OutputSpec spec{y, {}, -1};
+  const CompiledPlan compiled = compile(g, std::span(&spec, 1), 2);
+  const auto inputs = test::random_inputs(g, 9);
+  const void* in_pointers[] = {inputs[0].data(), inputs[1].data()};
+  std::vector<float> expected(64 * 50);
+  void* expected_pointers[] = {expected.data()};
+  run(*compiled.plan, in_pointers, expected_pointers);
+  std::vector<std::thread> threads;
+  std::atomic<int> wrong = 0;
+  for (int t = 0; t < 6; ++t)
+    threads.emplace_back([&] {
+      std::vector<float> out(64 * 50);
+      void* out_pointers[] = {out.data()};
+      for (int repeat = 0; repeat < 50; ++repeat) {
+        run(*compiled.plan, in_pointers, out_pointers);
+        if (out != expected) ++wrong;
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(wrong, 0);
 }
 
 }  // namespace

@@ -1,0 +1,55 @@
+// Buffers that live at the same time never overlap; memory is reused where they do not.
+
+#include "compile/memory_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+namespace coregrad {
+namespace {
+
+std::vector<Lifetime> random_lifetimes(size_t count, int64_t longest, uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::vector<Lifetime> lifetimes;
+  for (size_t i = 0; i < count; ++i) {
+    const auto start = static_cast<int64_t>(random() % count);
+    lifetimes.push_back({static_cast<int64_t>(random() % 5000), start,
+                         start + static_cast<int64_t>(random() % static_cast<uint64_t>(longest))});
+  }
+  return lifetimes;
+}
+
+void expect_sound(const std::vector<Lifetime>& lifetimes) {
+  const MemoryPlan plan = plan_memory(lifetimes);
+  for (size_t i = 0; i < lifetimes.size(); ++i) {
+    EXPECT_EQ(plan.offsets[i] % 64, 0);
+    ASSERT_LE(plan.offsets[i] + lifetimes[i].bytes, plan.total_bytes);
+    for (size_t j = 0; j < i; ++j) {
+      const Lifetime &a = lifetimes[i], &b = lifetimes[j];
+      if (a.first_step > b.last_step || b.first_step > a.last_step) continue;
+      ASSERT_TRUE(plan.offsets[i] + a.bytes <= plan.offsets[j] ||
+                  plan.offsets[j] + b.bytes <= plan.offsets[i])
+          << i << " and " << j;
+    }
+  }
+}
+
+TEST(MemoryPlan, KeepsBuffersApartThatLiveTogether) {
+  for (uint64_t seed = 0; seed < 20; ++seed) expect_sound(random_lifetimes(200, 30, seed));
+  expect_sound(random_lifetimes(3000, 20, 1));
+  expect_sound(random_lifetimes(3000, 2000, 2));
+}
+
+TEST(MemoryPlan, ReusesMemoryOfTheDead) {
+  // A chain: each buffer is read by the next step only.
+  for (const size_t count : {100u, 5000u}) {
+    std::vector<Lifetime> chain;
+    for (size_t i = 0; i < count; ++i)
+      chain.push_back({1000, static_cast<int64_t>(i), static_cast<int64_t>(i) + 1});
+    EXPECT_EQ(plan_memory(chain).total_bytes, 2 * 1024);
+  }
+}
+
+}  // namespace
+}  // namespace coregrad
