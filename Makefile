@@ -58,7 +58,8 @@ demo: build ## Train the CNN on handwritten digits through torch.compile and pri
 .PHONY: wheel
 wheel: setup ## Build dist/*.whl and test it in a clean environment.
 	@rm -rf dist && mkdir -p dist
-	@pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
+	@CMAKE_CXX_COMPILER_LAUNCHER=ccache \
+	  pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist .
 	@tools/check_wheel.sh dist/*.whl
 
 .PHONY: fmt
