@@ -13,14 +13,16 @@ namespace coregrad {
 namespace {
 
 template <class T>
-std::string compare(std::span<const T> got, std::span<const T> expected, double tolerance) {
+std::string compare(std::span<const T> got, std::span<const T> expected, double relative,
+                    double absolute) {
   double largest = 0;
   for (T v : expected)
     if (std::isfinite(static_cast<double>(v)))
       largest = std::max(largest, std::abs(static_cast<double>(v)));
   for (size_t i = 0; i < got.size(); ++i) {
     const auto a = static_cast<double>(got[i]), b = static_cast<double>(expected[i]);
-    if (a == b || (std::isnan(a) && std::isnan(b)) || std::abs(a - b) <= tolerance * largest)
+    if (a == b || (std::isnan(a) && std::isnan(b)) ||
+        std::abs(a - b) <= relative * largest + absolute)
       continue;
     return fmt::format("element {}: got {}, expected {}", i, got[i], expected[i]);
   }
@@ -51,21 +53,42 @@ std::vector<std::byte> gather_dense(const void* memory, Shape shape,
   return dense;
 }
 
+/// Largest finite magnitude of a floating input; 0 for other dtypes.
+double largest_magnitude(const Graph& graph, NodeId input, std::span<const InputView> inputs) {
+  const DType dtype = graph.dtype(input);
+  if (!is_float(dtype)) return 0;
+  const std::span<const int64_t> attrs = graph.attrs(input);
+  const std::vector<std::byte> dense =
+      gather_dense(inputs[static_cast<size_t>(attrs[0])].data, graph.shape(input), attrs.subspan(1),
+                   size_of(dtype));
+  double largest = 0;
+  const auto scan = [&](auto values) {
+    for (const auto v : values)
+      if (std::isfinite(v)) largest = std::max(largest, std::abs(static_cast<double>(v)));
+  };
+  if (dtype == DType::Float32)
+    scan(as<float>(dense));
+  else
+    scan(as<double>(dense));
+  return largest;
+}
+
 }  // namespace
 
 std::string first_difference(DType dtype, std::span<const std::byte> got,
-                             std::span<const std::byte> expected) {
+                             std::span<const std::byte> expected, double relative,
+                             double absolute) {
   switch (dtype) {
     case DType::Float32:
-      return compare(as<float>(got), as<float>(expected), 1e-4);
+      return compare(as<float>(got), as<float>(expected), relative, absolute);
     case DType::Float64:
-      return compare(as<double>(got), as<double>(expected), 1e-9);
+      return compare(as<double>(got), as<double>(expected), relative, absolute);
     case DType::Int32:
-      return compare(as<int32_t>(got), as<int32_t>(expected), 0);
+      return compare(as<int32_t>(got), as<int32_t>(expected), 0, 0);
     case DType::Int64:
-      return compare(as<int64_t>(got), as<int64_t>(expected), 0);
+      return compare(as<int64_t>(got), as<int64_t>(expected), 0, 0);
     case DType::Bool:
-      return compare(as<uint8_t>(got), as<uint8_t>(expected), 0);
+      return compare(as<uint8_t>(got), as<uint8_t>(expected), 0, 0);
   }
   COREGRAD_UNREACHABLE("dtype");
 }
@@ -111,6 +134,14 @@ void PlanValidator::after_step(const Plan& plan, size_t step, std::span<void* co
   if (expected.results.empty()) return;
   std::vector<InputView> inputs;
   for (size_t argument : expected.inputs) inputs.push_back({buffers[argument]});
+  bool any_single = false;
+  double read = 1;
+  for (uint32_t i = 0; i < expected.graph.size(); ++i) {
+    any_single |= expected.graph.dtype({i}) == DType::Float32;
+    if (expected.graph[{i}].op == Op::Input)
+      read = std::max(read, largest_magnitude(expected.graph, {i}, inputs));
+  }
+  const double relative = any_single ? 1e-4 : 1e-9, absolute = (any_single ? 1e-6 : 1e-12) * read;
   std::vector<NodeId> roots;
   for (const StepExpectation::Result& r : expected.results) roots.push_back(r.node);
   const std::vector<Array> arrays = interpret(expected.graph, roots, inputs);
@@ -118,7 +149,8 @@ void PlanValidator::after_step(const Plan& plan, size_t step, std::span<void* co
     const StepExpectation::Result& r = expected.results[i];
     const std::vector<std::byte> got = gather_dense(
         buffers[r.argument], expected.graph.shape(r.node), r.strides, size_of(arrays[i].dtype));
-    const std::string difference = first_difference(arrays[i].dtype, got, arrays[i].data);
+    const std::string difference =
+        first_difference(arrays[i].dtype, got, arrays[i].data, relative, absolute);
     if (!difference.empty())
       raise<InternalError>("validate: step {} ({}) wrote a wrong result for {}: {}", step,
                            plan.steps[step].name, r.name, difference);

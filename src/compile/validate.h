@@ -22,8 +22,9 @@ struct StepExpectation {
   std::vector<Result> results;
 };
 
-/// Throws InternalError for the first element that differs by more than the tolerance of its dtype
-/// (1e-4 of the result's largest magnitude for float32, 1e-9 for float64, nothing for the others).
+/// Throws InternalError for the first element that is too far from the interpreter's. Floats may
+/// differ by 1e-4 of the result's largest magnitude plus 1e-6 of the largest that the step read
+/// (cancellation); 1e-9 and 1e-12 where everything in the step is float64. Others must be equal.
 class PlanValidator : public StepObserver {
  public:
   explicit PlanValidator(std::vector<StepExpectation> steps) : steps_(std::move(steps)) {}
@@ -33,9 +34,11 @@ class PlanValidator : public StepObserver {
   std::vector<StepExpectation> steps_;
 };
 
-/// Compares two dense arrays as PlanValidator does; empty when they agree, else what differs.
+/// Compares two dense arrays: floats may differ by `relative` of the largest expected magnitude
+/// plus `absolute`, others not at all. Empty when they agree, else what differs.
 std::string first_difference(DType dtype, std::span<const std::byte> got,
-                             std::span<const std::byte> expected);
+                             std::span<const std::byte> expected, double relative,
+                             double absolute = 0);
 
 /// The part of `graph` between `results` and the nodes in `memory` (argument node, argument number,
 /// strides), copied without folding.

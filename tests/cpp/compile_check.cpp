@@ -7,7 +7,7 @@ namespace coregrad::test {
 
 std::string compare_results(DType dtype, std::span<const std::byte> got,
                             std::span<const std::byte> expected) {
-  return first_difference(dtype, got, expected);
+  return first_difference(dtype, got, expected, dtype == DType::Float64 ? 1e-9 : 1e-4);
 }
 
 void expect_compiled_matches(const Graph& graph, std::span<const NodeId> outputs, uint64_t seed,
