@@ -7,6 +7,14 @@ tools=$(realpath "$(dirname "$0")")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+contents=$(python3 -m zipfile -l "$wheel")
+for file in LICENSE NOTICE THIRD_PARTY_NOTICES.txt; do
+  if ! grep -q "licenses/$file" <<<"$contents"; then
+    echo "check_wheel: $file is not in the wheel" >&2
+    exit 1
+  fi
+done
+
 python3 -m venv "$work/venv"
 "$work/venv/bin/pip" install -q -c "$tools/constraints.txt" numpy "$wheel"
 cd "$work"
@@ -20,6 +28,10 @@ if grep -qiE 'llvm|fmt|spdlog' <<<"$exported"; then
 fi
 echo "check_wheel: $(basename "$wheel"), $(($(stat -c %s "$wheel") / 1024 / 1024)) MiB," \
   "module $(($(stat -c %s "$module") / 1024 / 1024)) MiB, $(wc -l <<<"$exported") exported symbols"
+if readelf -S "$module" | grep -q '\.symtab'; then
+  echo "check_wheel: the module is not stripped" >&2
+  exit 1
+fi
 if readelf -d "$module" | grep -qE 'NEEDED.*(LLVM|fmt|spdlog)'; then
   echo "check_wheel: the module needs a shared LLVM, fmt or spdlog" >&2
   exit 1
