@@ -6,6 +6,7 @@
 #include "base/flags.h"
 #include "base/log.h"
 #include "codegen/kernel_cache.h"
+#include "compile/dump.h"
 #include "compile/fusion.h"
 #include "compile/library_units.h"
 #include "compile/lower_loops.h"
@@ -550,6 +551,8 @@ CompiledPlan compile(const Graph& graph, std::span<const OutputSpec> outputs, in
   const double passes_ms = ms_since(start);
   if (flags().debug >= 3)
     log().debug("{}:\n{}", options.name, to_text(optimized.graph, optimized.outputs));
+  const bool dump = !flags().dump_dir.empty();
+  const std::string dumped = dump ? to_text(optimized.graph, optimized.outputs) : std::string();
   CompiledPlan result = Compilation(std::move(optimized), outputs, num_inputs, options).run();
   result.report.nodes_in = graph.size();
   result.report.passes_ms = passes_ms;
@@ -564,6 +567,7 @@ CompiledPlan compile(const Graph& graph, std::span<const OutputSpec> outputs, in
         r.lowering_ms, r.llvm_ms);
     if (flags().debug >= 2) log().debug("{}", to_text(*result.plan));
   }
+  if (dump) dump_compiled(flags().dump_dir, options.name, dumped, result);
   return result;
 }
 
