@@ -25,6 +25,8 @@ import torch._dynamo
 import torch.nn.functional as F
 from torch import nn
 
+import coregrad.torch  # noqa: F401 (registers the backend)
+
 
 @dataclass
 class Case:

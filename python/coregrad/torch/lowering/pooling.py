@@ -41,7 +41,12 @@ def max_pool2d_with_indices(b, x, kernel, stride=(), padding=(0,), dilation=(1,)
     windows = _windows(b, x, kernel, stride, padding, dilation, shape, fill)
     flat = b.g.reshape(windows, [*shape, kernel[0] * kernel[1]])
     last = len(shape)
-    offset = b.g.argmax(flat, [last], False)
+    # Of several NaN in a window PyTorch names the last one.
+    place = b.expand(
+        b.along(b.g.iota(b.core_int64, kernel[0] * kernel[1]), last, last + 1), flat.shape
+    )
+    last_nan = b.g.reduce_max(b.where(b.g.ne(flat, flat), place, -1), [last], False)
+    offset = b.where(last_nan < 0, b.g.argmax(flat, [last], False), last_nan)
     width = b.g.literal(b.core_int64, kernel[1])
     row = b.g.div(offset, width) * dilation[0]
     column = b.g.rem(offset, width) * dilation[1]
