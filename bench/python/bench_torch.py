@@ -241,6 +241,10 @@ def median_times(case: Case, contenders: dict[str, Callable], rounds: int) -> di
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, fn in contenders.items():
+            # PyTorch's OpenMP threads spin for some milliseconds after their last region, on cores
+            # that the next contender needs.
+            time.sleep(0.02)
+            run_once(case, fn, case.args)
             start = time.perf_counter()
             for _ in range(repeats[name]):
                 run_once(case, fn, case.args)
