@@ -21,30 +21,6 @@ namespace {
 
 using Array = nb::ndarray<nb::ro, nb::device::cpu>;
 
-DType dtype_from(nb::dlpack::dtype t) {
-  for (DType candidate :
-       {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64}) {
-    const nb::dlpack::dtype want = [&] {
-      switch (candidate) {
-        case DType::Bool:
-          return nb::dtype<bool>();
-        case DType::Int32:
-          return nb::dtype<int32_t>();
-        case DType::Int64:
-          return nb::dtype<int64_t>();
-        case DType::Float32:
-          return nb::dtype<float>();
-        case DType::Float64:
-          return nb::dtype<double>();
-      }
-      COREGRAD_UNREACHABLE("dtype");
-    }();
-    if (want == t) return candidate;
-  }
-  raise<DTypeError>("from_array: element type with code {} and {} bits is not supported", t.code,
-                    t.bits);
-}
-
 nb::dlpack::dtype dtype_to(DType t) {
   switch (t) {
     case DType::Bool:
@@ -59,6 +35,13 @@ nb::dlpack::dtype dtype_to(DType t) {
       return nb::dtype<double>();
   }
   COREGRAD_UNREACHABLE("dtype");
+}
+
+DType dtype_from(nb::dlpack::dtype t) {
+  for (DType candidate : {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64})
+    if (dtype_to(candidate) == t) return candidate;
+  raise<DTypeError>("from_array: element type with code {} and {} bits is not supported", t.code,
+                    t.bits);
 }
 
 Tensor from_array(const Array& array) {
