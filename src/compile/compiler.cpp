@@ -48,6 +48,12 @@ struct DraftStep {
   bool checked = true;        ///< its results are complete and can be validated
   std::vector<NodeId> nodes;  ///< per argument: whose memory it is
   double bytes = 0, flops = 0, cost_ns = 0;
+
+  void add_argument(const Memory& memory, NodeId node, bool is_written) {
+    arguments.push_back(memory);
+    nodes.push_back(node);
+    written.push_back(is_written);
+  }
 };
 
 class Compilation : public Layouts {
@@ -70,7 +76,6 @@ class Compilation : public Layouts {
   void draft_contract(const FusionUnit& unit);
   void draft_library(const FusionUnit& unit);
   void draft_copies();
-  std::vector<Memory> memories(const std::vector<KernelArgument>& arguments) const;
   Memory memory_of(NodeId node) const;
   bool is_safe_in_place(const LoopKernel& kernel, int read, int written) const;
   void build_plan(const std::vector<std::shared_ptr<const CompiledKernel>>& kernels);
@@ -103,12 +108,6 @@ Memory Compilation::memory_of(NodeId node) const {
   const auto at = output_of_.find(node.value);
   if (at != output_of_.end()) return {Memory::Kind::Output, at->second};
   return {Memory::Kind::Node, node.value};
-}
-
-std::vector<Memory> Compilation::memories(const std::vector<KernelArgument>& arguments) const {
-  std::vector<Memory> result;
-  for (const KernelArgument& a : arguments) result.push_back(memory_of(a.node));
-  return result;
 }
 
 /// Decides which outputs are written by the step that computes them, and which are copied at the
@@ -225,11 +224,8 @@ void Compilation::draft_loops(const FusionUnit& unit) {
   DraftStep step{.kind = StepKind::Loop, .name = unit_name(unit)};
   if (numel == 0) return;
   LoweredLoops lowered = lower_loops(graph_, fusion_, unit, *this, host_target());
-  step.arguments = memories(lowered.arguments);
-  for (const KernelArgument& a : lowered.arguments) {
-    step.written.push_back(a.is_written);
-    step.nodes.push_back(a.node);
-  }
+  for (const KernelArgument& a : lowered.arguments)
+    step.add_argument(memory_of(a.node), a.node, a.is_written);
   step.bytes = lowered.bytes;
   step.cost_ns = lowered.cost_ns;
   if (flags().debug >= 3) log().debug("{}: {}", step.name, lowered.kernel.to_text());
@@ -244,7 +240,6 @@ void Compilation::draft_contract(const FusionUnit& unit) {
   ContractKernel kernel;
   kernel.dtype = graph_.dtype(unit.node);
   kernel.spec = ContractSpec::decode(graph_.attrs(unit.node));
-  std::vector<Memory> operands;
   for (size_t i = 0; i < 2; ++i) {
     const NodeId operand = graph_.operand(unit.node, i);
     const StridedView view = strided_view(graph_, operand);
@@ -253,17 +248,12 @@ void Compilation::draft_contract(const FusionUnit& unit) {
     o.shape.assign(shape.begin(), shape.end());
     o.strides = view.strides;
     o.offset = view.offset;
-    operands.push_back(memory_of(view.base));
-    step.nodes.push_back(view.base);
+    step.add_argument(memory_of(view.base), view.base, false);
     step.bytes += static_cast<double>(graph_.numel(operand)) * size_of(kernel.dtype);
   }
   LoweredLoops epilogue = lower_epilogue(graph_, fusion_, unit, *this);
-  step.arguments = std::move(operands);
-  step.written = {false, false};
-  for (const Memory& m : memories(epilogue.arguments)) step.arguments.push_back(m);
   for (const KernelArgument& a : epilogue.arguments) {
-    step.written.push_back(a.is_written);
-    step.nodes.push_back(a.node);
+    step.add_argument(memory_of(a.node), a.node, a.is_written);
     step.bytes += static_cast<double>(graph_.numel(a.node)) * size_of(graph_.dtype(a.node));
   }
   step.flops = 2.0 * static_cast<double>(kernel.spec.work());
@@ -277,25 +267,15 @@ void Compilation::draft_contract(const FusionUnit& unit) {
 void Compilation::draft_library(const FusionUnit& unit) {
   for (LibraryUnit& library : make_library_units(graph_, unit, options_.externals)) {
     DraftStep step{.kind = library.kind, .name = library.name};
-    for (NodeId o : library.operands) {
-      step.arguments.push_back(memory_of(o));
-      step.nodes.push_back(o);
-      step.written.push_back(false);
-      step.bytes += static_cast<double>(graph_.numel(o)) * size_of(graph_.dtype(o));
-    }
-    for (NodeId r : library.results) {
-      step.arguments.push_back(memory_of(r));
-      step.nodes.push_back(r);
-      step.written.push_back(true);
-      step.bytes += static_cast<double>(graph_.numel(r)) * size_of(graph_.dtype(r));
-    }
-    // A step's arguments come in the order its function wants.
-    if (library.results_first) {
-      const auto count = static_cast<std::ptrdiff_t>(library.operands.size());
-      std::rotate(step.arguments.begin(), step.arguments.begin() + count, step.arguments.end());
-      std::rotate(step.nodes.begin(), step.nodes.begin() + count, step.nodes.end());
-      std::rotate(step.written.begin(), step.written.begin() + count, step.written.end());
-    }
+    const auto add = [&](const std::vector<NodeId>& nodes, bool written) {
+      for (NodeId n : nodes) {
+        step.add_argument(memory_of(n), n, written);
+        step.bytes += static_cast<double>(graph_.numel(n)) * size_of(graph_.dtype(n));
+      }
+    };
+    if (library.results_first) add(library.results, true);
+    add(library.operands, false);
+    if (!library.results_first) add(library.results, true);
     step.checked = library.completes;
     step.cost_ns = library.cost_ns;
     step.library = std::move(library);
@@ -334,9 +314,8 @@ void Compilation::draft_copies() {
     kernel.stores.push_back(store);
     schedule_loops(copy, host_target());
     DraftStep step{.kind = StepKind::Copy, .name = "copy"};
-    step.arguments = {from, to};
-    step.nodes = {node, node};
-    step.written = {false, true};
+    step.add_argument(from, node, false);
+    step.add_argument(to, node, true);
     step.bytes = copy.bytes;
     step.cost_ns = copy.cost_ns;
     step.source = static_cast<int>(sources_.size());
