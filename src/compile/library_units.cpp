@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "compile/view_map.h"
+#include "ops/primitives.h"
 #include "runtime/library_steps.h"
 
 #include <algorithm>
@@ -33,11 +34,10 @@ std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
   const std::vector<StridedView> views = memory_operands(graph, node);
   const int64_t count = graph.numel(node), bytes = size_of(graph.dtype(node));
   std::vector<LibraryUnit> units;
-  Scalar fill;
-  if (constant_value(graph, x, &fill)) {
-    uint64_t bits = fill.bits();
+  if (const std::optional<Scalar> fill = ops::constant_value(graph, x)) {
+    uint64_t bits = fill->bits();
     if (graph.dtype(node) == DType::Float32)
-      bits = std::bit_cast<uint32_t>(static_cast<float>(fill.f));
+      bits = std::bit_cast<uint32_t>(static_cast<float>(fill->f));
     units.push_back(from_step("fill", make_fill(bytes, count, bits)));
   } else {
     StridedCopySpec copy{.element_bytes = bytes, .shape = graph.shape(node)};

@@ -1,6 +1,7 @@
 #include "compile/view_map.h"
 
 #include "base/checked.h"
+#include "ops/primitives.h"
 
 namespace coregrad {
 
@@ -93,26 +94,16 @@ StridedView strided_view(const Graph& graph, NodeId node) {
   return view;
 }
 
-bool constant_value(const Graph& graph, NodeId node, Scalar* value) {
-  while (graph[node].op == Op::Reshape || graph[node].op == Op::Expand ||
-         graph[node].op == Op::Permute)
-    node = graph.operand(node, 0);
-  if (!graph.is_literal(node)) return false;
-  *value = graph.literal(node);
-  return true;
-}
-
 std::vector<StridedView> memory_operands(const Graph& graph, NodeId node) {
   std::vector<StridedView> views;
   const std::span<const NodeId> operands = graph.operands(node);
   const Op op = graph[node].op;
   for (size_t i = 0; i < operands.size(); ++i) {
-    Scalar value;
     if (op == Op::Contract) {
       views.push_back(strided_view(graph, operands[i]));
       continue;
     }
-    if (op == Op::Scatter && i == 0 && constant_value(graph, operands[0], &value)) {
+    if (op == Op::Scatter && i == 0 && ops::constant_value(graph, operands[0])) {
       views.push_back({NodeId{}, {}, 0});
       continue;
     }

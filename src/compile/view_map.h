@@ -45,9 +45,6 @@ StridedView strided_view(const Graph& graph, NodeId node);
 /// base.
 std::vector<StridedView> memory_operands(const Graph& graph, NodeId node);
 
-/// The literal that every element of the node is, through views; false if it is not that simple.
-bool constant_value(const Graph& graph, NodeId node, Scalar* value);
-
 /// Strides of the memory that holds a node: an Input's own, row-major otherwise.
 std::vector<int64_t> memory_strides(const Graph& graph, NodeId node);
 
