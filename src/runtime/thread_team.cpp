@@ -3,11 +3,12 @@
 //   Crew   a fixed number of workers and the lanes they serve. Changing the team's size switches
 //   crews,
 //          so a worker's number is below the size of the crew a job runs on, always.
-//   Lane   one job in progress. `next` is the whole protocol: it holds minus the number of
-//   unclaimed
-//          chunks; adding one claims a chunk if the old value was negative. A claim proves that the
-//          phase cannot end before the claimer reports, so only claimers read the lane's other
-//          fields.
+//   Lane   one job in progress: the fields of its phase, and a span of the phase's chunks for each
+//          thread. A claim proves that the phase cannot end before the claimer reports, so only
+//          claimers read the lane's other fields.
+//   Span   the unclaimed chunks of one thread's part. Its owner takes the first, others the last,
+//          so that a thread meets the same part of the data in one phase after another, in its own
+//          cache, and still nothing waits for a thread that is not there.
 // Start reading at ThreadTeam::run and help().
 
 #include "runtime/thread_team.h"
@@ -15,6 +16,7 @@
 #include "base/error.h"
 #include "base/flags.h"
 #include "runtime/cpu_count.h"
+#include "runtime/cpu_placement.h"
 #include "runtime/fp_environment.h"
 #include "runtime/futex.h"
 
@@ -41,25 +43,52 @@ constexpr int kNumLanes = 4;
 
 // A worker that found nothing spins this long, then parks. The next pause is guessed to be like the
 // last one: long spins only where they would have met work.
-constexpr auto kLongSpin = microseconds(150);
-constexpr auto kShortSpin = microseconds(20);
+constexpr auto kLongSpin = microseconds(2000);
+constexpr auto kShortSpin = microseconds(200);
 // A gap between two looks at the clock that only a descheduled thread sees: others need this core.
 constexpr auto kDescheduled = microseconds(60);
 // The caller spins this long for the last chunks, then sleeps: their owner lost its core.
 constexpr auto kCallerSpin = microseconds(100);
 constexpr int kPausesPerLook = 16;
 
+constexpr int64_t kMostChunks = 0xffffffff;  ///< a span's bounds are half a word each
+
+/// Chunks [first, last) that nobody has claimed, as one word.
+struct Span {
+  alignas(kApart) std::atomic<uint64_t> bounds{0};
+
+  void open(uint64_t first, uint64_t last) { bounds.store(first << 32 | last); }
+};
+
 struct Lane {
-  alignas(kApart) std::atomic<int64_t> next{0};
+  /// Spans with unclaimed chunks; what idle workers watch.
+  alignas(kApart) std::atomic<int64_t> open_spans{0};
   alignas(kApart) std::atomic<int64_t> done{
       0};  ///< chunks of this phase that workers have finished
   std::atomic<uint32_t> caller_sleeps{0};
   // The phase: written by the lane's owner while nothing is claimable.
   alignas(kApart) decltype(TeamJob::body) body = nullptr;
   void* context = nullptr;
-  int64_t phase = 0, range = 0, chunk = 1, num_chunks = 0;
+  int64_t phase = 0, range = 0, chunk = 1;
+  int caller_cpu = -1;
   bool wake = false;
   alignas(kApart) std::atomic<bool> taken{false};
+  std::unique_ptr<Span[]> spans;  ///< one a thread
+
+  /// Claims the span's first or last chunk; -1 if all are claimed.
+  int64_t claim(Span& span, bool from_front) {
+    uint64_t bounds = span.bounds.load(std::memory_order_relaxed);
+    for (;;) {
+      const uint64_t first = bounds >> 32, last = bounds & 0xffffffff;
+      if (first >= last) return -1;
+      const uint64_t rest = from_front ? (first + 1) << 32 | last : first << 32 | (last - 1);
+      if (!span.bounds.compare_exchange_weak(bounds, rest, std::memory_order_acquire,
+                                             std::memory_order_relaxed))
+        continue;
+      if (first + 1 == last) open_spans.fetch_sub(1, std::memory_order_relaxed);
+      return static_cast<int64_t>(from_front ? first : last - 1);
+    }
+  }
 
   void run_chunk(int64_t index, int worker) const {
     const int64_t begin = index * chunk;
@@ -71,13 +100,20 @@ enum WorkerState : uint32_t { kAwake, kParked };
 
 struct Worker {
   alignas(kApart) std::atomic<uint32_t> state{kAwake};
+  CpuPlacement placement;
 };
 
 struct Crew {
-  explicit Crew(int n) : size(n), workers(std::make_unique<Worker[]>(static_cast<size_t>(n))) {}
+  explicit Crew(int n) : size(n), workers(std::make_unique<Worker[]>(static_cast<size_t>(n))) {
+    for (Lane& lane : lanes) lane.spans = std::make_unique<Span[]>(static_cast<size_t>(n));
+    cpu_of = std::make_unique<std::atomic<int16_t>[]>(static_cast<size_t>(n));
+    for (int i = 0; i < n; ++i) cpu_of[i].store(-1);
+  }
 
   const int size;                     ///< threads including the caller
   std::unique_ptr<Worker[]> workers;  ///< [0] is unused
+  /// Where each worker was last seen to run. Close together: every job reads them all.
+  std::unique_ptr<std::atomic<int16_t>[]> cpu_of;
   std::atomic<int> alive{0};
   std::atomic<bool> retired{false};
   bool lost = false;  ///< its threads and callers stayed behind in a parent process
@@ -93,7 +129,7 @@ struct Crew {
   bool has_work(int worker, std::memory_order order) const {
     if (!may_help(worker)) return false;
     for (const Lane& lane : lanes)
-      if (lane.next.load(order) < 0) return true;
+      if (lane.open_spans.load(order) > 0) return true;
     return false;
   }
 
@@ -121,17 +157,30 @@ struct Crew {
       if (unpark(i)) futex_wake_one(workers[i].state);
   }
 
+  void leave_cpu_of_caller(const Lane& lane, int worker) {
+    const int cpu = current_cpu();
+    if (cpu_of[worker].load(std::memory_order_relaxed) != cpu)
+      cpu_of[worker].store(static_cast<int16_t>(cpu), std::memory_order_relaxed);
+    if (cpu == lane.caller_cpu) workers[worker].placement.avoid(cpu);
+  }
+
   /// Works on the lane's phase until its last chunk is claimed; false if there was nothing to
   /// claim.
   bool help(Lane& lane, int worker) {
+    if (lane.open_spans.load(std::memory_order_relaxed) <= 0) return false;
     int64_t finished = 0;
-    while (lane.next.load(std::memory_order_relaxed) < 0) {
-      const int64_t claim = lane.next.fetch_add(1, std::memory_order_acquire);
-      if (claim >= 0) break;
-      if (finished == 0 && claim < -1 && lane.wake && parked.load(std::memory_order_relaxed) > 0)
-        wake_some(2);
-      lane.run_chunk(lane.num_chunks + claim, worker);
-      ++finished;
+    for (int i = 0; i < size; ++i) {  // its own span, then its neighbours'
+      const int owner = (worker + i) % size;
+      for (;;) {
+        const int64_t chunk = lane.claim(lane.spans[owner], i == 0);
+        if (chunk < 0) break;
+        if (finished == 0) leave_cpu_of_caller(lane, worker);
+        if (finished == 0 && lane.wake && parked.load(std::memory_order_relaxed) > 0 &&
+            lane.open_spans.load(std::memory_order_relaxed) > 0)
+          wake_some(2);
+        lane.run_chunk(chunk, worker);
+        ++finished;
+      }
     }
     if (finished == 0) return false;
     lane.done.fetch_add(finished);
@@ -173,6 +222,7 @@ struct Crew {
 
   void work(int worker) {
     write_fp_word(kKernelFpWord);
+    workers[worker].placement.attach();
     Clock::duration spin = kShortSpin;
     while (!retired.load(std::memory_order_relaxed)) {
       bool helped = false;
@@ -180,6 +230,7 @@ struct Crew {
         if (may_help(worker)) helped |= help(lane, worker);
       if (!helped) spin = idle(worker, spin);
     }
+    workers[worker].placement.detach();
     alive.fetch_sub(1);  // the last access: the crew may be given new threads from here on
   }
 
@@ -211,6 +262,11 @@ struct Crew {
     for (Lane& lane : lanes) {
       if (lane.taken.load(std::memory_order_relaxed) || lane.taken.exchange(true)) continue;
       lanes_taken.fetch_add(1);
+      lane.caller_cpu = current_cpu();
+      // Those that sleep, or wait to run, where this caller runs.
+      for (int i = 1; i < size; ++i)
+        if (cpu_of[i].load(std::memory_order_relaxed) == lane.caller_cpu)
+          workers[i].placement.avoid(lane.caller_cpu);
       return &lane;
     }
     return nullptr;
@@ -228,17 +284,22 @@ struct Crew {
     lane.phase = phase;
     lane.range = job.phases[phase].range;
     lane.chunk = job.phases[phase].chunk;
-    lane.num_chunks = num_chunks;
     lane.wake = job.wake;
     lane.done.store(0, std::memory_order_relaxed);
-    lane.next.store(-num_chunks);
+    const int64_t parts = std::min<int64_t>(size, num_chunks);
+    lane.open_spans.store(parts);
+    for (int64_t i = 0; i < parts; ++i)
+      lane.spans[i].open(static_cast<uint64_t>(num_chunks * i / parts),
+                         static_cast<uint64_t>(num_chunks * (i + 1) / parts));
     if (job.wake && parked.load() > 0) wake_some(1);
     int64_t own = 0;
-    for (;;) {
-      const int64_t claim = lane.next.fetch_add(1, std::memory_order_acquire);
-      if (claim >= 0) break;
-      lane.run_chunk(num_chunks + claim, 0);
-      ++own;
+    for (int64_t i = 0; i < parts; ++i) {
+      for (;;) {
+        const int64_t chunk = lane.claim(lane.spans[i], i == 0);
+        if (chunk < 0) break;
+        lane.run_chunk(chunk, 0);
+        ++own;
+      }
     }
     if (own < num_chunks) wait_for_others(lane, num_chunks - own);
   }
@@ -344,6 +405,7 @@ void ThreadTeam::run(const TeamJob& job) {
       job.body(job.context, phase, 0, p.range, 0);
       continue;
     }
+    const int64_t num_chunks = (p.range - 1) / p.chunk + 1;
     if (lane == nullptr) {
       crew = job.wake ? impl_->crew() : impl_->current.load(std::memory_order_acquire);
       // Without a lane (other callers took them) each later phase asks again.
@@ -352,8 +414,8 @@ void ThreadTeam::run(const TeamJob& job) {
                                            crew->alive.load(std::memory_order_relaxed));
       lane = useful ? crew->take_lane() : nullptr;
     }
-    if (lane != nullptr) {
-      crew->run_phase(*lane, job, phase, (p.range - 1) / p.chunk + 1);
+    if (lane != nullptr && num_chunks <= kMostChunks) {
+      crew->run_phase(*lane, job, phase, num_chunks);
     } else {
       run_alone(job, phase);
     }

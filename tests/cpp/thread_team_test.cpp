@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "runtime/cpu_count.h"
+#include "runtime/cpu_placement.h"
 
 #include <gtest/gtest.h>
 
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <numeric>
 #include <random>
+#include <sched.h>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -275,6 +277,70 @@ TEST(ThreadTeam, WorksInAForkedChild) {
   Ledger after({{500, 1, false}});
   ThreadTeam::global().run(after.job());
   EXPECT_EQ(after.wrong(), 0);
+}
+
+#if defined(__linux__)
+TEST(CpuPlacement, KeepsAThreadOffOneCpuAndGivesTheFormerOneBack) {
+  cpu_set_t before;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(before), &before), 0);
+  if (CPU_COUNT(&before) < 2) GTEST_SKIP() << "a thread on a machine with one CPU has no choice";
+  std::thread([&] {
+    CpuPlacement placement;
+    placement.attach();
+    for (int turn = 0; turn < 4; ++turn) {
+      const int here = current_cpu();
+      placement.avoid(here);
+      EXPECT_NE(current_cpu(), here);
+      cpu_set_t now;
+      ASSERT_EQ(sched_getaffinity(0, sizeof(now), &now), 0);
+      EXPECT_EQ(CPU_COUNT(&now), CPU_COUNT(&before) - 1);
+    }
+    placement.detach();
+  }).join();
+}
+
+TEST(CpuPlacement, RespectsAMaskThatSomebodyElseSet) {
+  std::thread([] {
+    CpuPlacement placement;
+    placement.attach();
+    const int here = current_cpu();
+    cpu_set_t only;
+    CPU_ZERO(&only);
+    CPU_SET(static_cast<size_t>(here), &only);
+    ASSERT_EQ(sched_setaffinity(0, sizeof(only), &only), 0);
+    placement.avoid(here);  // would leave no CPU
+    EXPECT_EQ(current_cpu(), here);
+    cpu_set_t now;
+    ASSERT_EQ(sched_getaffinity(0, sizeof(now), &now), 0);
+    EXPECT_TRUE(CPU_EQUAL(&now, &only));
+    placement.detach();
+  }).join();
+}
+#endif
+
+TEST(ThreadTeam, WithoutDisturbanceEachThreadKeepsItsPartOfTheUnits) {
+  const TeamSize size(2);
+  // Each worker takes chunks from its own end of the range, so what the caller does not do alone is
+  // one piece at the end.
+  const std::vector<TeamJob::Phase> phases{{4000, 10, false}};
+  struct Seen {
+    std::vector<std::atomic<int>> by = std::vector<std::atomic<int>>(400);
+    std::atomic<int> sink{0};
+    static void body(void* context, int64_t, int64_t begin, int64_t, int worker) {
+      auto& self = *static_cast<Seen*>(context);
+      self.by[static_cast<size_t>(begin / 10)] = worker + 1;
+      for (int i = 0; i < 2000; ++i) self.sink.fetch_add(1, std::memory_order_relaxed);
+    }
+  };
+  Seen seen;
+  for (int repeat = 0; repeat < 5; ++repeat) {
+    ThreadTeam::global().run({phases.data(), 1, &Seen::body, &seen});
+    int changes = 0;
+    for (size_t i = 1; i < 400; ++i) changes += seen.by[i] != seen.by[i - 1];
+    // Caller, worker; then perhaps what the caller took from the end while the worker woke, or
+    // what the worker took from the end of the caller's part.
+    EXPECT_LE(changes, 3);
+  }
 }
 
 }  // namespace
