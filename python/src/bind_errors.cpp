@@ -5,6 +5,7 @@
 #include "bindings.h"
 #include <array>
 #include <exception>
+#include <new>
 #include <string>
 
 namespace coregrad::python {
@@ -64,6 +65,18 @@ void translate(const std::exception_ptr& pointer, void*) {
 }
 
 }  // namespace
+
+void set_python_error() {
+  try {
+    translate(std::current_exception(), nullptr);
+  } catch (nb::python_error& e) {
+    e.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_RuntimeError, e.what());
+  }
+}
 
 void bind_errors(nb::module_& m) {
   const auto make = [&](Kind kind, const char* name, PyObject* builtin, const char* doc) {

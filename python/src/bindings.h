@@ -20,6 +20,10 @@ struct NodeRef {
 /// A Python int, float or bool as a literal of `dtype`; integers keep all 64 bits.
 Scalar to_scalar(nb::handle value, DType dtype);
 
+/// Turns the C++ exception that is being handled into the matching Python error, for functions that
+/// CPython calls directly.
+void set_python_error();
+
 void bind_errors(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_program(nb::module_& m);

@@ -13,16 +13,23 @@
 namespace coregrad::python {
 namespace {
 
+constexpr double kShortNs = 20000;
+
 class PlanExecutable final : public Executable {
  public:
-  explicit PlanExecutable(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {}
+  explicit PlanExecutable(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
+    const PlanTotals totals = total_up(*plan_);
+    is_short_ = totals.cost_ns < kShortNs && totals.parallel_steps == 0 && !totals.has_external;
+  }
   void run(std::span<const void* const> inputs, std::span<void* const> outputs) const override {
     coregrad::run(*plan_, inputs, outputs);
   }
+  bool is_short() const override { return is_short_; }
   std::string to_text() const override { return coregrad::to_text(*plan_); }
 
  private:
   std::shared_ptr<const Plan> plan_;
+  bool is_short_;
 };
 
 /// Interprets a copy of the graph in which every external result is one more input, in stages: the
@@ -66,6 +73,7 @@ class OracleExecutable final : public Executable {
     for (size_t i = 0; i < values.size(); ++i) store(values[i], strides_[i], outputs[i]);
   }
 
+  bool is_short() const override { return false; }
   std::string to_text() const override { return coregrad::to_text(graph_, roots_); }
 
  private:

@@ -16,6 +16,9 @@ class Executable {
   virtual ~Executable() = default;
   /// Thread-safe. Pointers are in the order of the graph's inputs and of the outputs.
   virtual void run(std::span<const void* const> inputs, std::span<void* const> outputs) const = 0;
+  /// True when a run takes less than a hand-over of the GIL is worth, waits for nobody and calls
+  /// nothing that needs the GIL on another thread.
+  virtual bool is_short() const = 0;
   /// The plan, or the graph of an interpreter, as text.
   virtual std::string to_text() const = 0;
 };

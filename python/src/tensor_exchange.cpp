@@ -5,8 +5,12 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
+#include <new>
+#include <numeric>
 #include <optional>
+#include <utility>
 
 namespace coregrad::python {
 namespace {
@@ -27,27 +31,37 @@ dlpack::DataType data_type(DType dtype) {
   return {static_cast<uint8_t>(is_float(dtype) ? 2 : 0), bits, 1};
 }
 
-/// A managed tensor, its layout and what it keeps alive, in one allocation.
+/// A managed tensor and what it keeps alive; its shape and strides follow in the same allocation.
 struct Holder {
-  dlpack::ManagedTensor managed;
-  std::vector<int64_t> shape, strides;
+  dlpack::ManagedTensor managed{};
   Block block;
+
+  int64_t* layout() { return reinterpret_cast<int64_t*>(this + 1); }
+  static Holder* make(Block block, size_t rank) {
+    void* memory = ::operator new(sizeof(Holder) + 2 * rank * sizeof(int64_t));
+    return new (memory) Holder{.block = std::move(block)};
+  }
+  static void destroy(dlpack::ManagedTensor* self) {
+    auto* holder = static_cast<Holder*>(self->manager);
+    holder->~Holder();
+    ::operator delete(holder);
+  }
 };
+static_assert(sizeof(Holder) % alignof(int64_t) == 0);
 
 nb::object to_object(void* data, Block block, const TensorSpec& spec) {
-  auto* holder = new Holder{{}, spec.shape, spec.strides, std::move(block)};
+  const size_t rank = spec.shape.size();
+  Holder* holder = Holder::make(std::move(block), rank);
+  int64_t* const shape = holder->layout();
+  int64_t* const strides = shape + rank;
+  std::copy(spec.shape.begin(), spec.shape.end(), shape);
+  std::copy(spec.strides.begin(), spec.strides.end(), strides);
   holder->managed.version = {kMajor, 0};
   holder->managed.manager = holder;
-  holder->managed.deleter = [](dlpack::ManagedTensor* self) {
-    delete static_cast<Holder*>(self->manager);
-  };
-  holder->managed.tensor = {data,
-                            {dlpack::kCpu, 0},
-                            static_cast<int32_t>(spec.shape.size()),
-                            data_type(spec.dtype),
-                            holder->shape.data(),
-                            holder->strides.data(),
-                            0};
+  holder->managed.deleter = Holder::destroy;
+  holder->managed.tensor = {
+      data, {dlpack::kCpu, 0}, static_cast<int32_t>(rank), data_type(spec.dtype), shape, strides,
+      0};
   void* object = nullptr;
   if (exchange().managed_to_object(&holder->managed, &object) != 0) nb::raise_python_error();
   return nb::steal(static_cast<PyObject*>(object));
@@ -131,6 +145,11 @@ bool has_strides(const dlpack::Tensor& tensor, const TensorSpec& spec) {
   return true;
 }
 
+bool has_same_strides(const dlpack::Tensor& tensor, const TensorSpec& spec) {
+  return tensor.strides != nullptr &&
+         std::equal(spec.strides.begin(), spec.strides.end(), tensor.strides);
+}
+
 std::string describe_tensor(const dlpack::Tensor& tensor) {
   const std::optional<DType> dtype = dtype_of(tensor.dtype);
   const std::vector<int64_t> shape(tensor.shape, tensor.shape + tensor.ndim);
@@ -143,30 +162,65 @@ std::string describe_tensor(const dlpack::Tensor& tensor) {
                      fmt::join(shape, ","), fmt::join(strides, ","));
 }
 
+namespace {
+
+/// One line of a copy, of elements of T's size; a line that repeats one element is a fill.
+template <class T>
+void copy_line(const std::byte* from, int64_t from_stride, std::byte* to, int64_t to_stride,
+               int64_t count) {
+  const auto* source = reinterpret_cast<const T*>(from);
+  auto* target = reinterpret_cast<T*>(to);
+  if (from_stride == 0 && to_stride == 1) {
+    std::fill_n(target, count, *source);
+  } else if (from_stride == 1 && to_stride == 1) {
+    std::memcpy(target, source, static_cast<size_t>(count) * sizeof(T));
+  } else {
+    for (int64_t i = 0; i < count; ++i) target[i * to_stride] = source[i * from_stride];
+  }
+}
+
+}  // namespace
+
 void copy_to_layout(const dlpack::Tensor& tensor, const TensorSpec& spec, void* to) {
   if (spec.span == 0) return;
-  const auto size = static_cast<size_t>(size_of(spec.dtype));
-  const size_t rank = spec.shape.size();
+  const int64_t size = size_of(spec.dtype);
   const std::vector<int64_t> from_strides =
       tensor.strides == nullptr ? contiguous_strides(spec.shape)
                                 : std::vector(tensor.strides, tensor.strides + tensor.ndim);
+  // Dimensions in the order of the target's memory, so that lines are written front to back.
+  std::vector<size_t> order(spec.shape.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::erase_if(order, [&](size_t d) { return spec.shape[d] == 1; });
+  std::sort(order.begin(), order.end(),
+            [&](size_t a, size_t b) { return spec.strides[a] > spec.strides[b]; });
+  int64_t count = 1, from_stride = 1, to_stride = 1;
+  if (!order.empty()) {
+    count = spec.shape[order.back()];
+    from_stride = from_strides[order.back()];
+    to_stride = spec.strides[order.back()];
+    order.pop_back();
+  }
+  const auto copy = size == 8   ? copy_line<uint64_t>
+                    : size == 4 ? copy_line<uint32_t>
+                                : copy_line<uint8_t>;
+  COREGRAD_CHECK(size == 8 || size == 4 || size == 1);
   const auto* from = static_cast<const std::byte*>(tensor.data) + tensor.byte_offset;
   auto* out = static_cast<std::byte*>(to);
-  std::vector<int64_t> at(rank, 0);
+  std::vector<int64_t> at(order.size(), 0);
   int64_t source = 0, target = 0;
   for (;;) {
-    std::memcpy(out + target * static_cast<int64_t>(size),
-                from + source * static_cast<int64_t>(size), size);
-    size_t d = rank;
-    while (d-- > 0) {
+    copy(from + source * size, from_stride, out + target * size, to_stride, count);
+    size_t i = order.size();
+    while (i-- > 0) {
+      const size_t d = order[i];
       source += from_strides[d];
       target += spec.strides[d];
-      if (++at[d] < spec.shape[d]) break;
-      source -= from_strides[d] * at[d];
-      target -= spec.strides[d] * at[d];
-      at[d] = 0;
+      if (++at[i] < spec.shape[d]) break;
+      source -= from_strides[d] * at[i];
+      target -= spec.strides[d] * at[i];
+      at[i] = 0;
     }
-    if (d == SIZE_MAX) return;
+    if (i == SIZE_MAX) return;
   }
 }
 

@@ -39,6 +39,8 @@ dlpack::Tensor borrow_tensor(PyObject* object);
 bool has_type(const dlpack::Tensor& tensor, const TensorSpec& spec);
 /// True when strides agree wherever they matter (extent above one).
 bool has_strides(const dlpack::Tensor& tensor, const TensorSpec& spec);
+/// True when all strides agree, also those that do not matter: such a tensor is what it seems.
+bool has_same_strides(const dlpack::Tensor& tensor, const TensorSpec& spec);
 /// "float32[2,3]" with strides, for messages.
 std::string describe_tensor(const dlpack::Tensor& tensor);
 /// Copies the elements into memory laid out as `spec` says.

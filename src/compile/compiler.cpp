@@ -16,6 +16,7 @@
 #include "compile/validate.h"
 #include "compile/view_map.h"
 #include "ir/print.h"
+#include "runtime/executor.h"
 
 #include <algorithm>
 #include <chrono>
@@ -422,6 +423,7 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
     plan.max_scratch_bytes = std::max(plan.max_scratch_bytes, step.scratch_bytes);
     plan.steps.push_back(std::move(step));
   }
+  plan.totals = total_up(plan);
 }
 
 void Compilation::add_validator() {

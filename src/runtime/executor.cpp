@@ -148,6 +148,21 @@ void bind_slots(const Plan& plan, std::span<const void* const> inputs,
 
 }  // namespace
 
+PlanTotals total_up(const Plan& plan) {
+  PlanTotals totals;
+  for (const Step& step : plan.steps) {
+    totals.flops += step.flops;
+    totals.bytes += step.bytes;
+    totals.cost_ns += step.cost_ns;
+    totals.has_external |= step.kind == StepKind::External;
+    if (!is_parallel(step)) continue;
+    totals.shared_cost_ns += step.cost_ns;
+    ++totals.parallel_steps;
+    totals.chunks += (step.range - 1) / step.chunk + 1;
+  }
+  return totals;
+}
+
 void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* const> outputs,
          StepObserver* observer) {
   if (observer == nullptr) observer = plan.observer.get();
@@ -155,17 +170,14 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
   COREGRAD_CHECK(outputs.size() == static_cast<size_t>(plan.num_outputs));
   const size_t num_steps = plan.steps.size();
 
-  Counters share{.plans = 1, .steps = static_cast<int64_t>(num_steps)};
-  double shared_cost = 0;
-  for (const Step& step : plan.steps) {
-    share.flops += step.flops;
-    share.bytes += step.bytes;
-    if (!is_parallel(step)) continue;
-    shared_cost += step.cost_ns;
-    ++share.parallel_steps;
-    share.chunks += (step.range - 1) / step.chunk + 1;
-  }
-  const bool any_parallel = share.parallel_steps > 0;
+  const PlanTotals totals = plan.totals ? *plan.totals : total_up(plan);
+  const Counters share{.plans = 1,
+                       .steps = static_cast<int64_t>(num_steps),
+                       .parallel_steps = totals.parallel_steps,
+                       .chunks = totals.chunks,
+                       .flops = totals.flops,
+                       .bytes = totals.bytes};
+  const bool any_parallel = totals.parallel_steps > 0;
 
   // Temporaries and all workers' scratch are one block.
   const int64_t stride =
@@ -196,7 +208,7 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
       for (size_t i = 0; i < num_steps; ++i)
         phases[i] = {plan.steps[i].range, plan.steps[i].chunk, !is_parallel(plan.steps[i])};
       TeamJob job{phases.data(), static_cast<int64_t>(num_steps), RunState::body, &state};
-      job.wake = shared_cost >= kWakeCostNs;
+      job.wake = totals.shared_cost_ns >= kWakeCostNs;
       if (stride > 0) job.max_workers = workers;
       if (watched) {
         run_watched(state, job, observer);

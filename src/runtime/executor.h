@@ -15,6 +15,9 @@ class StepObserver {
   virtual void after_step(const Plan& plan, size_t step, std::span<void* const> buffers) = 0;
 };
 
+/// The totals of the plan's steps as they are now.
+PlanTotals total_up(const Plan& plan);
+
 /// Runs `plan` on the calling thread and the shared team. Re-entrant: any number of threads may run
 /// the same plan. Inputs and outputs are in the plan's order; an output may be the memory of an
 /// input when the compiler planned it so. Leaves the caller's floating-point environment as it was.

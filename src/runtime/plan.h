@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -61,6 +62,15 @@ struct Step {
   std::string name;           ///< for reports and traces
 };
 
+/// Sums over a plan's steps, so that a run need not look at each of them.
+struct PlanTotals {
+  double flops = 0, bytes = 0, cost_ns = 0;
+  double shared_cost_ns = 0;   ///< of the steps offered to the team
+  int64_t parallel_steps = 0;  ///< how many those are
+  int64_t chunks = 0;          ///< and theirs
+  bool has_external = false;
+};
+
 class StepObserver;  // runtime/executor.h
 
 struct Plan {
@@ -75,6 +85,8 @@ struct Plan {
   std::vector<std::shared_ptr<const void>> keep_alive;  ///< machine code and step contexts
   /// Looks at every run that names no observer of its own (COREGRAD_VALIDATE).
   std::shared_ptr<StepObserver> observer;
+  /// total_up() of the steps, once they are final; without it every run sums up anew.
+  std::optional<PlanTotals> totals;
 
   std::span<const SlotId> args_of(const Step& s) const {
     return {args.data() + s.first_arg, s.num_args};

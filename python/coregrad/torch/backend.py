@@ -11,11 +11,12 @@ from torch.fx import GraphModule
 
 from .. import _core
 from . import decompositions
+from .call_path import Capture, LazyBackward, inference_call, refusal, training_call
 from .dynamic import PerShape, concrete_values
 from .importer import Importer, Layouts, has_symbols
 from .metadata import GraphRejected
 from .options import Options
-from .reporting import GraphReport, reports
+from .reporting import CallPath, GraphReport, reports
 
 _core.attach_exchange_api(torch.Tensor.__dlpack_c_exchange_api__)
 
@@ -36,41 +37,66 @@ class GraphCompiler:
         self.options = options
         self.number = next(_numbers)
         self.layouts = Layouts()
+        self.capture = Capture()
+        self.call_path = CallPath()
 
-    def compiler(self, kind: str) -> Callable[[GraphModule, Sequence[Any]], Callable[..., Any]]:
-        """The compiler for "inference", "forward" or "backward" graphs."""
+    def compile_inference(self, module: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        return self._compile_forward("inference", module)
 
-        def compile_graph(module: GraphModule, example_inputs: Sequence[Any]) -> Callable[..., Any]:
-            name = f"graph {self.number} {kind}"
-            layouts = self.layouts if kind != "inference" else Layouts()
-            return compile_fx_graph(module, self.options, name, layouts)
+    def compile_forward(self, module: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        return self._compile_forward("forward", module)
 
-        return compile_graph
+    def compile_backward(self, module: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+        backward = LazyBackward(lambda: self._compile("backward", module))
+        self.capture.take_backward(module, backward)
+        # Dynamo may look at the frames around a backward (compiled autograd does), but not at ours.
+        return torch._dynamo.disable(backward)
+
+    def _compile_forward(self, kind: str, module: GraphModule) -> Callable[..., Any]:
+        compiled = self._compile(kind, module)
+        self.capture.take_forward(kind, module, compiled)
+        return compiled
+
+    def _compile(self, kind: str, module: GraphModule) -> Callable[..., Any]:
+        name = f"graph {self.number} {kind}"
+        layouts = self.layouts if kind != "inference" else Layouts()
+        return compile_fx_graph(module, self.options, name, layouts, self.call_path)
 
 
 def compile_fx_graph(
-    module: GraphModule, options: Options, name: str, layouts: Layouts | None = None
+    module: GraphModule,
+    options: Options,
+    name: str,
+    layouts: Layouts | None = None,
+    call_path: CallPath | None = None,
 ) -> Callable[[list[Any]], Any]:
     """A graph of ATen operators with traced values as a boxed callable."""
+    call_path = call_path if call_path is not None else CallPath()
     if has_symbols(module):
 
         def compile_for(args: list[Any]) -> Callable[[list[Any]], Any]:
-            return _compile_concrete(module, options, name, concrete_values(module, args), None)
+            report = GraphReport(name, call_path=call_path)
+            return _compile_concrete(module, options, report, concrete_values(module, args), None)
 
         return PerShape(compile_for)
-    return _compile_concrete(module, options, name, None, layouts)
+    report = GraphReport(name, call_path=call_path)
+    return _compile_concrete(module, options, report, None, layouts)
 
 
 def _compile_concrete(
-    module: GraphModule, options: Options, name: str, values: Any, layouts: Layouts | None
+    module: GraphModule,
+    options: Options,
+    report: GraphReport,
+    values: Any,
+    layouts: Layouts | None,
 ) -> Callable[[list[Any]], Any]:
-    report = GraphReport(name)
     try:
         return Importer(module, options, report, values, layouts).run()
     except GraphRejected as reason:
         report.rejected = str(reason)
         if options.fallback == "error":
-            raise _core.UnsupportedError(f"coregrad: {name} cannot be compiled: {reason}") from None
+            message = f"coregrad: {report.name} cannot be compiled: {reason}"
+            raise _core.UnsupportedError(message) from None
         return _eager(module)
     finally:
         reports.add(report)
@@ -96,23 +122,23 @@ def backend(
             module, example_inputs, lambda m, e: backend(m, e, mode=mode, options=options)
         )
     compiler = GraphCompiler(Options.make(options))
-    backward = compiler.compiler("backward")
-
-    def compile_backward(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-        # Neither the compiler nor what it made may be traced by Dynamo (compiled autograd would).
-        return torch._dynamo.disable(torch._dynamo.disable(backward)(graph, inputs))
-
-    compiled = aot_module_simplified(
-        module,
-        example_inputs,
-        fw_compiler=compiler.compiler("forward"),
-        bw_compiler=compile_backward,
-        inference_compiler=compiler.compiler("inference"),
-        partition_fn=min_cut_rematerialization_partition,
-        decompositions=decompositions.table(),
-        keep_inference_input_mutations=True,
-    )
-    return torch._dynamo.disable(compiled)
+    # AOTAutograd's way of saying that the backward graph is to be handed over now.
+    with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
+        wrapped = aot_module_simplified(
+            module,
+            example_inputs,
+            fw_compiler=compiler.compile_forward,
+            bw_compiler=compiler.compile_backward,
+            inference_compiler=compiler.compile_inference,
+            partition_fn=min_cut_rematerialization_partition,
+            decompositions=decompositions.table(),
+            keep_inference_input_mutations=True,
+        )
+    capture = compiler.capture
+    compiler.call_path.wrappers = refusal(capture, example_inputs)
+    if compiler.call_path.wrappers is not None:
+        return torch._dynamo.disable(wrapped)
+    return inference_call(capture) if capture.kind == "inference" else training_call(capture)
 
 
 def reset() -> None:
@@ -146,4 +172,5 @@ def run_fx(module: GraphModule, *inputs: Any, options: Mapping[str, Any] | None 
     traced.recompile()
     flat_inputs = pytree.tree_leaves(inputs)
     run = compile_fx_graph(traced, Options.make(options), "run_fx")
-    return pytree.tree_unflatten(list(run(list(flat_inputs))), spec)
+    with torch.no_grad():
+        return pytree.tree_unflatten(list(run(list(flat_inputs))), spec)

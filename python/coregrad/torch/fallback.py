@@ -44,7 +44,8 @@ def make_call(
     def call(operands: list[torch.Tensor], results: list[torch.Tensor]) -> None:
         values = [operands[v.number] if isinstance(v, Operand) else v for v in leaves]
         args, kwargs = pytree.tree_unflatten(values, spec)
-        with torch._C._AutoDispatchBelowAutograd(), torch.no_grad():
+        # The graph has autocast's casts already.
+        with torch._C._AutoDispatchBelowAutograd(), torch.no_grad(), torch._C._DisableAutocast():
             got = operator(*args, **kwargs)
             got = got if isinstance(got, (tuple, list)) else (got,)
             tensors = [t for t in got if isinstance(t, torch.Tensor)]

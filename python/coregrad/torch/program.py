@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -51,15 +51,28 @@ def draw_seed() -> int:
     return int(torch.empty((), dtype=torch.int64).random_())
 
 
+def _description(output: Output) -> tuple[Any, ...]:
+    """The output as `make_entry` takes it."""
+    if isinstance(output, FromProgram):
+        return ("program", output.index)
+    if isinstance(output, FromInput):
+        return ("input", output.index)
+    if isinstance(output, Fixed):
+        return ("fixed", output.value)
+    return ("view", (output.size, output.stride, output.offset), _description(output.source))
+
+
 class CompiledGraph:
-    """Runs one program and puts the outputs together."""
+    """One program and how the graph's outputs come from it. Views of inputs are made in the grad mode
+    of the call: callers switch gradients off.
+    """
 
     def __init__(
         self,
         program: _core.Program | None,
         outputs: Sequence[Output],
         num_inputs: int,
-        constants: Sequence[torch.Tensor],
+        constants: Sequence[torch.Tensor | None],
         needs_seed: bool,
         report: GraphReport,
     ) -> None:
@@ -70,31 +83,22 @@ class CompiledGraph:
         self.constants = list(constants)
         self.needs_seed = needs_seed
         self.report = report
-        made = [o for o in self.outputs if isinstance(o, FromProgram)]
-        self._is_plain = program is not None and [o.index for o in made] == list(
-            range(len(self.outputs))
+        self.entry = self.make_entry()
+
+    def make_entry(self, written: Sequence[int] = ()) -> Callable[..., tuple[Any, ...]]:
+        """A built-in function of the graph's inputs; it tells autograd that `written` ones change."""
+        return _core.make_entry(
+            self.program,
+            self.num_inputs,
+            self.constants,
+            draw_seed if self.needs_seed else None,
+            [_description(o) for o in self.outputs],
+            list(written),
+            torch._C._increment_version if written else None,
         )
 
     def __call__(self, args: list[Any]) -> list[Any]:
         """Runs on the graph's inputs; `args` is emptied."""
-        inputs = None if self._is_plain else list(args)
-        made: list[torch.Tensor] = []
-        if self.program is not None:
-            args.extend(self.constants)
-            args.append(draw_seed() if self.needs_seed else 0)
-            made = self.program(args)
+        results = self.entry(*args)
         args.clear()
-        if inputs is None:
-            return made
-        return [self._output(o, inputs, made) for o in self.outputs]
-
-    def _output(self, output: Output, inputs: list[Any], made: list[torch.Tensor]) -> Any:
-        if isinstance(output, FromProgram):
-            return made[output.index]
-        if isinstance(output, FromInput):
-            return inputs[output.index]
-        if isinstance(output, Fixed):
-            return output.value
-        base = self._output(output.source, inputs, made)
-        with torch.no_grad():
-            return base.as_strided(output.size, output.stride, output.offset)
+        return list(results)

@@ -11,6 +11,16 @@ from typing import Any
 
 
 @dataclasses.dataclass
+class CallPath:
+    """How Dynamo's bytecode reaches the programs of one graph; known when AOTAutograd is done."""
+
+    wrappers: str | None = None  #: why AOTAutograd's wrappers are in between; None if they are not
+
+    def to_text(self) -> str:
+        return "direct" if self.wrappers is None else f"through AOTAutograd: {self.wrappers}"
+
+
+@dataclasses.dataclass
 class GraphReport:
     """The facts about one graph that the backend was given."""
 
@@ -19,6 +29,7 @@ class GraphReport:
     fallbacks: dict[str, list[str]] = dataclasses.field(
         default_factory=dict
     )  #: operator -> reasons
+    call_path: CallPath = dataclasses.field(default_factory=CallPath)
     rejected: str | None = None  #: why the whole graph runs in PyTorch, if it does
     import_ms: float = 0.0
     compile_ms: float = 0.0
@@ -50,6 +61,7 @@ class GraphReport:
             "fallbacks": self.fallbacks,
             "num_fallback": self.num_fallback,
             "rejected": self.rejected,
+            "call_path": self.call_path.to_text(),
             "import_ms": round(self.import_ms, 3),
             "compile_ms": round(self.compile_ms, 3),
             "plan": self.plan,
@@ -70,6 +82,8 @@ class GraphReport:
                 f"({self.plan['kernel_cache_hits']} cached), "
                 f"{self.plan['temporary_bytes']} temporary bytes"
             )
+        if self.call_path.wrappers is not None:
+            lines.append(f"  called {self.call_path.to_text()}")
         for operator, reasons in sorted(self.fallbacks.items()):
             for reason, count in collections.Counter(reasons).items():
                 lines.append(f"  {operator} x{count}: {reason}")

@@ -1,0 +1,76 @@
+#pragma once
+// A compiled graph that takes and gives tensors.
+
+#include "compile/compiler.h"
+#include "ir/graph.h"
+
+#include <nanobind/nanobind.h>
+
+#include "bindings.h"
+#include "executable.h"
+#include "external_call.h"
+#include "tensor_exchange.h"
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace coregrad::python {
+
+using GraphPtr = std::shared_ptr<Graph>;
+/// (node, strides or None for contiguous, number of the input whose memory it overwrites or -1).
+using OutputTuple = std::tuple<NodeRef, std::optional<std::vector<int64_t>>, int64_t>;
+using ResultTuple = std::pair<DType, std::vector<int64_t>>;
+/// (name, function, results).
+using ExternalTuple = std::tuple<std::string, nb::object, std::vector<ResultTuple>>;
+
+class Program {
+ public:
+  Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
+          const std::vector<ExternalTuple>& externals, const std::string& name, bool interpret);
+
+  size_t num_inputs() const { return inputs_.size(); }
+  /// Outputs that own their memory; the others overwrite inputs.
+  size_t num_results() const { return num_results_; }
+
+  /// Runs on tensors (or Python ints for int64 scalars), one an input, and makes the results.
+  /// Thread-safe; the GIL is held on entry, and let go only for plans that are long.
+  void run(std::span<PyObject* const> inputs, std::span<nb::object> results) const;
+
+  std::string to_text() const { return executable_->to_text(); }
+  const std::string& to_dot() const { return dot_; }
+  const std::string& name() const { return name_; }
+  const CompileReport& report() const { return report_; }
+
+ private:
+  struct Input : TensorSpec {
+    bool is_written = false;
+  };
+  struct Output {
+    TensorSpec spec;
+    int64_t aliased;
+  };
+
+  void find_inputs(const Graph& graph, std::span<const OutputSpec> specs, int64_t num_inputs);
+  std::vector<ExternalStep> make_steps(const Graph& graph,
+                                       const std::vector<ExternalTuple>& externals,
+                                       std::vector<std::vector<ExternalResult>>* results);
+  const void* bind_input(size_t i, PyObject* object, int64_t* scalar,
+                         std::vector<Block>* copies) const;
+  const void* bind_other_layout(size_t i, PyObject* object, std::vector<Block>* copies) const;
+  void execute(std::span<const void* const> from, std::span<void* const> to) const;
+
+  std::string name_;
+  std::vector<Input> inputs_;
+  std::vector<Output> outputs_;
+  size_t num_results_ = 0;
+  std::shared_ptr<PendingError> pending_;
+  std::unique_ptr<Executable> executable_;
+  CompileReport report_;
+  std::string dot_;
+};
+
+}  // namespace coregrad::python
