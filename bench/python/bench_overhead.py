@@ -22,23 +22,20 @@ import coregrad.torch  # noqa: F401 (registers the backend)
 
 CONTENDERS = ("eager", "coregrad", "inductor")
 CALLS = 100  # timed together
+WARM_UP = 3  # rounds
 
 
 def scale(x: torch.Tensor) -> torch.Tensor:
     return x * 2 + 1
 
 
+def matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a @ b
+
+
 def mlp() -> nn.Module:
     layers = [layer for _ in range(4) for layer in (nn.Linear(64, 64), nn.ReLU())]
     return nn.Sequential(*layers)
-
-
-def without_gradients(f: Callable, *args: torch.Tensor) -> Callable[[], object]:
-    def call() -> object:
-        with torch.no_grad():
-            return f(*args)
-
-    return call
 
 
 def forward_and_backward(f: Callable, *args: torch.Tensor) -> Callable[[], None]:
@@ -55,23 +52,24 @@ def cases(compiled: Callable[[Callable], Callable]) -> dict[str, Callable[[], ob
     x, variable = torch.randn(16), torch.randn(16, requires_grad=True)
     batch, a, b = torch.randn(32, 64), torch.randn(64, 64), torch.randn(64, 64)
     model = mlp()
-    f, product, network = compiled(scale), compiled(torch.matmul), compiled(model)
+    f, product, network = compiled(scale), compiled(matmul), compiled(model)
     trained = compiled(copy.deepcopy(model))
     return {
-        "scale 16, no_grad": without_gradients(f, x),
+        "scale 16, no_grad": lambda: f(x),
         "scale 16, forward with grad": lambda: f(variable),
         "scale 16, forward + backward": forward_and_backward(f, variable),
-        "MLP 4x64 batch 32, no_grad": without_gradients(network, batch),
+        "MLP 4x64 batch 32, no_grad": lambda: network(batch),
         "MLP 4x64 batch 32, forward + backward": forward_and_backward(trained, batch),
-        "matmul 64, no_grad": without_gradients(product, a, b),
+        "matmul 64, no_grad": lambda: product(a, b),
     }
 
 
-def microseconds_a_call(call: Callable[[], object]) -> float:
-    start = time.perf_counter_ns()
-    for _ in range(CALLS):
-        call()
-    return (time.perf_counter_ns() - start) / CALLS / 1e3
+def microseconds_a_call(call: Callable[[], object], with_grad: bool) -> float:
+    with torch.set_grad_enabled(with_grad):
+        start = time.perf_counter_ns()
+        for _ in range(CALLS):
+            call()
+        return (time.perf_counter_ns() - start) / CALLS / 1e3
 
 
 def main() -> None:
@@ -93,12 +91,11 @@ def main() -> None:
         if options.filter not in case:
             continue
         times: dict[str, list[float]] = {name: [] for name in calls}
-        for name in calls:
-            for _ in range(2 * CALLS):
-                calls[name][case]()
-        for _ in range(options.rounds):
+        for turn in range(WARM_UP + options.rounds):
             for name in calls:
-                times[name].append(microseconds_a_call(calls[name][case]))
+                took = microseconds_a_call(calls[name][case], with_grad="no_grad" not in case)
+                if turn >= WARM_UP:
+                    times[name].append(took)
         print(f"{case:40s}" + "".join(f"{statistics.median(t):12.2f}" for t in times.values()))
 
 

@@ -64,10 +64,12 @@ void bind_program(nb::module_& m) {
   m.def("make_entry", make_entry, nb::arg("program").none(), nb::arg("num_inputs"),
         nb::arg("constants"), nb::arg("draw_seed").none(), nb::arg("results"),
         nb::arg("written") = nb::list(), nb::arg("increment_version") = nb::none(),
+        nb::arg("owner") = nb::none(),
         "A function of `num_inputs` tensors that gives a tuple of results, each given as\n"
         "(\"program\", number), (\"input\", number), (\"fixed\", value) or\n"
         "(\"view\", (size, stride, offset), source). `constants` and an int from `draw_seed`\n"
-        "follow the inputs; the inputs `written` are first given to `increment_version`.");
+        "follow the inputs; the inputs `written` are first given to `increment_version`.\n"
+        "`owner` lives as long as the function.");
 }
 
 }  // namespace coregrad::python

@@ -24,7 +24,7 @@ struct Result {
 };
 
 struct Entry {
-  nb::object owner;  ///< keeps the program alive
+  nb::object held_program, owner;
   const Program* program = nullptr;
   size_t num_inputs = 0;
   std::vector<nb::object> constants;
@@ -141,9 +141,10 @@ Result make_result(const nb::tuple& given, size_t num_made, size_t num_inputs) {
 
 nb::object make_entry(nb::handle program, size_t num_inputs, const nb::list& constants,
                       nb::handle draw_seed, const nb::list& results, const nb::list& written,
-                      nb::handle increment_version) {
+                      nb::handle increment_version, nb::handle owner) {
   auto entry = std::make_unique<Entry>();
-  entry->owner = nb::borrow(program);
+  entry->held_program = nb::borrow(program);
+  entry->owner = nb::borrow(owner);
   if (!program.is_none()) entry->program = nb::cast<const Program*>(program);
   entry->num_inputs = num_inputs;
   for (nb::handle constant : constants) entry->constants.push_back(nb::borrow(constant));

@@ -188,7 +188,7 @@ def _differentiable(meta: Any) -> tuple[int, ...]:
 def inference_call(capture: Capture) -> Callable[..., Sequence[Any]]:
     """A built-in function: arguments to pointers, run, a tuple of results."""
     written = capture.metadata.mutated_graph_handled_indices_seen_by_autograd
-    return capture.forward.make_entry(written)
+    return capture.forward.owning_entry(written)
 
 
 class _FirstOrderOnly(torch.autograd.Function):

@@ -83,10 +83,16 @@ class CompiledGraph:
         self.constants = list(constants)
         self.needs_seed = needs_seed
         self.report = report
-        self.entry = self.make_entry()
+        self.entry = self._make_entry((), None)
 
-    def make_entry(self, written: Sequence[int] = ()) -> Callable[..., tuple[Any, ...]]:
-        """A built-in function of the graph's inputs; it tells autograd that `written` ones change."""
+    def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
+        """Like `entry`, and keeps this object alive; tells autograd that the `written` inputs change."""
+        return self._make_entry(written, self)
+
+    def _make_entry(self, written: Sequence[int], owner: Any) -> Callable[..., tuple[Any, ...]]:
+        """A built-in function of the graph's inputs. It is invisible to the garbage collector: what
+        `owner` reaches must not reach the function.
+        """
         return _core.make_entry(
             self.program,
             self.num_inputs,
@@ -95,6 +101,7 @@ class CompiledGraph:
             [_description(o) for o in self.outputs],
             list(written),
             torch._C._increment_version if written else None,
+            owner,
         )
 
     def __call__(self, args: list[Any]) -> list[Any]:
