@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd.function import _SingleLevelFunction
 from torch.fx import GraphModule
 
@@ -260,14 +261,17 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
         for i, info in enumerate(meta.input_info)
         if info.requires_grad and not info.is_leaf and not capture.has_gradient[i]
     )
-    if not unused:
-        return apply
 
     def call(*args: Any) -> Sequence[Any]:
-        """Autograd must not go on to what made an input whose gradient is always None."""
-        given = list(args)
-        for i in unused:
-            given[i] = given[i].detach()
-        return apply(*given)
+        if unused:  # autograd must not go on to what made an input whose gradient is always None
+            args = tuple(a.detach() if i in unused else a for i, a in enumerate(args))
+        try:
+            return apply(*args)
+        except RuntimeError:
+            # The other half: a wrapper that outlived its functorch transform has no memory to read.
+            alive = unwrap_dead_wrappers(args)
+            if all(a is b for a, b in zip(args, alive)):
+                raise
+            return apply(*alive)
 
     return call
