@@ -387,31 +387,41 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
     }
     llvm::Value* const target_column =
         b.CreateGEP(element, function->getArg(6), b.CreateSub(n, n0));
-    const auto copy = [&](llvm::Value* place, llvm::Value* k, llvm::Value* mask) {
+    // `groups` blocks of k at once, so that all of a cache line that a lane's row of memory brings
+    // is used while it is there: rows that lie a power of two apart push each other out of the
+    // caches.
+    const auto copy = [&](llvm::Value* place, llvm::Value* k, llvm::Value* mask, unsigned groups) {
       llvm::Value* const source = b.CreateGEP(element, function->getArg(0), place);
-      std::vector<llvm::Value*> rows(block);
+      std::vector<std::vector<llvm::Value*>> rows(groups, std::vector<llvm::Value*>(block));
       for (unsigned j = 0; j < block; ++j) {
         for (unsigned part = 0; part < width / block; ++part) {
-          llvm::Value* const from = b.CreateGEP(element, source, sources[part * block + j]);
-          llvm::Value* const loaded =
-              mask ? static_cast<llvm::Value*>(b.CreateMaskedLoad(
-                         piece, from, align, mask, llvm::Constant::getNullValue(piece)))
-                   : b.CreateAlignedLoad(piece, from, align);
-          if (width == block) {
-            rows[j] = loaded;
-            continue;
+          for (unsigned g = 0; g < groups; ++g) {
+            llvm::Value* const from = b.CreateGEP(
+                element, source,
+                b.CreateAdd(sources[part * block + j], emit_i64(b, int64_t{g} * block)));
+            llvm::Value* const loaded =
+                mask ? static_cast<llvm::Value*>(b.CreateMaskedLoad(
+                           piece, from, align, mask, llvm::Constant::getNullValue(piece)))
+                     : b.CreateAlignedLoad(piece, from, align);
+            llvm::Value*& row = rows[g][j];
+            if (width == block) {
+              row = loaded;
+              continue;
+            }
+            if (part == 0) row = llvm::PoisonValue::get(vector);
+            row = b.CreateInsertVector(vector, row, loaded, emit_i64(b, part * block));
           }
-          if (part == 0) rows[j] = llvm::PoisonValue::get(vector);
-          rows[j] = b.CreateInsertVector(vector, rows[j], loaded, emit_i64(b, part * block));
         }
       }
-      transpose_blocks(b, rows, plan.width);
-      for (unsigned i = 0; i < block; ++i) {
-        llvm::Value* const row = b.CreateAdd(b.CreateSub(k, k0), emit_i64(b, i));
-        b.CreateAlignedStore(rows[i],
-                             b.CreateGEP(element, target_column,
-                                         emit_mul_add(b, row, plan.lane_stride, emit_i64(b, 0))),
-                             align);
+      for (unsigned g = 0; g < groups; ++g) {
+        transpose_blocks(b, rows[g], plan.width);
+        for (unsigned i = 0; i < block; ++i) {
+          llvm::Value* const row = b.CreateAdd(b.CreateSub(k, k0), emit_i64(b, g * block + i));
+          b.CreateAlignedStore(rows[g][i],
+                               b.CreateGEP(element, target_column,
+                                           emit_mul_add(b, row, plan.lane_stride, emit_i64(b, 0))),
+                               align);
+        }
       }
     };
     // k0 .. k1 in pieces of one run.
@@ -432,13 +442,21 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
     if (!outer.empty()) emit_advance(b, operand, outer, number, here);
     llvm::Value* const place = b.CreateAdd(here.offset, u);
     llvm::Value* const length = emit_min(b, b.CreateSub(extent, u), b.CreateSub(k1, k));
+    const unsigned groups = run.extent >= plan.width ? width / block : 1;
+    llvm::Value* const lines =
+        b.CreateAnd(length, emit_i64(b, -static_cast<int64_t>(groups * block)));
     llvm::Value* const whole = b.CreateAnd(length, emit_i64(b, -static_cast<int64_t>(block)));
-    emit_loop(b, emit_i64(b, 0), whole, block,
-              [&](llvm::Value* i) { copy(b.CreateAdd(place, i), b.CreateAdd(k, i), nullptr); });
+    emit_loop(b, emit_i64(b, 0), lines, groups * block, [&](llvm::Value* i) {
+      copy(b.CreateAdd(place, i), b.CreateAdd(k, i), nullptr, groups);
+    });
+    if (groups > 1)
+      emit_loop(b, lines, whole, block, [&](llvm::Value* i) {
+        copy(b.CreateAdd(place, i), b.CreateAdd(k, i), nullptr, 1);
+      });
     emit_if(b, b.CreateICmpSLT(whole, length), [&] {
       llvm::Value* const mask = emit_lane_mask(b, emit_i64(b, 0), b.CreateSub(length, whole), block,
                                                size_of(plan.dtype), target);
-      copy(b.CreateAdd(place, whole), b.CreateAdd(k, whole), mask);
+      copy(b.CreateAdd(place, whole), b.CreateAdd(k, whole), mask, 1);
     });
     llvm::Value* const next = b.CreateAdd(k, length);
     k->addIncoming(next, b.GetInsertBlock());
@@ -446,6 +464,59 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
     u->addIncoming(emit_i64(b, 0), b.GetInsertBlock());
     b.CreateCondBr(b.CreateICmpSLT(next, k1), loop, done);
     b.SetInsertPoint(done);
+  });
+  b.CreateRetVoid();
+  return function;
+}
+
+llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& name,
+                                     const ContractPlan& plan) {
+  llvm::Function* const function = declare_pack(module, name);
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+  const AffineOperand& operand = plan.row_side;
+  llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
+  const auto width = static_cast<unsigned>(plan.width);
+  auto* const vector = llvm::FixedVectorType::get(element, width);
+  const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
+  const int64_t row_k = segments_of(operand, plan.k, plan.extents).back().coef;
+  llvm::Value *const k0 = function->getArg(2), *const k1 = function->getArg(3),
+                     *const first = function->getArg(4), *const end = function->getArg(5);
+  PartialAddress base = emit_base(b, operand);
+  emit_advance(b, operand, segments_of(operand, plan.p, plan.extents), function->getArg(1), base);
+  llvm::Value* const source = b.CreateGEP(element, function->getArg(0), base.offset);
+  llvm::Value* const tall_end = emit_min(b, end, emit_i64(b, plan.num_tall_panels));
+  // Steps of k outside: memory is read in its own order. A panel's vectors are stored whole; what
+  // is too much lies where the next step is stored afterwards.
+  emit_loop(b, k0, k1, 1, [&](llvm::Value* k) {
+    llvm::Value* const from =
+        b.CreateGEP(element, source, emit_mul_add(b, k, row_k, emit_i64(b, 0)));
+    llvm::Value* const to =
+        b.CreateGEP(element, function->getArg(6),
+                    emit_mul_add(b, b.CreateSub(k, k0), plan.row_stride, emit_i64(b, 0)));
+    const auto copy = [&](llvm::Value* panel, int64_t rows) {
+      llvm::Value* const tall_rows = b.CreateMul(panel, emit_i64(b, plan.tile_rows));
+      llvm::Value* const m =
+          rows == plan.tile_rows
+              ? tall_rows
+              : b.CreateSub(tall_rows, b.CreateSub(panel, emit_i64(b, plan.num_tall_panels)));
+      llvm::Value* const place = b.CreateGEP(
+          element, to,
+          emit_mul_add(b, b.CreateSub(panel, first), plan.row_panel_elements, emit_i64(b, 0)));
+      for (int64_t done = 0; done < rows; done += width) {
+        std::vector<llvm::Constant*> bits;
+        for (int64_t l = 0; l < width; ++l) bits.push_back(b.getInt1(done + l < rows));
+        llvm::Value* const at = b.CreateConstGEP1_64(element, b.CreateGEP(element, from, m),
+                                                     static_cast<uint64_t>(done));
+        b.CreateAlignedStore(b.CreateMaskedLoad(vector, at, align, llvm::ConstantVector::get(bits),
+                                                llvm::Constant::getNullValue(vector)),
+                             b.CreateConstGEP1_64(element, place, static_cast<uint64_t>(done)),
+                             align);
+      }
+    };
+    emit_loop(b, first, tall_end, 1, [&](llvm::Value* panel) { copy(panel, plan.tile_rows); });
+    if (plan.num_tall_panels < plan.num_row_panels)
+      emit_loop(b, emit_max(b, first, tall_end), end, 1,
+                [&](llvm::Value* panel) { copy(panel, plan.tile_rows - 1); });
   });
   b.CreateRetVoid();
   return function;
