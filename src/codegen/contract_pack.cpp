@@ -5,7 +5,9 @@
 
 #include <llvm/IR/Module.h>
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 namespace coregrad {
 namespace {
@@ -61,6 +63,7 @@ class RunPacker {
     llvm::Value* const extent = emit_i64(b_, run_.extent);
     llvm::Value* const first_run = outer.empty() ? emit_i64(b_, 0) : b_.CreateUDiv(c0, extent);
     llvm::Value* const first_u = outer.empty() ? c0 : b_.CreateURem(c0, extent);
+    const bool short_runs = !outer.empty() && has_short_runs(outer);
     emit_loop(b_, r0, r1, 1, [&](llvm::Value* r) {
       PartialAddress row = base;
       emit_advance(b_, operand_, row_segments, r, row);
@@ -72,6 +75,7 @@ class RunPacker {
         return;
       }
       // Columns c0 .. c1 cross runs: the first and the last may be cut.
+      llvm::Value* const bits = short_runs ? row_bits(row) : nullptr;
       llvm::BasicBlock* const before = b_.GetInsertBlock();
       llvm::BasicBlock* const loop = llvm::BasicBlock::Create(b_.getContext(), "run", function_);
       llvm::BasicBlock* const done =
@@ -87,8 +91,11 @@ class RunPacker {
       PartialAddress here = row;
       emit_advance(b_, operand_, outer, number, here);
       llvm::Value* const length = emit_min(b_, b_.CreateSub(extent, u), b_.CreateSub(c1, c));
-      emit_run(here, u, b_.CreateAdd(u, length),
-               b_.CreateGEP(element_, target_row, b_.CreateSub(c, c0)));
+      llvm::Value* const place = b_.CreateGEP(element_, target_row, b_.CreateSub(c, c0));
+      if (short_runs)
+        emit_short_run(here, u, bits, place);
+      else
+        emit_run(here, u, b_.CreateAdd(u, length), place);
       llvm::Value* const next = b_.CreateAdd(c, length);
       c->addIncoming(next, b_.GetInsertBlock());
       number->addIncoming(b_.CreateAdd(number, emit_i64(b_, 1)), b_.GetInsertBlock());
@@ -100,6 +107,69 @@ class RunPacker {
   }
 
  private:
+  /// The run positions u with 0 <= x + f * u < reach, where f is not 0.
+  std::pair<llvm::Value*, llvm::Value*> limits_along_run(const CheckedDim& check, llvm::Value* x) {
+    const int64_t f = check.factor(run_.label);
+    const int64_t reach = checked_mul(check.extent, check.s, "contract");
+    if (f > 0)
+      return {b_.CreateNeg(floor_divide(b_, x, f)),
+              b_.CreateNeg(floor_divide(b_, b_.CreateSub(x, emit_i64(b_, reach)), f))};
+    return {b_.CreateNeg(floor_divide(b_, b_.CreateSub(emit_i64(b_, reach - 1), x), -f)),
+            b_.CreateAdd(floor_divide(b_, x, -f), emit_i64(b_, 1))};
+  }
+
+  bool is_along_run(const CheckedDim& check) const {
+    return run_.label >= 0 && check.factor(run_.label) != 0;
+  }
+
+  /// Whether each run is one vector whose border is the same for all runs of a row: small images.
+  bool has_short_runs(const std::vector<Segment>& outer) const {
+    if (!target_.has_masks || run_.coef != 1 || run_.extent > static_cast<int64_t>(width_))
+      return false;
+    return std::all_of(
+        operand_.checks.begin(), operand_.checks.end(), [&](const CheckedDim& check) {
+          return check.s == 1 &&
+                 (!is_along_run(check) ||
+                  std::none_of(outer.begin(), outer.end(), [&](const Segment& segment) {
+                    return segment.label >= 0 && check.factor(segment.label) != 0;
+                  }));
+        });
+  }
+
+  /// Bit u: whether the row's runs have an element at position u.
+  llvm::Value* row_bits(const PartialAddress& row) {
+    llvm::Value *low = emit_i64(b_, 0), *high = emit_i64(b_, run_.extent);
+    for (size_t i = 0; i < operand_.checks.size(); ++i) {
+      if (!is_along_run(operand_.checks[i])) continue;
+      const auto [from, to] = limits_along_run(operand_.checks[i], row.positions[i]);
+      low = emit_max(b_, low, from);
+      high = emit_min(b_, high, to);
+    }
+    const auto ones_from = [&](llvm::Value* place) {
+      return b_.CreateShl(emit_i64(b_, -1),
+                          emit_min(b_, emit_max(b_, place, emit_i64(b_, 0)), emit_i64(b_, 63)));
+    };
+    return b_.CreateAnd(ones_from(low), b_.CreateNot(ones_from(high)));
+  }
+
+  /// A run from position u on: one vector, zero where the row has no element.
+  void emit_short_run(const PartialAddress& address, llvm::Value* u, llvm::Value* bits,
+                      llvm::Value* target) {
+    llvm::Value* word = b_.CreateLShr(bits, u);
+    for (size_t i = 0; i < operand_.checks.size(); ++i) {
+      const CheckedDim& check = operand_.checks[i];
+      if (is_along_run(check)) continue;
+      word = b_.CreateSelect(b_.CreateICmpULT(address.positions[i], emit_i64(b_, check.extent)),
+                             word, emit_i64(b_, 0));
+    }
+    llvm::Value* const mask = b_.CreateBitCast(b_.CreateTrunc(word, b_.getIntNTy(width_)),
+                                               llvm::FixedVectorType::get(b_.getInt1Ty(), width_));
+    llvm::Value* const source =
+        b_.CreateGEP(element_, function_->getArg(0), b_.CreateAdd(address.offset, u));
+    b_.CreateAlignedStore(b_.CreateMaskedLoad(vector_, source, align(), mask, zeros(width_)),
+                          target, align());
+  }
+
   /// target[i] = element at run position begin + i for begin + i < end.
   void emit_run(PartialAddress address, llvm::Value* begin, llvm::Value* end, llvm::Value* target) {
     llvm::Value *low = begin, *high = end;  // positions that lie inside the operand
@@ -123,15 +193,7 @@ class RunPacker {
         stepped.push_back(i);
         continue;
       }
-      // 0 <= x + f * u < reach
-      llvm::Value *from, *to;
-      if (f > 0) {
-        from = b_.CreateNeg(floor_divide(b_, x, f));
-        to = b_.CreateNeg(floor_divide(b_, b_.CreateSub(x, emit_i64(b_, reach)), f));
-      } else {
-        from = b_.CreateNeg(floor_divide(b_, b_.CreateSub(emit_i64(b_, reach - 1), x), -f));
-        to = b_.CreateAdd(floor_divide(b_, x, -f), emit_i64(b_, 1));
-      }
+      const auto [from, to] = limits_along_run(check, x);
       low = emit_max(b_, low, from);
       high = emit_min(b_, high, to);
     }

@@ -141,15 +141,21 @@ struct TileCost {
   double slots = 0;  ///< multiply-add slots of one step of k over the whole m x n
 };
 
-/// A register tile that keeps the multiply-add units busiest for rows x lanes outputs.
-TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, const Target& target) {
-  const bool wide = target.vector_bytes >= 64;
-  // One 64-byte multiply-add a cycle or two narrower ones, latency four cycles.
-  const double latency = wide ? 4 : 8, broadcast = wide ? 0.5 : 1;
+/// A register tile that keeps the multiply-add units busiest for rows x lanes outputs. `line`:
+/// elements of a cache line if rows are neighbours in memory, so that each step of k asks for
+/// others; 0 if they are far apart.
+TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, int64_t line,
+                           const Target& target) {
+  // Two multiply-adds a cycle with a latency of four cycles, and two loads: vectors of lanes, as
+  // many prefetches, and a broadcast a row. (Cores with half as many 64-byte multiply-adds lose
+  // nothing by these tiles.)
+  const double latency = 8;
   const auto step = [&](int64_t r, int64_t v) {
-    return std::max({static_cast<double>(r * v),
-                     static_cast<double>(v) + broadcast * static_cast<double>(r), latency}) +
-           0.5;
+    return std::max({static_cast<double>(r * v), static_cast<double>(2 * v + r), latency}) + 0.5 +
+           0.25 * static_cast<double>(v) +  // lanes come from L2, rows mostly from L1
+           (line == 0       ? 0
+            : line % r == 0 ? 1.5
+                            : 1.5 + 1.5 * static_cast<double>(r - 1) / static_cast<double>(line));
   };
   const int64_t vectors = ceil_div(lanes, width);
   TileCost best;
@@ -317,7 +323,9 @@ class Planner {
       const double tiles = static_cast<double>(plan.num_row_panels * plan.num_lane_panels);
       return p * (tiles * (std::ceil(k / w) * step + rd * cd * 6 + 10) + m * n * store_cost);
     }
-    const TileCost tile = choose_outer_tile(plan.m.extent, plan.n.extent, width_, target_);
+    const int64_t line =
+        rows_plain && rows[0].coef == 1 && row_k[0].coef != 1 ? 64 / size_of(plan.dtype) : 0;
+    const TileCost tile = choose_outer_tile(plan.m.extent, plan.n.extent, width_, line, target_);
     set_panels(plan, tile.rows, tile.lanes);
     const auto row_panels = static_cast<double>(plan.num_row_panels),
                lane_panels = static_cast<double>(plan.num_lane_panels);
