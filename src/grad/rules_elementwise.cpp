@@ -83,9 +83,9 @@ void mul_rule(Backward& b) {
 
 void div_rule(Backward& b) {
   Graph& g = b.graph;
-  const NodeId over = div(g, b.gradient, b.operand(1));
-  if (b.wants(0)) b.give(0, over);
-  if (b.wants(1)) b.give(1, neg(g, mul(g, over, b.node)));
+  if (b.wants(0)) b.give(0, div(g, b.gradient, b.operand(1)));
+  // Not g / b times the result, though the two slopes could share it: that overflows for a tiny b.
+  if (b.wants(1)) b.give(1, neg(g, mul(g, b.gradient, div(g, b.node, b.operand(1)))));
 }
 
 /// fmod(a, b) = a - trunc(a / b) * b.
