@@ -561,3 +561,13 @@ def view_cases(op):
                 exact_gradient=op not in ADDING_VIEWS,
                 sums=op in ADDING_VIEWS,
             )
+    if op == "concat":
+        for a, b in MIXED:
+            yield Case(
+                f"{NAMES[a]} with {NAMES[b]}",
+                [sample((ROWS, COLUMNS), a), sample((3, COLUMNS), b)],
+                lambda g, a, b: g.concat([a, b], 0),
+                lambda a, b: torch.cat([a, b]),
+                moves=True,
+                exact_gradient=True,
+            )
