@@ -12,10 +12,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from primitive_cases import DTYPES, Case, _generator, sample  # noqa: E402
-from primitive_cases_structured import TABLE  # noqa: E402
+from primitive_cases import TABLE  # noqa: E402
+from primitive_cases.common import DTYPES, Case, generator, sample  # noqa: E402
 
-import coregrad.torch  # noqa: E402, F401
+import coregrad.torch  # noqa: E402, F401  (tells the program how to take tensors)
 from coregrad import _core  # noqa: E402
 
 
@@ -221,7 +221,7 @@ def judge(case, op, ours, seed):
 
 @pytest.mark.parametrize("op", TABLE)
 def test_values_and_gradients_are_those_of_pytorch(op):
-    _generator.manual_seed(0)
+    generator.manual_seed(0)
     cases = list(TABLE[op](op))
     assert cases
     seeds = []

@@ -8,8 +8,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from primitive_cases import BINARY, DTYPES, UNARY, method  # noqa: E402
-from primitive_cases_structured import REDUCE, SCANS, TABLE, plain  # noqa: E402
+from primitive_cases import TABLE  # noqa: E402
+from primitive_cases.along_dimensions import REDUCE, SCANS  # noqa: E402
+from primitive_cases.common import DTYPES, method  # noqa: E402
+from primitive_cases.contractions import plain  # noqa: E402
+from primitive_cases.elementwise import BINARY, UNARY  # noqa: E402
 
 import coregrad as cg  # noqa: E402
 import coregrad.torch  # noqa: E402
