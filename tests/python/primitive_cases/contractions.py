@@ -27,9 +27,13 @@ def einsum_rows():
         "mk,kn->mn", "km,kn->nm", "mk,nk->mn", "bmk,bkn->bmn", "mbk,kbn->bnm", "m,n->mn", "k,k->",
         "mk,k->m", "mn,mn->mn", "mk,n->mn", "bm,bm->b", ",->", "m,->m",
     ]:  # fmt: skip
-        for name, changed in [("", {}), (" k = 0", {"k": 0}), (" m = 0", {"m": 0})]:
+        large = {"m": 130, "k": 300, "n": 70}  # more than one block of each
+        rows = [("", {}), (" k = 0", {"k": 0}), (" m = 0", {"m": 0}), (" large", large)]
+        for name, changed in rows:
             if any(letter not in equation for letter in changed):
                 continue
+            if name == " large" and equation != "km,kn->nm":
+                continue  # one tells: this one turns both operands and the result
             extents = sizes | changed
             operands, out = equation.split("->")
             lhs, rhs = operands.split(",")

@@ -24,6 +24,8 @@ from .common import (
     with_layouts,
 )
 
+LARGE = (300, 1001)
+
 
 @dataclass
 class Unary:
@@ -73,6 +75,8 @@ def unary_cases(op):
     labelled = itertools.chain(
         with_layouts(row.dtypes, row.low, row.high),
         ((f"{NAMES[t]} specials", specials(t)) for t in row.dtypes),
+        # For several threads, and more than the nearest cache.
+        ((f"{NAMES[t]} large", sample(LARGE, t, row.low, row.high)) for t in row.dtypes[:1]),
     )
     for label, x in labelled:
         yield Case(
@@ -187,6 +191,9 @@ def operand_pairs(row):
             return sample(shape, t, row.low, row.high)
 
         yield f"{NAMES[dtype]} {name}", left(make), right(make)
+    for dtype in row.dtypes[:1]:
+        a, b = (sample(shape, dtype, row.low, row.high) for shape in (LARGE, LARGE[::-1]))
+        yield f"{NAMES[dtype]} large", a, b.t()
     for dtype in row.dtypes:
         yield f"{NAMES[dtype]} specials", *special_pairs(dtype)
     for (a, b), name in itertools.product(MIXED if row.mixed else (), ("row", "zero_d_right")):
@@ -208,6 +215,7 @@ def binary_cases(op):
             row.eager,
             moves=row.moves,
             promotes=True,
+            signs=not row.moves,  # which of two zeros is the greater is left open
             broadcasts=a.shape != b.shape,
             values=row.values,
             slopes=row.slopes if "specials" in label else None,
@@ -234,6 +242,17 @@ def rsqrt_slopes(seed, x):
     """PyTorch computes pow(x, -0.5) as rsqrt, NaN at -inf, but its gradient by pow: 0 there."""
     x = x.double().requires_grad_()
     return torch.autograd.grad(torch.rsqrt(x), x, seed.double())
+
+
+def power_slopes(exponent):
+    """PyTorch's overflow on the way: 2 * x for the greatest x, whatever the incoming gradient is."""
+
+    def slopes(seed, x):
+        seed, x = (t.numpy().astype(np.longdouble) for t in (seed, x))
+        with np.errstate(all="ignore"):
+            return [torch.from_numpy((seed * exponent * x ** (exponent - 1)).astype(np.float64))]
+
+    return slopes
 
 
 def known_operand_cases(op, row, dtype):
@@ -269,10 +288,13 @@ def known_operand_cases(op, row, dtype):
         def values(x, place=place, like=like):
             return row.values(*place(x, like(x)))
 
-        def slopes(seed, x, place=place, like=like, is_right=is_right):
+        def side_slopes(seed, x, place=place, like=like, is_right=is_right):
             return [row.slopes(seed, *place(x, like(x)))[0 if is_right else 1]]
 
-        if is_number and value == -0.5:
+        slopes = side_slopes if row.slopes else None
+        if is_number and value in (2, 3, -2):
+            slopes = power_slopes(value)
+        elif is_number and value == -0.5:
             slopes = rsqrt_slopes
 
         yield Case(
@@ -281,11 +303,11 @@ def known_operand_cases(op, row, dtype):
             build,
             eager,
             moves=row.moves,
-            signs=not row.moves,  # which of two zeros is the greater is left open
+            signs=not row.moves,
             # The greater of x and -inf is x, whose gradient is not shared with -inf.
             differentiable=not (row.moves and value in (float("inf"), -float("inf"))),
             values=values if row.values else None,
-            slopes=slopes if row.slopes or slopes is rsqrt_slopes else None,
+            slopes=slopes,
         )
 
 
