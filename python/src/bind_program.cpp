@@ -37,7 +37,7 @@ class Program {
       : name_(name), pending_(std::make_shared<PendingError>()) {
     std::vector<OutputSpec> specs;
     for (const auto& [node, strides, aliased] : outputs) {
-      const Shape shape = graph->shape(node.id);
+      const Shape shape = graph->shape(id_in(graph, node, "program"));
       if (aliased >= num_inputs)
         raise<ValueError>("program: output overwrites input {} of {}", aliased, num_inputs);
       outputs_.push_back({TensorSpec::make(graph->dtype(node.id), {shape.begin(), shape.end()},

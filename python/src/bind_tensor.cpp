@@ -308,7 +308,7 @@ void bind_creation(nb::module_& m) {
   m.def(
       "full",
       [](const Dims& shape, nb::handle value, DType dtype) {
-        return full(shape, to_scalar(value, dtype));
+        return full(shape, to_scalar(value, dtype, "full"));
       },
       nb::arg("shape"), nb::arg("value"), nb::arg("dtype") = f32, "A tensor of one value.");
   m.def("arange", arange, nb::arg("start"), nb::arg("stop"), nb::arg("step") = 1.0,

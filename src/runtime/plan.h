@@ -14,8 +14,9 @@ namespace coregrad {
 
 /// What kernels report while they run; read by the executor after the last step.
 struct RunStatus {
-  int64_t bad_index = 0;    ///< first element index found out of range
-  int64_t bad_extent = -1;  ///< its dimension's extent; -1: no error
+  int64_t bad_index = 0;                 ///< first element index found out of range
+  int64_t bad_extent = -1;               ///< its dimension's extent; -1: no error
+  const char* bad_operation = "gather";  ///< whose index it is; machine code gathers only
 };
 
 /// Everything a step function gets. Pointers are valid for the duration of the call.
