@@ -36,16 +36,18 @@ _FROM_TENSOR = [
     "tensor", "value_and_grad",
 ]  # fmt: skip
 _FROM_CORE = [
-    "abs", "acos", "add", "all", "any", "arange", "asin", "atan", "atan2", "ceil", "concat", "cos",
-    "cosh", "cross_entropy", "div", "einsum", "elu", "equal", "erf", "exp", "exp2", "expm1", "eye",
-    "floor", "fmod", "full", "gelu", "gelu_tanh", "greater", "greater_equal", "hardswish",
-    "leaky_relu", "less", "less_equal", "linear", "linspace", "log", "log10", "log1p", "log2",
-    "logical_and", "logical_not", "logical_or", "logical_xor", "manual_seed", "matmul", "max",
-    "maximum", "mean", "memory_stats", "min", "minimum", "mse_loss", "mul", "neg", "not_equal",
-    "ones", "pow", "prod", "rand", "randint", "randn", "realize", "reciprocal", "relu", "round",
+    "abs", "acos", "acosh", "add", "all", "any", "arange", "asin", "asinh", "atan", "atan2",
+    "atanh", "bmm", "ceil", "concat", "cos", "cosh", "div", "einsum", "elu", "equal", "erf", "erfc",
+    "exp", "exp2", "expm1", "eye", "floor", "floor_divide", "fmod", "full", "gelu", "gelu_tanh",
+    "greater", "greater_equal", "hardswish", "hypot", "isfinite", "isinf", "isnan", "leaky_relu",
+    "less", "less_equal", "linspace", "log", "log10", "log1p", "log2", "logaddexp", "logical_and",
+    "logical_not", "logical_or", "logical_xor", "logit", "manual_seed", "matmul", "max", "maximum",
+    "mean", "memory_stats", "min", "minimum", "mul", "neg", "not_equal", "ones", "outer", "pow",
+    "prod", "rand", "randint", "randn", "realize", "reciprocal", "relu", "remainder", "round",
     "rsqrt", "session_stats", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "sqrt",
-    "square", "stack", "sub", "sum", "tan", "tanh", "trunc", "where", "zeros",
+    "square", "stack", "sub", "sum", "tan", "tanh", "trunc", "where", "xlogy", "zeros",
 ]  # fmt: skip
+_FROM_FUNCTIONAL = ["cross_entropy", "linear", "mse_loss"]
 _ERRORS = [
     "AutogradError", "CheckpointError", "CoreGradError", "DTypeError", "DynamicShapeError",
     "IndexError", "InternalError", "IoError", "LayoutError", "OutOfMemoryError", "ShapeError",
@@ -54,5 +56,15 @@ _ERRORS = [
 
 globals().update({name: getattr(_core, name) for name in _FROM_CORE})
 globals().update({name: getattr(_tensor, name) for name in _FROM_TENSOR})
+globals().update({name: getattr(nn.functional, name) for name in _FROM_FUNCTIONAL})
 
-__all__ = ["DType", "Tensor", "nn", "optim", *_ERRORS, *_FROM_CORE, *_FROM_TENSOR]
+__all__ = [
+    "DType",
+    "Tensor",
+    "nn",
+    "optim",
+    *_ERRORS,
+    *_FROM_CORE,
+    *_FROM_FUNCTIONAL,
+    *_FROM_TENSOR,
+]

@@ -35,39 +35,56 @@ void bind_value(TensorState& state, NodeId source, NodeId value) {
   state.rebind(value);
 }
 
-/// Binds what is known already and collects the rest. Under the session's lock.
-Work gather(std::span<const Tensor> tensors) {
-  Session& session = Session::global();
-  Graph& graph = session.graph();
-  Work work;
-  std::unordered_map<uint32_t, size_t> target_of;
-  std::vector<NodeId> roots;
-  for (const Tensor& tensor : tensors) {
-    TensorState& state = state_of(tensor, "realize");
-    const NodeId node = graph.resolve(state.handle);
-    if (graph[node].op == Op::Input) continue;
-    if (const std::optional<NodeId> value = session.value_of(node)) {
-      bind_value(state, node, *value);
-      continue;
+/// Binds what is known already and collects the rest.
+class Gatherer {
+ public:
+  void add(const std::shared_ptr<TensorState>& state) {
+    const NodeId node = graph_.resolve(state->handle);
+    if (graph_[node].op == Op::Input) return;
+    if (const std::optional<NodeId> value = session_.value_of(node)) {
+      bind_value(*state, node, *value);
+      return;
     }
-    const auto [at, is_new] = target_of.try_emplace(node.value, work.targets.size());
+    const auto [at, is_new] = target_of_.try_emplace(node.value, work_.targets.size());
     if (is_new) {
-      const int64_t bytes = checked_mul(state.numel, size_of(state.dtype), "realize");
-      work.targets.push_back({graph.retain(node), state.dtype, state.shape, bytes, {}});
-      roots.push_back(node);
+      const int64_t bytes = checked_mul(state->numel, size_of(state->dtype), "realize");
+      work_.targets.push_back({graph_.retain(node), state->dtype, state->shape, bytes, {}});
+      roots_.push_back(node);
     }
-    work.targets[at->second].waiting.push_back(tensor.state());
+    work_.targets[at->second].waiting.push_back(state);
   }
-  if (roots.empty()) return work;
-  const KnownValue known = [&](NodeId n) -> std::optional<int64_t> {
-    const std::optional<NodeId> value = session.value_of(n);
-    if (!value) return std::nullopt;
-    return graph.attr(*value, 0);
-  };
-  const Identity identity = [&](int64_t id) -> const void* { return session.buffer(id).get(); };
-  work.structure = extract_structure(graph, roots, known, identity);
-  for (int64_t id : work.structure.inputs) work.inputs.push_back(session.buffer(id));
-  return work;
+
+  Work finish() {
+    if (roots_.empty()) return {};
+    for (const std::weak_ptr<TensorState>& due : session_.take_due())
+      if (const std::shared_ptr<TensorState> state = due.lock()) add(state);
+    const KnownValue known = [&](NodeId n) -> std::optional<int64_t> {
+      const std::optional<NodeId> value = session_.value_of(n);
+      if (!value) return std::nullopt;
+      return graph_.attr(*value, 0);
+    };
+    const Identity identity = [&](int64_t id) -> const void* { return session_.buffer(id).get(); };
+    work_.structure = extract_structure(graph_, roots_, known, identity);
+    for (int64_t id : work_.structure.inputs) work_.inputs.push_back(session_.buffer(id));
+    return std::move(work_);
+  }
+
+ private:
+  Session& session_ = Session::global();
+  Graph& graph_ = session_.graph();
+  Work work_;
+  std::unordered_map<uint32_t, size_t> target_of_;
+  std::vector<NodeId> roots_;
+};
+
+/// What is to be done for these tensors. Under the session's lock.
+Work gather(std::span<const Tensor> tensors) {
+  Gatherer gatherer;
+  for (const Tensor& tensor : tensors) {
+    state_of(tensor, "realize");
+    gatherer.add(tensor.state());
+  }
+  return gatherer.finish();
 }
 
 /// Compiles and runs; the results' buffers, in the order of the targets.

@@ -21,6 +21,7 @@
 #include <optional>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace coregrad {
@@ -66,6 +67,10 @@ class Session {
   std::optional<NodeId> value_of(NodeId node) const;
   std::shared_ptr<Buffer> buffer(int64_t data_id) const;
 
+  /// Tensors that the next plan computes too.
+  void add_due(std::weak_ptr<TensorState> state) { due_.push_back(std::move(state)); }
+  std::vector<std::weak_ptr<TensorState>> take_due() { return std::exchange(due_, {}); }
+
   /// Reports that a tensor with data went away.
   void note_released(int64_t bytes) { released_bytes_ += bytes; }
   /// Compacts when enough was released since the last time.
@@ -91,6 +96,7 @@ class Session {
   Graph graph_;
   std::unordered_map<int64_t, Data> data_;
   std::unordered_map<uint32_t, int64_t> known_;  // source node -> data id
+  std::vector<std::weak_ptr<TensorState>> due_;
   std::vector<int64_t> free_ids_;
   int64_t next_id_ = 0;
   int64_t released_bytes_ = 0;

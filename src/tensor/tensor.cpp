@@ -164,6 +164,13 @@ double Tensor::item() const {
   return to_vector<double>()[0];
 }
 
+void assign_with_next(const Tensor& tensor, const Tensor& value) {
+  Session& session = Session::global();
+  const Session::Lock lock(session);
+  tensor.assign(value);
+  session.add_due(tensor.state());
+}
+
 void Tensor::assign(const Tensor& value) const {
   TensorState& mine = state_of(*this, "assign");
   const TensorState& theirs = state_of(value, "assign");
