@@ -1,6 +1,7 @@
 // Realisation: everything that is pending and asked for, computed by one plan.
 
 #include "base/checked.h"
+#include "ops/primitives.h"
 #include "tensor/evaluate.h"
 #include "tensor/state.h"
 
@@ -60,7 +61,8 @@ class Gatherer {
       if (const std::shared_ptr<TensorState> state = due.lock()) add(state);
     const KnownValue known = [&](NodeId n) -> std::optional<int64_t> {
       const std::optional<NodeId> value = session_.value_of(n);
-      if (!value) return std::nullopt;
+      // A constant stays one: whether somebody realised an equal tensor must not change structures.
+      if (!value || ops::constant_value(graph_, n)) return std::nullopt;
       return graph_.attr(*value, 0);
     };
     const Identity identity = [&](int64_t id) -> const void* { return session_.buffer(id).get(); };
