@@ -571,6 +571,8 @@ void bind_tensor(nb::module_& m) {
         d["plans_compiled"] = s.plans_compiled;
         d["plan_hits"] = s.plan_hits;
         d["realizations"] = s.realizations;
+        d["steps"] = s.steps;
+        d["products"] = s.products;
         return d;
       },
       "Counters of the tensor layer.");

@@ -21,6 +21,7 @@ TensorState::~TensorState() {
   Session& session = Session::global();
   const Session::Lock lock(session);
   if (realized_node(*this)) session.note_released(numel * size_of(dtype));
+  if (requires_grad && !is_leaf) session.note_history_released();
   session.graph().release(handle);
 }
 
