@@ -15,6 +15,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings.h"
+#include "memory_owner.h"
 
 namespace coregrad::python {
 namespace {
@@ -64,15 +65,13 @@ Tensor from_array(const Array& array) {
 }
 
 nb::ndarray<nb::numpy, nb::ro> to_numpy(const Tensor& tensor) {
-  using Owner = std::shared_ptr<const void>;
   const std::shared_ptr<const void> values = [&] {
     const nb::gil_scoped_release release;
     return tensor.storage();
   }();
   const std::vector<size_t> shape(tensor.shape().begin(), tensor.shape().end());
   const Dims strides = tensor.strides();
-  const nb::capsule owner(new Owner(values),
-                          [](void* p) noexcept { delete static_cast<Owner*>(p); });
+  const nb::capsule owner = MemoryOwner(values).to_capsule();
   return nb::ndarray<nb::numpy, nb::ro>(values.get(), shape.size(), shape.data(), owner,
                                         strides.data(), dtype_to(tensor.dtype()));
 }

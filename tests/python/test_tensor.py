@@ -1,6 +1,8 @@
 """The lazy tensor from Python: borders without copies, indexing, gradients, documentation."""
 
+import ast
 import doctest
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -147,3 +149,27 @@ def test_examples_of_the_extension_module_run():
             runner.run(parser.get_doctest(documentation, {}, name, None, 0))
     assert runner.summarize(verbose=False).failed == 0
     assert runner.tries > 20
+
+
+def test_type_stubs_name_what_the_extension_module_has():
+    folder = Path(_core.__file__).parent / "_core"
+    if not folder.is_dir():
+        pytest.skip("the stubs are a build target of their own (coregrad_stubs)")
+    for name, module in (("__init__", _core), ("functional", _core.functional)):
+        tree = ast.parse((folder / f"{name}.pyi").read_text())
+        imported = {
+            alias.asname or alias.name
+            for node in tree.body
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        defined = {
+            getattr(node, "name", None) or getattr(getattr(node, "target", None), "id", None)
+            for node in tree.body
+        }
+        public = {name for name in dir(module) if not name.startswith("_")}
+        assert public - defined - imported == set()
+    tensor = next(n for n in ast.parse((folder / "__init__.pyi").read_text()).body
+                  if isinstance(n, ast.ClassDef) and n.name == "Tensor")  # fmt: skip
+    methods = {n.name for n in tensor.body if isinstance(n, ast.FunctionDef)}
+    assert {"item", "__getitem__", "numpy", "backward"} <= methods
