@@ -29,5 +29,6 @@ void bind_errors(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_program(nb::module_& m);
 void bind_tensor(nb::module_& m);
+void bind_functional(nb::module_& m);
 
 }  // namespace coregrad::python

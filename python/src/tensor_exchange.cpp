@@ -31,11 +31,11 @@ dlpack::DataType data_type(DType dtype) {
 struct Holder {
   dlpack::ManagedTensor managed;
   std::vector<int64_t> shape, strides;
-  Block block;
+  MemoryOwner owner;
 };
 
-nb::object to_object(void* data, Block block, const TensorSpec& spec) {
-  auto* holder = new Holder{{}, spec.shape, spec.strides, std::move(block)};
+nb::object to_object(void* data, MemoryOwner owner, const TensorSpec& spec) {
+  auto* holder = new Holder{{}, spec.shape, spec.strides, std::move(owner)};
   holder->managed.version = {kMajor, 0};
   holder->managed.manager = holder;
   holder->managed.deleter = [](dlpack::ManagedTensor* self) {
@@ -171,12 +171,12 @@ void copy_to_layout(const dlpack::Tensor& tensor, const TensorSpec& spec, void* 
 }
 
 nb::object view_memory(void* data, const TensorSpec& spec) {
-  return to_object(data, nullptr, spec);
+  return to_object(data, MemoryOwner(), spec);
 }
 
 nb::object adopt_block(Block block, const TensorSpec& spec) {
   void* data = block.get();
-  return to_object(data, std::move(block), spec);
+  return to_object(data, MemoryOwner(std::move(block)), spec);
 }
 
 }  // namespace coregrad::python
