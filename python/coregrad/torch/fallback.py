@@ -37,11 +37,11 @@ def split_operands(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[No
 
 def make_call(
     operator: Any, template: Any
-) -> Callable[[list[torch.Tensor], list[torch.Tensor]], None]:
+) -> Callable[[list[torch.Tensor], list[torch.Tensor | None]], None]:
     """A function for a plan step: calls the operator below autograd and fills the results' memory."""
     leaves, spec = pytree.tree_flatten(template, is_leaf=lambda v: isinstance(v, Operand))
 
-    def call(operands: list[torch.Tensor], results: list[torch.Tensor]) -> None:
+    def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
         values = [operands[v.number] if isinstance(v, Operand) else v for v in leaves]
         args, kwargs = pytree.tree_unflatten(values, spec)
         with torch._C._AutoDispatchBelowAutograd(), torch.no_grad():
@@ -49,6 +49,7 @@ def make_call(
             got = got if isinstance(got, (tuple, list)) else (got,)
             tensors = [t for t in got if isinstance(t, torch.Tensor)]
             for result, tensor in zip(results, tensors, strict=True):
-                result.copy_(tensor)
+                if result is not None:  # somebody reads it
+                    result.copy_(tensor)
 
     return call
