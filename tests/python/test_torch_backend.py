@@ -1,16 +1,16 @@
 """Whole models through torch.compile(backend="coregrad"): values, gradients, state, aliasing."""
 
 import copy
+import threading
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-import torch.nn.functional as F  # noqa: E402
-from torch import nn  # noqa: E402
-
-import coregrad  # noqa: E402
-import coregrad.torch  # noqa: E402
+import coregrad
+import coregrad.torch
+from coregrad.torch.lowering import ROWS
 
 SLACK = 2e-5  # added to twice eager's own error against float64, relative to the largest value
 
@@ -192,6 +192,59 @@ def test_an_error_inside_a_fallback_reaches_the_caller():
     f = torch.compile(lambda x: torch.linalg.cholesky(x), backend="coregrad")
     with pytest.raises(torch.linalg.LinAlgError):
         f(-torch.eye(3))
+
+
+def test_concurrent_runs_of_one_program_get_their_own_errors():
+    f = torch.compile(lambda x: torch.linalg.cholesky(x).sum(), backend="coregrad")
+    good = torch.eye(3) * 4
+    bad = [torch.diag(torch.tensor(d)) for d in ([-1.0, 1, 1], [1.0, -1, 1], [1.0, 1, -1])]
+    want = f(good)
+    wrong = []
+
+    def call(number):
+        for _ in range(100):
+            try:
+                got = f(good) if number == 3 else f(bad[number])
+                if number != 3 or not torch.equal(got, want):
+                    wrong.append(f"{number}: no error")
+            except torch.linalg.LinAlgError as error:
+                # The message names the minor that is not positive.
+                if number == 3 or f"order {number + 1}" not in str(error):
+                    wrong.append(f"{number}: {error}")
+
+    threads = [threading.Thread(target=call, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong, wrong[:5]
+
+
+def test_a_fallback_may_have_results_that_nobody_reads():
+    def f(x):
+        return torch.linalg.slogdet(x)[1] + 1, torch.mode(x, 0)[1]
+
+    x = torch.eye(4) + 0.1 * torch.randn(4, 4)
+    compiled = torch.compile(f, backend="coregrad")
+    for _ in range(20):
+        for got, want in zip(compiled(x), f(x)):
+            torch.testing.assert_close(got, want)
+
+
+def test_an_error_inside_a_lowering_is_named_in_the_report_and_refused_on_request(monkeypatch):
+    def broken(b, x):
+        return b.g.reshape(x, [7, 7])
+
+    monkeypatch.setitem(ROWS, torch.ops.aten.tanh.default, broken)
+    x = torch.randn(3)
+    torch.testing.assert_close(torch.compile(torch.tanh, backend="coregrad")(x), torch.tanh(x))
+    (reason,) = coregrad.torch.report().to_dict()["graphs"][0]["fallbacks"]["aten.tanh.default"]
+    assert "ShapeError: reshape" in reason
+    assert reason in str(coregrad.torch.report())
+    torch._dynamo.reset()
+    strict = torch.compile(torch.tanh, backend="coregrad", options={"fallback": "error"})
+    with pytest.raises(Exception, match=r"aten\.tanh\.default \(ShapeError: reshape"):
+        strict(x)
 
 
 def test_complex_graphs_run_in_pytorch_with_a_reason():

@@ -1,12 +1,10 @@
 """Max pooling through torch.compile(backend="coregrad"): values and indices equal torch's."""
 
 import pytest
+import torch
+import torch.nn.functional as F
 
-torch = pytest.importorskip("torch")
-
-import torch.nn.functional as F  # noqa: E402
-
-import coregrad.torch  # noqa: E402
+import coregrad.torch
 
 INPUTS = {
     "random": lambda: torch.randn(2, 3, 8, 8),

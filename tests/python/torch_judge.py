@@ -41,7 +41,7 @@ def compare(got, eager, exact=None):
 
 
 def compare_all(got, eager, exact=None):
-    """The first message of `compare` over two lists, with the place in the list; None if all is right."""
+    """The first message of `compare` over two lists, with the place; None if all is right."""
     if len(got) != len(eager):
         return f"gave {len(got)} results, eager {len(eager)}"
     exact = exact if exact is not None and len(exact) == len(eager) else [None] * len(eager)
