@@ -359,3 +359,32 @@ def test_the_report_is_text_and_json():
     report = coregrad.torch.report()
     assert "2 of 2 operators native" in str(report)
     assert '"num_native": 2' in report.to_json()
+
+
+def test_a_gradient_that_views_the_incoming_one_follows_its_place_in_storage():
+    f = torch.compile(lambda x, y: torch.select_scatter(x, y, 2, -1), backend="coregrad")
+    x = torch.randn(5, 5, 10)[:, :, 1::2].requires_grad_()
+    y = torch.randn(5, 5, requires_grad=True)
+    grad = torch.randn(5, 5, 5)
+    got = torch.autograd.grad(f(x, y), (x, y), grad)
+    want = torch.autograd.grad(torch.select_scatter(x, y, 2, -1), (x, y), grad)
+    for a, b in zip(got, want):
+        assert torch.equal(a, b)
+
+
+def test_run_fx_views_an_input_wherever_it_lies_in_its_storage():
+    module = torch.fx.symbolic_trace(lambda x, y: (x.t(), y.t()))
+    base = torch.randn(6, 4)
+    got = coregrad.torch.run_fx(module, base[2:5], base[:2])
+    assert torch.equal(got[0], base[2:5].t())
+    assert torch.equal(got[1], base[:2].t())
+
+
+def test_as_strided_reads_the_storage_not_the_elements():
+    def f(x):
+        return torch.as_strided(x, (2, 3), (1, 2), 1) * 1, torch.as_strided_copy(x, (2, 2), (1, 2))
+
+    base = torch.randn(5, 4)
+    for x in (base, base.t(), base[1:4], base[:, 1:3], base[::2]):
+        for got, want in zip(torch.compile(f, backend="coregrad")(x), f(x)):
+            assert torch.equal(got, want)

@@ -6,13 +6,13 @@ import torch
 from tolerances import SLACK
 
 
-def compare(got, eager, exact=None):
+def compare(got, eager, exact=None, slack=None):
     """None if `got` is right, else what is wrong with it.
 
     `eager` is PyTorch's own answer and `exact` the same computed in float64, if there is one.
     Integers and bools must equal eager's. Floats may miss `exact` by twice eager's own largest error
     and the slack of the table; NaN must stand where eager has them, infinities where `exact` or eager
-    has them.
+    has them. `slack` names the dtype whose slack counts, if it is not their own.
     """
     if not isinstance(eager, torch.Tensor):
         return None if got == eager or (got != got and eager != eager) else f"{got!r} for {eager!r}"
@@ -25,7 +25,7 @@ def compare(got, eager, exact=None):
     got, eager, exact = (_plain(v) for v in (got, eager, exact))
     if eager.dtype not in SLACK:
         return _first(got != eager, got, eager, "differs from eager")
-    absolute, relative = SLACK[eager.dtype]
+    absolute, relative = SLACK[slack or eager.dtype]
     got, eager, exact = got.double(), eager.double(), exact.double()
     message = _first(got.isnan() != eager.isnan(), got, eager, "NaN in the wrong place")
     if message is not None:
@@ -40,7 +40,7 @@ def compare(got, eager, exact=None):
     return None if message is None else message + note
 
 
-def compare_all(got, eager, exact=None):
+def compare_all(got, eager, exact=None, slack=None):
     """The first message of `compare` over two lists, with the place; None if all is right."""
     if len(got) != len(eager):
         return f"gave {len(got)} results, eager {len(eager)}"
@@ -48,7 +48,7 @@ def compare_all(got, eager, exact=None):
     for number, (g, e, x) in enumerate(zip(got, eager, exact)):
         if (g is None) != (e is None):
             return f"[{number}] is {g if g is None else 'a value'}, eager's is the other"
-        message = None if e is None else compare(g, e, x)
+        message = None if e is None else compare(g, e, x, slack)
         if message is not None:
             return f"[{number}] {message}"
     return None

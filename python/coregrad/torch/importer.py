@@ -34,7 +34,12 @@ from .options import Options
 from .program import CompiledGraph, Fixed, FromInput, FromProgram, View
 from .reporting import GraphReport
 
-RANDOM_PASSTHROUGH = ("view", "alias")
+#: Operators whose result depends on their first operand's storage, not only on its elements.
+READS_STORAGE = (
+    torch.ops.aten.as_strided,
+    torch.ops.aten.as_strided_copy,
+    torch.ops.aten.as_strided_scatter,
+)
 
 
 def storage_key(value: torch.Tensor) -> int:
@@ -171,12 +176,12 @@ class Importer:
     def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
         args = [self._lookup(a) for a in node.args]
         kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
-        row = ROWS.get(target)
-        if row is None:
-            return self._external(target, args, kwargs, value, "no lowering")
         context = self.lowering
         context.result = value
         context.traced_args = [self._traced_of(a) for a in node.args]
+        row = ROWS.get(target)
+        if row is None:
+            return self._external(target, args, kwargs, value, "no lowering")
         self.graph.set_origin(node.name)
         try:
             result = _checked(row(context, *args, **kwargs), value)
@@ -190,6 +195,7 @@ class Importer:
     def _external(
         self, target: Any, args: Sequence[Any], kwargs: dict[str, Any], value: Any, reason: str
     ) -> Any:
+        self._require_known_storage(target, args)
         self.report.add_fallback(str(target), reason)
         nodes, template = fallback.split_operands(args, kwargs)
         number = len(self.externals)
@@ -204,6 +210,17 @@ class Importer:
             types.append((dtype, shape))
         self.externals.append((str(target), fallback.make_call(target, template), types))
         return tuple(results) if isinstance(value, (tuple, list)) else results[0]
+
+    def _require_known_storage(self, target: Any, args: Sequence[Any]) -> None:
+        """A fallback sees dense copies: an operator that reads its operand's storage must not run so."""
+        if target.overloadpacket not in READS_STORAGE:
+            return
+        traced = self.lowering.traced_args[0]
+        is_whole = tuple(traced.stride()) == contiguous_strides(tuple(traced.shape)) and (
+            traced.untyped_storage().nbytes() == traced.numel() * traced.element_size()
+        )
+        if not is_whole:
+            raise GraphRejected(f"{target} reads the storage of a view")
 
     def _write_input(self, node: FxNode) -> None:
         target, source = node.args[:2]
@@ -275,12 +292,16 @@ class Importer:
             require_dense_cpu(value, f"output {o.name}")
             key = storage_key(value)
             if key in inputs_by_storage:
+                index, source = self._viewed_input(o) or inputs_by_storage[key]
+                base = self.traced[source]
                 plan.append(
                     View(
-                        FromInput(inputs_by_storage[key][0]),
+                        FromInput(index),
                         tuple(value.shape),
                         tuple(value.stride()),
-                        value.storage_offset(),
+                        # A call may bring the input at another place of its storage.
+                        value.storage_offset() - base.storage_offset(),
+                        tuple(base.stride()),
                     )
                 )
                 self.layouts.by_name[o.name] = tuple(value.stride())
@@ -345,6 +366,22 @@ class Importer:
         if value is None or isinstance(value, (int, float, bool)):
             return Fixed(value)
         raise GraphRejected(f"output {output} is a {type(value).__name__}")
+
+    def _viewed_input(self, node: FxNode) -> tuple[int, FxNode] | None:
+        """The input that a node is a view of, found along its first operands: inputs that shared a
+        storage when they were traced need not share it in every call.
+        """
+        key = storage_key(self.traced[node])
+        while node.op == "call_function":
+            source = next((a for a in node.args if isinstance(a, FxNode)), None)
+            value = self.traced.get(source) if source is not None else None
+            if isinstance(value, (tuple, list)):  # a view that has several results
+                source = next((a for a in source.args if isinstance(a, FxNode)), None)
+                value = self.traced.get(source) if source is not None else None
+            if not isinstance(value, torch.Tensor) or storage_key(value) != key:
+                return None
+            node = source
+        return (self.placeholders.index(node), node) if node in self.placeholders else None
 
     def _storage_owners(self) -> dict[int, FxNode]:
         """For each storage the first node that has it."""

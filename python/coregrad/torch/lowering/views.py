@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..metadata import contiguous_strides
+from ..metadata import contiguous_strides, is_non_overlapping_and_dense
 from .table import lower
 
 
@@ -187,13 +187,25 @@ def select_scatter(b, x, source, dim, index):
     return slice_scatter(b, x, b.g.unsqueeze(source, dim), dim, index, index + 1)
 
 
-@lower("aten.as_strided.default")
-def as_strided(b, x, size, stride, offset=None):
+def _in_storage_order(b, x):
+    """The elements as a vector in the order of their storage, and the place of the first one."""
     traced = b.traced_args[0]
-    if tuple(traced.stride()) != contiguous_strides(tuple(traced.shape)) or traced.storage_offset():
-        b.unsupported("as_strided of a tensor that is not contiguous")
-    offset = offset or 0
-    flat = b.g.reshape(x, [-1])
+    shape, strides = tuple(traced.shape), tuple(traced.stride())
+    if not is_non_overlapping_and_dense(shape, strides):
+        b.unsupported("as_strided of a tensor with gaps")
+    order = sorted(range(x.ndim), key=lambda d: (-strides[d], d))
+    flat = b.g.reshape(b.g.permute(x, order) if x.ndim else x, [-1])
+    return flat, traced.storage_offset()
+
+
+@lower("aten.as_strided.default", "aten.as_strided_copy.default")
+def as_strided(b, x, size, stride, offset=None):
+    flat, first = _in_storage_order(b, x)
+    offset = first if offset is None else offset
+    reach = sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 0
+    offset -= first
+    if offset < 0 or offset + reach >= max(x.numel, 1):
+        b.unsupported("as_strided beyond the tensor's own elements")
     if (
         offset == 0
         and tuple(stride) == contiguous_strides(tuple(size))
