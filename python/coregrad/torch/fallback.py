@@ -10,6 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from .._core import Node
+from .metadata import contiguous_strides, is_non_overlapping_and_dense
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +36,33 @@ def split_operands(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[list[No
     return nodes, template
 
 
+def operand_strides(traced: Any) -> list[tuple[int, ...] | None]:
+    """For each tensor among an operator's traced arguments its strides, None where row-major."""
+    strides: list[tuple[int, ...] | None] = []
+    for value in pytree.tree_leaves(traced):
+        if isinstance(value, torch.Tensor):
+            shape, stride = tuple(value.shape), tuple(value.stride())
+            dense = stride == contiguous_strides(shape) or 0 in shape
+            # Elements in several places of the result would be written at once.
+            odd = dense or not is_non_overlapping_and_dense(shape, stride)
+            strides.append(None if odd else stride)
+    return strides
+
+
 def make_call(
-    operator: Any, template: Any
+    operator: Any, template: Any, strides: Sequence[tuple[int, ...] | None]
 ) -> Callable[[list[torch.Tensor], list[torch.Tensor | None]], None]:
-    """A function for a plan step: calls the operator below autograd and fills the results' memory."""
+    """A function for a plan step: calls the operator below autograd and fills the results' memory.
+
+    Operands get the strides they were traced with: what linalg.det saves depends on them.
+    """
     leaves, spec = pytree.tree_flatten(template, is_leaf=lambda v: isinstance(v, Operand))
 
     def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
+        operands = [
+            t if s is None else torch.empty_strided(t.shape, s, dtype=t.dtype).copy_(t)
+            for t, s in zip(operands, strides, strict=True)
+        ]
         values = [operands[v.number] if isinstance(v, Operand) else v for v in leaves]
         args, kwargs = pytree.tree_unflatten(values, spec)
         with torch._C._AutoDispatchBelowAutograd(), torch.no_grad():

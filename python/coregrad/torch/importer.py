@@ -40,6 +40,7 @@ READS_STORAGE = (
     torch.ops.aten.as_strided_copy,
     torch.ops.aten.as_strided_scatter,
 )
+SHAPES_UNKNOWN = (torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only)
 
 
 def storage_key(value: torch.Tensor) -> int:
@@ -181,23 +182,26 @@ class Importer:
         context.traced_args = [self._traced_of(a) for a in node.args]
         row = ROWS.get(target)
         if row is None:
-            return self._external(target, args, kwargs, value, "no lowering")
+            return self._external(node, args, kwargs, value, "no lowering")
         self.graph.set_origin(node.name)
         try:
             result = _checked(row(context, *args, **kwargs), value)
         except Unsupported as reason:
-            return self._external(target, args, kwargs, value, str(reason))
+            return self._external(node, args, kwargs, value, str(reason))
         except _core.CoreGradError as error:
-            return self._external(target, args, kwargs, value, f"{type(error).__name__}: {error}")
+            return self._external(node, args, kwargs, value, f"{type(error).__name__}: {error}")
         self.report.native[str(target)] += 1
         return result
 
     def _external(
-        self, target: Any, args: Sequence[Any], kwargs: dict[str, Any], value: Any, reason: str
+        self, node: FxNode, args: Sequence[Any], kwargs: dict[str, Any], value: Any, reason: str
     ) -> Any:
-        self._require_known_storage(target, args)
+        target: Any = node.target
+        self._require_what_fallbacks_give(target)
         self.report.add_fallback(str(target), reason)
         nodes, template = fallback.split_operands(args, kwargs)
+        traced = torch.fx.node.map_arg((list(node.args), dict(node.kwargs)), self.traced.get)
+        strides = fallback.operand_strides(traced)
         number = len(self.externals)
         values = list(value) if isinstance(value, (tuple, list)) else [value]
         types, results = [], []
@@ -208,11 +212,15 @@ class Importer:
             dtype, shape = TO_CORE[v.dtype], list(v.shape)
             results.append(self.graph.external(number, len(types), nodes, dtype, shape))
             types.append((dtype, shape))
-        self.externals.append((str(target), fallback.make_call(target, template), types))
+        self.externals.append((str(target), fallback.make_call(target, template, strides), types))
         return tuple(results) if isinstance(value, (tuple, list)) else results[0]
 
-    def _require_known_storage(self, target: Any, args: Sequence[Any]) -> None:
-        """A fallback sees dense copies: an operator that reads its operand's storage must not run so."""
+    def _require_what_fallbacks_give(self, target: Any) -> None:
+        """Refuses operators that a step over dense copies and traced shapes cannot run."""
+        if target.overloadpacket in SHAPES_UNKNOWN:
+            raise GraphRejected(
+                f"{target} has results of other shapes than those it is traced with"
+            )
         if target.overloadpacket not in READS_STORAGE:
             return
         traced = self.lowering.traced_args[0]

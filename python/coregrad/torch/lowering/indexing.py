@@ -52,20 +52,17 @@ def index_select(b, x, dim, index):
 
 @lower("aten.gather.default")
 def gather(b, x, dim, index, *, sparse_grad=False):
-    if not x.ndim or not index.ndim:
-        return (
-            b.expand(b.g.reshape(x, [1] * len(b.shape)), b.shape)
-            if x.numel == 1
-            else b.unsupported("gather with a scalar index")
-        )
-    return b.g.gather(x, b.dim(dim, x), _int64(b, index))
+    if not x.ndim or not index.ndim:  # scalars count as vectors of one element
+        x, index = b.g.reshape(x, [-1]), b.g.reshape(index, [-1])
+    return b.g.reshape(b.g.gather(x, b.dim(dim, x), _int64(b, index)), b.shape)
 
 
 def _scatter(b, x, dim, index, values, mode):
-    if not x.ndim or not index.ndim:
-        b.unsupported("scatter of a scalar")
     if not index.numel:
         return x
+    if not x.ndim or not index.ndim:  # scalars count as vectors of one element
+        x, index, values = (b.g.reshape(v, [-1]) for v in (x, index, values))
+        return b.g.reshape(_scatter(b, x, dim, index, values, mode), b.shape)
     index = _int64(b, index)
     if list(values.shape) != list(index.shape):
         starts = [0] * values.ndim

@@ -56,14 +56,20 @@ def min_all(b, x):
     return _extreme(b, "reduce_min", x, None)
 
 
+def _logical(b, name, x, dims, keepdim, of_nothing):
+    if not _count(x, b.dims(dims, x)):
+        return b.g.full(b.shape, b.dtype, of_nothing)
+    return b.node(_extreme(b, name, b.node(x, b.core_bool), dims, keepdim), b.dtype)
+
+
 @lower("aten.any.default", "aten.any.dim", "aten.any.dims")
 def any_(b, x, dims=None, keepdim=False):
-    return b.node(_extreme(b, "reduce_max", b.node(x, b.core_bool), dims, keepdim), b.dtype)
+    return _logical(b, "reduce_max", x, dims, keepdim, False)
 
 
 @lower("aten.all.default", "aten.all.dim", "aten.all.dims")
 def all_(b, x, dims=None, keepdim=False):
-    return b.node(_extreme(b, "reduce_min", b.node(x, b.core_bool), dims, keepdim), b.dtype)
+    return _logical(b, "reduce_min", x, dims, keepdim, True)
 
 
 def _arg(b, name, x, dim, keepdim):
