@@ -388,3 +388,14 @@ def test_as_strided_reads_the_storage_not_the_elements():
     for x in (base, base.t(), base[1:4], base[:, 1:3], base[::2]):
         for got, want in zip(torch.compile(f, backend="coregrad")(x), f(x)):
             assert torch.equal(got, want)
+
+
+def test_what_a_fallback_saves_for_its_gradient_fits_the_strides_it_was_traced_with():
+    f = torch.compile(torch.linalg.det, backend="coregrad")
+    base = torch.randn(5, 5, dtype=torch.float64)
+    wide = torch.randn(10, 10, dtype=torch.float64)
+    for x in (base, base.t(), wide[::2, 1::2], wide[0, :5].expand(5, 5) + torch.eye(5)):
+        x = x.detach().requires_grad_()
+        (got,) = torch.autograd.grad(f(x), x)
+        (want,) = torch.autograd.grad(torch.linalg.det(x), x)
+        torch.testing.assert_close(got, want)

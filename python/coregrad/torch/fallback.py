@@ -10,7 +10,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from .._core import Node
-from .metadata import contiguous_strides, is_non_overlapping_and_dense
+from .metadata import contiguous_strides, is_writable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,11 +42,20 @@ def operand_strides(traced: Any) -> list[tuple[int, ...] | None]:
     for value in pytree.tree_leaves(traced):
         if isinstance(value, torch.Tensor):
             shape, stride = tuple(value.shape), tuple(value.stride())
-            dense = stride == contiguous_strides(shape) or 0 in shape
-            # Elements in several places of the result would be written at once.
-            odd = dense or not is_non_overlapping_and_dense(shape, stride)
-            strides.append(None if odd else stride)
+            is_plain = stride == contiguous_strides(shape) or 0 in shape
+            repeated = [d for d in range(len(shape)) if stride[d] == 0]
+            once = [n for d, n in enumerate(shape) if d not in repeated]
+            steps = [s for s in stride if s != 0]
+            strides.append(None if is_plain or not is_writable(once, steps) else stride)
     return strides
+
+
+def _with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+    """A copy with other strides; what a stride of 0 repeats is written once."""
+    copy = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
+    once = tuple(slice(0, 1) if s == 0 else slice(None) for s in strides)
+    copy[once].copy_(tensor[once])
+    return copy
 
 
 def make_call(
@@ -60,8 +69,7 @@ def make_call(
 
     def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
         operands = [
-            t if s is None else torch.empty_strided(t.shape, s, dtype=t.dtype).copy_(t)
-            for t, s in zip(operands, strides, strict=True)
+            t if s is None else _with_strides(t, s) for t, s in zip(operands, strides, strict=True)
         ]
         values = [operands[v.number] if isinstance(v, Operand) else v for v in leaves]
         args, kwargs = pytree.tree_unflatten(values, spec)

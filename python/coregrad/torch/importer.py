@@ -27,6 +27,7 @@ from .metadata import (
     GraphRejected,
     contiguous_strides,
     is_concrete,
+    is_writable,
     output_strides,
     require_dense_cpu,
 )
@@ -336,7 +337,7 @@ class Importer:
         for index, node in self.written.items():
             value = self.traced[self.placeholders[index]]
             strides = tuple(value.stride())
-            if not _writable(tuple(value.shape), strides):
+            if not is_writable(tuple(value.shape), strides):
                 raise GraphRejected(
                     f"input {self.placeholders[index].name} is overwritten and overlaps itself"
                 )
@@ -399,16 +400,6 @@ class Importer:
             if isinstance(value, torch.Tensor):
                 owners.setdefault(storage_key(value), node)
         return owners
-
-
-def _writable(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """True when no two elements share memory, as far as sorted strides can tell."""
-    reach = 0
-    for stride, extent in sorted((s, n) for n, s in zip(shape, strides) if n > 1):
-        if stride <= reach:
-            return False
-        reach += stride * (extent - 1)
-    return True
 
 
 def _values_of(module: GraphModule) -> dict[FxNode, Any]:
