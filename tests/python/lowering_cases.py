@@ -98,6 +98,8 @@ for _name in ("remainder", "fmod"):
     case(f"aten.{_name}.Scalar", lambda: call(i(9), -3), lambda: call(f(9), 0.3))
 for _name in ("maximum", "minimum", "atan2"):
     case(f"aten.{_name}.default", lambda: call(f(3, 4), f(4)))
+case("aten.copysign.Tensor", lambda: call(f(4), torch.tensor([0.0, -0.0, -2, 3])))
+case("aten.copysign.Scalar", lambda: call(i(4), -1))
 case("aten.maximum.default", lambda: call(torch.tensor([float("nan"), 1]), f(2)))
 case("aten.minimum.default", lambda: call(i(4), i(4)), lambda: call(m(4), m(4)))
 for _name in ("and", "or", "xor"):
@@ -242,6 +244,19 @@ case("aten.slice_scatter.default", lambda: call(f(6, 2), f(4, 2), 0, 1, 5))
 case("aten.select_scatter.default", lambda: call(f(3, 4), f(3), 1, -2))
 case("aten.as_strided.default", lambda: call(f(12), [2, 3], [1, 2], 3))
 case("aten.as_strided_copy.default", lambda: call(f(3, 4), [2, 2], [1, 3]))
+for _name, _overload in (
+    *(("permute", "default"), ("transpose", "int"), ("t", "default"), ("expand", "default")),
+    *(("select", "int"), ("slice", "Tensor"), ("unbind", "int")),
+):
+    case(f"aten.{_name}_copy.{_overload}", *CASES[f"aten.{_name}.{_overload}"])
+for _name in ("diagonal", "diagonal_copy"):
+    case(f"aten.{_name}.default", lambda: call(f(3, 5), 2), lambda: call(f(4, 2, 3), -1, 2, 0))
+    case(f"aten.{_name}.default", lambda: call(f(3, 5), 7))
+case("aten.diagonal_scatter.default", lambda: call(f(3, 5), f(3), 1))
+case("aten.diagonal_scatter.default", lambda: call(f(4, 2, 3), f(2, 2), -1, 2, 0))
+case("aten.diagonal_scatter.default", lambda: call(f(4, 2, 3), f(2, 3), -1, 0, 2))
+for _name in ("unfold", "unfold_copy"):
+    case(f"aten.{_name}.default", lambda: call(f(9, 2), 0, 3, 2), lambda: call(f(2, 9), 1, 1, 4))
 
 # Indexing
 
@@ -259,6 +274,10 @@ case("aten.scatter.value", lambda: call(f(3, 5), 0, at(3, 2, 4), 1.5))
 case("aten.scatter_add.default", lambda: call(f(3, 5), 1, at(5, 3, 9), f(3, 9)))
 for _reduce in ("sum", "prod", "amax", "amin"):
     case("aten.scatter_reduce.two", lambda r=_reduce: call(f(3, 5), 1, at(5, 3, 9), f(3, 9), r))
+    case(
+        "aten.scatter_reduce.two",
+        lambda r=_reduce: call(f(3, 5), 1, at(3, 3, 9), f(3, 9), r, include_self=False),
+    )
 for _name in ("index", "_unsafe_index"):
     case(f"aten.{_name}.Tensor", lambda: call(f(3, 4, 5), [None, at(4, 2, 1), at(5, 3) - 5]))
     case(f"aten.{_name}.Tensor", lambda: call(f(3, 4, 5), [at(3, 2), None, at(5, 2)]))
@@ -288,6 +307,9 @@ for _name in ("max", "min"):
 for _name in ("var", "std", "var_mean"):
     case(f"aten.{_name}.correction", lambda: call(f(3, 9), [1], correction=2, keepdim=True))
     case(f"aten.{_name}.correction", lambda: call(f(3, 9)))
+for _order in (2, 1, 0, 3, 0.5, -1.5, float("inf"), -float("inf")):
+    _norm = "aten.linalg_vector_norm.default"
+    case(_norm, lambda o=_order: call(f(3, 4), o, [1], True), lambda o=_order: call(f(5), o))
 case("aten.logsumexp.default", lambda: call(f(3, 4) * 50, [1]), lambda: call(f(3, 4), [0], True))
 for _name in ("cumsum", "cumprod"):
     case(f"aten.{_name}.default", lambda: call(f(3, 9), 1), lambda: call(i(9, 2), 0))

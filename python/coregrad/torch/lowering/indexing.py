@@ -86,12 +86,19 @@ def scatter_add(b, x, dim, index, values):
 
 
 REDUCE_MODES = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
+NEUTRAL = {"sum": 0, "prod": 1}
 
 
 @lower("aten.scatter_reduce.two")
 def scatter_reduce(b, x, dim, index, values, reduce, *, include_self=True):
-    if reduce not in REDUCE_MODES or not include_self:
-        b.unsupported(f"scatter_reduce {reduce} with include_self={include_self}")
+    if reduce not in REDUCE_MODES:
+        b.unsupported(f"scatter_reduce {reduce}")
+    if not include_self and index.numel:
+        # What is written to starts with the first value that comes: where nothing else is there,
+        # any of the values does, for sums and products the neutral element.
+        first = NEUTRAL.get(reduce)
+        start = b.full_like(values, first) if first is not None else values
+        x = _scatter(b, x, dim, index, start, "set")
     return _scatter(b, x, dim, index, values, REDUCE_MODES[reduce])
 
 

@@ -128,6 +128,23 @@ def var_mean(b, x, dims=None, *, correction=None, keepdim=False):
     return _var_mean(b, x, dims, correction, keepdim)
 
 
+@lower("aten.linalg_vector_norm.default")
+def linalg_vector_norm(b, x, order=2, dims=None, keepdim=False, *, dtype=None):
+    x = b.node(x, b.dtype)
+    dims = b.dims(dims, x)
+    if order == 2:
+        return b.g.sqrt(b.reduce("sum", x * x, dims, keepdim))
+    if order == 0:
+        return b.reduce("sum", b.g.cast(b.g.ne(x, b.full_like(x, 0)), b.dtype), dims, keepdim)
+    size = b.g.abs(x)
+    if abs(order) == float("inf"):
+        return b.reduce("reduce_max" if order > 0 else "reduce_min", size, dims, keepdim)
+    if order == 1:
+        return b.reduce("sum", size, dims, keepdim)
+    total = b.reduce("sum", b.g.pow(size, b.full_like(size, order)), dims, keepdim)
+    return b.g.pow(total, b.full_like(total, 1 / order))
+
+
 @lower("aten.logsumexp.default")
 def logsumexp(b, x, dims, keepdim=False):
     x, dims = b.node(x, b.dtype), b.dims(dims, x)
