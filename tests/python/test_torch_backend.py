@@ -399,3 +399,14 @@ def test_what_a_fallback_saves_for_its_gradient_fits_the_strides_it_was_traced_w
         (got,) = torch.autograd.grad(f(x), x)
         (want,) = torch.autograd.grad(torch.linalg.det(x), x)
         torch.testing.assert_close(got, want)
+
+
+def test_sums_and_products_of_nothing_are_constants():
+    def f(x):
+        total = x.sum((0, 1), keepdim=True)
+        return total, x / total, x.prod(1), x.sum() + 1, x.norm()
+
+    for shape in ((0, 0), (5, 0), (0, 5)):
+        x = torch.zeros(shape, requires_grad=True)
+        for got, want in zip(torch.compile(f, backend="coregrad")(x), f(x)):
+            assert torch.equal(got, want)
