@@ -34,7 +34,7 @@ class Program {
  public:
   Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
           const std::vector<ExternalTuple>& externals, const std::string& name, bool interpret)
-      : name_(name), pending_(std::make_shared<PendingError>()) {
+      : name_(name) {
     std::vector<OutputSpec> specs;
     for (const auto& [node, strides, aliased] : outputs) {
       const Shape shape = graph->shape(id_in(graph, node, "program"));
@@ -91,14 +91,10 @@ class Program {
       blocks[i] = allocate_block(outputs_[i].spec.bytes());
       to[i] = blocks[i].get();
     }
-    try {
+    {
       const nb::gil_scoped_release release;
       executable_->run(from, to);
-    } catch (const Error&) {
-      pending_->rethrow();
-      throw;
     }
-    pending_->rethrow();
     if (PyList_SetSlice(inputs.ptr(), 0, PyList_GET_SIZE(inputs.ptr()), nullptr) != 0)
       nb::raise_python_error();
     nb::list results;
@@ -169,7 +165,6 @@ class Program {
     for (const auto& [label, function, types] : externals) {
       auto call = std::make_shared<ExternalCall>();
       call->function = function;
-      call->pending = pending_;
       results->emplace_back();
       for (const auto& [dtype, shape] : types) {
         call->results.push_back(TensorSpec::make(dtype, shape, {}));
@@ -223,7 +218,6 @@ class Program {
   std::string name_;
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
-  std::shared_ptr<PendingError> pending_;
   std::unique_ptr<Executable> executable_;
   CompileReport report_;
   std::string dot_;

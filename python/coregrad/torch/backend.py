@@ -47,6 +47,25 @@ class GraphCompiler:
 
         return compile_graph
 
+    def aot_arguments(self) -> dict[str, Any]:
+        """What AOTAutograd is to be called with: compilers, decompositions, partition."""
+        from functorch.compile import min_cut_rematerialization_partition
+
+        backward = self.compiler("backward")
+
+        def compile_backward(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+            # Neither the compiler nor what it made may be traced by Dynamo (compiled autograd would).
+            return torch._dynamo.disable(torch._dynamo.disable(backward)(graph, inputs))
+
+        return {
+            "fw_compiler": self.compiler("forward"),
+            "bw_compiler": compile_backward,
+            "inference_compiler": self.compiler("inference"),
+            "partition_fn": min_cut_rematerialization_partition,
+            "decompositions": decompositions.table(),
+            "keep_inference_input_mutations": True,
+        }
+
 
 def compile_fx_graph(
     module: GraphModule, options: Options, name: str, layouts: Layouts | None = None
@@ -86,7 +105,6 @@ def backend(
     options: Mapping[str, Any] | None = None,
 ) -> Callable[..., Any]:
     """Compiles a graph that Dynamo captured; forward and backward run as CoreGrad programs."""
-    from functorch.compile import min_cut_rematerialization_partition
     from torch._functorch.aot_autograd import aot_module_simplified
 
     if any(isinstance(x, (list, tuple, dict)) for x in example_inputs):
@@ -96,22 +114,7 @@ def backend(
             module, example_inputs, lambda m, e: backend(m, e, mode=mode, options=options)
         )
     compiler = GraphCompiler(Options.make(options))
-    backward = compiler.compiler("backward")
-
-    def compile_backward(graph: GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
-        # Neither the compiler nor what it made may be traced by Dynamo (compiled autograd would).
-        return torch._dynamo.disable(torch._dynamo.disable(backward)(graph, inputs))
-
-    compiled = aot_module_simplified(
-        module,
-        example_inputs,
-        fw_compiler=compiler.compiler("forward"),
-        bw_compiler=compile_backward,
-        inference_compiler=compiler.compiler("inference"),
-        partition_fn=min_cut_rematerialization_partition,
-        decompositions=decompositions.table(),
-        keep_inference_input_mutations=True,
-    )
+    compiled = aot_module_simplified(module, example_inputs, **compiler.aot_arguments())
     return torch._dynamo.disable(compiled)
 
 

@@ -33,7 +33,8 @@ class View:
     source: FromInput | FromProgram
     size: tuple[int, ...]
     stride: tuple[int, ...]
-    offset: int
+    offset: int  #: from the source's first element
+    source_stride: tuple[int, ...] | None = None  #: what `stride` and `offset` go by; None: as made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,13 @@ class Fixed:
 
 
 Output = FromInput | FromProgram | View | Fixed
+
+
+def same_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> bool:
+    """True when a tensor has these strides wherever they say something."""
+    return not tensor.numel() or all(
+        n == 1 or s == t for n, s, t in zip(tensor.shape, tensor.stride(), strides)
+    )
 
 
 def draw_seed() -> int:
@@ -96,5 +104,10 @@ class CompiledGraph:
         if isinstance(output, Fixed):
             return output.value
         base = self._output(output.source, inputs, made)
+        expected = output.source_stride
         with torch.no_grad():
-            return base.as_strided(output.size, output.stride, output.offset)
+            if expected is not None and not same_strides(base, expected):
+                # Traced with other strides: the right values matter more than the shared storage.
+                base = torch.empty_strided(base.shape, expected, dtype=base.dtype).copy_(base)
+            offset = base.storage_offset() + output.offset
+            return base.as_strided(output.size, output.stride, offset)
