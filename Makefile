@@ -39,9 +39,15 @@ test: build ## Set up, build, and run the C++ and the Python tests.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m pytest $(PYTEST_ARGS) tests/python
 
 .PHONY: test-all
-test-all: test ## The tests, then again under asan and tsan, the wheel, and the demo on its small set.
+test-all: test ## The tests, all of PyTorch's operator database, asan and tsan, the wheel, the demo.
+	@$(MAKE) --no-print-directory op-db
 	@$(MAKE) --no-print-directory asan tsan wheel
 	@$(MAKE) --no-print-directory demo
+
+.PHONY: op-db
+op-db: build ## Run all of PyTorch's operator database through the backend; results in out/op_db.json.
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/op_db_run.py --jobs $(JOBS) \
+	  --json out/op_db.json $(OP_DB_ARGS)
 
 .PHONY: bench
 bench: setup ## Build and run the C++ micro-benchmarks and the comparison with PyTorch.

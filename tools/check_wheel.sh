@@ -8,8 +8,9 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
 contents=$(python3 -m zipfile -l "$wheel")
-for file in LICENSE NOTICE THIRD_PARTY_NOTICES.txt; do
-  if ! grep -q "licenses/$file" <<<"$contents"; then
+for file in licenses/{LICENSE,NOTICE,THIRD_PARTY_NOTICES.txt} \
+  coregrad/{py.typed,_core/__init__.pyi,_core/functional.pyi}; do
+  if ! grep -q "$file" <<<"$contents"; then
     echo "check_wheel: $file is not in the wheel" >&2
     exit 1
   fi

@@ -13,7 +13,7 @@ packages=(
 )
 requirements=(
   torch numpy scikit-learn matplotlib tqdm rich
-  pytest pytest-xdist hypothesis ruff
+  pytest pytest-xdist hypothesis ruff expecttest
   nanobind scikit-build-core cmake ninja setuptools llvmlite
 )
 python=${COREGRAD_SETUP_PYTHON:-python3}

@@ -37,6 +37,7 @@ void run_conv(benchmark::State& state, MakeKernel make) {
 
 void shapes(benchmark::internal::Benchmark* bench) {
   bench->ArgNames({"n", "ci", "size", "co", "kernel", "stride", "pad", "groups"});
+  bench->Args({64, 1, 8, 32, 3, 1, 1, 1})->Args({64, 32, 8, 64, 3, 1, 1, 1});
   bench->Args({32, 64, 56, 64, 3, 1, 1, 1})->Args({64, 1, 28, 32, 3, 1, 0, 1});
   bench->Args({64, 32, 26, 64, 3, 1, 0, 1})->Args({16, 256, 14, 256, 3, 1, 1, 1});
   bench->Args({16, 64, 56, 128, 3, 2, 1, 1})->Args({16, 256, 14, 1024, 1, 1, 0, 1});

@@ -2,6 +2,7 @@
 // Everything a program needs: lazy tensors, operations, gradients.
 
 #include "coregrad/data.h"
+#include "coregrad/functional.h"
 #include "coregrad/nn.h"
 #include "coregrad/ops.h"
 #include "coregrad/optim.h"

@@ -1,6 +1,7 @@
 #pragma once
-// Modules and the functions they are made of.
+// Modules; the functions they are made of are in functional.h.
 
+#include "coregrad/functional.h"
 #include "coregrad/random.h"
 #include "coregrad/tensor.h"
 
@@ -10,27 +11,6 @@
 #include <vector>
 
 namespace coregrad {
-
-/// max(x, 0).
-Tensor relu(const Tensor& x);
-Tensor sigmoid(const Tensor& x);
-/// The exact form, with the error function.
-Tensor gelu(const Tensor& x);
-Tensor gelu_tanh(const Tensor& x);
-/// x * sigmoid(x).
-Tensor silu(const Tensor& x);
-Tensor hardswish(const Tensor& x);
-Tensor leaky_relu(const Tensor& x, double slope = 0.01);
-Tensor elu(const Tensor& x, double alpha = 1);
-/// log(1 + exp(x)).
-Tensor softplus(const Tensor& x);
-Tensor softmax(const Tensor& x, int64_t dim);
-Tensor log_softmax(const Tensor& x, int64_t dim);
-/// x @ weight^T + bias; weight [out, in], bias [out] or undefined.
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
-/// Mean of -log_softmax(logits)[label]; logits [n, classes], labels int64 [n].
-Tensor cross_entropy(const Tensor& logits, const Tensor& labels);
-Tensor mse_loss(const Tensor& x, const Tensor& target);
 
 namespace nn {
 

@@ -79,12 +79,25 @@ Tensor atan(const Tensor& x);
 Tensor sinh(const Tensor& x);
 Tensor cosh(const Tensor& x);
 Tensor tanh(const Tensor& x);
+Tensor asinh(const Tensor& x);
+Tensor acosh(const Tensor& x);
+Tensor atanh(const Tensor& x);
 Tensor erf(const Tensor& x);
+/// 1 - erf(x), exact where that cancels.
+Tensor erfc(const Tensor& x);
+/// log(x / (1 - x)).
+Tensor logit(const Tensor& x);
 Tensor floor(const Tensor& x);
 Tensor ceil(const Tensor& x);
 Tensor round(const Tensor& x);
 Tensor trunc(const Tensor& x);
 Tensor logical_not(const Tensor& x);
+Tensor isnan(const Tensor& x);
+Tensor isinf(const Tensor& x);
+Tensor isfinite(const Tensor& x);
+/// NaN and infinities replaced; infinities by the largest finite values unless given.
+Tensor nan_to_num(const Tensor& x, double nan = 0, std::optional<double> positive = {},
+                  std::optional<double> negative = {});
 Tensor square(const Tensor& x);
 Tensor cast(const Tensor& x, DType dtype);
 
@@ -96,7 +109,17 @@ Tensor mul(const Operand& a, const Operand& b);
 Tensor div(const Operand& a, const Operand& b);
 /// Remainder with the sign of the dividend.
 Tensor fmod(const Operand& a, const Operand& b);
+/// Remainder with the sign of the divisor, as Python's %.
+Tensor remainder(const Operand& a, const Operand& b);
+/// Quotient rounded towards minus infinity, as Python's //.
+Tensor floor_divide(const Operand& a, const Operand& b);
 Tensor pow(const Operand& a, const Operand& b);
+/// sqrt(a^2 + b^2).
+Tensor hypot(const Operand& a, const Operand& b);
+/// log(exp(a) + exp(b)) without overflow.
+Tensor logaddexp(const Operand& a, const Operand& b);
+/// a * log(b), 0 where a is 0.
+Tensor xlogy(const Operand& a, const Operand& b);
 Tensor maximum(const Operand& a, const Operand& b);
 Tensor minimum(const Operand& a, const Operand& b);
 Tensor atan2(const Operand& a, const Operand& b);
@@ -111,6 +134,13 @@ Tensor greater(const Operand& a, const Operand& b);
 Tensor greater_equal(const Operand& a, const Operand& b);
 /// a where the condition holds, b elsewhere.
 Tensor where(const Tensor& condition, const Operand& a, const Operand& b);
+/// x limited to bounds, of which one may be missing.
+Tensor clamp(const Tensor& x, const std::optional<Operand>& low,
+             const std::optional<Operand>& high = {});
+/// start + weight * (end - start).
+Tensor lerp(const Tensor& start, const Tensor& end, const Operand& weight);
+/// The value where the mask holds, x elsewhere.
+Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
 
 inline Tensor operator-(const Tensor& x) { return neg(x); }
 inline Tensor operator+(const Tensor& a, const Operand& b) { return add(a, b); }
@@ -140,6 +170,17 @@ Tensor concat(std::span<const Tensor> parts, int64_t dim = 0);
 Tensor stack(std::span<const Tensor> parts, int64_t dim = 0);
 /// Pieces of `size` along a dimension; the last may be smaller.
 std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim = 0);
+/// Elements shifted along a dimension; those that leave come back at the other end.
+Tensor roll(const Tensor& x, int64_t shift, int64_t dim);
+/// x repeated counts[d] times along dimension d; there may be more counts than dimensions.
+Tensor tile(const Tensor& x, const Dims& counts);
+/// Each index of a dimension `count` times in a row.
+Tensor repeat_interleave(const Tensor& x, int64_t count, int64_t dim);
+/// The last two dimensions with zeros above (tril) or below (triu) a diagonal.
+Tensor tril(const Tensor& x, int64_t diagonal = 0);
+Tensor triu(const Tensor& x, int64_t diagonal = 0);
+/// Elements with equal indices in two dimensions, as a new last dimension.
+Tensor diagonal(const Tensor& x, int64_t offset = 0, int64_t dim_a = 0, int64_t dim_b = 1);
 
 // Reductions over `dims` (empty: all)
 Tensor sum(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
@@ -150,6 +191,10 @@ Tensor min(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 /// Divided by count - correction.
 Tensor var(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
 Tensor std_dev(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
+/// The p-norm; p may be 0 (count of non-zeros) and +-infinity.
+Tensor norm(const Tensor& x, double p = 2, const Dims& dims = {}, bool keepdim = false);
+Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim = false);
+Tensor count_nonzero(const Tensor& x, const Dims& dims = {});
 Tensor any(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 Tensor all(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
 Tensor argmax(const Tensor& x, int64_t dim, bool keepdim = false);
@@ -161,11 +206,24 @@ Tensor cumprod(const Tensor& x, int64_t dim);
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& values);
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
+/// gather() with broadcasting of the other dimensions.
+Tensor take_along_dim(const Tensor& x, const Tensor& index, int64_t dim);
+/// x with source[i] added to index[i] of a dimension.
+Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source);
+/// x with values put (or added) at x[indices[0], indices[1], ..].
+Tensor index_put(const Tensor& x, std::span<const Tensor> indices, const Tensor& values,
+                 bool accumulate = false);
 Tensor argsort(const Tensor& x, int64_t dim = -1, bool descending = false);
 Tensor sort(const Tensor& x, int64_t dim = -1, bool descending = false);
+/// The k largest (or smallest) of a dimension in order, and their int64 positions.
+std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t dim = -1, bool largest = true);
 
 /// Matrix product with PyTorch's rules for vectors, batches and broadcasting.
 Tensor matmul(const Tensor& a, const Tensor& b);
+/// [n, i, k] @ [n, k, j].
+Tensor bmm(const Tensor& a, const Tensor& b);
+/// [n] and [m] give [n, m].
+Tensor outer(const Tensor& a, const Tensor& b);
 /// Sum of products by labels: `ij,jk->ik`.
 Tensor einsum(std::string_view equation, std::span<const Tensor> operands);
 

@@ -116,6 +116,8 @@ struct SessionStats {
   int64_t plans_compiled = 0;  ///< structures met for the first time
   int64_t plan_hits = 0;       ///< structures met again
   int64_t realizations = 0;    ///< plans run
+  int64_t steps = 0;           ///< of the plans run
+  int64_t products = 0;        ///< of those steps, matrix products and convolutions
 };
 SessionStats session_stats();
 

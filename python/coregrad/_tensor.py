@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,100 +118,107 @@ def grad(function: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> C
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
-def _getitem(self: Tensor, index: Any) -> Tensor:
-    """Pick elements: whole numbers, slices with positive steps, None, ... and one index tensor."""
-    items = list(index) if isinstance(index, tuple) else [index]
-    used = sum(item is not None and item is not Ellipsis for item in items)
-    if used > self.ndim:
-        raise _core.IndexError(f"getitem: {used} indices for {self.ndim} dimensions")
-    dots = [i for i, item in enumerate(items) if item is Ellipsis]
-    if len(dots) > 1:
-        raise _core.IndexError("getitem: at most one ... is allowed")
-    position = dots[0] if dots else len(items)
-    items[position : position + len(dots)] = [slice(None)] * (self.ndim - used)
-    result, dim = self, 0
-    for item in items:
-        if item is None:
-            result = result.unsqueeze(dim)
-            dim += 1
-        elif isinstance(item, slice):
-            step = 1 if item.step is None else item.step
-            if step < 1:
-                raise _core.ValueError(f"getitem: steps must be positive, got {step}; use flip()")
-            start, stop, _ = item.indices(result.shape[dim])
-            if (start, max(start, stop), step) != (0, result.shape[dim], 1):
-                result = result.slice(dim, start, max(start, stop), step)
-            dim += 1
-        elif isinstance(item, Tensor):
-            result = result.index_select(dim, item)
-            dim += 1
-        elif hasattr(item, "__index__"):
-            result = result.select(dim, item.__index__())
-        else:
-            raise _core.IndexError(f"getitem: cannot index with {type(item).__name__}")
-    return result
+class _TensorMethods:
+    """Methods of Tensor that are written in Python."""
+
+    __array_priority__ = 1000
+    # Equality is elementwise, so a tensor is hashed as the object that it is.
+    __hash__ = object.__hash__
+
+    def __getitem__(self: Tensor, index: Any) -> Tensor:
+        """Pick elements: whole numbers, slices with positive steps, None, ... and one index tensor."""
+        items = list(index) if isinstance(index, tuple) else [index]
+        used = sum(item is not None and item is not Ellipsis for item in items)
+        if used > self.ndim:
+            raise _core.IndexError(f"getitem: {used} indices for {self.ndim} dimensions")
+        dots = [i for i, item in enumerate(items) if item is Ellipsis]
+        if len(dots) > 1:
+            raise _core.IndexError("getitem: at most one ... is allowed")
+        position = dots[0] if dots else len(items)
+        items[position : position + len(dots)] = [slice(None)] * (self.ndim - used)
+        result, dim = self, 0
+        for item in items:
+            if item is None:
+                result = result.unsqueeze(dim)
+                dim += 1
+            elif isinstance(item, slice):
+                step = 1 if item.step is None else item.step
+                if step < 1:
+                    raise _core.ValueError(
+                        f"getitem: steps must be positive, got {step}; use flip()"
+                    )
+                start, stop, _ = item.indices(result.shape[dim])
+                if (start, max(start, stop), step) != (0, result.shape[dim], 1):
+                    result = result.slice(dim, start, max(start, stop), step)
+                dim += 1
+            elif isinstance(item, Tensor):
+                result = result.index_select(dim, item)
+                dim += 1
+            elif hasattr(item, "__index__"):
+                result = result.select(dim, item.__index__())
+            else:
+                raise _core.IndexError(f"getitem: cannot index with {type(item).__name__}")
+        return result
+
+    def item(self: Tensor) -> bool | int | float:
+        """Give the only element as a Python number; ValueError unless there is exactly one.
+
+        >>> import coregrad as cg
+        >>> cg.arange(0, 4).sum().item()
+        6
+        """
+        if self.numel != 1:
+            raise _core.ValueError(f"item: needs exactly one element, got shape {list(self.shape)}")
+        return self.numpy().item()
+
+    def tolist(self: Tensor) -> Any:
+        """Give the elements as nested lists of Python numbers."""
+        return self.numpy().tolist()
+
+    @property
+    def size(self: Tensor) -> int:
+        """Number of elements, as in NumPy."""
+        return self.numel
+
+    @property
+    def T(self: Tensor) -> Tensor:
+        """The dimensions in reverse order."""
+        return self.permute(list(range(self.ndim))[::-1])
+
+    def __repr__(self: Tensor) -> str:
+        name = str(self.dtype).removeprefix("DType.")
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+        return f"tensor({values}, dtype={name}" + (
+            ", requires_grad=True)" if self.requires_grad else ")"
+        )
+
+    def __len__(self: Tensor) -> int:
+        if self.ndim == 0:
+            raise TypeError("len() of a tensor without dimensions")
+        return self.shape[0]
+
+    def __iter__(self: Tensor) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self: Tensor) -> bool:
+        return bool(self.item())
+
+    def __float__(self: Tensor) -> float:
+        return float(self.item())
+
+    def __int__(self: Tensor) -> int:
+        return int(self.item())
+
+    def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __dlpack__(self: Tensor, **kwargs: Any) -> Any:
+        return self.numpy().__dlpack__(**kwargs)
+
+    def __dlpack_device__(self: Tensor) -> tuple[int, int]:
+        return (1, 0)
 
 
-def _item(self: Tensor) -> bool | int | float:
-    """Give the only element as a Python number; ValueError unless there is exactly one.
-
-    >>> import coregrad as cg
-    >>> cg.arange(0, 4).sum().item()
-    6
-    """
-    if self.numel != 1:
-        raise _core.ValueError(f"item: needs exactly one element, got shape {list(self.shape)}")
-    return self.numpy().item()
-
-
-def _tolist(self: Tensor) -> Any:
-    """Give the elements as nested lists of Python numbers."""
-    return self.numpy().tolist()
-
-
-def _repr(self: Tensor) -> str:
-    name = str(self.dtype).removeprefix("DType.")
-    values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
-    return f"tensor({values}, dtype={name}" + (
-        ", requires_grad=True)" if self.requires_grad else ")"
-    )
-
-
-def _len(self: Tensor) -> int:
-    if self.ndim == 0:
-        raise TypeError("len() of a tensor without dimensions")
-    return self.shape[0]
-
-
-def _array(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-    return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-
-def _size(self: Tensor) -> int:
-    return self.numel
-
-
-def _attach() -> None:
-    methods: dict[str, Any] = {
-        "__getitem__": _getitem,
-        "__repr__": _repr,
-        "__len__": _len,
-        "__iter__": lambda self: (self[i] for i in range(len(self))),
-        "__bool__": lambda self: bool(self.item()),
-        "__float__": lambda self: float(self.item()),
-        "__int__": lambda self: int(self.item()),
-        "__array__": _array,
-        "__array_priority__": 1000,
-        "__dlpack__": lambda self, **kwargs: self.numpy().__dlpack__(**kwargs),
-        "__dlpack_device__": lambda self: (1, 0),
-        "__hash__": object.__hash__,
-        "item": _item,
-        "tolist": _tolist,
-        "size": property(_size),
-        "T": property(lambda self: self.permute(list(range(self.ndim))[::-1])),
-    }
-    for name, value in methods.items():
-        setattr(Tensor, name, value)
-
-
-_attach()
+for _name, _value in vars(_TensorMethods).items():
+    if _name not in ("__module__", "__doc__", "__dict__", "__weakref__"):
+        setattr(Tensor, _name, _value)

@@ -17,6 +17,7 @@
 
 #include "bindings.h"
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <vector>
 
@@ -26,15 +27,11 @@ namespace {
 using Ints = std::vector<int64_t>;
 using GraphPtr = std::shared_ptr<Graph>;
 
-NodeId id_in(const GraphPtr& graph, const NodeRef& node) {
-  if (node.graph != graph) raise<ValueError>("graph: a node of another graph was given");
-  return node.id;
-}
-
-std::vector<NodeId> ids_in(const GraphPtr& graph, const std::vector<NodeRef>& nodes) {
+std::vector<NodeId> ids_in(const GraphPtr& graph, const std::vector<NodeRef>& nodes,
+                           std::string_view operation) {
   std::vector<NodeId> ids;
   ids.reserve(nodes.size());
-  for (const NodeRef& n : nodes) ids.push_back(id_in(graph, n));
+  for (const NodeRef& n : nodes) ids.push_back(id_in(graph, n, operation));
   return ids;
 }
 
@@ -66,14 +63,15 @@ std::vector<DimMap> dim_maps(const std::vector<MapTuple>& rows) {
 NodeRef operand_like(const NodeRef& like, nb::handle value) {
   NodeRef node;
   if (nb::try_cast(value, node)) return node;
-  return {like.graph, ops::literal(*like.graph, to_scalar(value, like.graph->dtype(like.id)))};
+  return {like.graph,
+          ops::literal(*like.graph, to_scalar(value, like.graph->dtype(like.id), "literal"))};
 }
 
 /// Python operators with another node or a number on either side.
 void bind_operators(nb::class_<NodeRef>& node) {
   const auto both = [&](const char* name, const char* reflected, Op op) {
     const auto make = [op](const NodeRef& a, const NodeRef& b) {
-      return NodeRef{a.graph, ops::binary(*a.graph, op, a.id, id_in(a.graph, b))};
+      return NodeRef{a.graph, ops::binary(*a.graph, op, a.id, id_in(a.graph, b, name_of(op)))};
     };
     node.def(name, [make](const NodeRef& a, nb::handle b) { return make(a, operand_like(a, b)); });
     node.def(reflected,
@@ -91,8 +89,8 @@ void bind_operators(nb::class_<NodeRef>& node) {
   const auto compare = [&](const char* name, Op op, bool exchanged) {
     node.def(name, [op, exchanged](const NodeRef& a, nb::handle value) {
       const NodeRef b = operand_like(a, value);
-      const NodeId left = exchanged ? id_in(a.graph, b) : a.id;
-      const NodeId right = exchanged ? a.id : id_in(a.graph, b);
+      const NodeId left = exchanged ? id_in(a.graph, b, name_of(op)) : a.id;
+      const NodeId right = exchanged ? a.id : id_in(a.graph, b, name_of(op));
       return NodeRef{a.graph, ops::compare(*a.graph, op, left, right)};
     });
   };
@@ -111,35 +109,37 @@ void bind_elementwise(nb::class_<Graph>& graph) {
       graph.def(
           name.c_str(),
           [op](const GraphPtr& g, const NodeRef& x) {
-            return NodeRef{g, ops::unary(*g, op, id_in(g, x))};
+            return NodeRef{g, ops::unary(*g, op, id_in(g, x, name_of(op)))};
           },
           nb::arg("x"));
     else if (family == Family::Binary)
       graph.def(
           name.c_str(),
           [op](const GraphPtr& g, const NodeRef& a, const NodeRef& b) {
-            return NodeRef{g, ops::binary(*g, op, id_in(g, a), id_in(g, b))};
+            return NodeRef{g,
+                           ops::binary(*g, op, id_in(g, a, name_of(op)), id_in(g, b, name_of(op)))};
           },
           nb::arg("a"), nb::arg("b"));
     else if (family == Family::Compare)
       graph.def(
           name.c_str(),
           [op](const GraphPtr& g, const NodeRef& a, const NodeRef& b) {
-            return NodeRef{g, ops::compare(*g, op, id_in(g, a), id_in(g, b))};
+            return NodeRef{
+                g, ops::compare(*g, op, id_in(g, a, name_of(op)), id_in(g, b, name_of(op)))};
           },
           nb::arg("a"), nb::arg("b"));
     else if (family == Family::Reduce)
       graph.def(
           name.c_str(),
           [op](const GraphPtr& g, const NodeRef& x, const Ints& dims, bool keepdim) {
-            return NodeRef{g, ops::reduce(*g, op, id_in(g, x), dims, keepdim)};
+            return NodeRef{g, ops::reduce(*g, op, id_in(g, x, name_of(op)), dims, keepdim)};
           },
           nb::arg("x"), nb::arg("dims") = Ints{}, nb::arg("keepdim") = false);
     else if (family == Family::Scan)
       graph.def(
           name.c_str(),
           [op](const GraphPtr& g, const NodeRef& x, int64_t dim) {
-            return NodeRef{g, ops::scan(*g, op, id_in(g, x), dim)};
+            return NodeRef{g, ops::scan(*g, op, id_in(g, x, name_of(op)), dim)};
           },
           nb::arg("x"), nb::arg("dim"));
   }
@@ -158,13 +158,13 @@ void bind_leaves(nb::class_<Graph>& graph) {
       .def(
           "literal",
           [](const GraphPtr& g, DType dtype, nb::handle value) {
-            return NodeRef{g, ops::literal(*g, to_scalar(value, dtype))};
+            return NodeRef{g, ops::literal(*g, to_scalar(value, dtype, "literal"))};
           },
           nb::arg("dtype"), nb::arg("value"))
       .def(
           "full",
           [](const GraphPtr& g, const Ints& shape, DType dtype, nb::handle value) {
-            return NodeRef{g, ops::full(*g, shape, to_scalar(value, dtype))};
+            return NodeRef{g, ops::full(*g, shape, to_scalar(value, dtype, "full"))};
           },
           nb::arg("shape"), nb::arg("dtype"), nb::arg("value"))
       .def(
@@ -177,7 +177,7 @@ void bind_leaves(nb::class_<Graph>& graph) {
           "random",
           [](const GraphPtr& g, const NodeRef& seed, DType dtype, const Ints& shape,
              int64_t stream) {
-            return NodeRef{g, ops::random(*g, id_in(g, seed), dtype, shape, stream)};
+            return NodeRef{g, ops::random(*g, id_in(g, seed, "random"), dtype, shape, stream)};
           },
           nb::arg("seed"), nb::arg("dtype"), nb::arg("shape"), nb::arg("stream"),
           "Uniform floats in [0, 1) or raw bits, a function of (seed, stream, element).")
@@ -185,7 +185,8 @@ void bind_leaves(nb::class_<Graph>& graph) {
           "external",
           [](const GraphPtr& g, int64_t id, int64_t number, const std::vector<NodeRef>& operands,
              DType dtype, const Ints& shape) {
-            return NodeRef{g, ops::external(*g, id, number, ids_in(g, operands), dtype, shape)};
+            return NodeRef{
+                g, ops::external(*g, id, number, ids_in(g, operands, "external"), dtype, shape)};
           },
           nb::arg("id"), nb::arg("number"), nb::arg("operands"), nb::arg("dtype"), nb::arg("shape"),
           "Result `number` of external call `id`.");
@@ -196,53 +197,54 @@ void bind_views(nb::class_<Graph>& graph) {
       .def(
           "reshape",
           [](const GraphPtr& g, const NodeRef& x, const Ints& shape) {
-            return NodeRef{g, ops::reshape(*g, id_in(g, x), shape)};
+            return NodeRef{g, ops::reshape(*g, id_in(g, x, "reshape"), shape)};
           },
           nb::arg("x"), nb::arg("shape"))
       .def(
           "permute",
           [](const GraphPtr& g, const NodeRef& x, const Ints& order) {
-            return NodeRef{g, ops::permute(*g, id_in(g, x), order)};
+            return NodeRef{g, ops::permute(*g, id_in(g, x, "permute"), order)};
           },
           nb::arg("x"), nb::arg("order"))
       .def(
           "transpose",
           [](const GraphPtr& g, const NodeRef& x, int64_t a, int64_t b) {
-            return NodeRef{g, ops::transpose(*g, id_in(g, x), a, b)};
+            return NodeRef{g, ops::transpose(*g, id_in(g, x, "transpose"), a, b)};
           },
           nb::arg("x"), nb::arg("dim_a"), nb::arg("dim_b"))
       .def(
           "broadcast_to",
           [](const GraphPtr& g, const NodeRef& x, const Ints& shape) {
-            return NodeRef{g, ops::broadcast_to(*g, id_in(g, x), shape)};
+            return NodeRef{g, ops::broadcast_to(*g, id_in(g, x, "broadcast_to"), shape)};
           },
           nb::arg("x"), nb::arg("shape"))
       .def(
           "slice",
           [](const GraphPtr& g, const NodeRef& x, const Ints& starts, const Ints& stops,
              const Ints& steps) {
-            return NodeRef{g, ops::slice(*g, id_in(g, x), starts, stops, steps)};
+            return NodeRef{g, ops::slice(*g, id_in(g, x, "slice"), starts, stops, steps)};
           },
           nb::arg("x"), nb::arg("starts"), nb::arg("stops"), nb::arg("steps"))
       .def(
           "narrow",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, int64_t start, int64_t stop,
              int64_t step) {
-            return NodeRef{g, ops::narrow(*g, id_in(g, x), dim, start, stop, step)};
+            return NodeRef{g, ops::narrow(*g, id_in(g, x, "narrow"), dim, start, stop, step)};
           },
           nb::arg("x"), nb::arg("dim"), nb::arg("start"), nb::arg("stop"), nb::arg("step") = 1)
       .def(
           "flip",
           [](const GraphPtr& g, const NodeRef& x, const Ints& dims) {
-            return NodeRef{g, ops::flip(*g, id_in(g, x), dims)};
+            return NodeRef{g, ops::flip(*g, id_in(g, x, "flip"), dims)};
           },
           nb::arg("x"), nb::arg("dims"))
       .def(
           "pad",
           [](const GraphPtr& g, const NodeRef& x, const Ints& low, const Ints& high,
              const Ints& interior, nb::handle fill) {
-            const NodeId id = id_in(g, x);
-            return NodeRef{g, ops::pad(*g, id, low, high, interior, to_scalar(fill, g->dtype(id)))};
+            const NodeId id = id_in(g, x, "pad");
+            return NodeRef{
+                g, ops::pad(*g, id, low, high, interior, to_scalar(fill, g->dtype(id), "pad"))};
           },
           nb::arg("x"), nb::arg("low"), nb::arg("high"), nb::arg("interior"), nb::arg("fill"))
       .def(
@@ -253,26 +255,26 @@ void bind_views(nb::class_<Graph>& graph) {
             windows.reserve(rows.size());
             for (const auto& [dim, size, stride, dilation] : rows)
               windows.push_back({dim, size, stride, dilation});
-            return NodeRef{g, ops::window(*g, id_in(g, x), windows)};
+            return NodeRef{g, ops::window(*g, id_in(g, x, "window"), windows)};
           },
           nb::arg("x"), nb::arg("windows"),
           "Sliding windows given as (dimension, size, stride, dilation).")
       .def(
           "concat",
           [](const GraphPtr& g, const std::vector<NodeRef>& parts, int64_t dim) {
-            return NodeRef{g, ops::concat(*g, ids_in(g, parts), dim)};
+            return NodeRef{g, ops::concat(*g, ids_in(g, parts, "concat"), dim)};
           },
           nb::arg("parts"), nb::arg("dim"))
       .def(
           "unsqueeze",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim) {
-            return NodeRef{g, ops::unsqueeze(*g, id_in(g, x), dim)};
+            return NodeRef{g, ops::unsqueeze(*g, id_in(g, x, "unsqueeze"), dim)};
           },
           nb::arg("x"), nb::arg("dim"))
       .def(
           "squeeze",
           [](const GraphPtr& g, const NodeRef& x, const Ints& dims) {
-            return NodeRef{g, ops::squeeze(*g, id_in(g, x), dims)};
+            return NodeRef{g, ops::squeeze(*g, id_in(g, x, "squeeze"), dims)};
           },
           nb::arg("x"), nb::arg("dims"));
 }
@@ -282,13 +284,14 @@ void bind_others(nb::class_<Graph>& graph) {
       .def(
           "select",
           [](const GraphPtr& g, const NodeRef& condition, const NodeRef& a, const NodeRef& b) {
-            return NodeRef{g, ops::select(*g, id_in(g, condition), id_in(g, a), id_in(g, b))};
+            return NodeRef{g, ops::select(*g, id_in(g, condition, "select"), id_in(g, a, "select"),
+                                          id_in(g, b, "select"))};
           },
           nb::arg("condition"), nb::arg("a"), nb::arg("b"))
       .def(
           "cast",
           [](const GraphPtr& g, const NodeRef& x, DType dtype) {
-            return NodeRef{g, ops::cast(*g, id_in(g, x), dtype)};
+            return NodeRef{g, ops::cast(*g, id_in(g, x, "cast"), dtype)};
           },
           nb::arg("x"), nb::arg("dtype"))
       .def(
@@ -301,7 +304,8 @@ void bind_others(nb::class_<Graph>& graph) {
             spec.lhs = dim_maps(lhs_maps);
             spec.rhs = dim_maps(rhs_maps);
             spec.out = out;
-            return NodeRef{g, ops::contract(*g, id_in(g, lhs), id_in(g, rhs), spec)};
+            return NodeRef{
+                g, ops::contract(*g, id_in(g, lhs, "contract"), id_in(g, rhs, "contract"), spec)};
           },
           nb::arg("lhs"), nb::arg("rhs"), nb::arg("extents"), nb::arg("lhs_maps"),
           nb::arg("rhs_maps"), nb::arg("out"),
@@ -309,21 +313,23 @@ void bind_others(nb::class_<Graph>& graph) {
       .def(
           "gather",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& index) {
-            return NodeRef{g, ops::gather(*g, id_in(g, x), dim, id_in(g, index))};
+            return NodeRef{g,
+                           ops::gather(*g, id_in(g, x, "gather"), dim, id_in(g, index, "gather"))};
           },
           nb::arg("x"), nb::arg("dim"), nb::arg("index"))
       .def(
           "scatter",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& index,
              const NodeRef& values, const std::string& mode) {
-            return NodeRef{g, ops::scatter(*g, id_in(g, x), dim, id_in(g, index), id_in(g, values),
-                                           scatter_mode(mode))};
+            return NodeRef{g,
+                           ops::scatter(*g, id_in(g, x, "scatter"), dim, id_in(g, index, "scatter"),
+                                        id_in(g, values, "scatter"), scatter_mode(mode))};
           },
           nb::arg("x"), nb::arg("dim"), nb::arg("index"), nb::arg("values"), nb::arg("mode"))
       .def(
           "argsort",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, bool descending) {
-            return NodeRef{g, ops::argsort(*g, id_in(g, x), dim, descending)};
+            return NodeRef{g, ops::argsort(*g, id_in(g, x, "argsort"), dim, descending)};
           },
           nb::arg("x"), nb::arg("dim"), nb::arg("descending") = false)
       .def(
@@ -331,8 +337,9 @@ void bind_others(nb::class_<Graph>& graph) {
           [](const GraphPtr& g, const std::vector<NodeRef>& outputs,
              const std::vector<NodeRef>& seeds, const std::vector<NodeRef>& targets) {
             std::vector<NodeRef> result;
-            for (const NodeId id : gradients(*g, ids_in(g, outputs), ids_in(g, seeds),
-                                             ids_in(g, targets), Unreachable::Zeros))
+            for (const NodeId id :
+                 gradients(*g, ids_in(g, outputs, "gradient"), ids_in(g, seeds, "gradient"),
+                           ids_in(g, targets, "gradient"), Unreachable::Zeros))
               result.push_back({g, id});
             return result;
           },
@@ -342,14 +349,30 @@ void bind_others(nb::class_<Graph>& graph) {
 
 }  // namespace
 
-Scalar to_scalar(nb::handle value, DType dtype) {
+NodeId id_in(const std::shared_ptr<Graph>& graph, const NodeRef& node, std::string_view operation) {
+  if (node.graph != graph) raise<ValueError>("{}: a node of another graph was given", operation);
+  return node.id;
+}
+
+Scalar to_scalar(nb::handle value, DType dtype, std::string_view operation) {
   if (PyLong_Check(value.ptr()) && !is_float(dtype)) {
-    const long long v = PyLong_AsLongLong(value.ptr());
-    if (v == -1 && PyErr_Occurred() != nullptr) nb::raise_python_error();
+    int overflow = 0;
+    const long long v = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
+    const bool is_wide = v < INT32_MIN || v > INT32_MAX;
+    if (overflow != 0 || (dtype == DType::Int32 && is_wide))
+      raise<ValueError>("{}: the number does not fit {}: got {}", operation, name_of(dtype),
+                        nb::str(value).c_str());
     return Scalar::of_int(dtype, v);
   }
   const double v = PyFloat_AsDouble(value.ptr());
-  if (v == -1.0 && PyErr_Occurred() != nullptr) nb::raise_python_error();
+  if (v == -1.0 && PyErr_Occurred() != nullptr) {
+    PyErr_Clear();
+    if (PyLong_Check(value.ptr()))
+      raise<ValueError>("{}: the number does not fit {}: got {}", operation, name_of(dtype),
+                        nb::str(value).c_str());
+    raise<DTypeError>("{}: a number is needed: got {}", operation,
+                      nb::type_name(value.type()).c_str());
+  }
   return Scalar::of(dtype, v);
 }
 

@@ -67,7 +67,7 @@ void bind_program(nb::module_& m) {
         nb::arg("owner") = nb::none(),
         "A function of `num_inputs` tensors that gives a tuple of results, each given as\n"
         "(\"program\", number), (\"input\", number), (\"fixed\", value) or\n"
-        "(\"view\", (size, stride, offset), source). `constants` and an int from `draw_seed`\n"
+        "(\"derived\", function, source). `constants` and an int from `draw_seed`\n"
         "follow the inputs; the inputs `written` are first given to `increment_version`.\n"
         "`owner` lives as long as the function.");
 }

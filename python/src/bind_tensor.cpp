@@ -15,6 +15,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings.h"
+#include "memory_owner.h"
 
 namespace coregrad::python {
 namespace {
@@ -64,15 +65,13 @@ Tensor from_array(const Array& array) {
 }
 
 nb::ndarray<nb::numpy, nb::ro> to_numpy(const Tensor& tensor) {
-  using Owner = std::shared_ptr<const void>;
   const std::shared_ptr<const void> values = [&] {
     const nb::gil_scoped_release release;
     return tensor.storage();
   }();
   const std::vector<size_t> shape(tensor.shape().begin(), tensor.shape().end());
   const Dims strides = tensor.strides();
-  const nb::capsule owner(new Owner(values),
-                          [](void* p) noexcept { delete static_cast<Owner*>(p); });
+  const nb::capsule owner = MemoryOwner(values).to_capsule();
   return nb::ndarray<nb::numpy, nb::ro>(values.get(), shape.size(), shape.data(), owner,
                                         strides.data(), dtype_to(tensor.dtype()));
 }
@@ -126,12 +125,20 @@ void bind_unary(nb::module_& m, nb::class_<Tensor>& cls) {
       {"sinh", sinh, "The hyperbolic sine of each element."},
       {"cosh", cosh, "The hyperbolic cosine of each element."},
       {"tanh", tanh, "The hyperbolic tangent of each element."},
+      {"asinh", asinh, "The inverse hyperbolic sine of each element."},
+      {"acosh", acosh, "The inverse hyperbolic cosine of each element."},
+      {"atanh", atanh, "The inverse hyperbolic tangent of each element."},
       {"erf", erf, "The error function of each element."},
+      {"erfc", erfc, "1 - erf(x), exact where that cancels."},
+      {"logit", logit, "log(x / (1 - x)) for each element."},
       {"floor", floor, "The largest whole number not above each element."},
       {"ceil", ceil, "The smallest whole number not below each element."},
       {"round", round, "The nearest whole number, halves to even."},
       {"trunc", trunc, "Each element without its fraction."},
       {"logical_not", logical_not, "True where an element is zero."},
+      {"isnan", isnan, "True where an element is NaN."},
+      {"isinf", isinf, "True where an element is infinite."},
+      {"isfinite", isfinite, "True where an element is neither NaN nor infinite."},
       {"square", square, "Each element times itself."},
       {"relu", relu, "max(x, 0) for each element."},
       {"sigmoid", sigmoid, "1 / (1 + exp(-x)) for each element."},
@@ -139,7 +146,6 @@ void bind_unary(nb::module_& m, nb::class_<Tensor>& cls) {
       {"gelu_tanh", gelu_tanh, "gelu by the approximation with tanh."},
       {"silu", silu, "x * sigmoid(x) for each element."},
       {"hardswish", hardswish, "x * clamp(x + 3, 0, 6) / 6 for each element."},
-      {"softplus", softplus, "log(1 + exp(x)) for each element."},
   };
   for (const Row& row : rows) {
     cls.def(row.name, row.function, row.doc);
@@ -161,7 +167,13 @@ void bind_binary(nb::module_& m, nb::class_<Tensor>& cls) {
       {"div", "__truediv__", "__rtruediv__", div,
        "a / b with broadcasting; integers give float32."},
       {"pow", "__pow__", "__rpow__", pow, "a to the power of b with broadcasting."},
+      {"floor_divide", "__floordiv__", "__rfloordiv__", floor_divide,
+       "a / b rounded towards minus infinity."},
+      {"remainder", "__mod__", "__rmod__", remainder, "Remainder of a / b with the sign of b."},
       {"fmod", nullptr, nullptr, fmod, "Remainder of a / b with the sign of a."},
+      {"hypot", nullptr, nullptr, hypot, "sqrt(a^2 + b^2) with broadcasting."},
+      {"logaddexp", nullptr, nullptr, logaddexp, "log(exp(a) + exp(b)) without overflow."},
+      {"xlogy", nullptr, nullptr, xlogy, "a * log(b), 0 where a is 0."},
       {"maximum", nullptr, nullptr, maximum, "The larger of a and b; NaN wins."},
       {"minimum", nullptr, nullptr, minimum, "The smaller of a and b; NaN wins."},
       {"atan2", nullptr, nullptr, atan2, "The angle of the point (b, a)."},
@@ -207,10 +219,22 @@ void bind_binary(nb::module_& m, nb::class_<Tensor>& cls) {
 void bind_products(nb::module_& m) {
   m.def(
       "einsum",
-      [](const std::string& equation, const std::vector<Tensor>& operands) {
-        return einsum(equation, operands);
+      [](const std::string& equation, const nb::args& operands) {
+        const bool is_list = operands.size() == 1 && !nb::isinstance<Tensor>(operands[0]);
+        const nb::object all = is_list ? nb::object(operands[0]) : nb::object(operands);
+        return einsum(equation, nb::cast<std::vector<Tensor>>(all));
       },
-      nb::arg("equation"), nb::arg("operands"), "Sum of products by labels: 'ij,jk->ik'.");
+      nb::arg("equation"), nb::arg("operands"),
+      "Sum of products by labels, of tensors or of one list of them.\n\n"
+      "Raises ValueError for an equation that is none, ShapeError when a label has two extents.\n\n"
+      ">>> import coregrad as cg\n"
+      ">>> cg.einsum('ij,jk->ik', cg.ones((2, 3)), cg.ones((3, 2))).tolist()\n"
+      "[[3.0, 3.0], [3.0, 3.0]]");
+  m.def("bmm", bmm, nb::arg("a"), nb::arg("b"),
+        "[n, i, k] @ [n, k, j]; ShapeError for anything else.");
+  m.def("outer", outer, nb::arg("a"), nb::arg("b"), "All products of [n] and [m]: [n, m].");
+  m.def("softplus", softplus, nb::arg("x"), nb::arg("beta") = 1.0, nb::arg("threshold") = 20.0,
+        "log(1 + exp(beta * x)) / beta; x where beta * x > threshold.");
   m.def("leaky_relu", leaky_relu, nb::arg("x"), nb::arg("slope") = 0.01,
         "x where positive, slope * x elsewhere.");
   m.def("elu", elu, nb::arg("x"), nb::arg("alpha") = 1.0,
@@ -255,6 +279,21 @@ void bind_reductions(nb::module_& m, nb::class_<Tensor>& cls) {
           "Index of the largest element of a dimension; the first of equals.");
   cls.def("argmin", argmin, nb::arg("dim"), nb::arg("keepdim") = false,
           "Index of the smallest element of a dimension; the first of equals.");
+  const auto p_norm = [](const Tensor& x, double p, nb::handle dim, bool keepdim) {
+    return norm(x, p, to_dims(dim), keepdim);
+  };
+  cls.def("norm", p_norm, nb::arg("p") = 2.0, nb::arg("dim") = nb::none(),
+          nb::arg("keepdim") = false, "The p-norm over a dimension, several, or all.");
+  cls.def(
+      "logsumexp",
+      [](const Tensor& x, nb::handle dim, bool keepdim) {
+        return logsumexp(x, to_dims(dim), keepdim);
+      },
+      nb::arg("dim"), nb::arg("keepdim") = false, "log(sum(exp(x))) without overflow.");
+  cls.def(
+      "count_nonzero",
+      [](const Tensor& x, nb::handle dim) { return count_nonzero(x, to_dims(dim)); },
+      nb::arg("dim") = nb::none(), "How many elements are not zero; int64.");
   cls.def("cumsum", cumsum, nb::arg("dim"), "Running sums along a dimension.");
   cls.def("cumprod", cumprod, nb::arg("dim"), "Running products along a dimension.");
 }
@@ -283,6 +322,47 @@ void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
   cls.def("sort", sort, nb::arg("dim") = -1, nb::arg("descending") = false, "Sorted elements.");
   cls.def("argsort", argsort, nb::arg("dim") = -1, nb::arg("descending") = false,
           "Indices that sort a dimension; stable.");
+  cls.def("topk", topk, nb::arg("k"), nb::arg("dim") = -1, nb::arg("largest") = true,
+          "The k largest (or smallest) of a dimension in order, and their positions.");
+  cls.def("take_along_dim", take_along_dim, nb::arg("index"), nb::arg("dim"),
+          "gather() with broadcasting of the other dimensions.");
+  cls.def("index_add", index_add, nb::arg("dim"), nb::arg("index"), nb::arg("source"),
+          "source[i] added to slice index[i] of a dimension.");
+  cls.def(
+      "index_put",
+      [](const Tensor& x, const std::vector<Tensor>& indices, const Tensor& values,
+         bool accumulate) { return index_put(x, indices, values, accumulate); },
+      nb::arg("indices"), nb::arg("values"), nb::arg("accumulate") = false,
+      "Values put (or added) at the places that one index tensor per leading dimension gives.");
+  cls.def("roll", roll, nb::arg("shift"), nb::arg("dim"),
+          "Elements shifted along a dimension; those that leave come back at the other end.");
+  cls.def("tile", tile, nb::arg("counts"), "Repeated counts[d] times along dimension d.");
+  cls.def("repeat_interleave", repeat_interleave, nb::arg("count"), nb::arg("dim"),
+          "Each index of a dimension count times in a row.");
+  cls.def("tril", tril, nb::arg("diagonal") = 0, "Zeros above a diagonal of the last dimensions.");
+  cls.def("triu", triu, nb::arg("diagonal") = 0, "Zeros below a diagonal of the last dimensions.");
+  cls.def("diagonal", diagonal, nb::arg("offset") = 0, nb::arg("dim_a") = 0, nb::arg("dim_b") = 1,
+          "Elements with equal indices in two dimensions, as a new last dimension.");
+  cls.def("masked_fill", masked_fill, nb::arg("mask"), nb::arg("value"),
+          "The value where the mask holds, the elements elsewhere.");
+  cls.def("nan_to_num", nan_to_num, nb::arg("nan") = 0.0, nb::arg("posinf") = nb::none(),
+          nb::arg("neginf") = nb::none(), "NaN and infinities replaced by numbers.");
+  cls.def(
+      "lerp",
+      [](const Tensor& x, const Tensor& end, nb::handle weight) {
+        return lerp(x, end, to_operand(weight));
+      },
+      nb::arg("end"), nb::arg("weight"), "self + weight * (end - self).");
+  cls.def(
+      "clamp",
+      [](const Tensor& x, nb::handle low, nb::handle high) {
+        const auto bound = [](nb::handle b) {
+          return b.is_none() ? std::nullopt : std::optional(to_operand(b));
+        };
+        return clamp(x, bound(low), bound(high));
+      },
+      nb::arg("min") = nb::none(), nb::arg("max") = nb::none(),
+      "Elements limited to bounds, of which one may be missing.");
   cls.def("softmax", softmax, nb::arg("dim"), "Positive weights that sum to 1 along a dimension.");
   cls.def("log_softmax", log_softmax, nb::arg("dim"), "The logarithm of softmax.");
   m.def(
@@ -291,11 +371,6 @@ void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
   m.def(
       "stack", [](const std::vector<Tensor>& parts, int64_t dim) { return stack(parts, dim); },
       nb::arg("parts"), nb::arg("dim") = 0, "Tensors joined along a new dimension.");
-  m.def("linear", linear, nb::arg("x"), nb::arg("weight"), nb::arg("bias") = Tensor(),
-        "x @ weight^T + bias.");
-  m.def("cross_entropy", cross_entropy, nb::arg("logits"), nb::arg("labels"),
-        "Mean of -log_softmax(logits)[label] for logits [n, classes] and labels [n].");
-  m.def("mse_loss", mse_loss, nb::arg("x"), nb::arg("target"), "Mean squared difference.");
 }
 
 void bind_creation(nb::module_& m) {
@@ -308,7 +383,7 @@ void bind_creation(nb::module_& m) {
   m.def(
       "full",
       [](const Dims& shape, nb::handle value, DType dtype) {
-        return full(shape, to_scalar(value, dtype));
+        return full(shape, to_scalar(value, dtype, "full"));
       },
       nb::arg("shape"), nb::arg("value"), nb::arg("dtype") = f32, "A tensor of one value.");
   m.def("arange", arange, nb::arg("start"), nb::arg("stop"), nb::arg("step") = 1.0,
@@ -495,6 +570,8 @@ void bind_tensor(nb::module_& m) {
         d["plans_compiled"] = s.plans_compiled;
         d["plan_hits"] = s.plan_hits;
         d["realizations"] = s.realizations;
+        d["steps"] = s.steps;
+        d["products"] = s.products;
         return d;
       },
       "Counters of the tensor layer.");

@@ -15,12 +15,11 @@ namespace {
 
 /// One element of the tuple that a call gives.
 struct Result {
-  enum class Kind : uint8_t { Program, Input, Fixed, View };
+  enum class Kind : uint8_t { Program, Input, Fixed, Derived };
   Kind kind = Kind::Fixed;
   size_t index = 0;       ///< of the program's result or of the input
-  nb::object value;       ///< Fixed
-  nb::object layout;      ///< View: (size, stride, offset)
-  bool of_input = false;  ///< View: the base is an input
+  nb::object value;       ///< Fixed: itself; Derived: the function of the source
+  bool of_input = false;  ///< Derived: the source is an input
 };
 
 struct Entry {
@@ -33,7 +32,6 @@ struct Entry {
   std::vector<Result> results;
   std::vector<size_t> written;
   nb::object increment_version;
-  nb::object as_strided;  ///< the method's name
 
   nb::object call(PyObject* const* args, size_t count) const;
 
@@ -80,15 +78,10 @@ nb::object Entry::result(const Result& r, PyObject* const* args, std::span<nb::o
       return nb::borrow(args[r.index]);
     case Result::Kind::Fixed:
       return r.value;
-    case Result::Kind::View:
+    case Result::Kind::Derived:
       break;
   }
-  const nb::handle base = r.of_input ? nb::handle(args[r.index]) : nb::handle(made[r.index]);
-  nb::object view = nb::steal(PyObject_CallMethodObjArgs(
-      base.ptr(), as_strided.ptr(), PyTuple_GET_ITEM(r.layout.ptr(), 0),
-      PyTuple_GET_ITEM(r.layout.ptr(), 1), PyTuple_GET_ITEM(r.layout.ptr(), 2), nullptr));
-  if (!view.is_valid()) nb::raise_python_error();
-  return view;
+  return r.value(r.of_input ? nb::handle(args[r.index]) : nb::handle(made[r.index]));
 }
 
 PyObject* call_entry(PyObject* self, PyObject* const* args, Py_ssize_t count) {
@@ -124,13 +117,12 @@ Result make_result(const nb::tuple& given, size_t num_made, size_t num_inputs) {
   } else if (kind == "input") {
     r.kind = Result::Kind::Input;
     r.index = checked_index(given[1], num_inputs);
-  } else if (kind == "view") {
-    const Result base = make_result(nb::cast<nb::tuple>(given[2]), num_made, num_inputs);
-    r.kind = Result::Kind::View;
-    r.index = base.index;
-    r.of_input = base.kind == Result::Kind::Input;
-    r.layout = nb::cast<nb::tuple>(given[1]);
-    if (nb::len(r.layout) != 3) raise<ValueError>("entry: a view is (size, stride, offset)");
+  } else if (kind == "derived") {
+    const Result source = make_result(nb::cast<nb::tuple>(given[2]), num_made, num_inputs);
+    r.kind = Result::Kind::Derived;
+    r.value = nb::borrow(given[1]);
+    r.index = source.index;
+    r.of_input = source.kind == Result::Kind::Input;
   } else {
     raise<ValueError>("entry: unknown result '{}'", kind);
   }
@@ -151,7 +143,6 @@ nb::object make_entry(nb::handle program, size_t num_inputs, const nb::list& con
   entry->draw_seed = nb::borrow(draw_seed);
   entry->no_seed = nb::int_(0);
   entry->increment_version = nb::borrow(increment_version);
-  entry->as_strided = nb::str("as_strided");
   const size_t num_made = entry->program != nullptr ? entry->program->num_results() : 0;
   for (nb::handle r : results)
     entry->results.push_back(make_result(nb::cast<nb::tuple>(r), num_made, num_inputs));

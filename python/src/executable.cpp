@@ -8,6 +8,7 @@
 #include "runtime/executor.h"
 
 #include <cstring>
+#include <exception>
 #include <map>
 
 namespace coregrad::python {
@@ -53,21 +54,24 @@ class OracleExecutable final : public Executable {
     std::vector<InputView> views(static_cast<size_t>(total_inputs_));
     for (size_t i = 0; i < inputs.size(); ++i) views[i].data = inputs[i];
     std::vector<std::vector<std::byte>> memory;
+    RunStatus status;
     for (const Stage& stage : stages_) {
       std::vector<Array> operands = interpret(graph_, stage.operands, views);
       std::vector<void*> buffers;
       for (Array& a : operands) buffers.push_back(a.data.data());
+      std::vector<int64_t> places;  // every result is wanted
       for (size_t k = 0; k < results_[stage.external].size(); ++k) {
         const ExternalResult& r = results_[stage.external][k];
         memory.emplace_back(static_cast<size_t>(
             checked_mul(checked_numel(r.shape, "external"), size_of(r.dtype), "external")));
+        places.push_back(static_cast<int64_t>(buffers.size()));
         buffers.push_back(memory.back().data());
         views[static_cast<size_t>(first_result_[stage.external]) + k].data = memory.back().data();
       }
       const ExternalStep& step = externals_[stage.external];
-      RunStatus status;
-      const StepArgs args{buffers.data(), nullptr, nullptr, &status, step.context};
+      const StepArgs args{buffers.data(), places.data(), nullptr, &status, step.context};
       step.function(&args, 0, 1, 0);
+      if (status.error != nullptr) std::rethrow_exception(status.error);
     }
     const std::vector<Array> values = interpret(graph_, roots_, views);
     for (size_t i = 0; i < values.size(); ++i) store(values[i], strides_[i], outputs[i]);

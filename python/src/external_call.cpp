@@ -1,5 +1,6 @@
 #include "external_call.h"
 
+#include <exception>
 #include <utility>
 
 namespace coregrad::python {
@@ -11,28 +12,24 @@ void call_python(const StepArgs* args, int64_t, int64_t, int) {
   const auto& call = *static_cast<const ExternalCall*>(args->context);
   const nb::gil_scoped_acquire gil;
   // After a failure the remaining calls would only see garbage.
-  if (call.pending->error != nullptr) return;
+  if (args->status->error != nullptr) return;
   try {
     nb::list operands, results;
     size_t at = 0;
     for (const TensorSpec& spec : call.operands)
       operands.append(view_memory(args->buffers[at++], spec));
-    for (const TensorSpec& spec : call.results)
-      results.append(view_memory(args->buffers[at++], spec));
+    for (size_t r = 0; r < call.results.size(); ++r) {
+      const int64_t place = args->params[r];  // -1: nobody reads this result, it has no memory
+      results.append(place < 0 ? nb::object(nb::none())
+                               : view_memory(args->buffers[place], call.results[r]));
+    }
     call.function(operands, results);
-  } catch (nb::python_error& e) {
-    call.pending->error = std::make_unique<nb::python_error>(std::move(e));
+  } catch (...) {
+    args->status->error = std::current_exception();
   }
 }
 
 }  // namespace
-
-void PendingError::rethrow() {
-  if (error == nullptr) return;
-  const std::unique_ptr<nb::python_error> taken = std::exchange(error, nullptr);
-  taken->restore();
-  throw nb::python_error();
-}
 
 ExternalStep make_external_step(std::string name, std::shared_ptr<const ExternalCall> call) {
   ExternalStep step;

@@ -12,21 +12,14 @@
 
 namespace coregrad::python {
 
-/// The first Python error of a program's external calls; touched only with the GIL held.
-struct PendingError {
-  std::unique_ptr<nanobind::python_error> error;
-  /// Throws the error, if there is one, and forgets it.
-  void rethrow();
-};
-
 struct ExternalCall {
-  nanobind::object
-      function;  ///< called with (operands, results), lists of tensors over the buffers
+  nanobind::object function;  ///< called with (operands, results), lists of tensors over the
+                              ///< buffers; a result that nobody reads is None
   std::vector<TensorSpec> operands, results;
-  std::shared_ptr<PendingError> pending;
 };
 
-/// The step for compile(). Calls are made with the GIL, on whatever thread runs the step.
+/// The step for compile(). Calls are made with the GIL, on whatever thread runs the step; an
+/// exception goes to the run's status.
 ExternalStep make_external_step(std::string name, std::shared_ptr<const ExternalCall> call);
 
 }  // namespace coregrad::python

@@ -9,4 +9,5 @@ NB_MODULE(_core, m) {
   coregrad::python::bind_graph(m);
   coregrad::python::bind_program(m);
   coregrad::python::bind_tensor(m);
+  coregrad::python::bind_functional(m);
 }

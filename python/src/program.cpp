@@ -11,10 +11,10 @@ namespace coregrad::python {
 Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
                  const std::vector<ExternalTuple>& externals, const std::string& name,
                  bool interpret)
-    : name_(name), pending_(std::make_shared<PendingError>()) {
+    : name_(name) {
   std::vector<OutputSpec> specs;
   for (const auto& [node, strides, aliased] : outputs) {
-    const Shape shape = graph->shape(node.id);
+    const Shape shape = graph->shape(id_in(graph, node, "program"));
     if (aliased >= num_inputs)
       raise<ValueError>("program: output overwrites input {} of {}", aliased, num_inputs);
     outputs_.push_back({TensorSpec::make(graph->dtype(node.id), {shape.begin(), shape.end()},
@@ -78,7 +78,6 @@ std::vector<ExternalStep> Program::make_steps(const Graph& graph,
   for (const auto& [label, function, types] : externals) {
     auto call = std::make_shared<ExternalCall>();
     call->function = function;
-    call->pending = pending_;
     results->emplace_back();
     for (const auto& [dtype, shape] : types) {
       call->results.push_back(TensorSpec::make(dtype, shape, {}));
@@ -122,26 +121,16 @@ void Program::run(std::span<PyObject* const> inputs, std::span<nb::object> resul
     blocks[i] = allocate_block(outputs_[i].spec.bytes());
     to[i] = blocks[i].get();
   }
-  execute(from.span(), to.span());
+  if (executable_->is_short()) {
+    executable_->run(from.span(), to.span());
+  } else {
+    const nb::gil_scoped_release release;
+    executable_->run(from.span(), to.span());
+  }
   size_t made = 0;
   for (size_t i = 0; i < outputs_.size(); ++i)
     if (outputs_[i].aliased < 0)
       results[made++] = adopt_block(std::move(blocks[i]), outputs_[i].spec);
-}
-
-void Program::execute(std::span<const void* const> from, std::span<void* const> to) const {
-  if (executable_->is_short()) {
-    executable_->run(from, to);
-    return;
-  }
-  try {
-    const nb::gil_scoped_release release;
-    executable_->run(from, to);
-  } catch (const Error&) {
-    pending_->rethrow();
-    throw;
-  }
-  pending_->rethrow();
 }
 
 const void* Program::bind_input(size_t i, PyObject* object, int64_t* scalar,

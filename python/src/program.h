@@ -61,13 +61,11 @@ class Program {
   const void* bind_input(size_t i, PyObject* object, int64_t* scalar,
                          std::vector<Block>* copies) const;
   const void* bind_other_layout(size_t i, PyObject* object, std::vector<Block>* copies) const;
-  void execute(std::span<const void* const> from, std::span<void* const> to) const;
 
   std::string name_;
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
   size_t num_results_ = 0;
-  std::shared_ptr<PendingError> pending_;
   std::unique_ptr<Executable> executable_;
   CompileReport report_;
   std::string dot_;

@@ -34,12 +34,12 @@ dlpack::DataType data_type(DType dtype) {
 /// A managed tensor and what it keeps alive; its shape and strides follow in the same allocation.
 struct Holder {
   dlpack::ManagedTensor managed{};
-  Block block;
+  MemoryOwner owner;
 
   int64_t* layout() { return reinterpret_cast<int64_t*>(this + 1); }
-  static Holder* make(Block block, size_t rank) {
+  static Holder* make(MemoryOwner owner, size_t rank) {
     void* memory = ::operator new(sizeof(Holder) + 2 * rank * sizeof(int64_t));
-    return new (memory) Holder{.block = std::move(block)};
+    return new (memory) Holder{.owner = std::move(owner)};
   }
   static void destroy(dlpack::ManagedTensor* self) {
     auto* holder = static_cast<Holder*>(self->manager);
@@ -49,9 +49,9 @@ struct Holder {
 };
 static_assert(sizeof(Holder) % alignof(int64_t) == 0);
 
-nb::object to_object(void* data, Block block, const TensorSpec& spec) {
+nb::object to_object(void* data, MemoryOwner owner, const TensorSpec& spec) {
   const size_t rank = spec.shape.size();
-  Holder* holder = Holder::make(std::move(block), rank);
+  Holder* holder = Holder::make(std::move(owner), rank);
   int64_t* const shape = holder->layout();
   int64_t* const strides = shape + rank;
   std::copy(spec.shape.begin(), spec.shape.end(), shape);
@@ -225,12 +225,12 @@ void copy_to_layout(const dlpack::Tensor& tensor, const TensorSpec& spec, void* 
 }
 
 nb::object view_memory(void* data, const TensorSpec& spec) {
-  return to_object(data, nullptr, spec);
+  return to_object(data, MemoryOwner(), spec);
 }
 
 nb::object adopt_block(Block block, const TensorSpec& spec) {
   void* data = block.get();
-  return to_object(data, std::move(block), spec);
+  return to_object(data, MemoryOwner(std::move(block)), spec);
 }
 
 }  // namespace coregrad::python

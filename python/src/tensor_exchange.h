@@ -8,6 +8,7 @@
 #include <nanobind/nanobind.h>
 
 #include "dlpack_abi.h"
+#include "memory_owner.h"
 #include <cstdint>
 #include <vector>
 

@@ -268,6 +268,9 @@ class StepEmitter {
         parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_side,
                                           plan_.k, plan_.m, plan_.row_stride, target_);
         break;
+      case RowPacking::Panels:
+        parts_.pack_rows = emit_pack_row_panels(module_, symbol_ + ".pack_rows", plan_);
+        break;
     }
     switch (plan_.lane_packing) {
       case LanePacking::InPlace:
@@ -322,10 +325,20 @@ class StepEmitter {
         emit_min(b_, b_.CreateAdd(k0, constant(plan_.k_block)), constant(plan_.k.extent));
     if (packs_rows()) {
       const auto pack = [&] {
-        if (plan_.row_packing == RowPacking::RunsAlongK)
-          b_.CreateCall(parts_.pack_rows, {row_source_, p, m0_, m1_, k0, k1, row_pack_});
-        else
-          b_.CreateCall(parts_.pack_rows, {row_source_, p, k0, k1, m0_, m1_, row_pack_});
+        switch (plan_.row_packing) {
+          case RowPacking::InPlace:
+            break;
+          case RowPacking::RunsAlongK:
+            b_.CreateCall(parts_.pack_rows, {row_source_, p, m0_, m1_, k0, k1, row_pack_});
+            break;
+          case RowPacking::RunsAlongM:
+            b_.CreateCall(parts_.pack_rows, {row_source_, p, k0, k1, m0_, m1_, row_pack_});
+            break;
+          case RowPacking::Panels:
+            b_.CreateCall(parts_.pack_rows,
+                          {row_source_, p, k0, k1, first_panel_, end_panel_, row_pack_});
+            break;
+        }
       };
       const bool each_p =
           plan_.num_k_blocks > 1 ||
@@ -362,6 +375,10 @@ class StepEmitter {
           break;
         case RowPacking::RunsAlongM:
           rows = at(row_base, local_m);
+          break;
+        case RowPacking::Panels:
+          rows = at(row_base, b_.CreateMul(b_.CreateSub(panel, first_panel_),
+                                           constant(plan_.row_panel_elements)));
           break;
       }
       llvm::Value* const result =

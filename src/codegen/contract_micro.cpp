@@ -8,6 +8,8 @@
 namespace coregrad {
 namespace {
 
+constexpr int64_t kPrefetchSteps = 8;
+
 /// Distances in elements between neighbours of a tile's operands.
 struct Steps {
   int64_t row = 0, row_k = 0;    ///< row side: next row, next k
@@ -25,6 +27,7 @@ Steps steps_of(const ContractPlan& plan) {
       steps.row = plan.row_stride, steps.row_k = 1;
       break;
     case RowPacking::RunsAlongM:
+    case RowPacking::Panels:
       steps.row = 1, steps.row_k = plan.row_stride;
       break;
   }
@@ -84,6 +87,13 @@ class MicroKernel {
         emit_k_loop(start, 1, [&](std::vector<llvm::Value*>& acc, llvm::Value* a, llvm::Value* b) {
           std::vector<llvm::Value*> lane_values;
           for (int64_t v = 0; v < vectors; ++v) lane_values.push_back(load_lanes(b, v));
+          // Rows of lanes lie apart, which the machine's own prefetching does not follow.
+          for (int64_t v = 0; v < vectors; ++v) {
+            llvm::Value* const ahead = b_.CreateConstGEP1_64(
+                element_, b, static_cast<uint64_t>(v * width + kPrefetchSteps * steps_.lane_k));
+            b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
+                               {ahead, b_.getInt32(0), b_.getInt32(3), b_.getInt32(1)});
+          }
           for (int64_t r = 0; r < rows_; ++r) {
             llvm::Value* const at =
                 b_.CreateConstGEP1_64(element_, a, static_cast<uint64_t>(r * steps_.row));

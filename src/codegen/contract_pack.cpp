@@ -5,7 +5,9 @@
 
 #include <llvm/IR/Module.h>
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 namespace coregrad {
 namespace {
@@ -61,6 +63,7 @@ class RunPacker {
     llvm::Value* const extent = emit_i64(b_, run_.extent);
     llvm::Value* const first_run = outer.empty() ? emit_i64(b_, 0) : b_.CreateUDiv(c0, extent);
     llvm::Value* const first_u = outer.empty() ? c0 : b_.CreateURem(c0, extent);
+    const bool short_runs = !outer.empty() && has_short_runs(outer);
     emit_loop(b_, r0, r1, 1, [&](llvm::Value* r) {
       PartialAddress row = base;
       emit_advance(b_, operand_, row_segments, r, row);
@@ -72,6 +75,7 @@ class RunPacker {
         return;
       }
       // Columns c0 .. c1 cross runs: the first and the last may be cut.
+      llvm::Value* const bits = short_runs ? row_bits(row) : nullptr;
       llvm::BasicBlock* const before = b_.GetInsertBlock();
       llvm::BasicBlock* const loop = llvm::BasicBlock::Create(b_.getContext(), "run", function_);
       llvm::BasicBlock* const done =
@@ -87,8 +91,11 @@ class RunPacker {
       PartialAddress here = row;
       emit_advance(b_, operand_, outer, number, here);
       llvm::Value* const length = emit_min(b_, b_.CreateSub(extent, u), b_.CreateSub(c1, c));
-      emit_run(here, u, b_.CreateAdd(u, length),
-               b_.CreateGEP(element_, target_row, b_.CreateSub(c, c0)));
+      llvm::Value* const place = b_.CreateGEP(element_, target_row, b_.CreateSub(c, c0));
+      if (short_runs)
+        emit_short_run(here, u, bits, place);
+      else
+        emit_run(here, u, b_.CreateAdd(u, length), place);
       llvm::Value* const next = b_.CreateAdd(c, length);
       c->addIncoming(next, b_.GetInsertBlock());
       number->addIncoming(b_.CreateAdd(number, emit_i64(b_, 1)), b_.GetInsertBlock());
@@ -100,6 +107,69 @@ class RunPacker {
   }
 
  private:
+  /// The run positions u with 0 <= x + f * u < reach, where f is not 0.
+  std::pair<llvm::Value*, llvm::Value*> limits_along_run(const CheckedDim& check, llvm::Value* x) {
+    const int64_t f = check.factor(run_.label);
+    const int64_t reach = checked_mul(check.extent, check.s, "contract");
+    if (f > 0)
+      return {b_.CreateNeg(floor_divide(b_, x, f)),
+              b_.CreateNeg(floor_divide(b_, b_.CreateSub(x, emit_i64(b_, reach)), f))};
+    return {b_.CreateNeg(floor_divide(b_, b_.CreateSub(emit_i64(b_, reach - 1), x), -f)),
+            b_.CreateAdd(floor_divide(b_, x, -f), emit_i64(b_, 1))};
+  }
+
+  bool is_along_run(const CheckedDim& check) const {
+    return run_.label >= 0 && check.factor(run_.label) != 0;
+  }
+
+  /// Whether each run is one vector whose border is the same for all runs of a row: small images.
+  bool has_short_runs(const std::vector<Segment>& outer) const {
+    if (!target_.has_masks || run_.coef != 1 || run_.extent > static_cast<int64_t>(width_))
+      return false;
+    return std::all_of(
+        operand_.checks.begin(), operand_.checks.end(), [&](const CheckedDim& check) {
+          return check.s == 1 &&
+                 (!is_along_run(check) ||
+                  std::none_of(outer.begin(), outer.end(), [&](const Segment& segment) {
+                    return segment.label >= 0 && check.factor(segment.label) != 0;
+                  }));
+        });
+  }
+
+  /// Bit u: whether the row's runs have an element at position u.
+  llvm::Value* row_bits(const PartialAddress& row) {
+    llvm::Value *low = emit_i64(b_, 0), *high = emit_i64(b_, run_.extent);
+    for (size_t i = 0; i < operand_.checks.size(); ++i) {
+      if (!is_along_run(operand_.checks[i])) continue;
+      const auto [from, to] = limits_along_run(operand_.checks[i], row.positions[i]);
+      low = emit_max(b_, low, from);
+      high = emit_min(b_, high, to);
+    }
+    const auto ones_from = [&](llvm::Value* place) {
+      return b_.CreateShl(emit_i64(b_, -1),
+                          emit_min(b_, emit_max(b_, place, emit_i64(b_, 0)), emit_i64(b_, 63)));
+    };
+    return b_.CreateAnd(ones_from(low), b_.CreateNot(ones_from(high)));
+  }
+
+  /// A run from position u on: one vector, zero where the row has no element.
+  void emit_short_run(const PartialAddress& address, llvm::Value* u, llvm::Value* bits,
+                      llvm::Value* target) {
+    llvm::Value* word = b_.CreateLShr(bits, u);
+    for (size_t i = 0; i < operand_.checks.size(); ++i) {
+      const CheckedDim& check = operand_.checks[i];
+      if (is_along_run(check)) continue;
+      word = b_.CreateSelect(b_.CreateICmpULT(address.positions[i], emit_i64(b_, check.extent)),
+                             word, emit_i64(b_, 0));
+    }
+    llvm::Value* const mask = b_.CreateBitCast(b_.CreateTrunc(word, b_.getIntNTy(width_)),
+                                               llvm::FixedVectorType::get(b_.getInt1Ty(), width_));
+    llvm::Value* const source =
+        b_.CreateGEP(element_, function_->getArg(0), b_.CreateAdd(address.offset, u));
+    b_.CreateAlignedStore(b_.CreateMaskedLoad(vector_, source, align(), mask, zeros(width_)),
+                          target, align());
+  }
+
   /// target[i] = element at run position begin + i for begin + i < end.
   void emit_run(PartialAddress address, llvm::Value* begin, llvm::Value* end, llvm::Value* target) {
     llvm::Value *low = begin, *high = end;  // positions that lie inside the operand
@@ -123,15 +193,7 @@ class RunPacker {
         stepped.push_back(i);
         continue;
       }
-      // 0 <= x + f * u < reach
-      llvm::Value *from, *to;
-      if (f > 0) {
-        from = b_.CreateNeg(floor_divide(b_, x, f));
-        to = b_.CreateNeg(floor_divide(b_, b_.CreateSub(x, emit_i64(b_, reach)), f));
-      } else {
-        from = b_.CreateNeg(floor_divide(b_, b_.CreateSub(emit_i64(b_, reach - 1), x), -f));
-        to = b_.CreateAdd(floor_divide(b_, x, -f), emit_i64(b_, 1));
-      }
+      const auto [from, to] = limits_along_run(check, x);
       low = emit_max(b_, low, from);
       high = emit_min(b_, high, to);
     }
@@ -387,31 +449,41 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
     }
     llvm::Value* const target_column =
         b.CreateGEP(element, function->getArg(6), b.CreateSub(n, n0));
-    const auto copy = [&](llvm::Value* place, llvm::Value* k, llvm::Value* mask) {
+    // `groups` blocks of k at once, so that all of a cache line that a lane's row of memory brings
+    // is used while it is there: rows that lie a power of two apart push each other out of the
+    // caches.
+    const auto copy = [&](llvm::Value* place, llvm::Value* k, llvm::Value* mask, unsigned groups) {
       llvm::Value* const source = b.CreateGEP(element, function->getArg(0), place);
-      std::vector<llvm::Value*> rows(block);
+      std::vector<std::vector<llvm::Value*>> rows(groups, std::vector<llvm::Value*>(block));
       for (unsigned j = 0; j < block; ++j) {
         for (unsigned part = 0; part < width / block; ++part) {
-          llvm::Value* const from = b.CreateGEP(element, source, sources[part * block + j]);
-          llvm::Value* const loaded =
-              mask ? static_cast<llvm::Value*>(b.CreateMaskedLoad(
-                         piece, from, align, mask, llvm::Constant::getNullValue(piece)))
-                   : b.CreateAlignedLoad(piece, from, align);
-          if (width == block) {
-            rows[j] = loaded;
-            continue;
+          for (unsigned g = 0; g < groups; ++g) {
+            llvm::Value* const from = b.CreateGEP(
+                element, source,
+                b.CreateAdd(sources[part * block + j], emit_i64(b, int64_t{g} * block)));
+            llvm::Value* const loaded =
+                mask ? static_cast<llvm::Value*>(b.CreateMaskedLoad(
+                           piece, from, align, mask, llvm::Constant::getNullValue(piece)))
+                     : b.CreateAlignedLoad(piece, from, align);
+            llvm::Value*& row = rows[g][j];
+            if (width == block) {
+              row = loaded;
+              continue;
+            }
+            if (part == 0) row = llvm::PoisonValue::get(vector);
+            row = b.CreateInsertVector(vector, row, loaded, emit_i64(b, part * block));
           }
-          if (part == 0) rows[j] = llvm::PoisonValue::get(vector);
-          rows[j] = b.CreateInsertVector(vector, rows[j], loaded, emit_i64(b, part * block));
         }
       }
-      transpose_blocks(b, rows, plan.width);
-      for (unsigned i = 0; i < block; ++i) {
-        llvm::Value* const row = b.CreateAdd(b.CreateSub(k, k0), emit_i64(b, i));
-        b.CreateAlignedStore(rows[i],
-                             b.CreateGEP(element, target_column,
-                                         emit_mul_add(b, row, plan.lane_stride, emit_i64(b, 0))),
-                             align);
+      for (unsigned g = 0; g < groups; ++g) {
+        transpose_blocks(b, rows[g], plan.width);
+        for (unsigned i = 0; i < block; ++i) {
+          llvm::Value* const row = b.CreateAdd(b.CreateSub(k, k0), emit_i64(b, g * block + i));
+          b.CreateAlignedStore(rows[g][i],
+                               b.CreateGEP(element, target_column,
+                                           emit_mul_add(b, row, plan.lane_stride, emit_i64(b, 0))),
+                               align);
+        }
       }
     };
     // k0 .. k1 in pieces of one run.
@@ -432,13 +504,21 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
     if (!outer.empty()) emit_advance(b, operand, outer, number, here);
     llvm::Value* const place = b.CreateAdd(here.offset, u);
     llvm::Value* const length = emit_min(b, b.CreateSub(extent, u), b.CreateSub(k1, k));
+    const unsigned groups = run.extent >= plan.width ? width / block : 1;
+    llvm::Value* const lines =
+        b.CreateAnd(length, emit_i64(b, -static_cast<int64_t>(groups * block)));
     llvm::Value* const whole = b.CreateAnd(length, emit_i64(b, -static_cast<int64_t>(block)));
-    emit_loop(b, emit_i64(b, 0), whole, block,
-              [&](llvm::Value* i) { copy(b.CreateAdd(place, i), b.CreateAdd(k, i), nullptr); });
+    emit_loop(b, emit_i64(b, 0), lines, groups * block, [&](llvm::Value* i) {
+      copy(b.CreateAdd(place, i), b.CreateAdd(k, i), nullptr, groups);
+    });
+    if (groups > 1)
+      emit_loop(b, lines, whole, block, [&](llvm::Value* i) {
+        copy(b.CreateAdd(place, i), b.CreateAdd(k, i), nullptr, 1);
+      });
     emit_if(b, b.CreateICmpSLT(whole, length), [&] {
       llvm::Value* const mask = emit_lane_mask(b, emit_i64(b, 0), b.CreateSub(length, whole), block,
                                                size_of(plan.dtype), target);
-      copy(b.CreateAdd(place, whole), b.CreateAdd(k, whole), mask);
+      copy(b.CreateAdd(place, whole), b.CreateAdd(k, whole), mask, 1);
     });
     llvm::Value* const next = b.CreateAdd(k, length);
     k->addIncoming(next, b.GetInsertBlock());
@@ -446,6 +526,59 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
     u->addIncoming(emit_i64(b, 0), b.GetInsertBlock());
     b.CreateCondBr(b.CreateICmpSLT(next, k1), loop, done);
     b.SetInsertPoint(done);
+  });
+  b.CreateRetVoid();
+  return function;
+}
+
+llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& name,
+                                     const ContractPlan& plan) {
+  llvm::Function* const function = declare_pack(module, name);
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+  const AffineOperand& operand = plan.row_side;
+  llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
+  const auto width = static_cast<unsigned>(plan.width);
+  auto* const vector = llvm::FixedVectorType::get(element, width);
+  const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
+  const int64_t row_k = segments_of(operand, plan.k, plan.extents).back().coef;
+  llvm::Value *const k0 = function->getArg(2), *const k1 = function->getArg(3),
+                     *const first = function->getArg(4), *const end = function->getArg(5);
+  PartialAddress base = emit_base(b, operand);
+  emit_advance(b, operand, segments_of(operand, plan.p, plan.extents), function->getArg(1), base);
+  llvm::Value* const source = b.CreateGEP(element, function->getArg(0), base.offset);
+  llvm::Value* const tall_end = emit_min(b, end, emit_i64(b, plan.num_tall_panels));
+  // Steps of k outside: memory is read in its own order. A panel's vectors are stored whole; what
+  // is too much lies where the next step is stored afterwards.
+  emit_loop(b, k0, k1, 1, [&](llvm::Value* k) {
+    llvm::Value* const from =
+        b.CreateGEP(element, source, emit_mul_add(b, k, row_k, emit_i64(b, 0)));
+    llvm::Value* const to =
+        b.CreateGEP(element, function->getArg(6),
+                    emit_mul_add(b, b.CreateSub(k, k0), plan.row_stride, emit_i64(b, 0)));
+    const auto copy = [&](llvm::Value* panel, int64_t rows) {
+      llvm::Value* const tall_rows = b.CreateMul(panel, emit_i64(b, plan.tile_rows));
+      llvm::Value* const m =
+          rows == plan.tile_rows
+              ? tall_rows
+              : b.CreateSub(tall_rows, b.CreateSub(panel, emit_i64(b, plan.num_tall_panels)));
+      llvm::Value* const place = b.CreateGEP(
+          element, to,
+          emit_mul_add(b, b.CreateSub(panel, first), plan.row_panel_elements, emit_i64(b, 0)));
+      for (int64_t done = 0; done < rows; done += width) {
+        std::vector<llvm::Constant*> bits;
+        for (int64_t l = 0; l < width; ++l) bits.push_back(b.getInt1(done + l < rows));
+        llvm::Value* const at = b.CreateConstGEP1_64(element, b.CreateGEP(element, from, m),
+                                                     static_cast<uint64_t>(done));
+        b.CreateAlignedStore(b.CreateMaskedLoad(vector, at, align, llvm::ConstantVector::get(bits),
+                                                llvm::Constant::getNullValue(vector)),
+                             b.CreateConstGEP1_64(element, place, static_cast<uint64_t>(done)),
+                             align);
+      }
+    };
+    emit_loop(b, first, tall_end, 1, [&](llvm::Value* panel) { copy(panel, plan.tile_rows); });
+    if (plan.num_tall_panels < plan.num_row_panels)
+      emit_loop(b, emit_max(b, first, tall_end), end, 1,
+                [&](llvm::Value* panel) { copy(panel, plan.tile_rows - 1); });
   });
   b.CreateRetVoid();
   return function;

@@ -79,6 +79,8 @@ std::string ContractPlan::to_text() const {
         return "runs along k";
       case RowPacking::RunsAlongM:
         return "runs along m";
+      case RowPacking::Panels:
+        return "panels";
     }
     return "";
   };
@@ -139,15 +141,21 @@ struct TileCost {
   double slots = 0;  ///< multiply-add slots of one step of k over the whole m x n
 };
 
-/// A register tile that keeps the multiply-add units busiest for rows x lanes outputs.
-TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, const Target& target) {
-  const bool wide = target.vector_bytes >= 64;
-  // One 64-byte multiply-add a cycle or two narrower ones, latency four cycles.
-  const double latency = wide ? 4 : 8, broadcast = wide ? 0.5 : 1;
+/// A register tile that keeps the multiply-add units busiest for rows x lanes outputs. `line`:
+/// elements of a cache line if rows are neighbours in memory, so that each step of k asks for
+/// others; 0 if they are far apart.
+TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, int64_t line,
+                           const Target& target) {
+  // Two multiply-adds a cycle with a latency of four cycles, and two loads: vectors of lanes, as
+  // many prefetches, and a broadcast a row. (Cores with half as many 64-byte multiply-adds lose
+  // nothing by these tiles.)
+  const double latency = 8;
   const auto step = [&](int64_t r, int64_t v) {
-    return std::max({static_cast<double>(r * v),
-                     static_cast<double>(v) + broadcast * static_cast<double>(r), latency}) +
-           0.5;
+    return std::max({static_cast<double>(r * v), static_cast<double>(2 * v + r), latency}) + 0.5 +
+           0.25 * static_cast<double>(v) +  // lanes come from L2, rows mostly from L1
+           (line == 0       ? 0
+            : line % r == 0 ? 1.5
+                            : 1.5 + 1.5 * static_cast<double>(r - 1) / static_cast<double>(line));
   };
   const int64_t vectors = ceil_div(lanes, width);
   TileCost best;
@@ -315,7 +323,9 @@ class Planner {
       const double tiles = static_cast<double>(plan.num_row_panels * plan.num_lane_panels);
       return p * (tiles * (std::ceil(k / w) * step + rd * cd * 6 + 10) + m * n * store_cost);
     }
-    const TileCost tile = choose_outer_tile(plan.m.extent, plan.n.extent, width_, target_);
+    const int64_t line =
+        rows_plain && rows[0].coef == 1 && row_k[0].coef != 1 ? 64 / size_of(plan.dtype) : 0;
+    const TileCost tile = choose_outer_tile(plan.m.extent, plan.n.extent, width_, line, target_);
     set_panels(plan, tile.rows, tile.lanes);
     const auto row_panels = static_cast<double>(plan.num_row_panels),
                lane_panels = static_cast<double>(plan.num_lane_panels);
@@ -345,31 +355,48 @@ class Planner {
     plan.lane_copy_cost = copy * w;
     if (lanes_plain && run.coef == 1) {
       const double bytes = k * n * size_of(plan.dtype);
-      const double in_place = p * k * n / w * (bytes <= 24 * 1024 ? 0.05 : 0.6) * row_panels;
+      // Panels after the first find the lanes in a cache, unless rows of lanes lie so far apart
+      // that they push each other out.
+      const bool apart = std::abs(lane_k[0].coef) * size_of(plan.dtype) >= 1024;
+      const double again = bytes <= 24 * 1024 ? 0.05 : apart ? 0.9 : 0.3;
+      const double in_place = p * k * n / w * (0.25 + again * (row_panels - 1));
       if (in_place < lane_cost) {
         plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
         plan.lane_copy_cost = 0;
       }
     }
-    // Rows: in place unless the addresses are not affine or fall on the same cache sets.
+    // Rows: each row's next elements share a line where they are neighbours along k. Otherwise each
+    // step of k asks for another line, once for each panel of lanes, and large blocks do not stay
+    // in the caches.
     double row_cost = 0;
-    const int64_t far =
-        std::max(std::abs(rows[0].coef), std::abs(row_k[0].coef)) * size_of(plan.dtype);
-    const bool conflicts = far % 1024 == 0 || far >= 8192;
+    const bool near_along_k = row_k[0].coef == 1 || plan.k.extent == 1;
+    const bool fits = m * k * static_cast<double>(size_of(plan.dtype)) <=
+                      static_cast<double>(target_.l2_bytes) / 4;
+    const double in_place_cost =
+        rows_plain && !near_along_k ? p * k * row_panels * lane_panels * (fits ? 0.5 : 4) : 0;
     plan.row_packing = RowPacking::InPlace;
-    if (!rows_plain ||
-        (conflicts && plan.num_lane_panels >= 3 && plan.k.extent >= 32 && plan.m.extent > 4)) {
+    if (rows_plain) row_cost = in_place_cost;
+    {
       const auto copy_cost = [&](const Segment& run) {
         return (run.coef == 1 ? 2.5 / w : 2) + 8.0 / static_cast<double>(run.extent);
       };
-      const bool along_m = copy_cost(rows.back()) < copy_cost(row_k.back());
-      const double per_element = copy_cost(along_m ? rows.back() : row_k.back());
-      plan.row_packing = along_m ? RowPacking::RunsAlongM : RowPacking::RunsAlongK;
+      const bool by_panels = rows_plain && rows[0].coef == 1;
+      const double along_m_cost =
+                       by_panels ? 4 / static_cast<double>(plan.tile_rows) : copy_cost(rows.back()),
+                   along_k_cost = copy_cost(row_k.back());
+      const bool along_m = along_m_cost < along_k_cost;
+      const double per_element = std::min(along_m_cost, along_k_cost);
       const bool each_p =
           std::any_of(plan.p.labels.begin(), plan.p.labels.end(),
                       [&](int64_t label) { return plan.row_side.depends_on(label); });
-      plan.row_copy_cost = per_element * w;
-      row_cost = (each_p ? p : 1) * m * k * per_element * std::ceil(n / 256);
+      const double packed_cost = (each_p ? p : 1) * m * k * per_element * std::ceil(n / 256);
+      if (!rows_plain || packed_cost < in_place_cost) {
+        plan.row_packing = !along_m    ? RowPacking::RunsAlongK
+                           : by_panels ? RowPacking::Panels
+                                       : RowPacking::RunsAlongM;
+        plan.row_copy_cost = per_element * w;
+        row_cost = packed_cost;
+      }
     }
     return cost + lane_cost + row_cost;
   }
@@ -398,10 +425,11 @@ class Planner {
     const double work = static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
                         static_cast<double>(plan.n.extent) *
                         static_cast<double>(std::max<int64_t>(1, plan.k.extent));
-    const int64_t wanted = static_cast<int64_t>(std::clamp(work / 1.0e6, 1.0, 256.0));
+    const int64_t wanted = static_cast<int64_t>(std::clamp(
+        work / 1.0e6, 1.0, static_cast<double>(std::clamp(8 * target_.threads, 8, 256))));
     const double lane_copy = plan.lane_copy_cost, row_copy = plan.row_copy_cost;
     const auto blocks = [&] { return plan.p.extent * plan.num_row_blocks * plan.num_lane_blocks; };
-    while (blocks() < std::min<int64_t>(wanted, 32)) {
+    while (blocks() < wanted) {
       // Packing cost per multiply-add after one more split of either kind.
       const double rows = static_cast<double>(plan.rows_per_block()),
                    lanes = static_cast<double>(plan.lanes_per_block());
@@ -459,11 +487,26 @@ class Planner {
           padded(plan.lane_pack_offset + area(plan.k_block + width_, plan.lane_stride) + width_);
     }
     if (packs_rows) {
-      const bool along_k = plan.row_packing == RowPacking::RunsAlongK;
-      plan.row_stride =
-          padded((along_k ? plan.k_block : rows) + width_) + (along_k ? 64 / size : 0);
-      plan.row_pack_elements =
-          padded(area(along_k ? rows : plan.k_block, plan.row_stride) + 2 * width_);
+      int64_t elements = 0;
+      switch (plan.row_packing) {
+        case RowPacking::InPlace:
+          break;
+        case RowPacking::RunsAlongK:
+          plan.row_stride = padded(plan.k_block + width_) + 64 / size;
+          elements = area(rows, plan.row_stride);
+          break;
+        case RowPacking::RunsAlongM:
+          plan.row_stride = padded(rows + width_);
+          elements = area(plan.k_block, plan.row_stride);
+          break;
+        case RowPacking::Panels:
+          plan.row_stride = plan.tile_rows;
+          // Behind a panel: room for the rest of the vector that its last elements are stored with.
+          plan.row_panel_elements = padded(area(plan.k_block, plan.row_stride) + width_);
+          elements = area(plan.row_panel_elements, plan.panels_per_row_block);
+          break;
+      }
+      plan.row_pack_elements = padded(elements + 2 * width_);
     }
     plan.result_stride = padded(round_up(lanes, width_)) + 64 / size;
     plan.result_elements =

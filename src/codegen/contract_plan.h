@@ -65,6 +65,7 @@ enum class RowPacking : uint8_t {
   InPlace,
   RunsAlongK,  ///< copied to [row][k]
   RunsAlongM,  ///< copied to [k][row]
+  Panels,  ///< memory is plain and contiguous along rows: copied to [panel][k][row of the panel]
 };
 
 /// What the micro-kernel does at each step of k.
@@ -100,7 +101,7 @@ struct ContractPlan {
 
   // Scratch of a worker, in elements. Rows of a packed block lie `stride` apart.
   int64_t lane_stride = 0, lane_pack_offset = 0, lane_pack_elements = 0;
-  int64_t row_stride = 0, row_pack_elements = 0;
+  int64_t row_stride = 0, row_panel_elements = 0, row_pack_elements = 0;
   int64_t result_stride = 0, result_elements = 0;
 
   int64_t units() const;

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/flags.h"
+#include "runtime/cpu_count.h"
 
 #include <llvm/ADT/StringMap.h>
 #include <llvm/TargetParser/Host.h>
@@ -106,6 +107,7 @@ struct Host {
     target.l1_bytes = l1;
     target.l2_bytes = l2;
     target.l3_bytes = l3;
+    target.threads = flags().num_threads > 0 ? flags().num_threads : usable_cpus();
     target.cpu = cpu;
     FeatureMap chosen = features;
     switch (isa) {

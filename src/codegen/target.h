@@ -22,6 +22,7 @@ struct Target {
   bool has_masks = false;  ///< masked loads and stores cost about as much as plain ones
   bool has_fma = false;  ///< llvm.fma is one instruction; otherwise it would be a slow library call
   int64_t l1_bytes = 32 * 1024, l2_bytes = 1024 * 1024, l3_bytes = 16 * 1024 * 1024;
+  int threads = 1;  ///< into how many shares work should fall; no result depends on it
 
   int lanes(int element_bytes) const { return vector_bytes / element_bytes; }
 };

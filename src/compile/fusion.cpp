@@ -3,11 +3,13 @@
 #include "compile/fusion.h"
 
 #include "base/checked.h"
+#include "base/log.h"
 #include "compile/fusion_merge.h"
 #include "compile/view_map.h"
 
 #include <algorithm>
 #include <deque>
+#include <optional>
 #include <queue>
 #include <set>
 
@@ -61,7 +63,8 @@ class Planner {
   Planner(const Graph& graph, std::span<const NodeId> outputs, const FusionOptions& options)
       : graph_(graph), outputs_(outputs), options_(options), live_(mark_live(graph, outputs)) {}
 
-  FusionPlan plan() {
+  /// Nothing if merged kernels wait for each other: `merge` missed a cycle.
+  std::optional<FusionPlan> plan() {
     choose_roots();
     make_units();
     if (options_.merge) {
@@ -72,7 +75,7 @@ class Planner {
       merge(/*elementwise_only=*/false);
     }
     mark_stored();
-    order();
+    if (!order()) return {};
     return std::move(result_);
   }
 
@@ -83,7 +86,7 @@ class Planner {
   void merge(bool elementwise_only);
   void attach_epilogues();
   void mark_stored();
-  void order();
+  bool order();
 
   bool& root(NodeId n) { return root_flags_[n.value]; }
   void add_unit(FusionUnit unit);
@@ -473,7 +476,7 @@ void Planner::mark_stored() {
   }
 }
 
-void Planner::order() {
+bool Planner::order() {
   // Kahn's algorithm; among ready units the one whose last root comes first.
   const int count = static_cast<int>(units_.size());
   std::vector<std::vector<int>> consumers(static_cast<size_t>(count));
@@ -498,14 +501,23 @@ void Planner::order() {
         ready.emplace(last_root_[static_cast<size_t>(c)], c);
     result_.units.push_back(std::move(units_[static_cast<size_t>(u)]));
   }
-  COREGRAD_CHECK(result_.units.size() == alive);
+  return result_.units.size() == alive;
 }
 
 }  // namespace
 
 FusionPlan plan_fusion(const Graph& graph, std::span<const NodeId> outputs,
                        const FusionOptions& options) {
-  return Planner(graph, outputs, options).plan();
+  if (std::optional<FusionPlan> plan = Planner(graph, outputs, options).plan())
+    return std::move(*plan);
+  // Right, and slower: one kernel a root cannot wait for itself.
+  log().warn("fusion: kernels would wait for each other; {} nodes are compiled without merging",
+             graph.size());
+  FusionOptions apart = options;
+  apart.merge = false;
+  std::optional<FusionPlan> plan = Planner(graph, outputs, apart).plan();
+  COREGRAD_CHECK(plan.has_value());
+  return std::move(*plan);
 }
 
 }  // namespace coregrad

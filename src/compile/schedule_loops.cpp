@@ -84,26 +84,28 @@ int64_t count_divisions(const LoopKernel& k) {
   return n;
 }
 
-/// Joins axes a and a+1 (of one group) where no index needs a division afterwards that it had not.
-bool try_join(LoopKernel& k, size_t a) {
+/// `k` with axes a and a+1 (of one group) as one.
+LoopKernel joined(const LoopKernel& k, size_t a) {
   std::vector<LoopAxis> axes = k.axes;
   const int64_t inner = axes[a + 1].extent;
   axes[a].extent = checked_mul(axes[a].extent, inner, "loop axes");
   axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(a) + 1);
   const bool parallel = k.axes[a].loop_set < 0;
-  LoopKernel joined =
-      rebuild_over(k, axes, k.num_parallel - (parallel ? 1 : 0), [&](IndexContext& c) {
-        std::vector<IndexExpr> map;
-        for (size_t old = 0; old < k.axes.size(); ++old) {
-          const size_t now = old <= a ? old : old - 1;
-          const IndexExpr axis = c.axis(static_cast<int>(now), axes[now].extent);
-          map.push_back(old == a ? c.div(axis, inner) : old == a + 1 ? c.mod(axis, inner) : axis);
-        }
-        return map;
-      });
-  if (count_divisions(joined) > count_divisions(k)) return false;
-  k = std::move(joined);
-  return true;
+  return rebuild_over(k, axes, k.num_parallel - (parallel ? 1 : 0), [&](IndexContext& c) {
+    std::vector<IndexExpr> map;
+    for (size_t old = 0; old < k.axes.size(); ++old) {
+      const size_t now = old <= a ? old : old - 1;
+      const IndexExpr axis = c.axis(static_cast<int>(now), axes[now].extent);
+      map.push_back(old == a ? c.div(axis, inner) : old == a + 1 ? c.mod(axis, inner) : axis);
+    }
+    return map;
+  });
+}
+
+/// Joins axes a and a+1 (of one group) where no index needs a division afterwards that it had not.
+void try_join(LoopKernel& k, size_t a) {
+  LoopKernel candidate = joined(k, a);
+  if (count_divisions(candidate) <= count_divisions(k)) k = std::move(candidate);
 }
 
 bool has_position_reduction(const LoopKernel& k, int set) {
@@ -160,10 +162,11 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
     k.context.collect(e, axes, values);
     bool varies = !affine;
     for (int o : values) varies |= (bits[static_cast<size_t>(o)] >> std::min(lane, 63)) & 1;
-    if (varies) return 1.5 * lanes;
+    if (varies) return 1.2 * lanes;
     if (factor == 0) return 0.5;
     if (factor == 1) return 1.0;
-    return static_cast<double>(lanes) * (bytes > 4 ? 0.8 : 1.0);
+    // Lanes that lie in few cache lines, or each in its own.
+    return lanes * (std::abs(factor) * bytes <= 16 ? 0.7 : 1.5);
   };
   double cost = 0;
   for (size_t i = 0; i < k.values.size(); ++i) {
@@ -196,15 +199,20 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
           static_cast<double>(std::max<int64_t>(k.axes[static_cast<size_t>(a)].extent, 1));
       times *= a == lane ? std::ceil(extent / lanes) : extent;
     }
-    cost += times * access(s.index, size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype));
+    const double one = access(s.index, size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype));
+    cost += times * (one > 1 ? 2 * one : one);  // a scatter is dearer than a gather
   }
   return cost;
 }
 
-void choose_lane(LoopKernel& k, int lanes) {
+struct LaneChoice {
+  double cost = std::numeric_limits<double>::infinity();
+  int axis = -1;
+};
+
+LaneChoice best_lane(const LoopKernel& k, int lanes) {
   const std::vector<uint64_t> bits = axes_of_values(k);
-  double best = std::numeric_limits<double>::infinity();
-  int best_axis = -1;
+  LaneChoice best;
   // Innermost axes first: of equals the one that is there already wins.
   for (int a = static_cast<int>(k.axes.size()) - 1; a >= 0; --a) {
     const LoopAxis& axis = k.axes[static_cast<size_t>(a)];
@@ -214,11 +222,23 @@ void choose_lane(LoopKernel& k, int lanes) {
       if (!last && (has_position_reduction(k, axis.loop_set) || k.num_loop_sets > 1)) continue;
     }
     const double cost = lane_cost(k, bits, a, lanes);
-    if (cost < best * 0.999) {
-      best = cost;
-      best_axis = a;
-    }
+    if (cost < best.cost * 0.999) best = {cost, a};
   }
+  return best;
+}
+
+/// Joins parallel axes that fill only a part of a vector, where gathering whole vectors across them
+/// costs less: small images.
+void join_short_lanes(LoopKernel& k, int lanes) {
+  while (k.num_loop_sets == 0 && k.num_parallel > 1 && k.axes.back().extent < lanes) {
+    LoopKernel candidate = joined(k, k.axes.size() - 2);
+    if (best_lane(candidate, lanes).cost >= best_lane(k, lanes).cost) return;
+    k = std::move(candidate);
+  }
+}
+
+void choose_lane(LoopKernel& k, int lanes) {
+  const int best_axis = best_lane(k, lanes).axis;
   if (best_axis < 0) {
     k.lane_parallel = true;
     return;
@@ -305,6 +325,7 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
   int widest = 4;
   for (const KernelBuffer& b : k.buffers) widest = std::max(widest, size_of(b.dtype));
   const int lanes = std::max(1, target.lanes(widest));
+  join_short_lanes(k, lanes);
   choose_lane(k, lanes);
   if (k.num_loop_sets > 0) keep_rows(k, target);
 

@@ -83,9 +83,9 @@ void mul_rule(Backward& b) {
 
 void div_rule(Backward& b) {
   Graph& g = b.graph;
-  const NodeId over = div(g, b.gradient, b.operand(1));
-  if (b.wants(0)) b.give(0, over);
-  if (b.wants(1)) b.give(1, neg(g, mul(g, over, b.node)));
+  if (b.wants(0)) b.give(0, div(g, b.gradient, b.operand(1)));
+  // Not g / b times the result, though the two slopes could share it: that overflows for a tiny b.
+  if (b.wants(1)) b.give(1, neg(g, mul(g, b.gradient, div(g, b.node, b.operand(1)))));
 }
 
 /// fmod(a, b) = a - trunc(a / b) * b.
@@ -138,12 +138,25 @@ void extreme_rule(Backward& b) {
   }
 }
 
+/// The slopes are x and -y over x^2 + y^2, and 0 in the origin, as in PyTorch. Very large and very
+/// small pairs are scaled by a power of two first, or the squares would overflow or vanish.
 void atan2_rule(Backward& b) {
   Graph& g = b.graph;
-  const NodeId y = b.operand(0), x = b.operand(1);
-  const NodeId over = div(g, b.gradient, add(g, square(g, x), square(g, y)));
-  if (b.wants(0)) b.give(0, mul(g, over, x));
-  if (b.wants(1)) b.give(1, neg(g, mul(g, over, y)));
+  const bool is_single = g.dtype(b.node) == DType::Float32;
+  const double large = is_single ? 0x1p50 : 0x1p400, factor = large * large;
+  NodeId y = b.operand(0), x = b.operand(1);
+  const auto constant = [&](double value) { return number(g, b.node, value); };
+  const NodeId size = maximum(g, unary(g, Op::Abs, x), unary(g, Op::Abs, y));
+  const NodeId scale = select(
+      g, compare(g, Op::Lt, size, constant(1 / large)), constant(factor),
+      select(g, compare(g, Op::Lt, constant(large), size), constant(1 / factor), constant(1)));
+  y = mul(g, y, scale);
+  x = mul(g, x, scale);
+  const NodeId is_origin = compare(g, Op::Eq, size, constant(0));
+  const NodeId norm = select(g, is_origin, constant(1), add(g, square(g, x), square(g, y)));
+  const NodeId gradient = mul(g, b.gradient, scale);
+  if (b.wants(0)) b.give(0, mul(g, gradient, div(g, x, norm)));
+  if (b.wants(1)) b.give(1, neg(g, mul(g, gradient, div(g, y, norm))));
 }
 
 void select_rule(Backward& b) {

@@ -16,7 +16,8 @@ void sum_rule(Backward& b) {
          broadcast_back(b.graph, b.gradient, b.graph.attrs(b.node), b.graph.shape(b.operand(0))));
 }
 
-/// Equal extremes share the gradient evenly, as in PyTorch's amax.
+/// Equal extremes share the gradient evenly, as in PyTorch's amax. A NaN equals nothing, so its
+/// count is 0 and the slopes are 0 / 0: nobody knows which element won.
 void extreme_rule(Backward& b) {
   Graph& g = b.graph;
   const NodeId x = b.operand(0);
@@ -25,7 +26,8 @@ void extreme_rule(Backward& b) {
   const NodeId is_best = ops::compare(g, Op::Eq, x, broadcast_back(g, b.node, dims, shape));
   const NodeId count = ops::reduce(g, Op::Sum, ops::cast(g, is_best, g.dtype(x)), dims);
   const NodeId share = broadcast_back(g, ops::div(g, b.gradient, count), dims, shape);
-  b.give(0, ops::select(g, is_best, share, number(g, x, 0)));
+  const NodeId nothing = broadcast_back(g, ops::div(g, number(g, count, 0), count), dims, shape);
+  b.give(0, ops::select(g, is_best, share, nothing));
 }
 
 /// x moved by one place along dim (towards the end, or the start), with ones coming in.

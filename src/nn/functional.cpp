@@ -1,74 +1,360 @@
-// Functions of networks, as compositions of tensor operations.
+// Functions of networks: each is what it asks of its operands and one call of a graph builder.
+
+#include "coregrad/functional.h"
 
 #include "base/error.h"
-#include "coregrad/nn.h"
 #include "coregrad/ops.h"
 #include "ir/print.h"
+#include "ops/conv.h"
+#include "ops/indexing.h"
 #include "ops/linalg.h"
+#include "ops/losses.h"
 #include "ops/math.h"
+#include "ops/nn.h"
 #include "ops/reduce.h"
 #include "tensor/state.h"
 
-#include <cmath>
+#include <algorithm>
+#include <limits>
 
 namespace coregrad {
 
 namespace {
 
 using Nodes = std::span<const NodeId>;
+using Maybe = std::span<const std::optional<NodeId>>;
 using Activation = NodeId (*)(Graph&, NodeId);
 
 Tensor record_activation(std::string_view operation, Activation activation, const Tensor& x) {
   return record(operation, {x}, [&](Graph& g, Nodes n) { return activation(g, n[0]); });
 }
 
-}  // namespace
-
-Tensor relu(const Tensor& x) { return record_activation("relu", ops::relu, x); }
-Tensor sigmoid(const Tensor& x) { return record_activation("sigmoid", ops::sigmoid, x); }
-Tensor gelu(const Tensor& x) { return record_activation("gelu", ops::gelu, x); }
-Tensor gelu_tanh(const Tensor& x) { return record_activation("gelu_tanh", ops::gelu_tanh, x); }
-Tensor silu(const Tensor& x) { return record_activation("silu", ops::silu, x); }
-Tensor hardswish(const Tensor& x) { return record_activation("hardswish", ops::hardswish, x); }
-
-Tensor leaky_relu(const Tensor& x, double slope) {
-  return record("leaky_relu", {x},
-                [&](Graph& g, Nodes n) { return ops::leaky_relu(g, n[0], slope); });
-}
-Tensor elu(const Tensor& x, double alpha) {
-  return record("elu", {x}, [&](Graph& g, Nodes n) { return ops::elu(g, n[0], alpha); });
-}
-Tensor softplus(const Tensor& x) {
-  return record("softplus", {x}, [](Graph& g, Nodes n) { return ops::softplus(g, n[0]); });
+/// An activation with numbers.
+template <class... Numbers>
+Tensor record_activation(std::string_view operation,
+                         NodeId (*activation)(Graph&, NodeId, Numbers...), const Tensor& x,
+                         Numbers... numbers) {
+  return record(operation, {x}, [&](Graph& g, Nodes n) { return activation(g, n[0], numbers...); });
 }
 
-Tensor softmax(const Tensor& x, int64_t dim) {
-  return record("softmax", {x}, [&](Graph& g, Nodes n) { return ops::softmax(g, n[0], dim); });
-}
-Tensor log_softmax(const Tensor& x, int64_t dim) {
-  return record("log_softmax", {x},
-                [&](Graph& g, Nodes n) { return ops::log_softmax(g, n[0], dim); });
-}
+std::string text_of(const Tensor& t) { return type_text(t.dtype(), t.shape()); }
 
-Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
-  std::vector<Tensor> operands{x, weight};
-  if (bias.is_defined()) operands.push_back(bias);
-  return record("linear", operands, [](Graph& g, Nodes n) {
-    return ops::linear(g, n[0], n[1], n.size() > 2 ? std::optional(n[2]) : std::nullopt);
+using ConvBuilder = std::function<NodeId(Graph&, NodeId x, NodeId weight, std::optional<NodeId>)>;
+
+/// A convolution of x with or without its batch dimension.
+Tensor record_conv(std::string_view operation, const Tensor& x, const Tensor& weight,
+                   const Tensor& bias, const ConvBuilder& build) {
+  const int64_t rank = weight.ndim();
+  if (rank < 3 || rank > 5 || (x.ndim() != rank && x.ndim() != rank - 1))
+    raise<ShapeError>(
+        "{}: the input must be [N, C, ..] or [C, ..] and the weight of rank 3 to 5: got {} and {}",
+        operation, text_of(x), text_of(weight));
+  const bool is_batch = x.ndim() == rank;
+  return record_optional(operation, {x, weight}, {bias}, [&](Graph& g, Nodes n, Maybe optional) {
+    const NodeId batch = is_batch ? n[0] : ops::unsqueeze(g, n[0], 0);
+    const NodeId y = build(g, batch, n[1], optional[0]);
+    return is_batch ? y : ops::squeeze(g, y, {{0}});
   });
 }
 
-Tensor cross_entropy(const Tensor& logits, const Tensor& labels) {
-  if (logits.ndim() != 2 || labels.ndim() != 1 || logits.size(0) != labels.size(0))
-    raise<ShapeError>("cross_entropy: expected logits [n, classes] and labels [n], got {} and {}",
-                      type_text(logits.dtype(), logits.shape()),
-                      type_text(labels.dtype(), labels.shape()));
-  if (is_float(labels.dtype()))
-    raise<DTypeError>("cross_entropy: labels must be whole numbers, got {}",
-                      type_text(labels.dtype(), labels.shape()));
-  return neg(mean(gather(log_softmax(logits, 1), 1, unsqueeze(labels, 1))));
+ops::ConvOptions to_ops(const ConvOptions& options) {
+  return {options.stride, options.padding, options.dilation, options.groups};
 }
 
-Tensor mse_loss(const Tensor& x, const Tensor& target) { return mean(square(x - target)); }
+ops::PoolOptions to_ops(const PoolOptions& o) {
+  return {o.kernel,          o.stride, o.padding, o.dilation, o.ceil_mode, o.count_include_pad,
+          o.divisor_override};
+}
+
+/// Layer normalisations take the shape of the trailing dimensions, builders their number.
+int64_t count_normalized(const Tensor& x, const Dims& normalized, std::string_view operation) {
+  const Dims& shape = x.shape();
+  if (normalized.empty() || normalized.size() > shape.size() ||
+      !std::equal(normalized.rbegin(), normalized.rend(), shape.rbegin()))
+    raise<ShapeError>("{}: the input must end in the normalised shape: got {} for {}", operation,
+                      type_text(x.dtype(), normalized), text_of(x));
+  return static_cast<int64_t>(normalized.size());
+}
+
+double epsilon_of(DType dtype) {
+  return dtype == DType::Float64 ? std::numeric_limits<double>::epsilon()
+                                 : double{std::numeric_limits<float>::epsilon()};
+}
+
+/// The seed is data, so that the next call has the same structure and finds its plan.
+Tensor seed_data(Generator& generator) {
+  return scalar_data(Scalar::of_int(DType::Int64, generator.next()));
+}
+
+ops::Reduction to_ops(Reduction reduction) {
+  switch (reduction) {
+    case Reduction::None:
+      return ops::Reduction::None;
+    case Reduction::Mean:
+      return ops::Reduction::Mean;
+    case Reduction::Sum:
+      return ops::Reduction::Sum;
+  }
+  COREGRAD_UNREACHABLE("a reduction outside the enumeration");
+}
+
+using ClassLoss = NodeId (*)(Graph&, NodeId, NodeId, const ops::ClassOptions&);
+
+Tensor record_class_loss(std::string_view operation, ClassLoss loss, const Tensor& scores,
+                         const Tensor& target, const ClassLossOptions& options) {
+  return record_optional(operation, {scores, target}, {options.weight},
+                         [&](Graph& g, Nodes n, Maybe optional) {
+                           return loss(g, n[0], n[1],
+                                       {optional[0], options.ignore_index, options.label_smoothing,
+                                        to_ops(options.reduction)});
+                         });
+}
+
+/// A loss by elements of equal shapes: broadcasting here is nearly always a mistake.
+template <class Make>
+Tensor record_loss(std::string_view operation, const Tensor& x, const Tensor& target,
+                   std::initializer_list<Tensor> optional, Make make) {
+  if (x.shape() != target.shape())
+    raise<ShapeError>("{}: input and target must have one shape: got {} and {}", operation,
+                      text_of(x), text_of(target));
+  return record_optional(operation, {x, target}, optional, make);
+}
+
+}  // namespace
+
+Tensor relu(const Tensor& x) { return record_activation("relu", ops::relu, x); }
+Tensor relu6(const Tensor& x) { return record_activation("relu6", ops::relu6, x); }
+Tensor sigmoid(const Tensor& x) { return record_activation("sigmoid", ops::sigmoid, x); }
+Tensor logsigmoid(const Tensor& x) { return record_activation("logsigmoid", ops::log_sigmoid, x); }
+Tensor gelu(const Tensor& x) { return record_activation("gelu", ops::gelu, x); }
+Tensor gelu_tanh(const Tensor& x) { return record_activation("gelu_tanh", ops::gelu_tanh, x); }
+Tensor silu(const Tensor& x) { return record_activation("silu", ops::silu, x); }
+Tensor mish(const Tensor& x) { return record_activation("mish", ops::mish, x); }
+Tensor hardswish(const Tensor& x) { return record_activation("hardswish", ops::hardswish, x); }
+Tensor hardsigmoid(const Tensor& x) {
+  return record_activation("hardsigmoid", ops::hardsigmoid, x);
+}
+Tensor softsign(const Tensor& x) { return record_activation("softsign", ops::softsign, x); }
+Tensor selu(const Tensor& x) { return record_activation("selu", ops::selu, x); }
+Tensor hardtanh(const Tensor& x, double low, double high) {
+  return record_activation("hardtanh", ops::hardtanh, x, low, high);
+}
+Tensor leaky_relu(const Tensor& x, double slope) {
+  return record_activation("leaky_relu", ops::leaky_relu, x, slope);
+}
+Tensor elu(const Tensor& x, double alpha) { return record_activation("elu", ops::elu, x, alpha); }
+Tensor celu(const Tensor& x, double alpha) {
+  return record_activation("celu", ops::celu, x, alpha);
+}
+Tensor softplus(const Tensor& x, double beta, double threshold) {
+  return record_activation("softplus", ops::softplus, x, beta, threshold);
+}
+Tensor softmax(const Tensor& x, int64_t dim) {
+  return record_activation("softmax", ops::softmax, x, dim);
+}
+Tensor log_softmax(const Tensor& x, int64_t dim) {
+  return record_activation("log_softmax", ops::log_softmax, x, dim);
+}
+
+Tensor prelu(const Tensor& x, const Tensor& slope) {
+  const int64_t channels = x.ndim() > 1 ? x.size(1) : 1;
+  if (slope.ndim() > 1 || (slope.numel() != 1 && slope.numel() != channels))
+    raise<ShapeError>("prelu: there must be one slope or one per channel ({}): got {}", channels,
+                      text_of(slope));
+  Dims along(x.shape().size() > 1 ? x.shape().size() - 1 : 1, 1);
+  along[0] = slope.numel();
+  return record("prelu", {x, slope}, [&](Graph& g, Nodes n) {
+    return ops::prelu(g, n[0], ops::reshape(g, n[1], along));
+  });
+}
+
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
+  return record_optional("linear", {x, weight}, {bias}, [](Graph& g, Nodes n, Maybe optional) {
+    return ops::linear(g, n[0], n[1], optional[0]);
+  });
+}
+
+Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
+  return record_conv("conv", x, weight, bias,
+                     [&](Graph& g, NodeId input, NodeId kernel, std::optional<NodeId> b) {
+                       return ops::conv(g, input, kernel, b, to_ops(options));
+                     });
+}
+
+Tensor conv_transpose(const Tensor& x, const Tensor& weight, const Tensor& bias,
+                      const ConvOptions& options) {
+  return record_conv("conv_transpose", x, weight, bias,
+                     [&](Graph& g, NodeId input, NodeId kernel, std::optional<NodeId> b) {
+                       return ops::conv_transpose(g, input, kernel, b, to_ops(options),
+                                                  options.output_padding);
+                     });
+}
+
+Tensor max_pool(const Tensor& x, const PoolOptions& options) {
+  return record("max_pool", {x},
+                [&](Graph& g, Nodes n) { return ops::max_pool(g, n[0], to_ops(options)); });
+}
+std::pair<Tensor, Tensor> max_pool_with_indices(const Tensor& x, const PoolOptions& options) {
+  const std::vector<Tensor> both = record_many("max_pool", {x}, [&](Graph& g, Nodes n) {
+    const auto [values, indices] = ops::max_pool_with_indices(g, n[0], to_ops(options));
+    return std::vector{values, indices};
+  });
+  return {both[0], both[1]};
+}
+Tensor avg_pool(const Tensor& x, const PoolOptions& options) {
+  return record("avg_pool", {x},
+                [&](Graph& g, Nodes n) { return ops::avg_pool(g, n[0], to_ops(options)); });
+}
+Tensor adaptive_avg_pool(const Tensor& x, const Dims& output) {
+  return record("adaptive_avg_pool", {x},
+                [&](Graph& g, Nodes n) { return ops::adaptive_avg_pool(g, n[0], output); });
+}
+Tensor adaptive_max_pool(const Tensor& x, const Dims& output) {
+  return record("adaptive_max_pool", {x},
+                [&](Graph& g, Nodes n) { return ops::adaptive_max_pool(g, n[0], output); });
+}
+
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_variance,
+                  const Tensor& weight, const Tensor& bias, const BatchNormOptions& options) {
+  if (running_mean.is_defined() != running_variance.is_defined())
+    raise<ValueError>("batch_norm: running mean and variance must be given together");
+  if (!options.training) {
+    if (!running_mean.is_defined())
+      raise<ValueError>("batch_norm: running statistics are needed unless training");
+    return record_optional("batch_norm", {x, running_mean, running_variance}, {weight, bias},
+                           [&](Graph& g, Nodes n, Maybe optional) {
+                             return ops::batch_norm_eval(g, n[0], n[1], n[2], optional[0],
+                                                         optional[1], options.eps);
+                           });
+  }
+  const Tensor y =
+      record_optional("batch_norm", {x}, {weight, bias}, [&](Graph& g, Nodes n, Maybe optional) {
+        return ops::batch_norm_train(g, n[0], optional[0], optional[1], options.eps).y;
+      });
+  if (!running_mean.is_defined()) return y;
+  const NoGrad constants;
+  // The batch's statistics are the same nodes as those in y.
+  const std::vector<Tensor> updated =
+      record_many("batch_norm", {x, running_mean, running_variance}, [&](Graph& g, Nodes n) {
+        const auto [mean, variance] = ops::updated_statistics(
+            g, ops::batch_norm_train(g, n[0], {}, {}, options.eps), n[1], n[2], options.momentum);
+        return std::vector{mean, variance};
+      });
+  assign_with_next(running_mean, updated[0]);
+  assign_with_next(running_variance, updated[1]);
+  return y;
+}
+
+Tensor layer_norm(const Tensor& x, const Dims& normalized, const Tensor& weight, const Tensor& bias,
+                  double eps) {
+  const int64_t count = count_normalized(x, normalized, "layer_norm");
+  return record_optional("layer_norm", {x}, {weight, bias}, [&](Graph& g, Nodes n, Maybe optional) {
+    return ops::layer_norm(g, n[0], count, optional[0], optional[1], eps);
+  });
+}
+
+Tensor rms_norm(const Tensor& x, const Dims& normalized, const Tensor& weight,
+                std::optional<double> eps) {
+  const int64_t count = count_normalized(x, normalized, "rms_norm");
+  const double added = eps.value_or(epsilon_of(x.dtype()));
+  return record_optional("rms_norm", {x}, {weight}, [&](Graph& g, Nodes n, Maybe optional) {
+    return ops::rms_norm(g, n[0], count, optional[0], added);
+  });
+}
+
+Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight, const Tensor& bias,
+                  double eps) {
+  return record_optional("group_norm", {x}, {weight, bias}, [&](Graph& g, Nodes n, Maybe optional) {
+    return ops::group_norm(g, n[0], groups, optional[0], optional[1], eps);
+  });
+}
+
+Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
+  if (!(p >= 0 && p <= 1))
+    raise<ValueError>("dropout: the probability must lie in [0, 1]: got {}", p);
+  if (!training || p == 0) return x;
+  return record("dropout", {x, seed_data(generator)},
+                [&](Graph& g, Nodes n) { return ops::dropout(g, n[0], p, n[1], 0); });
+}
+
+Tensor embedding(const Tensor& index, const Tensor& weight, std::optional<int64_t> padding_index) {
+  if (padding_index && weight.ndim() == 2) {
+    const int64_t rows = weight.size(0);
+    if (*padding_index < -rows || *padding_index >= rows)
+      raise<IndexError>("embedding: padding index {} is out of range for {}", *padding_index,
+                        text_of(weight));
+    if (*padding_index < 0) *padding_index += rows;
+  }
+  return record("embedding", {index, weight},
+                [&](Graph& g, Nodes n) { return ops::embedding(g, n[1], n[0], padding_index); });
+}
+
+Tensor one_hot(const Tensor& index, int64_t classes) {
+  if (classes < 1) raise<ValueError>("one_hot: there must be at least one class: got {}", classes);
+  return record("one_hot", {index},
+                [&](Graph& g, Nodes n) { return ops::one_hot(g, n[0], classes, DType::Int64); });
+}
+
+Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
+                                    const AttentionOptions& options, Generator& generator) {
+  const Tensor seed = options.dropout > 0 ? seed_data(generator) : Tensor();
+  return record_optional("scaled_dot_product_attention", {query, key, value}, {options.mask, seed},
+                         [&](Graph& g, Nodes n, Maybe optional) {
+                           return ops::scaled_dot_product_attention(
+                               g, n[0], n[1], n[2],
+                               {optional[0], options.is_causal, options.scale,
+                                options.grouped_heads, options.dropout, optional[1], 0});
+                         });
+}
+
+Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
+  return record_loss("mse_loss", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
+    return ops::mse_loss(g, n[0], n[1], to_ops(reduction));
+  });
+}
+Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
+  return record_loss("l1_loss", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
+    return ops::l1_loss(g, n[0], n[1], to_ops(reduction));
+  });
+}
+Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, double beta, Reduction reduction) {
+  return record_loss("smooth_l1_loss", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
+    return ops::smooth_l1_loss(g, n[0], n[1], beta, to_ops(reduction));
+  });
+}
+Tensor huber_loss(const Tensor& x, const Tensor& target, double delta, Reduction reduction) {
+  return record_loss("huber_loss", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
+    return ops::huber_loss(g, n[0], n[1], delta, to_ops(reduction));
+  });
+}
+
+Tensor cross_entropy(const Tensor& scores, const Tensor& target, const ClassLossOptions& options) {
+  return record_class_loss("cross_entropy", ops::cross_entropy, scores, target, options);
+}
+Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
+                const ClassLossOptions& options) {
+  return record_class_loss("nll_loss", ops::nll_loss, log_probabilities, target, options);
+}
+
+Tensor bce_loss(const Tensor& x, const Tensor& target, const Tensor& weight, Reduction reduction) {
+  return record_loss("binary_cross_entropy", x, target, {weight},
+                     [&](Graph& g, Nodes n, Maybe optional) {
+                       return ops::bce_loss(g, n[0], n[1], optional[0], to_ops(reduction));
+                     });
+}
+Tensor bce_with_logits(const Tensor& x, const Tensor& target, const Tensor& weight,
+                       const Tensor& positive_weight, Reduction reduction) {
+  return record_loss("binary_cross_entropy_with_logits", x, target, {weight, positive_weight},
+                     [&](Graph& g, Nodes n, Maybe optional) {
+                       return ops::bce_with_logits(g, n[0], n[1], optional[0], optional[1],
+                                                   to_ops(reduction));
+                     });
+}
+Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction,
+              bool batch_mean) {
+  return record_loss("kl_div", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
+    return ops::kl_div(g, n[0], n[1], log_target, to_ops(reduction), batch_mean);
+  });
+}
 
 }  // namespace coregrad

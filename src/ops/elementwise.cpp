@@ -138,7 +138,11 @@ NodeId simplify_float_power(Graph& graph, NodeId a, double exponent) {
   if (exponent == 0.5) return unary(graph, Op::Sqrt, a);
   if (exponent == -0.5) return unary(graph, Op::Rsqrt, a);
   if (exponent == -1) return unary(graph, Op::Reciprocal, a);
-  if (exponent == -2) return unary(graph, Op::Reciprocal, binary(graph, Op::Mul, a, a));
+  if (exponent == -2) {
+    // Not 1 / (a * a): the slope of that is NaN where a is 0 or infinite.
+    const NodeId inverse = unary(graph, Op::Reciprocal, a);
+    return binary(graph, Op::Mul, inverse, inverse);
+  }
   return {};
 }
 

@@ -86,7 +86,10 @@ constexpr T element_min(T a, T b) {
 }
 
 /// For step functions: notes an element index outside [0, extent). Several workers may.
-inline void report_bad_index(RunStatus* status, int64_t index, int64_t extent) {
+/// `operation` is a literal.
+inline void report_bad_index(RunStatus* status, const char* operation, int64_t index,
+                             int64_t extent) {
+  std::atomic_ref<const char*>(status->bad_operation).store(operation, std::memory_order_relaxed);
   std::atomic_ref<int64_t>(status->bad_index).store(index, std::memory_order_relaxed);
   std::atomic_ref<int64_t>(status->bad_extent).store(extent, std::memory_order_relaxed);
 }

@@ -218,9 +218,11 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
     }
   }
   count_run(share);
+  if (state.status.error != nullptr) [[unlikely]]
+    std::rethrow_exception(state.status.error);
   if (state.status.bad_extent >= 0) [[unlikely]]
-    raise<IndexError>("run: an element index must lie in [0, {}), got {}", state.status.bad_extent,
-                      state.status.bad_index);
+    raise<IndexError>("{}: index {} is out of range for a dimension of extent {}",
+                      state.status.bad_operation, state.status.bad_index, state.status.bad_extent);
 }
 
 }  // namespace coregrad

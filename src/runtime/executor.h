@@ -21,7 +21,8 @@ PlanTotals total_up(const Plan& plan);
 /// Runs `plan` on the calling thread and the shared team. Re-entrant: any number of threads may run
 /// the same plan. Inputs and outputs are in the plan's order; an output may be the memory of an
 /// input when the compiler planned it so. Leaves the caller's floating-point environment as it was.
-/// Throws IndexError when a kernel met an element index out of range (outputs are then undefined).
+/// Throws what an external step threw, and IndexError when a kernel met an element index out of
+/// range (outputs are then undefined).
 void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* const> outputs,
          StepObserver* observer = nullptr);
 

@@ -57,7 +57,7 @@ struct Unit {
     const int64_t to = index[at];
     if (to >= low && to < high) return to;
     if (static_cast<uint64_t>(to) >= static_cast<uint64_t>(c.destinations)) [[unlikely]]
-      report_bad_index(status, to, c.destinations);
+      report_bad_index(status, "scatter", to, c.destinations);
     return -1;
   }
 

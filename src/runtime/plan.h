@@ -5,6 +5,7 @@
 // of each run; temporaries lie at fixed offsets in one block per run; constants belong to the plan.
 
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -15,8 +16,10 @@ namespace coregrad {
 
 /// What kernels report while they run; read by the executor after the last step.
 struct RunStatus {
-  int64_t bad_index = 0;    ///< first element index found out of range
-  int64_t bad_extent = -1;  ///< its dimension's extent; -1: no error
+  int64_t bad_index = 0;                 ///< first element index found out of range
+  int64_t bad_extent = -1;               ///< its dimension's extent; -1: no error
+  const char* bad_operation = "gather";  ///< whose index it is; machine code gathers only
+  std::exception_ptr error;  ///< first exception of an external step; the ones behind it do nothing
 };
 
 /// Everything a step function gets. Pointers are valid for the duration of the call.

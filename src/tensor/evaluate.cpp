@@ -4,8 +4,9 @@
 #include "compile/compiler.h"
 #include "interp/interpreter.h"
 #include "runtime/executor.h"
+#include "tensor/kept_values.h"
 
-#include <atomic>
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <unordered_map>
@@ -16,12 +17,25 @@ namespace {
 /// Structures kept ready; the least recently used one goes first. A training loop needs a handful.
 constexpr size_t kMaxCached = 512;
 
+/// The roots and the values to keep, which are listed in `kept`.
+std::vector<NodeId> results_of(StandaloneGraph& standalone, std::vector<KeptValue>& kept) {
+  std::vector<NodeId> results = standalone.roots;
+  for (int64_t number : values_to_keep(standalone)) {
+    const NodeId node = standalone.nodes[static_cast<size_t>(number)];
+    const Shape shape = standalone.graph.shape(node);
+    kept.push_back({number, standalone.graph.dtype(node), {shape.begin(), shape.end()}});
+    results.push_back(node);
+  }
+  return results;
+}
+
 class CompiledStructure : public Executable {
  public:
   explicit CompiledStructure(const Structure& structure) {
-    const StandaloneGraph standalone = rebuild_structure(structure.key);
+    StandaloneGraph standalone = rebuild_structure(structure.key);
     std::vector<OutputSpec> outputs;
-    for (NodeId root : standalone.roots) outputs.push_back({.node = root, .strides = {}});
+    for (NodeId root : results_of(standalone, kept_))
+      outputs.push_back({.node = root, .strides = {}});
     plan_ = compile(standalone.graph, outputs, static_cast<int64_t>(structure.inputs.size()),
                     {.externals = {}, .name = "tensors"})
                 .plan;
@@ -29,6 +43,10 @@ class CompiledStructure : public Executable {
 
   void run(std::span<const void* const> inputs, std::span<void* const> outputs) const override {
     coregrad::run(*plan_, inputs, outputs);
+  }
+  int64_t num_steps() const override { return static_cast<int64_t>(plan_->steps.size()); }
+  int64_t num_products() const override {
+    return std::ranges::count(plan_->steps, StepKind::Contract, &Step::kind);
   }
 
  private:
@@ -39,18 +57,29 @@ class CompiledStructure : public Executable {
 class InterpretedStructure : public Executable {
  public:
   explicit InterpretedStructure(const Structure& structure)
-      : standalone_(rebuild_structure(structure.key)) {}
+      : standalone_(rebuild_structure(structure.key)), results_(results_of(standalone_, kept_)) {}
 
   void run(std::span<const void* const> inputs, std::span<void* const> outputs) const override {
     std::vector<InputView> views;
     for (const void* data : inputs) views.push_back({data});
-    const std::vector<Array> values = interpret(standalone_.graph, standalone_.roots, views);
+    const std::vector<Array> values = interpret(standalone_.graph, results_, views);
     for (size_t i = 0; i < outputs.size(); ++i)
       std::memcpy(outputs[i], values[i].data.data(), values[i].data.size());
+  }
+  int64_t num_steps() const override {
+    return std::ranges::count(mark_live(standalone_.graph, results_), true);
+  }
+  int64_t num_products() const override {
+    const std::vector<bool> live = mark_live(standalone_.graph, results_);
+    int64_t count = 0;
+    for (uint32_t i = 0; i < standalone_.graph.size(); ++i)
+      count += live[i] && standalone_.graph[{i}].op == Op::Contract;
+    return count;
   }
 
  private:
   StandaloneGraph standalone_;
+  std::vector<NodeId> results_;
 };
 
 std::shared_ptr<const Executable> make_executable(const Structure& structure) {
@@ -118,9 +147,13 @@ EvaluationStats evaluation_stats() {
   return cache().stats;
 }
 
-void count_run() {
+void count_run(const Executable& executable) {
+  const int64_t steps = executable.num_steps(), products = executable.num_products();
   const std::lock_guard lock(cache().mutex);
-  ++cache().stats.runs;
+  EvaluationStats& stats = cache().stats;
+  ++stats.runs;
+  stats.steps += steps;
+  stats.products += products;
 }
 
 }  // namespace coregrad

@@ -11,24 +11,41 @@
 
 namespace coregrad {
 
+/// A value that is computed besides the roots, because gradients will read it.
+struct KeptValue {
+  int64_t number;  ///< of the structure's node
+  DType dtype;
+  std::vector<int64_t> shape;
+};
+
 /// A structure made runnable. Immutable; any number of threads may run it at once.
 class Executable {
  public:
   virtual ~Executable() = default;
-  /// `outputs[i]` gets root i, row-major, and overlaps no input.
+  /// `outputs[i]` gets root i, and after those the kept values, row-major; none overlaps an input.
   virtual void run(std::span<const void* const> inputs, std::span<void* const> outputs) const = 0;
+  /// How many steps one run takes, and how many of them are products.
+  virtual int64_t num_steps() const = 0;
+  virtual int64_t num_products() const = 0;
+
+  const std::vector<KeptValue>& kept() const { return kept_; }
+
+ protected:
+  std::vector<KeptValue> kept_;
 };
 
 struct EvaluationStats {
   int64_t compiled = 0;
   int64_t hits = 0;
   int64_t runs = 0;
+  int64_t steps = 0;     ///< of all runs
+  int64_t products = 0;  ///< of the steps, matrix products and convolutions
 };
 
 /// The executable of a structure, from the cache when one with the same key was made before.
 std::shared_ptr<const Executable> executable_for(const Structure& structure);
 
 EvaluationStats evaluation_stats();
-void count_run();
+void count_run(const Executable& executable);
 
 }  // namespace coregrad

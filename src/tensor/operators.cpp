@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "coregrad/ops.h"
 #include "ir/print.h"
+#include "ops/indexing.h"
 #include "ops/linalg.h"
 #include "ops/math.h"
 #include "ops/primitives.h"
@@ -39,24 +40,35 @@ Scalar convert(Scalar number, DType dtype) {
   return Scalar::of(dtype, number.as_double());
 }
 
-/// Records a function of two operands of which numbers become literals.
+/// Records a function of operands of which numbers become literals next to the first tensor.
+template <class Make>
+Tensor record_operands(std::string_view operation, std::initializer_list<Operand> operands,
+                       Make make) {
+  std::vector<Tensor> tensors;
+  for (const Operand& o : operands)
+    if (!o.is_number()) tensors.push_back(o.tensor());
+  if (tensors.empty()) raise<ValueError>("{}: one of the operands must be a tensor", operation);
+  const DType other = tensors.front().dtype();
+  return record(operation, tensors, [&](Graph& g, Nodes n) {
+    std::vector<NodeId> nodes;
+    size_t next = 0;
+    for (const Operand& o : operands)
+      nodes.push_back(o.is_number()
+                          ? ops::literal(g, convert(o.number(), dtype_of_number(o.number(), other)))
+                          : n[next++]);
+    return make(g, Nodes(nodes));
+  });
+}
+
 template <class Make>
 Tensor record_binary(std::string_view operation, const Operand& a, const Operand& b, Make make) {
-  if (a.is_number() && b.is_number())
-    raise<ValueError>("{}: one of the operands must be a tensor", operation);
-  const DType other = (a.is_number() ? b : a).tensor().dtype();
-  std::vector<Tensor> tensors;
-  for (const Operand* o : {&a, &b})
-    if (!o->is_number()) tensors.push_back(o->tensor());
-  return record(operation, tensors, [&](Graph& g, Nodes n) {
-    size_t next = 0;
-    const auto node = [&](const Operand& o) {
-      if (!o.is_number()) return n[next++];
-      return ops::literal(g, convert(o.number(), dtype_of_number(o.number(), other)));
-    };
-    const NodeId first = node(a);
-    return make(g, first, node(b));
-  });
+  return record_operands(operation, {a, b}, [&](Graph& g, Nodes n) { return make(g, n[0], n[1]); });
+}
+
+using Function = NodeId (*)(Graph&, NodeId);
+
+Tensor record_function(std::string_view operation, Function function, const Tensor& x) {
+  return record(operation, {x}, [&](Graph& g, Nodes n) { return function(g, n[0]); });
 }
 
 Tensor record_arithmetic(Op op, const Operand& a, const Operand& b) {
@@ -107,12 +119,22 @@ Tensor ceil(const Tensor& x) { return record_unary(Op::Ceil, x); }
 Tensor round(const Tensor& x) { return record_unary(Op::Round, x); }
 Tensor trunc(const Tensor& x) { return record_unary(Op::Trunc, x); }
 
-Tensor logical_not(const Tensor& x) {
-  return record("logical_not", {x}, [](Graph& g, Nodes n) { return ops::logical_not(g, n[0]); });
-}
+Tensor asinh(const Tensor& x) { return record_function("asinh", ops::asinh, x); }
+Tensor acosh(const Tensor& x) { return record_function("acosh", ops::acosh, x); }
+Tensor atanh(const Tensor& x) { return record_function("atanh", ops::atanh, x); }
+Tensor erfc(const Tensor& x) { return record_function("erfc", ops::erfc, x); }
+Tensor logit(const Tensor& x) { return record_function("logit", ops::logit, x); }
+Tensor isnan(const Tensor& x) { return record_function("isnan", ops::is_nan, x); }
+Tensor isinf(const Tensor& x) { return record_function("isinf", ops::is_inf, x); }
+Tensor isfinite(const Tensor& x) { return record_function("isfinite", ops::is_finite, x); }
+Tensor logical_not(const Tensor& x) { return record_function("logical_not", ops::logical_not, x); }
+Tensor square(const Tensor& x) { return record_function("square", ops::square, x); }
 
-Tensor square(const Tensor& x) {
-  return record("square", {x}, [](Graph& g, Nodes n) { return ops::square(g, n[0]); });
+Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> positive,
+                  std::optional<double> negative) {
+  return record("nan_to_num", {x}, [&](Graph& g, Nodes n) {
+    return ops::nan_to_num(g, n[0], nan, positive, negative);
+  });
 }
 
 Tensor cast(const Tensor& x, DType dtype) {
@@ -123,6 +145,21 @@ Tensor add(const Operand& a, const Operand& b) { return record_arithmetic(Op::Ad
 Tensor sub(const Operand& a, const Operand& b) { return record_arithmetic(Op::Sub, a, b); }
 Tensor mul(const Operand& a, const Operand& b) { return record_arithmetic(Op::Mul, a, b); }
 Tensor fmod(const Operand& a, const Operand& b) { return record_binary("fmod", a, b, ops::fmod); }
+Tensor remainder(const Operand& a, const Operand& b) {
+  return record_binary("remainder", a, b, ops::remainder);
+}
+Tensor floor_divide(const Operand& a, const Operand& b) {
+  return record_binary("floor_divide", a, b, ops::floor_divide);
+}
+Tensor hypot(const Operand& a, const Operand& b) {
+  return record_binary("hypot", a, b, ops::hypot);
+}
+Tensor logaddexp(const Operand& a, const Operand& b) {
+  return record_binary("logaddexp", a, b, ops::logaddexp);
+}
+Tensor xlogy(const Operand& a, const Operand& b) {
+  return record_binary("xlogy", a, b, ops::xlogy);
+}
 Tensor pow(const Operand& a, const Operand& b) { return record_arithmetic(Op::Pow, a, b); }
 Tensor maximum(const Operand& a, const Operand& b) { return record_arithmetic(Op::Max, a, b); }
 Tensor minimum(const Operand& a, const Operand& b) { return record_arithmetic(Op::Min, a, b); }
@@ -173,6 +210,26 @@ Tensor where(const Tensor& condition, const Operand& a, const Operand& b) {
     };
     const NodeId first = node(a);
     return ops::where(g, n[0], first, node(b));
+  });
+}
+
+Tensor clamp(const Tensor& x, const std::optional<Operand>& low,
+             const std::optional<Operand>& high) {
+  if (!low && !high) raise<ValueError>("clamp: one of the bounds must be given");
+  if (!low || !high)
+    return record_operands("clamp", {x, low ? *low : *high}, [&](Graph& g, Nodes n) {
+      return low ? ops::clamp(g, n[0], n[1], {}) : ops::clamp(g, n[0], {}, n[1]);
+    });
+  return record_operands("clamp", {x, *low, *high},
+                         [](Graph& g, Nodes n) { return ops::clamp(g, n[0], n[1], n[2]); });
+}
+Tensor lerp(const Tensor& start, const Tensor& end, const Operand& weight) {
+  return record_operands("lerp", {start, end, weight},
+                         [](Graph& g, Nodes n) { return ops::lerp(g, n[0], n[1], n[2]); });
+}
+Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
+  return record("masked_fill", {x, mask}, [&](Graph& g, Nodes n) {
+    return ops::masked_fill(g, n[0], n[1], ops::number_like(g, n[0], value));
   });
 }
 
@@ -254,6 +311,27 @@ std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim) {
   return parts;
 }
 
+Tensor roll(const Tensor& x, int64_t shift, int64_t dim) {
+  return record("roll", {x}, [&](Graph& g, Nodes n) { return ops::roll(g, n[0], shift, dim); });
+}
+Tensor tile(const Tensor& x, const Dims& counts) {
+  return record("tile", {x}, [&](Graph& g, Nodes n) { return ops::tile(g, n[0], counts); });
+}
+Tensor repeat_interleave(const Tensor& x, int64_t count, int64_t dim) {
+  return record("repeat_interleave", {x},
+                [&](Graph& g, Nodes n) { return ops::repeat_interleave(g, n[0], count, dim); });
+}
+Tensor tril(const Tensor& x, int64_t diagonal) {
+  return record("tril", {x}, [&](Graph& g, Nodes n) { return ops::tril(g, n[0], diagonal); });
+}
+Tensor triu(const Tensor& x, int64_t diagonal) {
+  return record("triu", {x}, [&](Graph& g, Nodes n) { return ops::triu(g, n[0], diagonal); });
+}
+Tensor diagonal(const Tensor& x, int64_t offset, int64_t dim_a, int64_t dim_b) {
+  return record("diagonal", {x},
+                [&](Graph& g, Nodes n) { return ops::diagonal(g, n[0], offset, dim_a, dim_b); });
+}
+
 Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) {
   return record_reduction("sum", ops::sum, x, dims, keepdim);
 }
@@ -274,6 +352,18 @@ Tensor any(const Tensor& x, const Dims& dims, bool keepdim) {
 }
 Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
   return record_reduction("all", ops::all, x, dims, keepdim);
+}
+
+Tensor norm(const Tensor& x, double p, const Dims& dims, bool keepdim) {
+  return record("norm", {x},
+                [&](Graph& g, Nodes n) { return ops::norm(g, n[0], p, dims, keepdim); });
+}
+Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim) {
+  return record_reduction("logsumexp", ops::logsumexp, x, dims, keepdim);
+}
+Tensor count_nonzero(const Tensor& x, const Dims& dims) {
+  return record("count_nonzero", {x},
+                [&](Graph& g, Nodes n) { return ops::count_nonzero(g, n[0], dims); });
 }
 
 Tensor var(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
@@ -305,34 +395,47 @@ Tensor cumprod(const Tensor& x, int64_t dim) {
 Tensor matmul(const Tensor& a, const Tensor& b) {
   return record("matmul", {a, b}, [](Graph& g, Nodes n) { return ops::matmul(g, n[0], n[1]); });
 }
+Tensor bmm(const Tensor& a, const Tensor& b) {
+  return record("bmm", {a, b}, [](Graph& g, Nodes n) { return ops::bmm(g, n[0], n[1]); });
+}
+Tensor outer(const Tensor& a, const Tensor& b) {
+  return record("outer", {a, b}, [](Graph& g, Nodes n) { return ops::outer(g, n[0], n[1]); });
+}
 Tensor einsum(std::string_view equation, std::span<const Tensor> operands) {
   return record("einsum", operands, [&](Graph& g, Nodes n) { return ops::einsum(g, equation, n); });
 }
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
-  return record("gather", {x, index}, [&](Graph& g, Nodes n) {
-    return ops::gather(g, n[0], dim, ops::cast(g, n[1], DType::Int64));
-  });
+  return record("gather", {x, index},
+                [&](Graph& g, Nodes n) { return ops::gather(g, n[0], dim, n[1]); });
 }
 
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& values) {
   return record("scatter_add", {x, index, values}, [&](Graph& g, Nodes n) {
-    return ops::scatter(g, n[0], dim, ops::cast(g, n[1], DType::Int64), n[2], ScatterMode::Add);
+    return ops::scatter(g, n[0], dim, n[1], n[2], ScatterMode::Add);
   });
 }
 
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
-  if (index.ndim() != 1)
-    raise<ShapeError>("index_select: the index must have rank 1, got {}",
-                      type_text(index.dtype(), index.shape()));
-  const int64_t d = ops::normalize_dim(dim, x.ndim(), "index_select");
-  return record("index_select", {x, index}, [&](Graph& g, Nodes n) {
-    Dims lined(x.shape().size(), 1);
-    lined[static_cast<size_t>(d)] = index.numel();
-    Dims wide = x.shape();
-    wide[static_cast<size_t>(d)] = index.numel();
-    const NodeId at = ops::reshape(g, ops::cast(g, n[1], DType::Int64), lined);
-    return ops::gather(g, n[0], d, ops::broadcast_to(g, at, wide));
+  return record("index_select", {x, index},
+                [&](Graph& g, Nodes n) { return ops::index_select(g, n[0], dim, n[1]); });
+}
+
+Tensor take_along_dim(const Tensor& x, const Tensor& index, int64_t dim) {
+  return record("take_along_dim", {x, index},
+                [&](Graph& g, Nodes n) { return ops::take_along(g, n[0], n[1], dim); });
+}
+Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source) {
+  return record("index_add", {x, index, source},
+                [&](Graph& g, Nodes n) { return ops::index_add(g, n[0], dim, n[1], n[2]); });
+}
+Tensor index_put(const Tensor& x, std::span<const Tensor> indices, const Tensor& values,
+                 bool accumulate) {
+  std::vector<Tensor> operands{x, values};
+  operands.insert(operands.end(), indices.begin(), indices.end());
+  return record("index_put", operands, [&](Graph& g, Nodes n) {
+    return ops::index_put(g, n[0], n.subspan(2), n[1],
+                          accumulate ? ScatterMode::Add : ScatterMode::Set);
   });
 }
 
@@ -345,6 +448,14 @@ Tensor sort(const Tensor& x, int64_t dim, bool descending) {
   return record("sort", {x}, [&](Graph& g, Nodes n) {
     return ops::gather(g, n[0], dim, ops::argsort(g, n[0], dim, descending));
   });
+}
+
+std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t dim, bool largest) {
+  const std::vector<Tensor> both = record_many("topk", {x}, [&](Graph& g, Nodes n) {
+    const auto [values, positions] = ops::topk(g, n[0], k, dim, largest);
+    return std::vector{values, positions};
+  });
+  return {both[0], both[1]};
 }
 
 }  // namespace coregrad

@@ -67,7 +67,10 @@ std::optional<NodeId> Session::differentiable_source(NodeId input) const {
   return data.source;
 }
 
-void Session::drop_source(NodeId input) { data_.at(graph_.attr(input, 0)).differentiable = false; }
+void Session::drop_source(NodeId input) {
+  data_.at(graph_.attr(input, 0)).differentiable = false;
+  note_history_released();
+}
 
 void Session::set_leaf(NodeId input, std::weak_ptr<TensorState> leaf) {
   data_.at(graph_.attr(input, 0)).leaf = std::move(leaf);
@@ -95,18 +98,29 @@ void Session::collect() {
   // An input that is live keeps the source that its gradient flows to; sources precede their
   // inputs, so one downward scan sees every such edge.
   std::vector<bool> live(graph_.size(), false);
-  for (NodeId n : graph_.retained()) live[n.value] = true;
-  std::vector<NodeId> kept_sources;
+  // Nodes that a pending computation would compute: it reads a value that is known and stops there.
+  std::vector<bool> pending = live;
+  // Nodes through which gradients flow, below known values too.
+  std::vector<bool> history = live;
+  for (NodeId n : graph_.retained()) live[n.value] = pending[n.value] = true;
+  std::vector<NodeId> kept;
   for (uint32_t i = graph_.size(); i-- > 0;) {
     if (!live[i]) continue;
-    for (NodeId o : graph_.operands({i})) live[o.value] = true;
+    const auto found = known_.find(i);
+    const bool is_known = found != known_.end();
+    if (is_known && (pending[i] || history[i])) kept.push_back(data_.at(found->second).input);
+    for (NodeId o : graph_.operands({i})) {
+      live[o.value] = true;
+      pending[o.value] = pending[o.value] || (pending[i] && !is_known);
+      history[o.value] = history[o.value] || history[i];
+    }
     if (graph_[{i}].op != Op::Input) continue;
     const Data& data = data_.at(graph_.attr({i}, 0));
     if (!data.differentiable) continue;
-    live[data.source.value] = true;
-    kept_sources.push_back(data.source);
+    live[data.source.value] = history[data.source.value] = true;
+    kept.push_back(data.source);
   }
-  const std::vector<NodeId> moved = graph_.compact(kept_sources);
+  const std::vector<NodeId> moved = graph_.compact(kept);
   known_.clear();
   for (auto at = data_.begin(); at != data_.end();) {
     Data& data = at->second;

@@ -8,7 +8,9 @@
 // must flow through, the promise to keep the source alive (`differentiable`).
 //
 // Lifetimes: handles (one per tensor) are the roots of the graph. collect() compacts the graph and
-// drops the data of inputs that nothing reaches; ids of dropped data are used again.
+// drops the data of inputs that nothing reaches; ids of dropped data are used again. The value of a
+// node that a pending computation or a gradient's history contains counts as reached: it would have
+// to be computed again.
 //
 // One recursive mutex guards everything here. Plans are compiled and run outside of it, and dropped
 // buffers are freed outside of it: their owners may be somebody else's and take locks of their own.
@@ -21,6 +23,7 @@
 #include <optional>
 #include <span>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace coregrad {
@@ -66,6 +69,13 @@ class Session {
   std::optional<NodeId> value_of(NodeId node) const;
   std::shared_ptr<Buffer> buffer(int64_t data_id) const;
 
+  /// Tensors that the next plan computes too.
+  void add_due(std::weak_ptr<TensorState> state) { due_.push_back(std::move(state)); }
+  std::vector<std::weak_ptr<TensorState>> take_due() { return std::exchange(due_, {}); }
+
+  /// Reports data that is held for gradients only, and that the gradients' history went away.
+  void note_kept(int64_t bytes) { kept_bytes_ += bytes; }
+  void note_history_released() { released_bytes_ += std::exchange(kept_bytes_, 0); }
   /// Reports that a tensor with data went away.
   void note_released(int64_t bytes) { released_bytes_ += bytes; }
   /// Compacts when enough was released since the last time.
@@ -91,9 +101,11 @@ class Session {
   Graph graph_;
   std::unordered_map<int64_t, Data> data_;
   std::unordered_map<uint32_t, int64_t> known_;  // source node -> data id
+  std::vector<std::weak_ptr<TensorState>> due_;
   std::vector<int64_t> free_ids_;
   int64_t next_id_ = 0;
   int64_t released_bytes_ = 0;
+  int64_t kept_bytes_ = 0;
   uint32_t size_after_collect_ = 0;
 };
 

@@ -63,6 +63,45 @@ Tensor record(std::string_view operation, std::initializer_list<Tensor> operands
   return record(operation, std::span<const Tensor>(operands.begin(), operands.size()), make);
 }
 
+/// As record() with operands that may be undefined: `make(graph, nodes, optional nodes)`.
+template <class Make>
+Tensor record_optional(std::string_view operation, std::initializer_list<Tensor> operands,
+                       std::initializer_list<Tensor> optional, Make make) {
+  std::vector<Tensor> given(operands);
+  for (const Tensor& t : optional)
+    if (t.is_defined()) given.push_back(t);
+  return record(operation, given, [&](Graph& graph, std::span<const NodeId> nodes) {
+    std::vector<std::optional<NodeId>> maybe;
+    size_t next = operands.size();
+    for (const Tensor& t : optional)
+      maybe.push_back(t.is_defined() ? std::optional(nodes[next++]) : std::nullopt);
+    return make(graph, nodes.first(operands.size()), maybe);
+  });
+}
+
+/// As record() with several results: `make` returns a range of nodes.
+template <class Make>
+std::vector<Tensor> record_many(std::string_view operation, std::initializer_list<Tensor> operands,
+                                Make make) {
+  const Session::Lock lock(Session::global());
+  std::vector<NodeId> results;
+  const Tensor first =
+      record(operation, operands, [&](Graph& graph, std::span<const NodeId> nodes) {
+        results = make(graph, nodes);
+        return results.front();
+      });
+  std::vector<Tensor> tensors{first};
+  for (const NodeId node : std::span(results).subspan(1)) {
+    const bool floating = is_float(Session::global().graph().dtype(node));
+    tensors.push_back(wrap(node, first.requires_grad() && floating));
+  }
+  return tensors;
+}
+
+/// Tensor::assign of a pending value, for operations that update an operand: the value is computed
+/// with whatever is realised next, so that a chain of updates nobody reads cannot grow.
+void assign_with_next(const Tensor& tensor, const Tensor& value);
+
 /// The Input node of a realised tensor, or nothing. Under the session's lock.
 std::optional<NodeId> realized_node(const TensorState& state);
 

@@ -97,7 +97,8 @@ std::vector<int64_t> dense_strides(Shape shape) {
 uint64_t Structure::hash() const { return hash_ints(key); }
 
 Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
-                            const KnownValue& known, const Identity& identity) {
+                            const KnownValue& known, const Identity& identity,
+                            const GradientNeeds& needs) {
   Structure structure;
   KeyWriter writer(structure, identity);
   structure.key.push_back(0);  // becomes the number of nodes
@@ -109,6 +110,11 @@ Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
   };
   std::vector<Visit> stack;
   std::vector<NodeId> operands;
+  std::vector<int64_t> targets;
+  const auto note_target = [&](NodeId id) {
+    if (!needs.roots.empty() && is_float(graph.dtype(id)) && needs.is_reachable(id))
+      targets.push_back(next);
+  };
   const std::vector<uint64_t> hashes = order_hashes(graph, roots, known);
   for (NodeId root : roots) {
     if (numbers[root.value] == kUnnumbered) stack.push_back({root, 0});
@@ -122,8 +128,10 @@ Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
       if (graph[id].op == Op::Input) {
         writer.input(graph.dtype(id), graph.shape(id), graph.attrs(id).subspan(1),
                      graph.attr(id, 0));
+        note_target(id);
       } else if (const std::optional<int64_t> data = known(id)) {
         writer.input(graph.dtype(id), graph.shape(id), dense_strides(graph.shape(id)), *data);
+        note_target(id);
       } else {
         ordered_operands(graph, id, hashes, operands);
         while (top.operand < operands.size() && numbers[operands[top.operand].value] != kUnnumbered)
@@ -135,11 +143,17 @@ Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
         writer.node(graph, id, operands, numbers);
       }
       numbers[id.value] = next++;
+      structure.nodes.push_back(id);
       stack.pop_back();
     }
   }
   structure.key[0] = next;
-  for (NodeId root : roots) structure.key.push_back(numbers[root.value]);
+  for (const std::span<const NodeId> list : {roots, std::span<const NodeId>(needs.roots)}) {
+    structure.key.push_back(static_cast<int64_t>(list.size()));
+    for (NodeId root : list) structure.key.push_back(numbers[root.value]);
+  }
+  structure.key.push_back(static_cast<int64_t>(targets.size()));
+  structure.key.insert(structure.key.end(), targets.begin(), targets.end());
   return structure;
 }
 
@@ -153,7 +167,7 @@ StandaloneGraph rebuild_structure(std::span<const int64_t> key) {
     return values;
   };
   const int64_t count = key[at++];
-  std::vector<NodeId> nodes;
+  std::vector<NodeId>& nodes = result.nodes;
   std::vector<NodeId> operands;
   for (int64_t i = 0; i < count; ++i) {
     const int64_t head = key[at++];
@@ -167,7 +181,8 @@ StandaloneGraph rebuild_structure(std::span<const int64_t> key) {
                                         static_cast<DType>(head >> 8 & 0xff), shape, operands,
                                         attrs, literal));
   }
-  while (at < key.size()) result.roots.push_back(nodes[static_cast<size_t>(key[at++])]);
+  for (std::vector<NodeId>* tail : {&result.roots, &result.differentiated, &result.targets})
+    for (int64_t number : list()) tail->push_back(nodes[static_cast<size_t>(number)]);
   return result;
 }
 

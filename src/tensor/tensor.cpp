@@ -21,6 +21,7 @@ TensorState::~TensorState() {
   Session& session = Session::global();
   const Session::Lock lock(session);
   if (realized_node(*this)) session.note_released(numel * size_of(dtype));
+  if (requires_grad && !is_leaf) session.note_history_released();
   session.graph().release(handle);
 }
 
@@ -162,6 +163,13 @@ double Tensor::item() const {
   if (numel() != 1)
     raise<ValueError>("item: needs exactly one element, got {}", type_text(dtype(), shape()));
   return to_vector<double>()[0];
+}
+
+void assign_with_next(const Tensor& tensor, const Tensor& value) {
+  Session& session = Session::global();
+  const Session::Lock lock(session);
+  tensor.assign(value);
+  session.add_due(tensor.state());
 }
 
 void Tensor::assign(const Tensor& value) const {

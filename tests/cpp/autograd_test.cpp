@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace coregrad {
@@ -163,6 +164,64 @@ TEST(Autograd, ATrainingLoopCompilesOnceAndStaysSmall) {
   EXPECT_NEAR(w.to_vector<float>()[0], 1, 1e-4);
   EXPECT_NEAR(w.to_vector<float>()[1], 2, 1e-4);
   EXPECT_LT(session_stats().nodes, 3000);
+}
+
+TEST(Autograd, BackwardComputesNoProductOrReductionOfTheForwardPassAgain) {
+  const Tensor x = randn({16, 8}), labels = randint(0, 4, {16});
+  const Tensor w1 = randn({32, 8}).set_requires_grad(true);
+  const Tensor w2 = randn({4, 32}).set_requires_grad(true);
+  const Tensor gain = ones({32}).set_requires_grad(true);
+  realize({x, labels});
+  const auto products = [] { return session_stats().products; };
+  const int64_t start = products();
+  const Tensor hidden = layer_norm(gelu(linear(x, w1)), {32}, gain);
+  const Tensor loss = cross_entropy(linear(hidden, w2), labels).realize();
+  EXPECT_EQ(products() - start, 2);
+  loss.backward();
+  realize({w1.grad(), w2.grad(), gain.grad()});
+  // The weights' gradients and the hidden layer's; nothing of the forward pass.
+  EXPECT_EQ(products() - start, 2 + 3);
+  // The same numbers as from one graph of both passes.
+  const auto function = [&](std::span<const Tensor> p) {
+    return cross_entropy(linear(layer_norm(gelu(linear(x, p[0])), {32}, p[2]), p[1]), labels);
+  };
+  const std::vector<Tensor> parameters{w1.detach(), w2.detach(), gain.detach()};
+  const std::vector<Tensor> expected = grad(function, parameters);
+  const std::vector<Tensor> leaves{w1, w2, gain};
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    const Tensor difference = max(abs(leaves[i].grad() - expected[i]));
+    EXPECT_LT(difference.item(), 1e-5);
+  }
+}
+
+TEST(Autograd, WhatWasKeptForGradientsGoesWithThem) {
+  const Tensor w = randn({64, 64}).set_requires_grad(true);
+  const auto step = [&](bool is_trained) {
+    const Tensor loss = sum(square(tanh(matmul(tanh(matmul(randn({256, 64}), w)), w)))).realize();
+    if (is_trained) {
+      loss.backward();
+      w.grad().realize();
+    }
+    w.zero_grad();
+  };
+  step(true);
+  int64_t most = 0;
+  for (int i = 0; i < 200; ++i) {
+    step(i % 3 != 0);
+    most = std::max(most, session_stats().live_data);
+  }
+  // Collecting waits until a MiB or some hundred nodes are to be gained.
+  EXPECT_LT(most, 200);
+}
+
+TEST(Autograd, KeptValuesSurviveCollectionsBetweenBackwardAndTheGradient) {
+  const Tensor x = randn({64, 64}).realize(), w = randn({64, 64}).set_requires_grad(true);
+  const Tensor loss = sum(square(tanh(matmul(tanh(matmul(x, w)), w)))).realize();
+  loss.backward();
+  for (int i = 0; i < 40; ++i) (randn({512, 512}) + i).realize();  // each one is due a collection
+  const int64_t before = session_stats().products;
+  w.grad().realize();
+  EXPECT_EQ(session_stats().products - before, 3);
 }
 
 TEST(Autograd, DifferentiatesAChainOfAHundredThousandOperations) {

@@ -87,6 +87,33 @@ TEST(Executor, BindsInputsOutputsTemporariesAndConstants) {
   EXPECT_EQ(run_ints(b.plan, {{1, 2, 3}, {10, 20, 30}}, 3), (std::vector<int64_t>{111, 222, 333}));
 }
 
+TEST(Executor, KeepsTotalsThatCountOnlySharedStepsAsParallel) {
+  PlanBuilder b;
+  const SlotId x = b.input(8), y = b.input(8), out = b.output(8);
+  b.step(add, {x, y, out}, 8, 8, 1e6).flops = 8;  // one chunk: nothing to share
+  b.step(add, {x, y, out}, 8, 2, 1e5).bytes = 24;
+  b.step(add, {x, y, out}, 8, 2, 10).flops = 2;  // too cheap to share
+  b.step(add, {x, y, out}, 1).kind = StepKind::External;
+  const PlanTotals totals = total_up(b.plan);
+  EXPECT_EQ(totals.parallel_steps, 1);
+  EXPECT_EQ(totals.chunks, 4);
+  EXPECT_EQ(totals.shared_cost_ns, 1e5);
+  EXPECT_EQ(totals.cost_ns, 1e6 + 1e5 + 10);
+  EXPECT_EQ(totals.flops, 10);
+  EXPECT_EQ(totals.bytes, 24);
+  EXPECT_TRUE(totals.has_external);
+}
+
+TEST(Executor, RunsTheSameWithAndWithoutStoredTotals) {
+  PlanBuilder b;
+  const SlotId x = b.input(8), y = b.input(8), out = b.output(8);
+  b.step(add, {x, y, out}, 8, 2, 1e5);
+  const std::vector<int64_t> one(8, 1), two(8, 2);
+  const std::vector<int64_t> without = run_ints(b.plan, {one, two}, 8);
+  b.plan.totals = total_up(b.plan);
+  EXPECT_EQ(run_ints(b.plan, {one, two}, 8), without);
+}
+
 TEST(Executor, PassesParametersAndContext) {
   PlanBuilder b;
   const int64_t factor = 7;
@@ -185,8 +212,8 @@ TEST(Executor, ReportsAnIndexOutOfRange) {
     run(b.plan, {}, {});
     FAIL() << "no error";
   } catch (const IndexError& error) {
-    EXPECT_THAT(error.what(), testing::HasSubstr("12"));
-    EXPECT_THAT(error.what(), testing::HasSubstr("[0, 10)"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("gather: index 12"));
+    EXPECT_THAT(error.what(), testing::HasSubstr("extent 10"));
   }
 }
 

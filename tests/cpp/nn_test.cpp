@@ -62,6 +62,30 @@ TEST(CrossEntropy, RefusesLabelsThatDoNotFit) {
   EXPECT_THROW(cross_entropy(ramp({2, 3}), ramp({2})), DTypeError);
 }
 
+TEST(Functional, AConvolutionalNetworkHasAGradient) {
+  const Tensor x = ramp({2, 1, 4, 4}), weight = ramp({3, 1, 3, 3}).set_requires_grad(true);
+  const Tensor bias = zeros({3}).set_requires_grad(true);
+  const Tensor features = max_pool(relu(conv(x, weight, bias)), {.kernel = {2, 2}});
+  EXPECT_EQ(features.shape(), (Dims{2, 3, 1, 1}));
+  sum(features).realize().backward();
+  // The window's maximum is its last element, whose inputs are x[1.., 1..].
+  EXPECT_EQ(bias.grad().to_vector<float>(), (Floats{2, 2, 2}));
+  EXPECT_EQ(weight.grad().to_vector<float>()[0], 5 + 21);
+  EXPECT_THROW(conv(x, ramp({3, 3})), ShapeError);
+}
+
+TEST(Functional, BatchNormLeavesRunningStatisticsToTheNextPlan) {
+  const Tensor mean = zeros({2}), variance = ones({2});
+  const Tensor x = from_vector(Floats{1, 10, 3, 30}, {2, 2});
+  const Tensor y = batch_norm(x, mean, variance, {}, {}, {.training = true, .eps = 0});
+  EXPECT_FALSE(mean.is_realized());
+  EXPECT_EQ(y.to_vector<float>(), (Floats{-1, -1, 1, 1}));
+  EXPECT_TRUE(mean.is_realized());
+  EXPECT_FLOAT_EQ(mean.to_vector<float>()[1], 2);
+  EXPECT_FLOAT_EQ(variance.to_vector<float>()[0], 0.9F + 0.1F * 2);
+  EXPECT_THROW(batch_norm(x, {}, {}), ValueError);
+}
+
 TEST(Linear, HasPyTorchsShapesAndNames) {
   const nn::Sequential model({std::make_shared<nn::Linear>(4, 3), std::make_shared<nn::ReLU>(),
                               std::make_shared<nn::Linear>(3, 2, false)});

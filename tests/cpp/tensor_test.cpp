@@ -197,5 +197,15 @@ TEST(Tensor, ThreadsRecordAndRealiseAtTheSameTime) {
   for (size_t t = 0; t < results.size(); ++t) EXPECT_EQ(results[t], 6 + 150.0 * double(t));
 }
 
+TEST(Realize, ARealisedConstantDoesNotChangeOtherStructures) {
+  const auto clipped = [] { return maximum(rand({3, 5}), zeros({3, 5})).realize(); };
+  clipped();
+  const int64_t compiled = session_stats().plans_compiled;
+  const Tensor zero = zeros({3, 5}).realize();
+  EXPECT_EQ(session_stats().plans_compiled, compiled + 1);
+  clipped();
+  EXPECT_EQ(session_stats().plans_compiled, compiled + 1);
+}
+
 }  // namespace
 }  // namespace coregrad

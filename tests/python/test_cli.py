@@ -10,7 +10,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("COREGRAD_PROGRAM", ROOT / "build" / "coregrad"))
 
-pytestmark = pytest.mark.skipif(not PROGRAM.exists(), reason=f"{PROGRAM} is not built")
+
+@pytest.fixture(autouse=True, scope="module")
+def _program_is_built():
+    assert PROGRAM.exists(), f"{PROGRAM} is not built"
 
 
 def run(*arguments, **environment):

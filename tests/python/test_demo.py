@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "examples" / "mnist_demo.py"
@@ -68,6 +69,24 @@ def test_without_data_and_permission_it_says_what_to_do(tmp_path):
         assert hint in done.stderr
 
 
+def test_training_validation_and_test_images_are_different_ones(demo):
+    data = demo.load_data("digits", Path("unused"), 3)
+    splits = [data.train, data.validation, data.test]
+    assert sum(len(s.labels) for s in splits) == 1797
+    seen = [{image.numpy().tobytes() for image in s.images} for s in splits]
+    # Scikit-learn's set itself has no image twice.
+    assert len(set.union(*seen)) == sum(map(len, seen))
+
+
+def test_images_shift_by_at_most_one_pixel(demo):
+    image = torch.zeros(200, 1, 8, 8)
+    image[:, 0, 4, 4] = 1
+    moved = demo.shift(image, torch.Generator().manual_seed(0))
+    assert moved.shape == image.shape
+    places = {tuple(p[1:].tolist()) for p in moved[:, 0].nonzero()}
+    assert places == {(y, x) for y in (3, 4, 5) for x in (3, 4, 5)}
+
+
 @pytest.mark.parametrize("variable", ["COREGRAD_MNIST_ROOT", "RUSTORCH_MNIST_ROOT"])
 def test_both_variables_name_the_folder(tmp_path, variable):
     done = run(**{variable: str(tmp_path / "here")})
@@ -101,15 +120,16 @@ def test_a_packed_file_must_have_the_known_checksum(tmp_path, demo):
         demo.load_mnist(tmp_path)
 
 
-def test_one_epoch_of_digits_runs_natively_and_reports(tmp_path):
+def test_a_short_run_on_digits_is_native_and_reports(tmp_path):
     done = run(
-        *("--dataset", "digits", "--epochs", 1, "--rounds", 2, "--json", "--output", tmp_path)
+        *("--dataset", "digits", "--epochs", 5, "--rounds", 2, "--json", "--output", tmp_path)
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["operators"]["fallback"] == 0
     assert result["operators"]["native"] > 0
     assert result["test_accuracy"] > 0.5
+    assert len(result["validation_accuracy"]) == 5
     assert set(result["step_ms"]) == {"eager", "torch.compile/coregrad"}
     assert (tmp_path / "training.png").stat().st_size > 0
     plans = [p.read_text() for p in tmp_path.glob("*.dot")]

@@ -62,6 +62,19 @@ class GraphCompiler:
         layouts = self.layouts if kind != "inference" else Layouts()
         return compile_fx_graph(module, self.options, name, layouts, self.call_path)
 
+    def aot_arguments(self) -> dict[str, Any]:
+        """What AOTAutograd is to be called with: compilers, decompositions, partition."""
+        from functorch.compile import min_cut_rematerialization_partition
+
+        return {
+            "fw_compiler": self.compile_forward,
+            "bw_compiler": self.compile_backward,
+            "inference_compiler": self.compile_inference,
+            "partition_fn": min_cut_rematerialization_partition,
+            "decompositions": decompositions.table(),
+            "keep_inference_input_mutations": True,
+        }
+
 
 def compile_fx_graph(
     module: GraphModule,
@@ -112,7 +125,6 @@ def backend(
     options: Mapping[str, Any] | None = None,
 ) -> Callable[..., Any]:
     """Compiles a graph that Dynamo captured; forward and backward run as CoreGrad programs."""
-    from functorch.compile import min_cut_rematerialization_partition
     from torch._functorch.aot_autograd import aot_module_simplified
 
     if any(isinstance(x, (list, tuple, dict)) for x in example_inputs):
@@ -124,16 +136,7 @@ def backend(
     compiler = GraphCompiler(Options.make(options))
     # AOTAutograd's way of saying that the backward graph is to be handed over now.
     with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
-        wrapped = aot_module_simplified(
-            module,
-            example_inputs,
-            fw_compiler=compiler.compile_forward,
-            bw_compiler=compiler.compile_backward,
-            inference_compiler=compiler.compile_inference,
-            partition_fn=min_cut_rematerialization_partition,
-            decompositions=decompositions.table(),
-            keep_inference_input_mutations=True,
-        )
+        wrapped = aot_module_simplified(module, example_inputs, **compiler.aot_arguments())
     capture = compiler.capture
     compiler.call_path.wrappers = refusal(capture, example_inputs)
     if compiler.call_path.wrappers is not None:

@@ -27,6 +27,7 @@ from .metadata import (
     GraphRejected,
     contiguous_strides,
     is_concrete,
+    is_writable,
     output_strides,
     require_dense_cpu,
 )
@@ -34,7 +35,13 @@ from .options import Options
 from .program import CompiledGraph, Fixed, FromInput, FromProgram, View
 from .reporting import GraphReport
 
-RANDOM_PASSTHROUGH = ("view", "alias")
+#: Operators whose result depends on their first operand's storage, not only on its elements.
+READS_STORAGE = (
+    torch.ops.aten.as_strided,
+    torch.ops.aten.as_strided_copy,
+    torch.ops.aten.as_strided_scatter,
+)
+SHAPES_UNKNOWN = (torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only)
 
 
 def storage_key(value: torch.Tensor) -> int:
@@ -171,27 +178,31 @@ class Importer:
     def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
         args = [self._lookup(a) for a in node.args]
         kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
-        row = ROWS.get(target)
-        if row is None:
-            return self._external(target, args, kwargs, value, "no lowering")
         context = self.lowering
         context.result = value
         context.traced_args = [self._traced_of(a) for a in node.args]
+        row = ROWS.get(target)
+        if row is None:
+            return self._external(node, args, kwargs, value, "no lowering")
         self.graph.set_origin(node.name)
         try:
             result = _checked(row(context, *args, **kwargs), value)
         except Unsupported as reason:
-            return self._external(target, args, kwargs, value, str(reason))
+            return self._external(node, args, kwargs, value, str(reason))
         except _core.CoreGradError as error:
-            return self._external(target, args, kwargs, value, f"{type(error).__name__}: {error}")
+            return self._external(node, args, kwargs, value, f"{type(error).__name__}: {error}")
         self.report.native[str(target)] += 1
         return result
 
     def _external(
-        self, target: Any, args: Sequence[Any], kwargs: dict[str, Any], value: Any, reason: str
+        self, node: FxNode, args: Sequence[Any], kwargs: dict[str, Any], value: Any, reason: str
     ) -> Any:
+        target: Any = node.target
+        self._require_what_fallbacks_give(target)
         self.report.add_fallback(str(target), reason)
         nodes, template = fallback.split_operands(args, kwargs)
+        traced = torch.fx.node.map_arg((list(node.args), dict(node.kwargs)), self.traced.get)
+        strides = fallback.operand_strides(traced)
         number = len(self.externals)
         values = list(value) if isinstance(value, (tuple, list)) else [value]
         types, results = [], []
@@ -202,8 +213,23 @@ class Importer:
             dtype, shape = TO_CORE[v.dtype], list(v.shape)
             results.append(self.graph.external(number, len(types), nodes, dtype, shape))
             types.append((dtype, shape))
-        self.externals.append((str(target), fallback.make_call(target, template), types))
+        self.externals.append((str(target), fallback.make_call(target, template, strides), types))
         return tuple(results) if isinstance(value, (tuple, list)) else results[0]
+
+    def _require_what_fallbacks_give(self, target: Any) -> None:
+        """Refuses operators that a step over dense copies and traced shapes cannot run."""
+        if target.overloadpacket in SHAPES_UNKNOWN:
+            raise GraphRejected(
+                f"{target} has results of other shapes than those it is traced with"
+            )
+        if target.overloadpacket not in READS_STORAGE:
+            return
+        traced = self.lowering.traced_args[0]
+        is_whole = tuple(traced.stride()) == contiguous_strides(tuple(traced.shape)) and (
+            traced.untyped_storage().nbytes() == traced.numel() * traced.element_size()
+        )
+        if not is_whole:
+            raise GraphRejected(f"{target} reads the storage of a view")
 
     def _write_input(self, node: FxNode) -> None:
         target, source = node.args[:2]
@@ -275,12 +301,16 @@ class Importer:
             require_dense_cpu(value, f"output {o.name}")
             key = storage_key(value)
             if key in inputs_by_storage:
+                index, source = self._viewed_input(o) or inputs_by_storage[key]
+                base = self.traced[source]
                 plan.append(
                     View(
-                        FromInput(inputs_by_storage[key][0]),
+                        FromInput(index),
                         tuple(value.shape),
                         tuple(value.stride()),
-                        value.storage_offset(),
+                        # A call may bring the input at another place of its storage.
+                        value.storage_offset() - base.storage_offset(),
+                        tuple(base.stride()),
                     )
                 )
                 self.layouts.by_name[o.name] = tuple(value.stride())
@@ -307,7 +337,7 @@ class Importer:
         for index, node in self.written.items():
             value = self.traced[self.placeholders[index]]
             strides = tuple(value.stride())
-            if not _writable(tuple(value.shape), strides):
+            if not is_writable(tuple(value.shape), strides):
                 raise GraphRejected(
                     f"input {self.placeholders[index].name} is overwritten and overlaps itself"
                 )
@@ -346,6 +376,22 @@ class Importer:
             return Fixed(value)
         raise GraphRejected(f"output {output} is a {type(value).__name__}")
 
+    def _viewed_input(self, node: FxNode) -> tuple[int, FxNode] | None:
+        """The input that a node is a view of, found along its first operands: inputs that shared a
+        storage when they were traced need not share it in every call.
+        """
+        key = storage_key(self.traced[node])
+        while node.op == "call_function":
+            source = next((a for a in node.args if isinstance(a, FxNode)), None)
+            value = self.traced.get(source) if source is not None else None
+            if isinstance(value, (tuple, list)):  # a view that has several results
+                source = next((a for a in source.args if isinstance(a, FxNode)), None)
+                value = self.traced.get(source) if source is not None else None
+            if not isinstance(value, torch.Tensor) or storage_key(value) != key:
+                return None
+            node = source
+        return (self.placeholders.index(node), node) if node in self.placeholders else None
+
     def _storage_owners(self) -> dict[int, FxNode]:
         """For each storage the first node that has it."""
         owners: dict[int, FxNode] = {}
@@ -354,16 +400,6 @@ class Importer:
             if isinstance(value, torch.Tensor):
                 owners.setdefault(storage_key(value), node)
         return owners
-
-
-def _writable(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    """True when no two elements share memory, as far as sorted strides can tell."""
-    reach = 0
-    for stride, extent in sorted((s, n) for n, s in zip(shape, strides) if n > 1):
-        if stride <= reach:
-            return False
-        reach += stride * (extent - 1)
-    return True
 
 
 def _values_of(module: GraphModule) -> dict[FxNode, Any]:

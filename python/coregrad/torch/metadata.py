@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from .._core import DType
@@ -54,6 +56,16 @@ def is_non_overlapping_and_dense(shape: tuple[int, ...], strides: tuple[int, ...
         if stride != expected:
             return False
         expected *= extent
+    return True
+
+
+def is_writable(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """True when no two elements share memory, as far as sorted strides can tell."""
+    reach = 0
+    for stride, extent in sorted((s, n) for n, s in zip(shape, strides) if n > 1):
+        if stride <= reach:
+            return False
+        reach += stride * (extent - 1)
     return True
 
 

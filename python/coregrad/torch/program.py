@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -33,7 +34,8 @@ class View:
     source: FromInput | FromProgram
     size: tuple[int, ...]
     stride: tuple[int, ...]
-    offset: int
+    offset: int  #: from the source's first element
+    source_stride: tuple[int, ...] | None = None  #: what `stride` and `offset` go by; None: as made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,13 @@ class Fixed:
 
 
 Output = FromInput | FromProgram | View | Fixed
+
+
+def same_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> bool:
+    """True when a tensor has these strides wherever they say something."""
+    return not tensor.numel() or all(
+        n == 1 or s == t for n, s, t in zip(tensor.shape, tensor.stride(), strides)
+    )
 
 
 def draw_seed() -> int:
@@ -59,13 +68,21 @@ def _description(output: Output) -> tuple[Any, ...]:
         return ("input", output.index)
     if isinstance(output, Fixed):
         return ("fixed", output.value)
-    return ("view", (output.size, output.stride, output.offset), _description(output.source))
+    return ("derived", functools.partial(_view, output), _description(output.source))
+
+
+def _view(output: View, base: torch.Tensor) -> torch.Tensor:
+    expected = output.source_stride
+    with torch.no_grad():
+        if expected is not None and not same_strides(base, expected):
+            # Traced with other strides: the right values matter more than the shared storage.
+            base = torch.empty_strided(base.shape, expected, dtype=base.dtype).copy_(base)
+        offset = base.storage_offset() + output.offset
+        return base.as_strided(output.size, output.stride, offset)
 
 
 class CompiledGraph:
-    """One program and how the graph's outputs come from it. Views of inputs are made in the grad mode
-    of the call: callers switch gradients off.
-    """
+    """One program and how the graph's outputs come from it."""
 
     def __init__(
         self,

@@ -47,6 +47,8 @@ def fill(b, x, value):
 
 def _progression(b, start, step):
     """Start + i * step, computed as PyTorch does: in int64, or in float64 and then rounded."""
+    if not b.dtype.name.startswith("float"):
+        start, step = int(start), int(step)  # truncated before they are added up
     whole = isinstance(start, int) and isinstance(step, int)
     position = b.g.iota(b.core_int64, b.shape[0])
     if not whole:

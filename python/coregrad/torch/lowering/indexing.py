@@ -52,20 +52,17 @@ def index_select(b, x, dim, index):
 
 @lower("aten.gather.default")
 def gather(b, x, dim, index, *, sparse_grad=False):
-    if not x.ndim or not index.ndim:
-        return (
-            b.expand(b.g.reshape(x, [1] * len(b.shape)), b.shape)
-            if x.numel == 1
-            else b.unsupported("gather with a scalar index")
-        )
-    return b.g.gather(x, b.dim(dim, x), _int64(b, index))
+    if not x.ndim or not index.ndim:  # scalars count as vectors of one element
+        x, index = b.g.reshape(x, [-1]), b.g.reshape(index, [-1])
+    return b.g.reshape(b.g.gather(x, b.dim(dim, x), _int64(b, index)), b.shape)
 
 
 def _scatter(b, x, dim, index, values, mode):
-    if not x.ndim or not index.ndim:
-        b.unsupported("scatter of a scalar")
     if not index.numel:
         return x
+    if not x.ndim or not index.ndim:  # scalars count as vectors of one element
+        x, index, values = (b.g.reshape(v, [-1]) for v in (x, index, values))
+        return b.g.reshape(_scatter(b, x, dim, index, values, mode), b.shape)
     index = _int64(b, index)
     if list(values.shape) != list(index.shape):
         starts = [0] * values.ndim
@@ -89,12 +86,19 @@ def scatter_add(b, x, dim, index, values):
 
 
 REDUCE_MODES = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
+NEUTRAL = {"sum": 0, "prod": 1}
 
 
 @lower("aten.scatter_reduce.two")
 def scatter_reduce(b, x, dim, index, values, reduce, *, include_self=True):
-    if reduce not in REDUCE_MODES or not include_self:
-        b.unsupported(f"scatter_reduce {reduce} with include_self={include_self}")
+    if reduce not in REDUCE_MODES:
+        b.unsupported(f"scatter_reduce {reduce}")
+    if not include_self and index.numel:
+        # What is written to starts with the first value that comes: where nothing else is there,
+        # any of the values does, for sums and products the neutral element.
+        first = NEUTRAL.get(reduce)
+        start = b.full_like(values, first) if first is not None else values
+        x = _scatter(b, x, dim, index, start, "set")
     return _scatter(b, x, dim, index, values, REDUCE_MODES[reduce])
 
 

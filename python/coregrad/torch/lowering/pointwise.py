@@ -173,6 +173,15 @@ def pow_scalar(b, x, exponent):
     return b.g.pow(x, b.g.literal(b.dtype, exponent))
 
 
+@lower("aten.copysign.Tensor", "aten.copysign.Scalar")
+def copysign(b, x, y):
+    x, y = _both(b, x, y)
+    # 1 / -0 is -inf: tells the sign of zeros.
+    negative = (y < 0) | (b.g.eq(y, b.full_like(y, 0)) & (b.g.reciprocal(y) < 0))
+    size = b.g.abs(x)
+    return b.where(negative, -size, size)
+
+
 @lower("aten.square.default")
 def square(b, x):
     return x * x

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 from .matmul import label
 from .table import lower
 
 NEGATIVE_INFINITY = float("-inf")
+LARGEST_UNROLLED = 16  #: elements of a window that are compared one by one
 
 
 def _pair(values, default=None):
@@ -37,8 +40,33 @@ def max_pool2d_with_indices(b, x, kernel, stride=(), padding=(0,), dilation=(1,)
     fill = NEGATIVE_INFINITY if x.dtype.name.startswith("float") else None
     if fill is None:
         b.unsupported("max pooling of integers")
-    shape = b.shape
+    shape, first = b.shape, x.ndim - 2
     windows = _windows(b, x, kernel, stride, padding, dilation, shape, fill)
+    if kernel[0] * kernel[1] > LARGEST_UNROLLED:
+        return _max_and_place(b, x, windows, kernel, stride, padding, dilation)
+    # Small windows: one comparison a place, all of them in one elementwise kernel. PyTorch starts
+    # from the first place inside the input and names a window's last NaN.
+    dtype = b.core_int32 if x.shape[first] * x.shape[first + 1] < 2**31 else b.core_int64
+    starts = [
+        b.along(b.g.iota(dtype, shape[first + i]) * stride[i] - padding[i], first + i, x.ndim)
+        for i in range(2)
+    ]
+    width = x.shape[first + 1]
+    corner = starts[0] * width + starts[1]
+    best = b.g.full(shape, x.dtype, fill)
+    place = b.expand(b.at_least(starts[0], 0) * width + b.at_least(starts[1], 0), shape)
+    for i, j in itertools.product(range(kernel[0]), range(kernel[1])):
+        window = b.g.narrow(b.g.narrow(windows, x.ndim, i, i + 1), x.ndim + 1, j, j + 1)
+        value = b.g.reshape(window, shape)
+        better = (best < value) | b.g.ne(value, value)
+        here = b.expand(corner + (i * dilation[0] * width + j * dilation[1]), shape)
+        best, place = b.where(better, value, best), b.where(better, here, place)
+    return best, b.g.cast(place, b.core_int64)
+
+
+def _max_and_place(b, x, windows, kernel, stride, padding, dilation):
+    """Windows of any size: reductions over their elements as one dimension."""
+    shape = b.shape
     flat = b.g.reshape(windows, [*shape, kernel[0] * kernel[1]])
     last = len(shape)
     # Of several NaN in a window PyTorch names the last one.

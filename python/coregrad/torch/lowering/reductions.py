@@ -56,14 +56,20 @@ def min_all(b, x):
     return _extreme(b, "reduce_min", x, None)
 
 
+def _logical(b, name, x, dims, keepdim, of_nothing):
+    if not _count(x, b.dims(dims, x)):
+        return b.g.full(b.shape, b.dtype, of_nothing)
+    return b.node(_extreme(b, name, b.node(x, b.core_bool), dims, keepdim), b.dtype)
+
+
 @lower("aten.any.default", "aten.any.dim", "aten.any.dims")
 def any_(b, x, dims=None, keepdim=False):
-    return b.node(_extreme(b, "reduce_max", b.node(x, b.core_bool), dims, keepdim), b.dtype)
+    return _logical(b, "reduce_max", x, dims, keepdim, False)
 
 
 @lower("aten.all.default", "aten.all.dim", "aten.all.dims")
 def all_(b, x, dims=None, keepdim=False):
-    return b.node(_extreme(b, "reduce_min", b.node(x, b.core_bool), dims, keepdim), b.dtype)
+    return _logical(b, "reduce_min", x, dims, keepdim, True)
 
 
 def _arg(b, name, x, dim, keepdim):
@@ -120,6 +126,23 @@ def std(b, x, dims=None, *, correction=None, keepdim=False):
 @lower("aten.var_mean.correction")
 def var_mean(b, x, dims=None, *, correction=None, keepdim=False):
     return _var_mean(b, x, dims, correction, keepdim)
+
+
+@lower("aten.linalg_vector_norm.default")
+def linalg_vector_norm(b, x, order=2, dims=None, keepdim=False, *, dtype=None):
+    x = b.node(x, b.dtype)
+    dims = b.dims(dims, x)
+    if order == 2:
+        return b.g.sqrt(b.reduce("sum", x * x, dims, keepdim))
+    if order == 0:
+        return b.reduce("sum", b.g.cast(b.g.ne(x, b.full_like(x, 0)), b.dtype), dims, keepdim)
+    size = b.g.abs(x)
+    if abs(order) == float("inf"):
+        return b.reduce("reduce_max" if order > 0 else "reduce_min", size, dims, keepdim)
+    if order == 1:
+        return b.reduce("sum", size, dims, keepdim)
+    total = b.reduce("sum", b.g.pow(size, b.full_like(size, order)), dims, keepdim)
+    return b.g.pow(total, b.full_like(total, 1 / order))
 
 
 @lower("aten.logsumexp.default")

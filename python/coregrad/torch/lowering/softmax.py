@@ -7,7 +7,7 @@ from .table import lower
 
 def softmax_nodes(b, x, dim):
     """Softmax of a floating node along one dimension."""
-    if x.ndim == 0:
+    if not x.ndim or not x.numel:
         return b.full_like(x, 1)
     e = b.g.exp(x - b.g.reduce_max(x, [dim], True))
     return e / b.g.sum(e, [dim], True)
@@ -21,6 +21,8 @@ def softmax(b, x, dim, half_to_float):
 @lower("aten._safe_softmax.default")
 def safe_softmax(b, x, dim, dtype=None):
     x = b.node(x, b.dtype)
+    if not x.numel:
+        return x
     dim = b.dim(dim, x)
     top = b.g.reduce_max(x, [dim], True)
     # A row that is masked out completely gives zeros instead of 0 / 0.
@@ -31,7 +33,7 @@ def safe_softmax(b, x, dim, dtype=None):
 @lower("aten._log_softmax.default")
 def log_softmax(b, x, dim, half_to_float):
     x = b.node(x, b.dtype)
-    if x.ndim == 0:
+    if not x.ndim or not x.numel:
         return b.full_like(x, 0)
     dim = b.dim(dim, x)
     shifted = x - b.g.reduce_max(x, [dim], True)

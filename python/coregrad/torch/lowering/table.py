@@ -51,8 +51,9 @@ class Unsupported(Exception):
 class Lowering:
     """What a row works with: the graph, what the current operator must give, small conveniences."""
 
-    core_bool, core_int64, core_float32, core_float64 = (
+    core_bool, core_int32, core_int64, core_float32, core_float64 = (
         DType.bool,
+        DType.int32,
         DType.int64,
         DType.float32,
         DType.float64,

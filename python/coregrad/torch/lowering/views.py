@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..metadata import contiguous_strides
+from ..metadata import contiguous_strides, is_non_overlapping_and_dense
 from .table import lower
 
 
@@ -24,22 +24,22 @@ def identity(b, x, **_):
     return x
 
 
-@lower("aten.permute.default")
+@lower("aten.permute.default", "aten.permute_copy.default")
 def permute(b, x, order):
     return b.g.permute(x, [b.dim(d, x) for d in order])
 
 
-@lower("aten.t.default")
+@lower("aten.t.default", "aten.t_copy.default")
 def t(b, x):
     return b.g.transpose(x, 0, 1) if x.ndim == 2 else x
 
 
-@lower("aten.transpose.int")
+@lower("aten.transpose.int", "aten.transpose_copy.int")
 def transpose(b, x, a, c):
     return b.g.transpose(x, a, c) if x.ndim else x
 
 
-@lower("aten.expand.default")
+@lower("aten.expand.default", "aten.expand_copy.default")
 def expand(b, x, shape, implicit=False):
     return b.expand(x, b.shape)
 
@@ -49,7 +49,7 @@ def same_elements(b, x, *_):
     return b.g.reshape(x, b.shape)
 
 
-@lower("aten.select.int")
+@lower("aten.select.int", "aten.select_copy.int")
 def select(b, x, dim, index):
     dim = b.dim(dim, x)
     index = index + x.shape[dim] if index < 0 else index
@@ -65,7 +65,7 @@ def clamp_slice(start, end, extent):
     return start, end
 
 
-@lower("aten.slice.Tensor")
+@lower("aten.slice.Tensor", "aten.slice_copy.Tensor")
 def slice_(b, x, dim=0, start=None, end=None, step=1):
     dim = b.dim(dim, x)
     start, end = clamp_slice(start, end, x.shape[dim])
@@ -87,7 +87,7 @@ def split(b, x, size, dim=0):
     return split_with_sizes(b, x, [part.shape[b.dim(dim, x)] for part in b.result], dim)
 
 
-@lower("aten.unbind.int")
+@lower("aten.unbind.int", "aten.unbind_copy.int")
 def unbind(b, x, dim=0):
     dim = b.dim(dim, x)
     shape = [n for d, n in enumerate(x.shape) if d != dim]
@@ -187,13 +187,73 @@ def select_scatter(b, x, source, dim, index):
     return slice_scatter(b, x, b.g.unsqueeze(source, dim), dim, index, index + 1)
 
 
-@lower("aten.as_strided.default")
-def as_strided(b, x, size, stride, offset=None):
+def _diagonal_place(b, x, offset, dim1, dim2):
+    """The order that brings the diagonal's dimensions to the end, and where the diagonal starts."""
+    dim1, dim2 = b.dim(dim1, x), b.dim(dim2, x)
+    order = [d for d in range(x.ndim) if d not in (dim1, dim2)] + [dim1, dim2]
+    return order, max(-offset, 0), max(offset, 0)
+
+
+@lower("aten.diagonal.default", "aten.diagonal_copy.default")
+def diagonal(b, x, offset=0, dim1=0, dim2=1):
+    order, row, column = _diagonal_place(b, x, offset, dim1, dim2)
+    length = b.shape[-1]
+    if not x.numel or not length:
+        return b.g.full(b.shape, b.dtype, 0)
+    x = b.g.permute(x, order)
+    x = b.g.narrow(b.g.narrow(x, -2, row, row + length), -1, column, column + length)
+    flat = b.g.reshape(x, [*b.shape[:-1], length * length])
+    return b.g.narrow(flat, -1, 0, length * length, length + 1)
+
+
+@lower("aten.diagonal_scatter.default")
+def diagonal_scatter(b, x, source, offset=0, dim1=0, dim2=1):
+    order, row, _ = _diagonal_place(b, x, offset, dim1, dim2)
+    if not source.numel:
+        return x
+    turned = b.g.permute(x, order)
+    rows, columns = turned.shape[-2:]
+    low, high = [0] * source.ndim, [0] * source.ndim
+    low[-1], high[-1] = row, rows - row - source.shape[-1]
+    spread = b.g.pad(b.node(source, x.dtype), low, high, [0] * source.ndim, 0)
+    spread = b.expand(b.g.unsqueeze(spread, spread.ndim), turned.shape)
+    place = b.along(b.g.iota(b.core_int64, columns), 1, 2) - offset
+    hit = b.g.eq(place, b.along(b.g.iota(b.core_int64, rows), 0, 2))
+    turned = b.where(b.expand(hit, turned.shape), spread, turned)
+    back = [0] * x.ndim
+    for position, d in enumerate(order):
+        back[d] = position
+    return b.g.permute(turned, back)
+
+
+@lower("aten.unfold.default", "aten.unfold_copy.default")
+def unfold(b, x, dim, size, step):
+    if not x.ndim:
+        return b.expand(b.g.reshape(x, [-1]), b.shape) if size else b.g.full(b.shape, b.dtype, 0)
+    if not size or not x.numel:
+        return b.g.full(b.shape, b.dtype, 0)
+    return b.g.window(x, [(b.dim(dim, x), size, step, 1)])
+
+
+def _in_storage_order(b, x):
+    """The elements as a vector in the order of their storage, and the place of the first one."""
     traced = b.traced_args[0]
-    if tuple(traced.stride()) != contiguous_strides(tuple(traced.shape)) or traced.storage_offset():
-        b.unsupported("as_strided of a tensor that is not contiguous")
-    offset = offset or 0
-    flat = b.g.reshape(x, [-1])
+    shape, strides = tuple(traced.shape), tuple(traced.stride())
+    if not is_non_overlapping_and_dense(shape, strides):
+        b.unsupported("as_strided of a tensor with gaps")
+    order = sorted(range(x.ndim), key=lambda d: (-strides[d], d))
+    flat = b.g.reshape(b.g.permute(x, order) if x.ndim else x, [-1])
+    return flat, traced.storage_offset()
+
+
+@lower("aten.as_strided.default", "aten.as_strided_copy.default")
+def as_strided(b, x, size, stride, offset=None):
+    flat, first = _in_storage_order(b, x)
+    offset = first if offset is None else offset
+    reach = sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 0
+    offset -= first
+    if offset < 0 or offset + reach >= max(x.numel, 1):
+        b.unsupported("as_strided beyond the tensor's own elements")
     if (
         offset == 0
         and tuple(stride) == contiguous_strides(tuple(size))

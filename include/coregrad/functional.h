@@ -1,0 +1,153 @@
+#pragma once
+// Functions of networks, with PyTorch's meanings. All of them record; an undefined Tensor stands
+// for an optional operand that is not there. Lists of spatial dimensions may hold one value for
+// all.
+
+#include "coregrad/random.h"
+#include "coregrad/tensor.h"
+
+#include <optional>
+
+namespace coregrad {
+
+// Activations
+/// max(x, 0).
+Tensor relu(const Tensor& x);
+/// min(max(x, 0), 6).
+Tensor relu6(const Tensor& x);
+Tensor sigmoid(const Tensor& x);
+/// log(sigmoid(x)) without overflow.
+Tensor logsigmoid(const Tensor& x);
+/// The exact form, with the error function.
+Tensor gelu(const Tensor& x);
+Tensor gelu_tanh(const Tensor& x);
+/// x * sigmoid(x).
+Tensor silu(const Tensor& x);
+/// x * tanh(softplus(x)).
+Tensor mish(const Tensor& x);
+Tensor hardswish(const Tensor& x);
+Tensor hardsigmoid(const Tensor& x);
+Tensor hardtanh(const Tensor& x, double low = -1, double high = 1);
+/// x / (1 + |x|).
+Tensor softsign(const Tensor& x);
+Tensor leaky_relu(const Tensor& x, double slope = 0.01);
+/// Slope [C] (dimension 1 of x) or [1] where x is negative.
+Tensor prelu(const Tensor& x, const Tensor& slope);
+Tensor elu(const Tensor& x, double alpha = 1);
+Tensor celu(const Tensor& x, double alpha = 1);
+Tensor selu(const Tensor& x);
+/// log(1 + exp(beta x)) / beta; x itself where beta x > threshold.
+Tensor softplus(const Tensor& x, double beta = 1, double threshold = 20);
+Tensor softmax(const Tensor& x, int64_t dim);
+Tensor log_softmax(const Tensor& x, int64_t dim);
+
+// Layers
+/// x @ weight^T + bias; weight [out, in], bias [out] or undefined.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
+struct ConvOptions {
+  Dims stride = {1};
+  Dims padding = {0};  ///< on both sides
+  Dims dilation = {1};
+  int64_t groups = 1;
+  Dims output_padding = {0};  ///< conv_transpose only
+};
+/// x [N, C, ..] or [C, ..] with weight [O, C / groups, ..] and bias [O], in 1 to 3 spatial
+/// dimensions, as many as the weight has.
+Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+            const ConvOptions& options = {});
+/// x [N, C, ..] or [C, ..] with weight [C, O / groups, ..] and bias [O].
+Tensor conv_transpose(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
+                      const ConvOptions& options = {});
+
+struct PoolOptions {
+  Dims kernel;       ///< one extent per pooled dimension; those are the last
+  Dims stride = {};  ///< empty: the kernel
+  Dims padding = {0};
+  Dims dilation = {1};  ///< max_pool only
+  bool ceil_mode = false;
+  bool count_include_pad = true;                 ///< avg_pool only
+  std::optional<int64_t> divisor_override = {};  ///< avg_pool only
+};
+Tensor max_pool(const Tensor& x, const PoolOptions& options);
+/// The maxima and their int64 positions in the flattened pooled dimensions of x.
+std::pair<Tensor, Tensor> max_pool_with_indices(const Tensor& x, const PoolOptions& options);
+Tensor avg_pool(const Tensor& x, const PoolOptions& options);
+/// The last output.size() dimensions become `output`.
+Tensor adaptive_avg_pool(const Tensor& x, const Dims& output);
+Tensor adaptive_max_pool(const Tensor& x, const Dims& output);
+
+struct BatchNormOptions {
+  bool training = false;  ///< by the batch's own statistics; running ones are updated
+  double momentum = 0.1;
+  double eps = 1e-5;
+};
+/// x [N, C, ..]; statistics, weight and bias are [C]. In training, running statistics that are
+/// given are assigned their new values, which are computed with whatever is realised next.
+Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_variance,
+                  const Tensor& weight = {}, const Tensor& bias = {},
+                  const BatchNormOptions& options = {});
+/// Over the trailing dimensions `normalized`, which are also weight's and bias's shape.
+Tensor layer_norm(const Tensor& x, const Dims& normalized, const Tensor& weight = {},
+                  const Tensor& bias = {}, double eps = 1e-5);
+/// As layer_norm without centring; eps defaults to the dtype's machine epsilon.
+Tensor rms_norm(const Tensor& x, const Dims& normalized, const Tensor& weight = {},
+                std::optional<double> eps = {});
+/// x [N, C, ..] in groups of channels; weight and bias are [C].
+Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight = {},
+                  const Tensor& bias = {}, double eps = 1e-5);
+/// Zeros with probability p, other elements divided by 1 - p; x itself unless training.
+Tensor dropout(const Tensor& x, double p = 0.5, bool training = true,
+               Generator& generator = default_generator());
+/// Rows of weight [rows, width] by int64 or int32 index [..]: [.., width]. The row of
+/// `padding_index` receives no gradient.
+Tensor embedding(const Tensor& index, const Tensor& weight,
+                 std::optional<int64_t> padding_index = {});
+/// 1 where the last, new dimension's number equals the index; int64.
+Tensor one_hot(const Tensor& index, int64_t classes);
+
+struct AttentionOptions {
+  Tensor mask = {};  ///< bool (true takes part) or added to the scores; broadcasts
+  bool is_causal = false;
+  std::optional<double> scale = {};  ///< 1 / sqrt(width) when not given
+  bool grouped_heads = false;        ///< key and value have fewer heads (dimension -3), repeated
+  double dropout = 0;
+};
+/// softmax(query key^T * scale + mask) value over [.., length, width].
+Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
+                                    const AttentionOptions& options = {},
+                                    Generator& generator = default_generator());
+
+// Losses
+enum class Reduction { None, Mean, Sum };
+
+Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::Mean);
+Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::Mean);
+Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, double beta = 1,
+                      Reduction reduction = Reduction::Mean);
+Tensor huber_loss(const Tensor& x, const Tensor& target, double delta = 1,
+                  Reduction reduction = Reduction::Mean);
+
+struct ClassLossOptions {
+  Tensor weight = {};           ///< [C]
+  int64_t ignore_index = -100;  ///< targets with this class count for nothing
+  double label_smoothing = 0;   ///< cross_entropy only
+  Reduction reduction = Reduction::Mean;
+};
+/// Scores [N, C, ..] or [C]; targets are class indices [N, ..] or probabilities of the scores'
+/// shape.
+Tensor cross_entropy(const Tensor& scores, const Tensor& target,
+                     const ClassLossOptions& options = {});
+/// Log-probabilities [N, C, ..] or [C] and class indices [N, ..].
+Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
+                const ClassLossOptions& options = {});
+/// Probabilities and targets in [0, 1].
+Tensor bce_loss(const Tensor& x, const Tensor& target, const Tensor& weight = {},
+                Reduction reduction = Reduction::Mean);
+Tensor bce_with_logits(const Tensor& x, const Tensor& target, const Tensor& weight = {},
+                       const Tensor& positive_weight = {}, Reduction reduction = Reduction::Mean);
+/// target * (log target - x); `batch_mean` divides the sum by the first extent.
+Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target = false,
+              Reduction reduction = Reduction::Mean, bool batch_mean = false);
+
+}  // namespace coregrad

@@ -1,0 +1,182 @@
+"""Runs PyTorch's operator database in worker processes and sums up: `make op-db`.
+
+A worker that dies or hangs costs only the entry it was at, which counts as a crash. Exit code 1 if an
+entry was wrong, raised an error of ours, or crashed.
+"""
+
+import argparse
+import collections
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+SECONDS_PER_ENTRY = 120
+BAD = ("wrong", "error", "crash")
+
+
+def work() -> None:
+    """The worker: a line of JSON in, a line out, until the end of input."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever an operator prints must not come between the answers
+    import dataclasses
+
+    import op_db
+    import torch
+
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        job = json.loads(line)
+        try:
+            result = op_db.run_entry(
+                job["name"], getattr(torch, job["dtype"]), job["limit"], job["seed"]
+            )
+        except Exception as error:  # the harness itself failed: show it, do not stop
+            result = op_db.Result(job["name"], job["dtype"], "error")
+            result.detail = f"harness: {type(error).__name__}: {error}"
+        answers.write(json.dumps(dataclasses.asdict(result)) + "\n")
+        answers.flush()
+
+
+class Worker:
+    """One worker process, started again when it is gone."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen | None = None
+
+    def ask(self, job: dict) -> dict:
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [sys.executable, __file__, "--worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+            )
+        process = self.process
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        ready, _, _ = select.select([process.stdout], [], [], SECONDS_PER_ENTRY)
+        line = process.stdout.readline() if ready else ""
+        if line:
+            return json.loads(line)
+        process.kill()
+        code = process.wait()
+        self.process = None
+        detail = f"the process ended with {code}" if ready else f"hung for {SECONDS_PER_ENTRY} s"
+        return {**job, "outcome": "crash", "detail": detail}
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.stdin.close()
+            self.process.wait()
+
+
+def run(jobs: list[dict], num_workers: int) -> list[dict]:
+    """The jobs' results, in the jobs' order."""
+    results: list[dict | None] = [None] * len(jobs)
+    numbers = iter(range(len(jobs)))
+    lock = threading.Lock()
+
+    def serve() -> None:
+        worker = Worker()
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                break
+            results[number] = worker.ask(jobs[number])
+        worker.stop()
+
+    threads = [threading.Thread(target=serve) for _ in range(num_workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [r for r in results if r is not None]
+
+
+def summary(results: list[dict]) -> dict:
+    """Counts of outcomes, the share of native entries, and what runs in PyTorch why."""
+    outcomes = collections.Counter(r["outcome"] for r in results)
+    judged = len(results) - outcomes["empty"]
+    fallbacks: collections.Counter = collections.Counter()
+    rejected: collections.Counter = collections.Counter()
+    native: collections.Counter = collections.Counter()
+    for r in results:
+        for operator, reason in r.get("fallbacks", {}).items():
+            fallbacks[f"{operator}: {reason}"] += 1
+        rejected.update(r.get("rejected", []))
+        native.update(r.get("native", {}))
+    return {
+        "entries": len(results),
+        "outcomes": dict(outcomes),
+        "native_share": round(outcomes["native"] / judged, 4) if judged else 0.0,
+        "samples": sum(r.get("samples", 0) for r in results),
+        "gradients": sum(r.get("gradients", 0) for r in results),
+        "fallbacks": dict(fallbacks.most_common()),
+        "rejected": dict(rejected.most_common()),
+        "native": dict(native.most_common()),
+    }
+
+
+def text(results: list[dict], full: bool = False) -> str:
+    """The summary for people; `full` lists every fallback."""
+    facts = summary(results)
+    lines = [
+        f"{facts['entries']} entries (operator or module, dtype), {facts['samples']} samples, "
+        f"{facts['gradients']} with gradients; native share {facts['native_share']:.1%}",
+        "  " + ", ".join(f"{name} {n}" for name, n in sorted(facts["outcomes"].items())),
+    ]
+    for kind in ("fallbacks", "rejected"):
+        rows = list(facts[kind].items())
+        shown = rows if full else rows[:20]
+        lines += [f"{kind}: {len(rows)} different"] + [f"  {n:4} {row}" for row, n in shown]
+    for r in results:
+        if r["outcome"] in BAD:
+            lines.append(f"{r['outcome'].upper()}: {r['name']} {r['dtype']}: {r['detail']}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--limit", type=int, default=6, help="samples an entry and dtype")
+    parser.add_argument("--seed", type=int, default=0, help="moves which samples are taken")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--part", default="0/1", help="i/n: every n-th entry from the i-th")
+    parser.add_argument("--match", default="", help="only entries whose name contains this")
+    parser.add_argument("--json", type=Path, help="where to write results and summary")
+    parser.add_argument("--full", action="store_true", help="list every fallback")
+    options = parser.parse_args()
+    if options.worker:
+        work()
+        return 0
+    import op_db
+
+    entries = op_db.entries()
+    part, parts = map(int, options.part.split("/"))
+    names = [n for n in entries if options.match in n][part::parts]
+    jobs = [
+        {
+            "name": name,
+            "dtype": str(dtype).removeprefix("torch."),
+            "limit": options.limit,
+            "seed": options.seed,
+        }
+        for name in names
+        for dtype in op_db.dtypes_of(name, entries[name])
+    ]
+    results = run(jobs, options.jobs)
+    print(text(results, options.full))
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"summary": summary(results), "results": results}))
+    return 1 if any(r["outcome"] in BAD for r in results) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

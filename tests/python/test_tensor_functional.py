@@ -1,0 +1,473 @@
+"""coregrad.nn.functional and the newer tensor operations against PyTorch.
+
+One row a case: a function's name, which both libraries share, its tensors and its options. Each is
+compared forward and in the gradient of every floating operand, in float64 and float32, with PyTorch
+in float64 as the reference.
+"""
+
+import dataclasses
+import gc
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import coregrad as cg
+from coregrad.nn import functional
+
+# The one table of tolerances: by dtype, relative to the largest magnitude of the reference.
+TOLERANCE = {np.float32: 2e-5, np.float64: 1e-11}
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    operands: list[Any]
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    ours: Callable | None = None
+    theirs: Callable | None = None
+
+    def __str__(self) -> str:
+        shapes = "-".join("x".join(map(str, np.shape(o))) or "scalar" for o in self.operands)
+        options = "-".join(f"{k}={v}" for k, v in self.options.items() if not callable(v))
+        return f"{self.name}-{shapes}" + (f"-{options}" if options else "")
+
+
+def normal(*shape: int) -> np.ndarray:
+    """Values that depend on the shape alone, none of them at a kink or in a tie."""
+    return np.random.default_rng(sum(shape) + 31 * len(shape)).standard_normal(shape)
+
+
+def positive(*shape: int) -> np.ndarray:
+    return 0.5 + np.abs(normal(*shape))
+
+
+def unit(*shape: int) -> np.ndarray:
+    return 0.05 + 0.9 * np.random.default_rng(sum(shape)).random(shape)
+
+
+def whole(high: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(high + sum(shape)).integers(0, high, shape)
+
+
+def chance(*shape: int) -> np.ndarray:
+    mask = np.random.default_rng(sum(shape)).random(shape) < 0.6
+    mask[..., 0] = True
+    return mask
+
+
+def distribution(*shape: int) -> np.ndarray:
+    e = np.exp(normal(*shape))
+    return e / e.sum(1, keepdims=True)
+
+
+def batch_norm_cases() -> list[Case]:
+    def run(f, tensor, x, weight, bias, **options):
+        # Statistics of their own: both libraries update them.
+        statistics = [tensor(np.zeros(3), x), tensor(np.ones(3), x)]
+        y = f.batch_norm(x, *statistics, weight, bias, **options)
+        return y
+
+    def ours(x, weight, bias, **options):
+        def like(values, x):
+            return cg.tensor(values.astype(x.numpy().dtype))
+
+        return run(functional, like, x, weight, bias, **options)
+
+    def theirs(x, weight, bias, **options):
+        def like(values, x):
+            return torch.from_numpy(values).to(x.dtype)
+
+        return run(torch.nn.functional, like, x, weight, bias, **options)
+
+    return [
+        Case("batch_norm", [x, positive(3), normal(3)], {"training": training}, ours, theirs)
+        for x in (normal(4, 3), normal(4, 3, 5), normal(2, 3, 4, 5))
+        for training in (False, True)
+    ]
+
+
+ACTIVATIONS = [
+    Case(name, [normal(3, 7)], options)
+    for name, options in [
+        ("relu", {}), ("relu6", {}), ("sigmoid", {}), ("tanh", {}), ("logsigmoid", {}), ("silu", {}),
+        ("mish", {}), ("hardswish", {}), ("softsign", {}), ("selu", {}),
+        ("gelu", {}), ("gelu", {"approximate": "tanh"}), ("leaky_relu", {}),
+        ("leaky_relu", {"negative_slope": 0.2}), ("elu", {"alpha": 0.7}),
+        ("hardtanh", {"min_val": -0.5, "max_val": 0.25}), ("softplus", {}),
+        ("softplus", {"beta": 2.0, "threshold": 1.0}), ("softmax", {"dim": 1}),
+        ("softmax", {"dim": -2}), ("log_softmax", {"dim": 0}),
+    ]
+]  # fmt: skip
+# PyTorch's own kernels round 1 / 6 and 1 / alpha to float32 here, whatever the dtype.
+ACTIVATIONS += [
+    Case("hardsigmoid", [normal(3, 7)], theirs=lambda x: torch.nn.functional.relu6(x + 3) / 6),
+    Case("celu", [normal(3, 7)], {"alpha": 0.7},
+         theirs=lambda x, alpha: torch.where(x > 0, x, alpha * torch.expm1(x / alpha))),
+]  # fmt: skip
+CONVOLUTIONS = [
+    Case("conv1d", [normal(2, 4, 9), normal(6, 4, 3), normal(6)]),
+    Case("conv1d", [normal(4, 9), normal(6, 2, 3)], {"groups": 2, "padding": 1}),
+    Case("conv1d", [normal(2, 4, 9), normal(6, 4, 4)], {"padding": "same"}),
+    Case("conv2d", [normal(2, 4, 7, 8), normal(6, 4, 3, 3), normal(6)]),
+    Case("conv2d", [normal(2, 4, 7, 8), normal(6, 4, 3, 2), normal(6)],
+         {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2)}),
+    Case("conv2d", [normal(2, 4, 7, 8), normal(4, 1, 3, 3)], {"groups": 4, "padding": "same"}),
+    Case("conv2d", [normal(4, 7, 8), normal(6, 4, 3, 3)], {"padding": "valid", "stride": 2}),
+    Case("conv3d", [normal(2, 2, 4, 5, 6), normal(3, 2, 2, 3, 2), normal(3)], {"padding": 1}),
+    Case("conv_transpose1d", [normal(2, 4, 5), normal(4, 3, 3), normal(3)],
+         {"stride": 2, "padding": 1, "output_padding": 1}),
+    Case("conv_transpose2d", [normal(2, 4, 5, 4), normal(4, 3, 3, 2), normal(6)],
+         {"stride": (2, 3), "groups": 2}),
+    Case("conv_transpose2d", [normal(4, 5, 4), normal(4, 3, 3, 3)], {"dilation": 2}),
+    Case("conv_transpose3d", [normal(1, 2, 3, 4, 3), normal(2, 3, 2, 2, 3)], {"stride": 2}),
+]  # fmt: skip
+POOLS = [
+    Case("max_pool1d", [normal(2, 3, 9)], {"kernel_size": 3}),
+    Case("max_pool1d", [normal(3, 9)], {"kernel_size": 2, "stride": 1, "dilation": 2}),
+    Case("max_pool2d", [normal(2, 3, 8, 9)], {"kernel_size": 2}),
+    Case("max_pool2d", [normal(2, 3, 8, 9)],
+         {"kernel_size": (3, 2), "stride": (2, 1), "padding": 1, "ceil_mode": True}),
+    Case("max_pool3d", [normal(2, 2, 4, 5, 6)], {"kernel_size": 2, "stride": (1, 2, 2)}),
+    Case("avg_pool1d", [normal(2, 3, 9)], {"kernel_size": 3, "padding": 1}),
+    Case("avg_pool2d", [normal(2, 3, 8, 9)], {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    Case("avg_pool2d", [normal(2, 3, 8, 9)],
+         {"kernel_size": 3, "padding": 1, "count_include_pad": False}),
+    Case("avg_pool2d", [normal(3, 8, 9)], {"kernel_size": 2, "divisor_override": 3}),
+    Case("avg_pool3d", [normal(2, 2, 4, 5, 6)], {"kernel_size": 2}),
+    Case("adaptive_avg_pool1d", [normal(2, 3, 9)], {"output_size": 4}),
+    Case("adaptive_avg_pool2d", [normal(2, 3, 8, 9)], {"output_size": (4, 3)}),
+    Case("adaptive_avg_pool3d", [normal(2, 2, 4, 5, 6)], {"output_size": 1}),
+    Case("adaptive_max_pool1d", [normal(3, 9)], {"output_size": 3}),
+    Case("adaptive_max_pool2d", [normal(2, 3, 8, 9)], {"output_size": (3, 4)}),
+    Case("adaptive_max_pool3d", [normal(2, 2, 4, 5, 6)], {"output_size": (2, 5, 3)}),
+]  # fmt: skip
+LAYERS = [
+    Case("linear", [normal(5, 4), normal(3, 4), normal(3)]),
+    Case("linear", [normal(2, 5, 4), normal(3, 4)]),
+    Case("prelu", [normal(2, 3, 4), unit(3)]),
+    Case("prelu", [normal(5), unit(1)]),
+    *batch_norm_cases(),
+    Case("layer_norm", [normal(2, 3, 4)], {"normalized_shape": (4,)}),
+    Case("layer_norm", [normal(2, 3, 4)],
+         {"normalized_shape": (3, 4), "weight": positive(3, 4), "bias": normal(3, 4), "eps": 1e-3}),
+    Case("rms_norm", [normal(2, 3, 4)], {"normalized_shape": (4,), "weight": positive(4)}),
+    Case("rms_norm", [normal(2, 3, 4)], {"normalized_shape": (3, 4), "eps": 1e-3}),
+    Case("group_norm", [normal(2, 6, 5)], {"num_groups": 3}),
+    Case("group_norm", [normal(2, 6, 3, 2)],
+         {"num_groups": 2, "weight": positive(6), "bias": normal(6)}),
+    Case("embedding", [whole(7, 2, 3), normal(7, 4)]),
+    Case("embedding", [whole(4, 9), normal(4, 3)], {"padding_idx": -2}),
+    Case("scaled_dot_product_attention", [normal(2, 3, 4, 5), normal(2, 3, 6, 5), normal(2, 3, 6, 7)]),
+    Case("scaled_dot_product_attention", [normal(4, 5), normal(6, 5), normal(6, 5)],
+         {"is_causal": True, "scale": 0.3}),
+    Case("scaled_dot_product_attention", [normal(2, 4, 5), normal(2, 6, 5), normal(2, 6, 5)],
+         {"attn_mask": chance(4, 6)}),
+    Case("scaled_dot_product_attention", [normal(2, 4, 5), normal(2, 6, 5), normal(2, 6, 5)],
+         {"attn_mask": normal(2, 4, 6)}),
+    Case("scaled_dot_product_attention",
+         [normal(1, 4, 3, 5), normal(1, 2, 6, 5), normal(1, 2, 6, 5)], {"enable_gqa": True}),
+    Case("dropout", [normal(3, 4)], {"training": False}),
+]  # fmt: skip
+LOSSES = [
+    *(Case(name, [normal(4, 3), normal(3, 4).T.copy()], {"reduction": reduction})
+      for name in ("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss")
+      for reduction in ("mean", "sum", "none")),
+    Case("smooth_l1_loss", [normal(4, 3), normal(3, 4).T.copy()], {"beta": 0.3}),
+    Case("huber_loss", [normal(4, 3), normal(3, 4).T.copy()], {"delta": 0.4}),
+    *(Case("cross_entropy", [normal(6, 5), whole(5, 6)], options)
+      for options in ({}, {"reduction": "sum"}, {"reduction": "none"}, {"label_smoothing": 0.2},
+                      {"ignore_index": 2}, {"weight": positive(5)})),
+    Case("cross_entropy", [normal(2, 5, 3, 4), whole(5, 2, 3, 4)]),
+    Case("cross_entropy", [normal(6, 5), distribution(6, 5)], {"label_smoothing": 0.1}),
+    Case("cross_entropy", [normal(5), whole(5)]),
+    Case("nll_loss", [normal(6, 5), whole(5, 6)], {"weight": positive(5), "ignore_index": 1}),
+    Case("binary_cross_entropy", [unit(4, 3), unit(3, 4).T.copy()], {"weight": positive(4, 3)}),
+    Case("binary_cross_entropy_with_logits", [normal(4, 3), unit(3, 4).T.copy()],
+         {"pos_weight": positive(3)}),
+    *(Case("kl_div", [normal(4, 3), distribution(4, 3)], {"reduction": reduction})
+      for reduction in ("batchmean", "sum", "none")),
+    Case("kl_div", [normal(4, 3), normal(3, 4).T.copy()], {"log_target": True, "reduction": "sum"}),
+]  # fmt: skip
+
+
+def same(name: str, *operands: Any, **options: Any) -> Case:
+    """A function of the top level, or a method, with one name and signature in both."""
+
+    def call(library, first, *rest, **options):
+        return getattr(library, name, None)(first, *rest, **options)
+
+    if hasattr(cg, name):
+        return Case(name, list(operands), options, lambda *a, **k: call(cg, *a, **k),
+                    lambda *a, **k: call(torch, *a, **k))  # fmt: skip
+    return Case(name, list(operands), options, lambda x, *a, **k: getattr(x, name)(*a, **k),
+                lambda x, *a, **k: getattr(x, name)(*a, **k))  # fmt: skip
+
+
+def method(name: str, operands: list, ours: Callable, theirs: Callable) -> Case:
+    return Case(name, operands, {}, ours, theirs)
+
+
+TENSOR = [
+    same("asinh", normal(3, 4)),
+    same("acosh", 1 + positive(3, 4)),
+    same("atanh", unit(3, 4) - 0.5),
+    same("erfc", normal(3, 4)),
+    same("logit", unit(3, 4)),
+    same("hypot", normal(3, 4), normal(4)),
+    same("logaddexp", normal(3, 4), normal(3, 1)),
+    same("xlogy", normal(3, 4), positive(4)),
+    same("outer", normal(3), normal(4)),
+    same("bmm", normal(2, 3, 4), normal(2, 4, 5)),
+    same("tril", normal(2, 4, 5), diagonal=1),
+    same("triu", normal(4, 5), diagonal=-1),
+    same("nan_to_num", np.array([1.0, np.inf, -np.inf, np.nan]), nan=2.0, posinf=3.0, neginf=-3.0),
+    same("clamp", normal(3, 4), min=-0.5, max=0.5),
+    same("clamp", normal(3, 4), max=0.2),
+    same("lerp", normal(3, 4), normal(4), weight=0.3),
+    same("logsumexp", normal(3, 4), dim=1, keepdim=True),
+    same("norm", normal(3, 4), p=3.0, dim=1),
+    same("norm", normal(3, 4)),
+    same("norm", normal(3, 4), p=math.inf, dim=0),
+    same("tile", normal(2, 3), (2, 1, 2)),
+    same("diagonal", normal(3, 4, 5), 1, 0, 2),
+    same("masked_fill", normal(3, 4), chance(3, 4), 2.5),
+    same("repeat_interleave", normal(3, 4), 2, 1),
+    same("take_along_dim", normal(3, 4), whole(4, 1, 6), 1),
+    same("gather", normal(3, 4), 1, whole(4, 3, 2)),
+    same("index_select", normal(3, 4), 1, whole(4, 6)),
+    same("index_add", normal(3, 4), 0, whole(3, 5), normal(5, 4)),
+    same("roll", normal(3, 4), 2, 1),
+    same("einsum", "bij,bkj->bik", normal(2, 3, 4), normal(2, 5, 4)),
+    same("einsum", "ii->i", normal(4, 4)),
+    same("einsum", "...i,ij,j->...", normal(2, 3, 4), normal(4, 5), normal(5)),
+    method("topk", [normal(3, 7)], lambda x: x.topk(3)[0], lambda x: x.topk(3)[0]),
+    method("mod by a number", [normal(3, 4)], lambda x: x % 0.3, lambda x: x % 0.3),
+    method("mod by a tensor", [normal(3, 4), positive(4)], lambda x, y: x % y, lambda x, y: x % y),
+    method("index_put", [normal(3, 4), whole(3, 5), normal(5, 4)],
+           lambda x, i, v: x.index_put([i], v, True),
+           lambda x, i, v: x.index_put((i,), v, accumulate=True)),
+]  # fmt: skip
+CASES = [*ACTIVATIONS, *CONVOLUTIONS, *POOLS, *LAYERS, *LOSSES, *TENSOR]
+
+
+def is_floating(value: Any) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == np.float64
+
+
+def convert(value: Any, make: Callable[[np.ndarray], Any], dtype: type) -> Any:
+    if not isinstance(value, np.ndarray):
+        return value
+    return make(value.astype(dtype) if is_floating(value) else value)
+
+
+def run_ours(case: Case, dtype: type) -> list[np.ndarray]:
+    """The result and the gradients of the result's weighted sum for each floating operand."""
+    function = case.ours or getattr(functional, case.name)
+    operands = [convert(o, cg.tensor, dtype) for o in case.operands]
+    options = {k: convert(v, cg.tensor, dtype) for k, v in case.options.items()}
+    chosen = [i for i, o in enumerate(case.operands) if is_floating(o)]
+    result = function(*operands, **options)
+    weights = normal(*result.shape).astype(dtype) if result.shape else np.ones((), dtype)
+
+    def total(*values):
+        full = list(operands)
+        for i, value in zip(chosen, values, strict=True):
+            full[i] = value
+        return (function(*full, **options) * cg.tensor(weights)).sum()
+
+    gradients = cg.grad(total, list(range(len(chosen))))(*(operands[i] for i in chosen))
+    return [t.numpy() for t in (result, *gradients)]
+
+
+def run_theirs(case: Case, dtype: type) -> list[np.ndarray]:
+    # Rounded as our operands are, then computed in float64.
+    def make(array):
+        return torch.from_numpy(array.copy()).to(
+            torch.float64 if array.dtype == dtype and is_kind_float(array) else None
+        )
+
+    def is_kind_float(array):
+        return array.dtype.kind == "f"
+
+    function = case.theirs or getattr(torch.nn.functional, case.name)
+    operands = [convert(o, make, dtype) for o in case.operands]
+    options = {k: convert(v, make, dtype) for k, v in case.options.items()}
+    leaves = [operands[i].requires_grad_() for i, o in enumerate(case.operands) if is_floating(o)]
+    if case.name == "rms_norm":
+        options.setdefault("eps", float(np.finfo(dtype).eps))
+    result = function(*operands, **options)
+    weights = normal(*result.shape).astype(dtype) if result.shape else np.ones((), dtype)
+    total = (result * torch.from_numpy(weights).double()).sum()
+    gradients = torch.autograd.grad(total, leaves)
+    return [t.detach().numpy() for t in (result, *gradients)]
+
+
+# PyTorch says that an even kernel with padding "same" makes it copy.
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda t: t.__name__)
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_values_and_gradients_are_pytorchs(case, dtype):
+    ours, theirs = run_ours(case, dtype), run_theirs(case, dtype)
+    for number, (got, want) in enumerate(zip(ours, theirs, strict=True)):
+        assert got.dtype == dtype
+        assert got.shape == want.shape
+        bound = TOLERANCE[dtype] * max(1.0, np.abs(want).max(initial=0))
+        np.testing.assert_allclose(got, want, rtol=0, atol=bound, err_msg=f"result {number}")
+
+
+def test_every_function_of_the_module_is_compared():
+    named = {case.name for case in CASES}
+    elsewhere = {"one_hot"}  # no gradient; below
+    assert set(functional.__all__) - named == elsewhere
+    assert all(getattr(functional, name).__doc__ for name in functional.__all__)
+
+
+def test_one_hot_and_pool_positions_are_pytorchs():
+    index = whole(5, 2, 3)
+    expected = torch.nn.functional.one_hot(torch.from_numpy(index), 6)
+    np.testing.assert_array_equal(functional.one_hot(cg.tensor(index), 6).numpy(), expected)
+    x = normal(2, 3, 8, 9)
+    options = {"kernel_size": 3, "stride": 2, "padding": 1, "return_indices": True}
+    ours = functional.max_pool2d(cg.tensor(x), **options)
+    theirs = torch.nn.functional.max_pool2d(torch.from_numpy(x), **options)
+    for got, want in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(got.numpy(), want)
+
+
+def test_tests_for_special_values_are_pytorchs():
+    x = np.array([0.0, -1.0, np.nan, np.inf, -np.inf])
+    for name in ("isnan", "isinf", "isfinite"):
+        expected = getattr(torch, name)(torch.from_numpy(x))
+        np.testing.assert_array_equal(getattr(cg, name)(cg.tensor(x)).numpy(), expected)
+    assert cg.tensor(x[:2]).count_nonzero().item() == 1
+
+
+def test_floor_division_is_pytorchs():
+    for x, y in (
+        (normal(3, 4), positive(4)),
+        (whole(9, 3, 4) - 4, whole(5, 4) - 6),
+        (normal(5), 0.3),
+    ):
+        ours = cg.tensor(x) // convert(y, cg.tensor, np.float64)
+        theirs = torch.from_numpy(x) // convert(y, torch.from_numpy, np.float64)
+        np.testing.assert_array_equal(ours.numpy(), theirs)
+
+
+def test_batch_norm_updates_running_statistics_as_pytorch_does():
+    mean, variance = cg.zeros((3,), cg.float64), cg.ones((3,), cg.float64)
+    their_mean, their_variance = torch.zeros(3).double(), torch.ones(3).double()
+    for step in range(3):
+        x = normal(4, 3, 5 + step)
+        functional.batch_norm(cg.tensor(x), mean, variance, training=True, momentum=0.3).realize()
+        torch.nn.functional.batch_norm(
+            torch.from_numpy(x), their_mean, their_variance, training=True, momentum=0.3
+        )
+    np.testing.assert_allclose(mean.numpy(), their_mean, rtol=1e-12)
+    np.testing.assert_allclose(variance.numpy(), their_variance, rtol=1e-12)
+
+
+def test_running_statistics_that_nobody_reads_do_not_pile_up():
+    mean, variance = cg.zeros((3,)), cg.ones((3,))
+
+    def step():
+        x = cg.randn((8, 3))
+        before = cg.session_stats()["realizations"]
+        functional.batch_norm(x, mean, variance, training=True).sum().item()
+        assert mean.is_realized
+        assert variance.is_realized
+        assert cg.session_stats()["realizations"] == before + 1
+
+    for _ in range(10):
+        step()
+    gc.collect()
+    compiled = cg.session_stats()["plans_compiled"]
+    for _ in range(300):
+        step()
+    stats = cg.session_stats()
+    assert stats["plans_compiled"] == compiled
+    assert stats["live_data"] < 1000
+    assert stats["nodes"] < 5000
+
+
+def test_dropout_keeps_the_expectation_and_masks_the_gradient_alike():
+    cg.manual_seed(3)
+    x = cg.ones((200, 200))
+    value, slope = cg.value_and_grad(lambda t: functional.dropout(t, 0.25).sum())(x)
+    kept = slope.numpy()
+    assert set(np.unique(kept)) == {0.0, np.float32(1 / 0.75)}
+    assert abs(kept.mean() - 1) < 0.02
+    assert value.item() == pytest.approx(kept.sum(), rel=1e-5)
+    first, second = (functional.dropout(x).numpy() for _ in range(2))
+    assert (first != second).any()
+    attention = functional.scaled_dot_product_attention(
+        *(cg.ones((4, 8)) for _ in range(3)), dropout_p=0.5
+    )
+    assert len(np.unique(attention.numpy())) > 1
+
+
+BAD = [
+    ("conv2d", [normal(4, 7), normal(6, 4, 3, 3)], {}, cg.ShapeError, "conv2d: the input"),
+    ("conv2d", [normal(2, 4, 7, 7), normal(6, 4, 3)], {}, cg.ShapeError, "conv2d: the weight"),
+    ("conv2d", [normal(2, 4, 7, 7), normal(6, 3, 3, 3)], {}, cg.ShapeError, r"O,C/groups"),
+    ("conv2d", [normal(2, 4, 7, 7), normal(6, 4, 3, 3), normal(5)], {}, cg.ShapeError, "bias"),
+    ("conv2d", [normal(1, 4, 7, 7), normal(6, 4, 3, 3)], {"stride": 0}, cg.ValueError, "stride"),
+    ("conv2d", [normal(1, 4, 7, 7), normal(6, 4, 3, 3)], {"stride": (1, 1, 1)}, cg.ValueError, "3"),
+    ("conv2d", [normal(1, 4, 7, 7), normal(6, 4, 3, 3)], {"padding": "all"}, cg.ValueError, "all"),
+    ("conv2d", [normal(1, 4, 7, 7), normal(6, 4, 3, 3)], {"padding": "same", "stride": 2},
+     cg.ValueError, "stride 1"),
+    ("conv_transpose1d", [normal(1, 4, 7), normal(3, 4, 3)], {}, cg.ShapeError, r"C,O/groups"),
+    ("max_pool2d", [normal(4, 4)], {"kernel_size": 2}, cg.ShapeError, "max_pool2d"),
+    ("max_pool1d", [normal(1, 4, 4)], {"kernel_size": 9}, cg.ShapeError, "fit"),
+    ("max_pool1d", [normal(1, 4, 4)], {"kernel_size": 2, "padding": 2}, cg.ValueError, "half"),
+    ("avg_pool1d", [whole(5, 1, 4, 4)], {"kernel_size": 2}, cg.DTypeError, "floating"),
+    ("adaptive_avg_pool2d", [normal(1, 2, 4, 4)], {"output_size": (2, 2, 2)}, cg.ValueError, "3"),
+    ("layer_norm", [normal(2, 3)], {"normalized_shape": (4,)}, cg.ShapeError, "layer_norm"),
+    ("layer_norm", [whole(5, 2, 3)], {"normalized_shape": 3}, cg.DTypeError, "floating"),
+    ("group_norm", [normal(2, 5, 3)], {"num_groups": 2}, cg.ShapeError, "divisible"),
+    ("batch_norm", [normal(2, 3), None, None], {}, cg.ValueError, "statistics"),
+    ("batch_norm", [normal(2, 3), normal(4), positive(4)], {}, cg.ShapeError, "channel"),
+    ("batch_norm", [normal(1, 3), None, None], {"training": True}, cg.ValueError, "more than one"),
+    ("dropout", [normal(2, 3)], {"p": 1.5}, cg.ValueError, "dropout"),
+    ("embedding", [normal(3), normal(4, 5)], {}, cg.DTypeError, "int64"),
+    ("embedding", [whole(3, 2), normal(4)], {}, cg.ShapeError, "embedding"),
+    ("embedding", [whole(3, 2), normal(4, 5)], {"padding_idx": 4}, cg.IndexError, "padding index"),
+    ("scaled_dot_product_attention", [normal(4, 5), normal(6, 4), normal(6, 5)], {},
+     cg.ShapeError, "inner"),
+    ("scaled_dot_product_attention", [normal(4, 5), normal(6, 5), normal(6, 5)],
+     {"is_causal": True, "attn_mask": chance(4, 6)}, cg.ValueError, "exclude"),
+    ("mse_loss", [normal(4, 3), normal(4, 1)], {}, cg.ShapeError, "one shape"),
+    ("mse_loss", [normal(4, 3), normal(4, 3)], {"reduction": "avg"}, cg.ValueError, "reduction"),
+    ("cross_entropy", [normal(4, 3), whole(3, 5)], {}, cg.ShapeError, "cross_entropy"),
+    ("cross_entropy", [normal(4, 3), normal(4)], {}, cg.DTypeError, "cross_entropy"),
+    ("gelu", [normal(4)], {"approximate": "sine"}, cg.ValueError, "sine"),
+    ("softmax", [normal(4)], {"dim": 2}, cg.IndexError, "dimension"),
+    ("prelu", [normal(2, 3), normal(2)], {}, cg.ShapeError, "per channel"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "operands", "options", "error", "message"), BAD)
+def test_bad_input_raises_the_typed_error_when_the_call_is_made(
+    name, operands, options, error, message
+):
+    tensors = [convert(o, cg.tensor, np.float32) for o in operands]
+    options = {k: convert(v, cg.tensor, np.float32) for k, v in options.items()}
+    with pytest.raises(error, match=message):
+        getattr(functional, name)(*tensors, **options)
+
+
+def test_indices_must_be_whole_numbers():
+    x, index = cg.ones((3, 4)), cg.ones((3, 4))
+    for call in (lambda: x.gather(0, index), lambda: x.take_along_dim(index, 0),
+                 lambda: x.index_select(0, index[0]), lambda: x.scatter_add(0, index, x)):  # fmt: skip
+        with pytest.raises(cg.DTypeError, match="int64"):
+            call()
+
+
+def test_an_index_out_of_range_is_named_when_the_plan_runs():
+    rows = functional.embedding(cg.tensor(np.array([0, 7])), cg.randn((4, 2)))
+    with pytest.raises(cg.IndexError, match="7"):
+        rows.realize()
