@@ -319,8 +319,8 @@ class StepEmitter {
     const auto [first_lanes, end_lanes] =
         share(lane_block, plan_.num_lane_panels, plan_.num_lane_blocks);
     n0_ = b_.CreateMul(first_lanes, constant(plan_.tile_lanes));
-    n1_ = emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)),
-                   constant(plan_.n.extent));
+    n1_ =
+        emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)), constant(plan_.n.extent));
     llvm::Value* const p0 = b_.CreateMul(p_group, constant(plan_.p_per_unit));
     llvm::Value* const p1 =
         emit_min(b_, b_.CreateAdd(p0, constant(plan_.p_per_unit)), constant(plan_.p.extent));

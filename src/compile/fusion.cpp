@@ -115,8 +115,8 @@ class Planner {
   std::vector<bool> alive_;
   std::vector<std::vector<int>> makers_;  // by node index: units that write the node's memory
   std::vector<uint32_t> last_root_;       // by unit: largest root index
-  // By unit: no root of it or of a unit before it has a larger index, for pruning searches. A merged
-  // unit may come before one whose own roots are all older.
+  // By unit: no root of it or of a unit before it has a larger index, for pruning searches. A
+  // merged unit may come before one whose own roots are all older.
   std::vector<uint32_t> latest_;
   std::vector<std::vector<int>> consumers_;  // by unit
   std::vector<int> merged_into_;             // by unit; -1 while alive
@@ -388,8 +388,8 @@ void Planner::replace(int keep, int gone, FusionUnit merged) {
   &from = consumers_[static_cast<size_t>(gone)];
   to.insert(to.end(), from.begin(), from.end());
   from.clear();
-  raise_latest(keep, std::max(latest_[static_cast<size_t>(keep)],
-                              latest_[static_cast<size_t>(gone)]));
+  raise_latest(keep,
+               std::max(latest_[static_cast<size_t>(keep)], latest_[static_cast<size_t>(gone)]));
 }
 
 int Planner::alive_unit(int unit) const {
