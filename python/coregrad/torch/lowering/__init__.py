@@ -11,6 +11,7 @@ from . import (
     pointwise,
     pooling,
     random,
+    recurrent,
     reductions,
     softmax,
     views,
