@@ -1,7 +1,9 @@
 """Lowerings of ATen operators, one row an overload, grouped by concept."""
 
 from . import (
+    arithmetic,
     attention,
+    bessel,
     convolution,
     creation,
     indexing,
@@ -13,6 +15,7 @@ from . import (
     random,
     reductions,
     softmax,
+    special,
     views,
 )
 from .table import ROWS, Lowering, Unsupported
