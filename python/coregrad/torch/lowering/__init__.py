@@ -12,6 +12,7 @@ from . import (
     normalization,
     pointwise,
     pooling,
+    pooling_nd,
     random,
     reductions,
     softmax,
