@@ -24,6 +24,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <tuple>
 
 namespace coregrad {
 
@@ -297,19 +298,29 @@ class StepEmitter {
     return b_.CreateSub(tall, emit_max(b_, behind, constant(0)));
   }
 
+  /// The panels [first, end) of one of `blocks` blocks, which differ by one panel at most: a short
+  /// last block would leave one thread with less to do.
+  std::pair<llvm::Value*, llvm::Value*> share(llvm::Value* block, int64_t panels, int64_t blocks) {
+    const auto start = [&](llvm::Value* b) {
+      return b_.CreateUDiv(b_.CreateMul(b, constant(panels)), constant(blocks));
+    };
+    return {start(block), start(b_.CreateAdd(block, constant(1)))};
+  }
+
   void emit_unit(llvm::Value* unit) {
     llvm::Value* const lane_block = b_.CreateURem(unit, constant(plan_.num_lane_blocks));
     llvm::Value* const rest = b_.CreateUDiv(unit, constant(plan_.num_lane_blocks));
     llvm::Value* const row_block = b_.CreateURem(rest, constant(plan_.num_row_blocks));
     llvm::Value* const p_group = b_.CreateUDiv(rest, constant(plan_.num_row_blocks));
-    first_panel_ = b_.CreateMul(row_block, constant(plan_.panels_per_row_block));
-    end_panel_ = emit_min(b_, b_.CreateAdd(first_panel_, constant(plan_.panels_per_row_block)),
-                          constant(plan_.num_row_panels));
+    std::tie(first_panel_, end_panel_) =
+        share(row_block, plan_.num_row_panels, plan_.num_row_blocks);
     m0_ = panel_row(first_panel_);
     m1_ = panel_row(end_panel_);
-    n0_ = b_.CreateMul(lane_block, constant(plan_.lanes_per_block()));
-    n1_ = emit_min(b_, b_.CreateAdd(n0_, constant(plan_.lanes_per_block())),
-                   constant(plan_.n.extent));
+    const auto [first_lanes, end_lanes] =
+        share(lane_block, plan_.num_lane_panels, plan_.num_lane_blocks);
+    n0_ = b_.CreateMul(first_lanes, constant(plan_.tile_lanes));
+    n1_ =
+        emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)), constant(plan_.n.extent));
     llvm::Value* const p0 = b_.CreateMul(p_group, constant(plan_.p_per_unit));
     llvm::Value* const p1 =
         emit_min(b_, b_.CreateAdd(p0, constant(plan_.p_per_unit)), constant(plan_.p.extent));

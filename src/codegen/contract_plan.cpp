@@ -413,8 +413,8 @@ class Planner {
     const int64_t size = size_of(plan.dtype);
     const int64_t side = std::max<int64_t>(64, 1024 / size);  // rows and lanes of a block
     const auto split = [](int64_t panels, int64_t blocks, int64_t* per_block, int64_t* count) {
-      *per_block = ceil_div(panels, std::max<int64_t>(1, std::min(blocks, panels)));
-      *count = ceil_div(panels, *per_block);
+      *count = std::max<int64_t>(1, std::min(blocks, panels));
+      *per_block = ceil_div(panels, *count);
     };
     split(plan.num_row_panels, ceil_div(plan.m.extent, side), &plan.panels_per_row_block,
           &plan.num_row_blocks);

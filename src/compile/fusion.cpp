@@ -68,6 +68,7 @@ class Planner {
     choose_roots();
     make_units();
     if (options_.merge) {
+      link_units();
       // Elementwise kernels first become each other's or a contract's, then parts of reductions: a
       // value that a contract can write on its way out needs no pass of its own.
       merge(/*elementwise_only=*/true);
@@ -97,6 +98,11 @@ class Planner {
   /// Nodes that both kernels together compute, within the limit of one kernel.
   bool fits(const FusionUnit& a, const FusionUnit& b) const;
   void replace(int keep, int gone, FusionUnit merged);
+  /// Fills `latest_`, `consumers_` and `merged_into_` before the first merge.
+  void link_units();
+  int alive_unit(int unit) const;
+  /// The bound of a unit and, where it is lower, of all that come after it.
+  void raise_latest(int unit, uint32_t latest);
 
   const Graph& graph_;
   std::span<const NodeId> outputs_;
@@ -108,7 +114,12 @@ class Planner {
   std::vector<FusionUnit> units_;
   std::vector<bool> alive_;
   std::vector<std::vector<int>> makers_;  // by node index: units that write the node's memory
-  std::vector<uint32_t> last_root_;       // by unit: largest root index, for pruning searches
+  std::vector<uint32_t> last_root_;       // by unit: largest root index
+  // By unit: no root of it or of a unit before it has a larger index, for pruning searches. A
+  // merged unit may come before one whose own roots are all older.
+  std::vector<uint32_t> latest_;
+  std::vector<std::vector<int>> consumers_;  // by unit
+  std::vector<int> merged_into_;             // by unit; -1 while alive
   FusionPlan result_;
 };
 
@@ -232,6 +243,14 @@ void Planner::add_unit(FusionUnit unit) {
   last_root_.push_back(last);
 }
 
+void Planner::link_units() {
+  latest_ = last_root_;
+  merged_into_.assign(units_.size(), -1);
+  consumers_.resize(units_.size());
+  for (int u = 0; u < static_cast<int>(units_.size()); ++u)
+    for (int p : producers(u)) consumers_[static_cast<size_t>(p)].push_back(u);
+}
+
 void Planner::make_units() {
   reads_.resize(graph_.size());
   makers_.resize(graph_.size());
@@ -342,7 +361,7 @@ bool Planner::reaches(int from, int to, bool skip_direct) const {
   while (!stack.empty()) {
     const int at = stack.back();
     stack.pop_back();
-    if (last_root_[static_cast<size_t>(at)] < first) continue;
+    if (latest_[static_cast<size_t>(at)] < first) continue;
     for (int p : producers(at)) {
       if (p == from) return true;
       if (seen.insert(p).second) stack.push_back(p);
@@ -364,6 +383,34 @@ void Planner::replace(int keep, int gone, FusionUnit merged) {
       std::max(last_root_[static_cast<size_t>(keep)], last_root_[static_cast<size_t>(gone)]);
   units_[static_cast<size_t>(keep)] = std::move(merged);
   alive_[static_cast<size_t>(gone)] = false;
+  merged_into_[static_cast<size_t>(gone)] = keep;
+  std::vector<int>&to = consumers_[static_cast<size_t>(keep)],
+  &from = consumers_[static_cast<size_t>(gone)];
+  to.insert(to.end(), from.begin(), from.end());
+  from.clear();
+  raise_latest(keep,
+               std::max(latest_[static_cast<size_t>(keep)], latest_[static_cast<size_t>(gone)]));
+}
+
+int Planner::alive_unit(int unit) const {
+  while (merged_into_[static_cast<size_t>(unit)] >= 0)
+    unit = merged_into_[static_cast<size_t>(unit)];
+  return unit;
+}
+
+void Planner::raise_latest(int unit, uint32_t latest) {
+  latest_[static_cast<size_t>(unit)] = latest;
+  std::vector<int> stack{unit};
+  while (!stack.empty()) {
+    const int at = stack.back();
+    stack.pop_back();
+    for (int& c : consumers_[static_cast<size_t>(at)]) {
+      c = alive_unit(c);
+      if (latest_[static_cast<size_t>(c)] >= latest) continue;
+      latest_[static_cast<size_t>(c)] = latest;
+      stack.push_back(c);
+    }
+  }
 }
 
 void Planner::merge(bool elementwise_only) {
@@ -517,6 +564,7 @@ FusionPlan plan_fusion(const Graph& graph, std::span<const NodeId> outputs,
   apart.merge = false;
   std::optional<FusionPlan> plan = Planner(graph, outputs, apart).plan();
   COREGRAD_CHECK(plan.has_value());
+  plan->is_unmerged = true;
   return std::move(*plan);
 }
 

@@ -61,6 +61,7 @@ struct FusionPlan {
   std::vector<FusionUnit> units;  ///< in an order in which they can run
   std::vector<bool> is_root;      ///< by node index: has its own value or memory
   std::vector<bool> is_stored;    ///< by node index: needs memory (inputs excluded)
+  bool is_unmerged = false;       ///< merging went wrong, so each root has its own kernel
 };
 
 struct FusionOptions {

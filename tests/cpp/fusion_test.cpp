@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include "random_graph.h"
 #include <algorithm>
 
 namespace coregrad {
@@ -121,6 +122,17 @@ TEST(Fusion, StoresEachConcatPartInPlace) {
   const FusionPlan plan = fuse(g, {ops::neg(g, c)});
   EXPECT_EQ(plan.units.size(), 3u);
   EXPECT_TRUE(plan.is_stored[c.value]);
+}
+
+// A merged kernel can come before one whose own roots are all older, so ages of roots alone do not
+// tell what need not be searched for a cycle. Seed 689 is one graph where it mattered.
+TEST(Fusion, NeverMissesACycleOfMergedKernels) {
+  for (uint64_t seed = 0; seed < 2000; ++seed) {
+    const RandomGraph random = make_random_graph(seed);
+    const GraphWithOutputs ready = run_passes(random.graph, random.outputs, true);
+    EXPECT_FALSE(plan_fusion(ready.graph, ready.outputs, FusionOptions{}).is_unmerged)
+        << "seed " << seed;
+  }
 }
 
 TEST(SplitReductions, GivesAFullSumParallelUnits) {

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
+from primitive_cases import TABLE
+from primitive_cases.common import DTYPES, Case, generator, sample
 
-torch = pytest.importorskip("torch")
-
-from primitive_cases import TABLE  # noqa: E402
-from primitive_cases.common import DTYPES, Case, generator, sample  # noqa: E402
-
-import coregrad.torch  # noqa: E402, F401  (tells the program how to take tensors)
-from coregrad import _core  # noqa: E402
+import coregrad.torch  # noqa: F401  (tells the program how to take tensors)
+from coregrad import _core
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,16 @@ while the graph is built where that can be, and otherwise when the program runs.
 import re
 
 import pytest
+import torch
+from primitive_cases import TABLE
+from primitive_cases.along_dimensions import REDUCE, SCANS
+from primitive_cases.common import DTYPES, method
+from primitive_cases.contractions import plain
+from primitive_cases.elementwise import BINARY, UNARY
 
-torch = pytest.importorskip("torch")
-
-from primitive_cases import TABLE  # noqa: E402
-from primitive_cases.along_dimensions import REDUCE, SCANS  # noqa: E402
-from primitive_cases.common import DTYPES, method  # noqa: E402
-from primitive_cases.contractions import plain  # noqa: E402
-from primitive_cases.elementwise import BINARY, UNARY  # noqa: E402
-
-import coregrad as cg  # noqa: E402
-import coregrad.torch  # noqa: E402
-from coregrad import _core  # noqa: E402
+import coregrad as cg
+import coregrad.torch
+from coregrad import _core
 
 F32, F64, I32, I64, B8 = (
     DTYPES[t] for t in (torch.float32, torch.float64, torch.int32, torch.int64, torch.bool)

@@ -6,14 +6,12 @@ import pickle
 import threading
 
 import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
 
-torch = pytest.importorskip("torch")
-
-import torch.nn.functional as F  # noqa: E402
-from torch import nn  # noqa: E402
-
-import coregrad  # noqa: E402
-import coregrad.torch  # noqa: E402
+import coregrad
+import coregrad.torch
 
 
 @pytest.fixture(autouse=True)
