@@ -1,4 +1,4 @@
-"""Cases of pooling in three dimensions, adaptive pooling and replicated padding (see lowering_cases.py)."""
+"""Cases of pooling in 3-d, adaptive pooling and replicated padding (see lowering_cases.py)."""
 
 import torch
 from lowering_cases import at, call, case, f
@@ -28,7 +28,9 @@ for _include, _divisor in ((True, None), (False, None), (True, 5)):
     case(
         "aten.avg_pool3d.default",
         lambda i=_include, d=_divisor: call(f(2, 3, 5, 6, 7), [3, 2, 3], [2], [1], True, i, d),
-        lambda i=_include, d=_divisor: call(f(3, 7, 6, 5).transpose(1, 3), [2], [], [0], False, i, d),
+        lambda i=_include, d=_divisor: call(
+            f(3, 7, 6, 5).transpose(1, 3), [2], [], [0], False, i, d
+        ),
     )
     case(
         "aten.avg_pool3d_backward.default",
