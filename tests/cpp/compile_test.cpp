@@ -4,6 +4,7 @@
 #include "compile/compiler.h"
 #include "grad/gradient.h"
 #include "ops/primitives.h"
+#include "runtime/thread_team.h"
 
 #include <gtest/gtest.h>
 
@@ -108,6 +109,39 @@ TEST(Compile, RunsLargeReductionsInParts) {
     const NodeId x = in(g, 0, shape);
     check(g, {ops::reduce(g, Op::Sum, x, {}), ops::reduce(g, Op::ReduceMax, x, Dims{0})});
   }
+}
+
+TEST(Compile, AddsLongColumnsInParts) {
+  for (const Dims& shape : {Dims{1024, 512}, Dims{1000, 530}, Dims{777, 701}, Dims{30, 3, 6000},
+                            Dims{4, 300, 601}, Dims{9, 70000}})
+    for (const Op op : {Op::Sum, Op::Prod, Op::ReduceMax, Op::ReduceMin}) {
+      Graph g;
+      const NodeId x = in(g, 0, shape);
+      const auto last = static_cast<int64_t>(shape.size()) - 2;
+      check(g, {ops::reduce(g, op, x, Dims{last}),
+                ops::reduce(g, op, ops::unary(g, Op::Sin, x), Dims{0})});
+    }
+  for (const DType dtype : {DType::Float64, DType::Int32, DType::Int64}) {
+    Graph g;
+    const NodeId x = in(g, 0, {1200, 500}, dtype);
+    const NodeId square = ops::mul(g, x, x);  // is stored as well as summed
+    check(g, {square, ops::reduce(g, Op::Sum, square, Dims{0}),
+              ops::reduce(g, Op::ReduceMax, x, Dims{0})});
+  }
+}
+
+TEST(Compile, AddsLongColumnsInTheSameOrderForOneAndTwoThreads) {
+  Graph g;
+  const NodeId sum = ops::reduce(g, Op::Sum, in(g, 0, {1001, 600}), Dims{0});
+  const auto inputs = test::random_inputs(g, 5);
+  ThreadTeam& team = ThreadTeam::global();
+  const int before = team.num_threads();
+  team.set_num_threads(1);
+  const auto one = test::run_compiled(g, {{sum}}, inputs);
+  team.set_num_threads(2);
+  const auto two = test::run_compiled(g, {{sum}}, inputs);
+  team.set_num_threads(before);
+  EXPECT_EQ(one, two);
 }
 
 TEST(Compile, RunsArgReductions) {
