@@ -215,6 +215,43 @@ TEST(Compile, RunsGatherAndReportsBadIndices) {
   EXPECT_THROW(test::run_compiled(g, outputs, bad), IndexError);
 }
 
+TEST(Compile, ReportsBadIndicesIntoOperandsThatAreTheSameEverywhere) {
+  Graph g;
+  const NodeId index = in(g, 0, {6, 3}, DType::Int64);
+  const auto number = [](double x) { return Scalar::of_float(DType::Float32, x); };
+  const NodeId row = in(g, 1, {1, 3}), scalar = in(g, 2, {});
+  const std::pair<const char*, NodeId> tables[] = {
+      {"a constant", ops::full(g, Dims{4, 3}, number(2))},
+      {"a constant of one row", ops::full(g, Dims{1, 3}, number(2))},
+      {"the only number", ops::iota(g, DType::Int64, 1)},
+      {"a repeated row", ops::broadcast_to(g, row, Dims{4, 3})},
+      {"one row", row},
+      {"a repeated number", ops::broadcast_to(g, scalar, Dims{4, 3})},
+      {"columns that count", ops::broadcast_to(g, ops::iota(g, DType::Int64, 3), Dims{4, 3})},
+      {"nothing but padding",
+       ops::pad(g, ops::full(g, Dims{0, 3}, number(1)), Dims{2, 0}, Dims{2, 0},
+                Dims{0, 0}, number(7))},
+  };
+  for (const auto& [name, table] : tables) {
+    SCOPED_TRACE(name);
+    const bool is_vector = g.rank(table) == 1;
+    const NodeId at = is_vector ? ops::reshape(g, index, Dims{18}) : index;
+    const NodeId picked = ops::gather(g, table, 0, at);
+    const NodeId sum = ops::reduce(g, Op::Sum, picked, Dims{0});
+    for (const NodeId output : {picked, sum}) {
+      const std::vector<NodeId> outputs = {output};
+      auto inputs = test::random_inputs(g, 1);
+      auto* const numbers = reinterpret_cast<int64_t*>(inputs[0].data());
+      std::fill_n(numbers, 18, 0);
+      EXPECT_NO_THROW(test::run_compiled(g, outputs, inputs));
+      for (const int64_t bad : {int64_t{4}, int64_t{-1}, INT64_MIN}) {
+        numbers[7] = bad;
+        EXPECT_THROW(test::run_compiled(g, outputs, inputs), IndexError) << bad;
+      }
+    }
+  }
+}
+
 TEST(Compile, RunsRandomTheSameForEveryFusion) {
   Graph g;
   const NodeId seed = ops::literal(g, Scalar::of_int(DType::Int64, 1234567890123));
