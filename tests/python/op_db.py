@@ -18,7 +18,7 @@ from torch.testing._internal import common_methods_invocations
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.testing._internal.common_modules import module_db
 from torch.utils import _pytree as pytree
-from torch_judge import compare_all
+from coregrad.torch.parity.judge import compare_all
 
 import coregrad.torch
 from coregrad.torch.backend import GraphCompiler

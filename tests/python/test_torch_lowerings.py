@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from lowering_cases import CASES, RANDOM, UNSET
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
-from torch_judge import compare_all
+from coregrad.torch.parity.judge import compare_all
 
 import coregrad.torch
 from coregrad.torch.backend import compile_fx_graph
