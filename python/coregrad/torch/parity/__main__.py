@@ -15,8 +15,6 @@ from typing import Any
 
 import torch
 
-import coregrad.torch
-
 from . import report
 from .examination import Examination, Settings, examine
 from .models import MODELS, Subject
@@ -35,7 +33,10 @@ inputs is a tuple and loss a function of the model's output.
 Exit code: 0 all is right, 1 something is wrong (with --strict: or runs in PyTorch), 2 bad arguments."""
 
 
-def parse(arguments: list[str] | None) -> argparse.Namespace:
+def parse(
+    arguments: list[str] | None,
+) -> tuple[argparse.Namespace, dict[str, Callable[[], Subject]]]:
+    """The options and the models they choose; bad ones end the program with 2 and a reason."""
     parser = argparse.ArgumentParser(
         prog="python -m coregrad.torch.parity",
         description="Compares models compiled by CoreGrad with eager PyTorch, float64 as the judge: "
@@ -74,7 +75,18 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     unknown = [name for name in options.model if name not in MODELS]
     if unknown:
         parser.error(f"no model {unknown[0]!r}; there are {', '.join(MODELS)}")
-    return options
+    chosen = {name: MODELS[name] for name in options.model}
+    try:
+        chosen |= {_label(place): load(place) for place in options.module}
+    except ValueError as error:
+        parser.error(str(error))
+    return options, chosen or dict(MODELS)
+
+
+def _label(place: str) -> str:
+    """`folder/file.py:factory` as `file.factory`."""
+    path, _, name = place.rpartition(":")
+    return f"{Path(path).stem}.{name}"
 
 
 def load(place: str) -> Callable[[], Subject]:
@@ -133,18 +145,11 @@ def _calm() -> Iterator[None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command and returns its exit code."""
-    options = parse(arguments)
+    options, chosen = parse(arguments)
     if options.list:
         for name, make in MODELS.items():
             print(f"{name:<18} {(make.__doc__ or '').strip()}")
         return 0
-    try:
-        chosen = {name: MODELS[name] for name in options.model}
-        chosen |= {place: load(place) for place in options.module}
-    except ValueError as error:
-        print(f"parity: {error}", file=sys.stderr)
-        return 2
-    chosen = chosen or dict(MODELS)
     jobs = [(name, make, dtype) for dtype in options.dtype for name, make in chosen.items()]
     results: list[Examination] = []
     scripts: list[tuple[str, Path]] = []
@@ -160,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
                 relative=options.rtol,
                 seed=options.seed,
             )
-            result = examine(name.rpartition("/")[2].replace(".py:", "."), make, settings)
+            result = examine(name, make, settings)
             results.append(result)
             say(report.line(result))
             path = write_script(result, options.scripts)

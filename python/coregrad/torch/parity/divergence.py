@@ -1,7 +1,7 @@
 """The first operation of a model whose result diverges, and the smallest graph that shows it.
 
-`find` captures the graphs AOTAutograd makes, running them in PyTorch. A graph that gives wrong results on
-the captured inputs is searched in three steps:
+`find` captures the graphs AOTAutograd makes, running them in PyTorch. A graph that gives wrong results
+on the captured inputs is searched in three steps:
 
 1. each operation alone, on the values eager computes: names a wrong lowering at once;
 2. else prefixes of the graph, by bisection: names an operation that is wrong only in company;

@@ -14,6 +14,7 @@ import torch
 import coregrad
 
 from .examination import Examination
+from .judge import Measure
 
 NUM_HOTSPOTS = 8
 
@@ -141,9 +142,9 @@ def to_dict(results: Sequence[Examination]) -> dict[str, Any]:
         "models": [_model_dict(result) for result in results],
         "unsupported": [dataclasses.asdict(row) for row in unsupported(results)],
         "hotspots": [
-            {**row, "share": _number(row["share"])} | {"error": _number(row["error"])}
+            {k: _number(v) if isinstance(v, float) else v for k, v in row.items()}
             for row in hotspots(results)
-        ],  # fmt: skip
+        ],
         "failures": sum(result.failed for result in results),
     }
 
@@ -162,17 +163,15 @@ def _number(value: float) -> float | None:
 
 def page(results: Sequence[Examination]) -> str:
     """A page that needs no other file."""
-    data = [
-        [r.name, r.dtype, r.verdict, r.num_graphs, f"{r.num_native}/{r.num_native + r.num_fallback}",
-         f"{r.worst[1].error:.2e}" if r.worst else "", f"{r.worst[1].eager_error:.2e}" if r.worst else "",
-         r.detail, f"{r.seconds:.1f}"]
-        for r in results
-    ]  # fmt: skip
+    data = [_cells(result) for result in results]
     spots = [
-        [s["model"], s["dtype"], s["value"], _percent(s["share"]), f"{s['error']:.2e}",
-         f"{s['eager_error']:.2e}"]
+        [
+            *(s[k] for k in ("model", "dtype", "value")),
+            _percent(s["share"]),
+            *(f"{s[k]:.2e}" for k in ("error", "eager_error")),
+        ]
         for s in hotspots(results, 40)
-    ]  # fmt: skip
+    ]
     left = [[r.what, r.count, r.reason, ", ".join(r.models)] for r in unsupported(results)]
     parts = [
         "<!doctype html><html lang=en><meta charset=utf-8><title>CoreGrad parity</title>",
@@ -200,6 +199,17 @@ def page(results: Sequence[Examination]) -> str:
             if result.divergence is not None and result.divergence.script:
                 parts.append(f"<pre>{html.escape(result.divergence.script)}</pre>")
     return "\n".join(parts) + "\n"
+
+
+def _cells(result: Examination) -> list[Any]:
+    """A model's row of the page."""
+    worst = result.worst[1] if result.worst else Measure()
+    operators = f"{result.num_native}/{result.num_native + result.num_fallback}"
+    errors = (f"{worst.error:.2e}", f"{worst.eager_error:.2e}")
+    return [
+        *(result.name, result.dtype, result.verdict, result.num_graphs, operators, *errors),
+        *(result.detail, f"{result.seconds:.1f}"),
+    ]
 
 
 def _table(head: list[str], rows: list[list[Any]], classes: Sequence[str] | None = None) -> str:

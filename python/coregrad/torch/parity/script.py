@@ -1,4 +1,4 @@
-"""A graph and its inputs as a Python script that shows a mismatch and exits with 1 as long as there is one."""
+"""A graph and its inputs as a Python script that shows a mismatch: it exits with 1 if there is one."""
 
 from __future__ import annotations
 
