@@ -4,6 +4,9 @@ The overload alone is compiled as a graph of one node, without AOTAutograd's dec
 may fall back. The operator database (test_torch_op_db.py) tests the same rows in company.
 """
 
+import importlib
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,6 +20,9 @@ from coregrad.torch.lowering.table import find_overload
 from coregrad.torch.options import Options
 from coregrad.torch.parity.judge import compare_all
 from coregrad.torch.parity.subgraph import graph_of_call, widened
+
+for _path in sorted(Path(__file__).parent.glob("lowering_cases_*.py")):
+    importlib.import_module(_path.stem)
 
 INPUTS = {
     "random": lambda: torch.randn(2, 3, 8, 8),

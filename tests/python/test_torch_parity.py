@@ -22,7 +22,6 @@ NOT_NATIVE = {
     "gru": "not compiled",  # Dynamo does not trace nn.GRU
     "lstm": "not compiled",
     "temporal_conv": "fallback",  # the gradient of a weight norm
-    "video_net": "fallback",  # pooling in three dimensions
 }
 
 
