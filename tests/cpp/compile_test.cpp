@@ -4,6 +4,7 @@
 #include "compile/compiler.h"
 #include "grad/gradient.h"
 #include "ops/primitives.h"
+#include "runtime/thread_team.h"
 
 #include <gtest/gtest.h>
 
@@ -110,6 +111,39 @@ TEST(Compile, RunsLargeReductionsInParts) {
   }
 }
 
+TEST(Compile, AddsLongColumnsInParts) {
+  for (const Dims& shape : {Dims{1024, 512}, Dims{1000, 530}, Dims{777, 701}, Dims{30, 3, 6000},
+                            Dims{4, 300, 601}, Dims{9, 70000}})
+    for (const Op op : {Op::Sum, Op::Prod, Op::ReduceMax, Op::ReduceMin}) {
+      Graph g;
+      const NodeId x = in(g, 0, shape);
+      const auto last = static_cast<int64_t>(shape.size()) - 2;
+      check(g, {ops::reduce(g, op, x, Dims{last}),
+                ops::reduce(g, op, ops::unary(g, Op::Sin, x), Dims{0})});
+    }
+  for (const DType dtype : {DType::Float64, DType::Int32, DType::Int64}) {
+    Graph g;
+    const NodeId x = in(g, 0, {1200, 500}, dtype);
+    const NodeId square = ops::mul(g, x, x);  // is stored as well as summed
+    check(g, {square, ops::reduce(g, Op::Sum, square, Dims{0}),
+              ops::reduce(g, Op::ReduceMax, x, Dims{0})});
+  }
+}
+
+TEST(Compile, AddsLongColumnsInTheSameOrderForOneAndTwoThreads) {
+  Graph g;
+  const NodeId sum = ops::reduce(g, Op::Sum, in(g, 0, {1001, 600}), Dims{0});
+  const auto inputs = test::random_inputs(g, 5);
+  ThreadTeam& team = ThreadTeam::global();
+  const int before = team.num_threads();
+  team.set_num_threads(1);
+  const auto one = test::run_compiled(g, {{sum}}, inputs);
+  team.set_num_threads(2);
+  const auto two = test::run_compiled(g, {{sum}}, inputs);
+  team.set_num_threads(before);
+  EXPECT_EQ(one, two);
+}
+
 TEST(Compile, RunsArgReductions) {
   Graph g;
   const NodeId x = in(g, 0, {9, 40, 5});
@@ -179,6 +213,43 @@ TEST(Compile, RunsGatherAndReportsBadIndices) {
   reinterpret_cast<int64_t*>(bad[1].data())[5] = 8;
   const std::vector<NodeId> outputs = {rows};
   EXPECT_THROW(test::run_compiled(g, outputs, bad), IndexError);
+}
+
+TEST(Compile, ReportsBadIndicesIntoOperandsThatAreTheSameEverywhere) {
+  Graph g;
+  const NodeId index = in(g, 0, {6, 3}, DType::Int64);
+  const auto number = [](double x) { return Scalar::of_float(DType::Float32, x); };
+  const NodeId row = in(g, 1, {1, 3}), scalar = in(g, 2, {});
+  const std::pair<const char*, NodeId> tables[] = {
+      {"a constant", ops::full(g, Dims{4, 3}, number(2))},
+      {"a constant of one row", ops::full(g, Dims{1, 3}, number(2))},
+      {"the only number", ops::iota(g, DType::Int64, 1)},
+      {"a repeated row", ops::broadcast_to(g, row, Dims{4, 3})},
+      {"one row", row},
+      {"a repeated number", ops::broadcast_to(g, scalar, Dims{4, 3})},
+      {"columns that count", ops::broadcast_to(g, ops::iota(g, DType::Int64, 3), Dims{4, 3})},
+      {"nothing but padding",
+       ops::pad(g, ops::full(g, Dims{0, 3}, number(1)), Dims{2, 0}, Dims{2, 0},
+                Dims{0, 0}, number(7))},
+  };
+  for (const auto& [name, table] : tables) {
+    SCOPED_TRACE(name);
+    const bool is_vector = g.rank(table) == 1;
+    const NodeId at = is_vector ? ops::reshape(g, index, Dims{18}) : index;
+    const NodeId picked = ops::gather(g, table, 0, at);
+    const NodeId sum = ops::reduce(g, Op::Sum, picked, Dims{0});
+    for (const NodeId output : {picked, sum}) {
+      const std::vector<NodeId> outputs = {output};
+      auto inputs = test::random_inputs(g, 1);
+      auto* const numbers = reinterpret_cast<int64_t*>(inputs[0].data());
+      std::fill_n(numbers, 18, 0);
+      EXPECT_NO_THROW(test::run_compiled(g, outputs, inputs));
+      for (const int64_t bad : {int64_t{4}, int64_t{-1}, INT64_MIN}) {
+        numbers[7] = bad;
+        EXPECT_THROW(test::run_compiled(g, outputs, inputs), IndexError) << bad;
+      }
+    }
+  }
 }
 
 TEST(Compile, RunsRandomTheSameForEveryFusion) {

@@ -1,7 +1,9 @@
 """Lowerings of ATen operators, one row an overload, grouped by concept."""
 
 from . import (
+    arithmetic,
     attention,
+    bessel,
     convolution,
     creation,
     indexing,
@@ -10,10 +12,12 @@ from . import (
     normalization,
     pointwise,
     pooling,
+    pooling_nd,
     random,
     recurrent,
     reductions,
     softmax,
+    special,
     views,
 )
 from .table import ROWS, Lowering, Unsupported
