@@ -143,7 +143,9 @@ def test_sequences_without_batch_and_of_small_sizes_are_right(shape):
 def test_an_empty_sequence_is_refused_as_in_eager():
     model = nn.GRU(5, 6)
     for call in (model, compiled(model), torch.compile(model, backend="coregrad")):
-        with pytest.raises(Exception, match="sequence length to be larger than 0|at least one tensor"):
+        with pytest.raises(
+            Exception, match="sequence length to be larger than 0|at least one tensor"
+        ):
             call(torch.randn(0, 3, 5))
 
 

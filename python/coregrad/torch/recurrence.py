@@ -251,7 +251,18 @@ class _Recurrence(torch.autograd.Function):
         out, cells, saved, h0, c0, w_hh, w_hr = ctx.saved_tensors
         is_lstm = ctx.kind == "lstm"
         d_gates, d_hidden, d_outs, dh, dc = torch.ops.coregrad.recurrence_backward(
-            ctx.kind, grad_out, grad_h, grad_c if is_lstm else None, out, cells, saved, h0, c0, w_hh, w_hr, ctx.reverse
+            ctx.kind,
+            grad_out,
+            grad_h,
+            grad_c if is_lstm else None,
+            out,
+            cells,
+            saved,
+            h0,
+            c0,
+            w_hh,
+            w_hr,
+            ctx.reverse,
         )
         if ctx.kind == "gru":
             into_hidden = d_hidden.flatten(0, 1)
