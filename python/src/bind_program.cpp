@@ -50,11 +50,12 @@ void bind_program(nb::module_& m) {
       nb::arg("capsule"), "Uses an array library's DLPack exchange table for tensors in and out.");
   nb::class_<Program>(m, "Program", "A compiled graph. Calling it from several threads is safe.")
       .def(nb::init<const GraphPtr&, const std::vector<OutputTuple>&, int64_t,
-                    const std::vector<ExternalTuple>&, const std::string&, bool>(),
+                    const std::vector<ExternalTuple>&, const std::string&, bool, bool>(),
            nb::arg("graph"), nb::arg("outputs"), nb::arg("num_inputs"),
            nb::arg("externals") = std::vector<ExternalTuple>{}, nb::arg("name") = "graph",
-           nb::arg("interpret") = false,
-           "Compiles outputs given as (node, strides or None, overwritten input or -1).")
+           nb::arg("interpret") = false, nb::arg("any_size") = false,
+           "Compiles outputs given as (node, strides or None, overwritten input or -1).\n"
+           "`any_size`: the same graph with other sizes will follow.")
       .def("__call__", run_list, nb::arg("inputs"),
            "Runs on a list of tensors and returns a list of tensors.")
       .def("to_text", &Program::to_text)

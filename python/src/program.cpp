@@ -10,7 +10,7 @@ namespace coregrad::python {
 
 Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
                  const std::vector<ExternalTuple>& externals, const std::string& name,
-                 bool interpret)
+                 bool interpret, bool any_size)
     : name_(name) {
   std::vector<OutputSpec> specs;
   for (const auto& [node, strides, aliased] : outputs) {
@@ -39,6 +39,7 @@ Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
   CompileOptions options;
   options.externals = steps;
   options.name = name;
+  options.any_size = any_size;
   CompiledPlan compiled = compile(*graph, specs, num_inputs, options);
   report_ = compiled.report;
   dot_ = std::move(compiled.graph_dot);

@@ -30,7 +30,8 @@ using ExternalTuple = std::tuple<std::string, nb::object, std::vector<ResultTupl
 class Program {
  public:
   Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
-          const std::vector<ExternalTuple>& externals, const std::string& name, bool interpret);
+          const std::vector<ExternalTuple>& externals, const std::string& name, bool interpret,
+          bool any_size);
 
   size_t num_inputs() const { return inputs_.size(); }
   /// Outputs that own their memory; the others overwrite inputs.

@@ -14,6 +14,7 @@
 #include "codegen/contract_pack.h"
 #include "codegen/contract_phases.h"
 #include "codegen/contract_plan.h"
+#include "codegen/step_params.h"
 #include "codegen/value_emitter.h"
 #include "runtime/plan.h"
 
@@ -38,6 +39,7 @@ std::string ContractKernel::structure_key() const {
       key += fmt::format(" ({}*l{}+{}*l{}+{})/{}", map.a, map.u, map.b, map.v, map.c, map.s);
     key += ")";
   }
+  if (any_size) key += " any size";
   return key + "\n" + epilogue.structure_key();
 }
 
@@ -203,11 +205,12 @@ struct Parts {
 class StepEmitter {
  public:
   StepEmitter(llvm::Module& module, const std::string& symbol, const ContractKernel& kernel,
-              const ContractPlan& plan, const Target& target)
+              const ContractPlan& plan, const Target& target, StepParams& params)
       : module_(module),
         symbol_(symbol),
         plan_(plan),
         target_(target),
+        params_(params),
         b_(module.getContext()),
         element_(contract_element_type(module.getContext(), plan.dtype)) {
     emit_parts(kernel);
@@ -216,13 +219,14 @@ class StepEmitter {
   void emit(llvm::Function* function) {
     b_.SetInsertPoint(llvm::BasicBlock::Create(module_.getContext(), "entry", function));
     args_ = function->getArg(0);
+    read_sizes();
     llvm::Value* const buffers = load_argument(b_, args_, offsetof(StepArgs, buffers));
     row_source_ = load_buffer(b_, buffers, plan_.swapped ? 1 : 0);
     lane_source_ = load_buffer(b_, buffers, plan_.swapped ? 0 : 1);
     llvm::Value* const scratch = load_argument(b_, args_, offsetof(StepArgs, scratch));
     lane_pack_ = at(scratch, emit_i64(b_, plan_.lane_pack_offset));
-    row_pack_ = at(scratch, emit_i64(b_, plan_.lane_pack_elements));
-    result_ = at(row_pack_, emit_i64(b_, plan_.row_pack_elements));
+    row_pack_ = at(scratch, param(plan_.lane_pack_elements));
+    result_ = at(row_pack_, param(plan_.row_pack_elements));
     emit_loop(b_, function->getArg(1), function->getArg(2), 1,
               [&](llvm::Value* unit) { emit_unit(unit); });
     b_.CreateRetVoid();
@@ -244,7 +248,7 @@ class StepEmitter {
   }
 
   void emit_parts(const ContractKernel& kernel) {
-    const bool has_low = plan_.num_tall_panels < plan_.num_row_panels;
+    const bool has_low = plan_.has_low_panels();
     const bool has_full = !has_tail() || plan_.num_lane_panels > 1;
     const auto micro = [&](int64_t rows, int64_t lanes) {
       return emit_micro_kernel(module_, fmt::format("{}.tile{}x{}", symbol_, rows, lanes), plan_,
@@ -291,49 +295,66 @@ class StepEmitter {
     return b_.CreateGEP(element_, base, elements);
   }
   llvm::Value* constant(int64_t value) { return emit_i64(b_, value); }
+  llvm::Value* param(int64_t value) { return params_.add(b_, args_, value); }
+  /// A number of blocks: most often one, which needs no division.
+  llvm::Value* count(int64_t blocks) { return blocks == 1 ? constant(1) : param(blocks); }
+
+  /// What depends on the extents and on nothing else of the structure.
+  void read_sizes() {
+    num_row_panels_ = param(plan_.num_row_panels);
+    num_tall_panels_ = param(plan_.num_tall_panels);
+    num_lane_panels_ = param(plan_.num_lane_panels);
+    num_row_blocks_ = count(plan_.num_row_blocks);
+    num_lane_blocks_ = count(plan_.num_lane_blocks);
+    num_k_blocks_ = count(plan_.num_k_blocks);
+    p_per_unit_ = count(plan_.p_per_unit);
+    p_extent_ = param(plan_.p.extent);
+    n_extent_ = param(plan_.n.extent);
+    k_extent_ = param(plan_.k.extent);
+    k_block_ = param(plan_.k_block);
+    if (plan_.row_packing == RowPacking::Panels)
+      row_panel_elements_ = param(plan_.row_panel_elements);
+    if (has_tail()) full_lanes_ = param(plan_.n.extent - last_lanes());
+  }
 
   llvm::Value* panel_row(llvm::Value* panel) {
     llvm::Value* const tall = b_.CreateMul(panel, constant(plan_.tile_rows));
-    llvm::Value* const behind = b_.CreateSub(panel, constant(plan_.num_tall_panels));
+    llvm::Value* const behind = b_.CreateSub(panel, num_tall_panels_);
     return b_.CreateSub(tall, emit_max(b_, behind, constant(0)));
   }
 
   /// The panels [first, end) of one of `blocks` blocks, which differ by one panel at most: a short
   /// last block would leave one thread with less to do.
-  std::pair<llvm::Value*, llvm::Value*> share(llvm::Value* block, int64_t panels, int64_t blocks) {
+  std::pair<llvm::Value*, llvm::Value*> share(llvm::Value* block, llvm::Value* panels,
+                                              llvm::Value* blocks) {
     const auto start = [&](llvm::Value* b) {
-      return b_.CreateUDiv(b_.CreateMul(b, constant(panels)), constant(blocks));
+      return b_.CreateUDiv(b_.CreateMul(b, panels), blocks);
     };
     return {start(block), start(b_.CreateAdd(block, constant(1)))};
   }
 
   void emit_unit(llvm::Value* unit) {
-    llvm::Value* const lane_block = b_.CreateURem(unit, constant(plan_.num_lane_blocks));
-    llvm::Value* const rest = b_.CreateUDiv(unit, constant(plan_.num_lane_blocks));
-    llvm::Value* const row_block = b_.CreateURem(rest, constant(plan_.num_row_blocks));
-    llvm::Value* const p_group = b_.CreateUDiv(rest, constant(plan_.num_row_blocks));
-    std::tie(first_panel_, end_panel_) =
-        share(row_block, plan_.num_row_panels, plan_.num_row_blocks);
+    llvm::Value* const lane_block = b_.CreateURem(unit, num_lane_blocks_);
+    llvm::Value* const rest = b_.CreateUDiv(unit, num_lane_blocks_);
+    llvm::Value* const row_block = b_.CreateURem(rest, num_row_blocks_);
+    llvm::Value* const p_group = b_.CreateUDiv(rest, num_row_blocks_);
+    std::tie(first_panel_, end_panel_) = share(row_block, num_row_panels_, num_row_blocks_);
     m0_ = panel_row(first_panel_);
     m1_ = panel_row(end_panel_);
-    const auto [first_lanes, end_lanes] =
-        share(lane_block, plan_.num_lane_panels, plan_.num_lane_blocks);
+    const auto [first_lanes, end_lanes] = share(lane_block, num_lane_panels_, num_lane_blocks_);
     n0_ = b_.CreateMul(first_lanes, constant(plan_.tile_lanes));
-    n1_ =
-        emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)), constant(plan_.n.extent));
-    llvm::Value* const p0 = b_.CreateMul(p_group, constant(plan_.p_per_unit));
-    llvm::Value* const p1 =
-        emit_min(b_, b_.CreateAdd(p0, constant(plan_.p_per_unit)), constant(plan_.p.extent));
+    n1_ = emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)), n_extent_);
+    llvm::Value* const p0 = b_.CreateMul(p_group, p_per_unit_);
+    llvm::Value* const p1 = emit_min(b_, b_.CreateAdd(p0, p_per_unit_), p_extent_);
     emit_loop(b_, p0, p1, 1, [&](llvm::Value* p) {
-      emit_loop(b_, constant(0), constant(plan_.num_k_blocks), 1,
+      emit_loop(b_, constant(0), num_k_blocks_, 1,
                 [&](llvm::Value* k_block) { emit_block(p0, p, k_block); });
     });
   }
 
   void emit_block(llvm::Value* p0, llvm::Value* p, llvm::Value* k_block) {
-    llvm::Value* const k0 = b_.CreateMul(k_block, constant(plan_.k_block));
-    llvm::Value* const k1 =
-        emit_min(b_, b_.CreateAdd(k0, constant(plan_.k_block)), constant(plan_.k.extent));
+    llvm::Value* const k0 = b_.CreateMul(k_block, k_block_);
+    llvm::Value* const k1 = emit_min(b_, b_.CreateAdd(k0, k_block_), k_extent_);
     if (packs_rows()) {
       const auto pack = [&] {
         switch (plan_.row_packing) {
@@ -346,8 +367,8 @@ class StepEmitter {
             b_.CreateCall(parts_.pack_rows, {row_source_, p, k0, k1, m0_, m1_, row_pack_});
             break;
           case RowPacking::Panels:
-            b_.CreateCall(parts_.pack_rows,
-                          {row_source_, p, k0, k1, first_panel_, end_panel_, row_pack_});
+            b_.CreateCall(parts_.pack_rows, {row_source_, p, k0, k1, first_panel_, end_panel_,
+                                             row_pack_, num_tall_panels_, row_panel_elements_});
             break;
         }
       };
@@ -388,13 +409,12 @@ class StepEmitter {
           rows = at(row_base, local_m);
           break;
         case RowPacking::Panels:
-          rows = at(row_base, b_.CreateMul(b_.CreateSub(panel, first_panel_),
-                                           constant(plan_.row_panel_elements)));
+          rows = at(row_base, b_.CreateMul(b_.CreateSub(panel, first_panel_), row_panel_elements_));
           break;
       }
       llvm::Value* const result =
           one_k_block ? result_ : at(result_, b_.CreateMul(local_m, constant(plan_.result_stride)));
-      llvm::Value* const is_tall = b_.CreateICmpSLT(panel, constant(plan_.num_tall_panels));
+      llvm::Value* const is_tall = b_.CreateICmpSLT(panel, num_tall_panels_);
       const auto multiply = [&](llvm::Function* tall, llvm::Function* low, llvm::Value* n) {
         llvm::Value* const local_n = b_.CreateSub(n, n0_);
         llvm::Value* const lanes =
@@ -410,7 +430,7 @@ class StepEmitter {
                       {rows, lanes, at(result, local_n), k_count, accumulate});
       };
       llvm::Value* full_end = n1_;
-      if (has_tail()) full_end = emit_min(b_, n1_, constant(plan_.n.extent - last_lanes()));
+      if (has_tail()) full_end = emit_min(b_, n1_, full_lanes_);
       if (parts_.tall)
         emit_loop(b_, n0_, full_end, plan_.tile_lanes,
                   [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });
@@ -423,7 +443,7 @@ class StepEmitter {
       if (one_k_block) {
         finish();
       } else {
-        emit_if(b_, b_.CreateICmpEQ(k_block, constant(plan_.num_k_blocks - 1)), finish);
+        emit_if(b_, b_.CreateICmpEQ(k_block, b_.CreateSub(num_k_blocks_, constant(1))), finish);
       }
     });
   }
@@ -441,12 +461,18 @@ class StepEmitter {
   const std::string& symbol_;
   const ContractPlan& plan_;
   const Target& target_;
+  StepParams& params_;
   llvm::IRBuilder<> b_;
   llvm::Type* element_;
   Parts parts_;
   llvm::Value *args_ = nullptr, *row_source_ = nullptr, *lane_source_ = nullptr;
   llvm::Value *lane_pack_ = nullptr, *row_pack_ = nullptr, *result_ = nullptr;
   llvm::Value *first_panel_ = nullptr, *end_panel_ = nullptr;
+  llvm::Value *num_row_panels_ = nullptr, *num_tall_panels_ = nullptr, *num_lane_panels_ = nullptr;
+  llvm::Value *num_row_blocks_ = nullptr, *num_lane_blocks_ = nullptr, *num_k_blocks_ = nullptr;
+  llvm::Value *p_per_unit_ = nullptr, *p_extent_ = nullptr, *n_extent_ = nullptr;
+  llvm::Value *k_extent_ = nullptr, *k_block_ = nullptr, *full_lanes_ = nullptr;
+  llvm::Value* row_panel_elements_ = nullptr;
   llvm::Value *m0_ = nullptr, *m1_ = nullptr, *n0_ = nullptr, *n1_ = nullptr;
 };
 
@@ -474,6 +500,7 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
   llvm::Function* const function = declare_step(module, symbol, llvm::Function::ExternalLinkage);
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
   ContractStep step;
+  StepParams params;
   step.range = 0;
   if (is_empty(kernel)) {
     b.CreateRetVoid();
@@ -486,11 +513,12 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
     const std::string name =
         phases.size() == 1 ? symbol + ".units" : fmt::format("{}.phase{}", symbol, i);
     llvm::Function* const units = declare_step(module, name, llvm::Function::InternalLinkage);
-    StepEmitter(module, name, phases[i], plan, target).emit(units);
-    llvm::Value* const first = emit_i64(b, step.range);
+    StepEmitter(module, name, phases[i], plan, target, params).emit(units);
+    const auto param = [&](int64_t value) { return params.add(b, function->getArg(0), value); };
+    llvm::Value* const first = i == 0 ? emit_i64(b, 0) : param(step.range);
     llvm::Value* const begin = emit_max(b, b.CreateSub(function->getArg(1), first), emit_i64(b, 0));
     llvm::Value* const end =
-        emit_min(b, b.CreateSub(function->getArg(2), first), emit_i64(b, plan.units()));
+        emit_min(b, b.CreateSub(function->getArg(2), first), param(plan.units()));
     emit_if(b, b.CreateICmpSLT(begin, end),
             [&] { b.CreateCall(units, {function->getArg(0), begin, end, function->getArg(3)}); });
     step.range = checked_add(step.range, plan.units(), "contract");
@@ -501,6 +529,7 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
                   static_cast<double>(plan.n.extent) * static_cast<double>(plan.k.extent);
   }
   b.CreateRetVoid();
+  step.params = params.values();
   return step;
 }
 

@@ -38,6 +38,8 @@ struct ContractKernel {
   ContractSpec spec;
   ContractOperand lhs, rhs;
   LoopKernel epilogue;
+  /// Other sizes will follow: code that several of them can share is worth a few per cent.
+  bool any_size = false;
 
   std::string structure_key() const;
 };
@@ -47,6 +49,7 @@ struct ContractStep {
   int64_t range = 1, chunk = 1;
   int64_t scratch_bytes = 0;  ///< per worker
   double flops = 0;
+  std::vector<int64_t> params;  ///< StepArgs::params
 };
 
 /// Adds `symbol`, a StepFunction, to the module.

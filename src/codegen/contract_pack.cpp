@@ -12,13 +12,15 @@
 namespace coregrad {
 namespace {
 
-/// The shared signature: void (ptr source, i64 p, i64 r0, i64 r1, i64 c0, i64 c1, ptr target).
-llvm::Function* declare_pack(llvm::Module& module, const std::string& name) {
+/// The shared signature: void (ptr source, i64 p, i64 r0, i64 r1, i64 c0, i64 c1, ptr target), and
+/// as many numbers behind it.
+llvm::Function* declare_pack(llvm::Module& module, const std::string& name, size_t more = 0) {
   llvm::LLVMContext& context = module.getContext();
   llvm::Type* const pointer = llvm::PointerType::get(context, 0);
   llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
-  auto* const type = llvm::FunctionType::get(llvm::Type::getVoidTy(context),
-                                             {pointer, i64, i64, i64, i64, i64, pointer}, false);
+  std::vector<llvm::Type*> types = {pointer, i64, i64, i64, i64, i64, pointer};
+  types.insert(types.end(), more, i64);
+  auto* const type = llvm::FunctionType::get(llvm::Type::getVoidTy(context), types, false);
   auto* const function =
       llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
   function->addFnAttr(llvm::Attribute::NoInline);
@@ -533,7 +535,7 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
 
 llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& name,
                                      const ContractPlan& plan) {
-  llvm::Function* const function = declare_pack(module, name);
+  llvm::Function* const function = declare_pack(module, name, 2);
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
   const AffineOperand& operand = plan.row_side;
   llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
@@ -546,7 +548,9 @@ llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& na
   PartialAddress base = emit_base(b, operand);
   emit_advance(b, operand, segments_of(operand, plan.p, plan.extents), function->getArg(1), base);
   llvm::Value* const source = b.CreateGEP(element, function->getArg(0), base.offset);
-  llvm::Value* const tall_end = emit_min(b, end, emit_i64(b, plan.num_tall_panels));
+  llvm::Value *const num_tall_panels = function->getArg(7), *const panel_elements =
+                                                                function->getArg(8);
+  llvm::Value* const tall_end = emit_min(b, end, num_tall_panels);
   // Steps of k outside: memory is read in its own order. A panel's vectors are stored whole; what
   // is too much lies where the next step is stored afterwards.
   emit_loop(b, k0, k1, 1, [&](llvm::Value* k) {
@@ -557,13 +561,11 @@ llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& na
                     emit_mul_add(b, b.CreateSub(k, k0), plan.row_stride, emit_i64(b, 0)));
     const auto copy = [&](llvm::Value* panel, int64_t rows) {
       llvm::Value* const tall_rows = b.CreateMul(panel, emit_i64(b, plan.tile_rows));
-      llvm::Value* const m =
-          rows == plan.tile_rows
-              ? tall_rows
-              : b.CreateSub(tall_rows, b.CreateSub(panel, emit_i64(b, plan.num_tall_panels)));
-      llvm::Value* const place = b.CreateGEP(
-          element, to,
-          emit_mul_add(b, b.CreateSub(panel, first), plan.row_panel_elements, emit_i64(b, 0)));
+      llvm::Value* const m = rows == plan.tile_rows
+                                 ? tall_rows
+                                 : b.CreateSub(tall_rows, b.CreateSub(panel, num_tall_panels));
+      llvm::Value* const place =
+          b.CreateGEP(element, to, b.CreateMul(b.CreateSub(panel, first), panel_elements));
       for (int64_t done = 0; done < rows; done += width) {
         std::vector<llvm::Constant*> bits;
         for (int64_t l = 0; l < width; ++l) bits.push_back(b.getInt1(done + l < rows));
@@ -576,7 +578,7 @@ llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& na
       }
     };
     emit_loop(b, first, tall_end, 1, [&](llvm::Value* panel) { copy(panel, plan.tile_rows); });
-    if (plan.num_tall_panels < plan.num_row_panels)
+    if (plan.has_low_panels())
       emit_loop(b, emit_max(b, first, tall_end), end, 1,
                 [&](llvm::Value* panel) { copy(panel, plan.tile_rows - 1); });
   });

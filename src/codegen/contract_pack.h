@@ -31,7 +31,8 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
                                      const ContractPlan& plan, const Target& target);
 
 /// Rows that are neighbours in memory (one segment each way, no checks) into panels: (source, p,
-/// k0, k1, first panel, end panel, target), [panel][k][row of the panel].
+/// k0, k1, first panel, end panel, target, num_tall_panels, row_panel_elements),
+/// [panel][k][row of the panel].
 llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& name,
                                      const ContractPlan& plan);
 

@@ -136,16 +136,19 @@ AffineOperand affine(const ContractOperand& operand, const std::vector<DimMap>& 
   return form;
 }
 
+constexpr int64_t kTallest = 16;  ///< rows of a tile
+
 struct TileCost {
   int64_t rows = 1, lanes = 1;
   double slots = 0;  ///< multiply-add slots of one step of k over the whole m x n
 };
 
-/// A register tile that keeps the multiply-add units busiest for rows x lanes outputs. `line`:
+/// A register tile of at most `tallest` rows that keeps the multiply-add units busiest for rows x
+/// lanes outputs. `line`:
 /// elements of a cache line if rows are neighbours in memory, so that each step of k asks for
 /// others; 0 if they are far apart.
-TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, int64_t line,
-                           const Target& target) {
+TileCost choose_outer_tile(int64_t rows, int64_t tallest, int64_t lanes, int64_t width,
+                           int64_t line, const Target& target) {
   // Two multiply-adds a cycle with a latency of four cycles, and two loads: vectors of lanes, as
   // many prefetches, and a broadcast a row. (Cores with half as many 64-byte multiply-adds lose
   // nothing by these tiles.)
@@ -162,7 +165,7 @@ TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, int64_t l
   best.slots = INFINITY;
   for (const int64_t v : {1, 2, 3, 4, 6, 8}) {
     if (v > vectors && v > 1) break;
-    const int64_t most_rows = std::min<int64_t>((target.num_registers - 1 - v) / v, 16);
+    const int64_t most_rows = std::min<int64_t>((target.num_registers - 1 - v) / v, tallest);
     for (int64_t r = std::min(most_rows, rows);
          r >= std::max<int64_t>(1, std::min(most_rows, rows) / 2); --r) {
       const int64_t row_panels = ceil_div(rows, r), short_panels = row_panels * r - rows;
@@ -189,6 +192,18 @@ void sort_by_coef(std::vector<int64_t>& labels, const AffineOperand& operand) {
     return std::abs(operand.coef[static_cast<size_t>(x)]) >
            std::abs(operand.coef[static_cast<size_t>(y)]);
   });
+}
+
+constexpr int64_t kEvenRows = 720720;  // what all tile heights up to kTallest divide
+
+/// The greatest height that panels of so many rows may have if many numbers of rows are to have the
+/// same. From r * (r - 1) on, every number is a sum of r and r - 1. Six rows of four vectors are
+/// nearly as good as fourteen of two.
+int64_t common_height(int64_t rows) {
+  if (rows >= kTallest * (kTallest - 1)) return kTallest;
+  int64_t height = 6;
+  while (height > 1 && height * (height - 1) > rows) --height;
+  return height;
 }
 
 class Planner {
@@ -253,6 +268,7 @@ class Planner {
     plan.row_side = sides_[swapped ? 1 : 0];
     plan.lane_side = sides_[swapped ? 0 : 1];
     plan.width = width_;
+    plan.any_size = kernel_.any_size;
     std::vector<int64_t> p, m, n, lanes, k = summed_;
     for (const int64_t label : outputs_) {
       const bool in_rows = plan.row_side.depends_on(label),
@@ -325,8 +341,19 @@ class Planner {
     }
     const int64_t line =
         rows_plain && rows[0].coef == 1 && row_k[0].coef != 1 ? 64 / size_of(plan.dtype) : 0;
-    const TileCost tile = choose_outer_tile(plan.m.extent, plan.n.extent, width_, line, target_);
+    TileCost tile;
+    if (kernel_.any_size) {
+      tile = choose_outer_tile(kEvenRows, common_height(plan.m.extent), plan.n.extent, width_, line,
+                               target_);
+      tile.slots *= m / static_cast<double>(kEvenRows);
+    } else {
+      tile = choose_outer_tile(plan.m.extent, kTallest, plan.n.extent, width_, line, target_);
+    }
     set_panels(plan, tile.rows, tile.lanes);
+    if (kernel_.any_size) {
+      plan.tile_rows = tile.rows;
+      plan.num_tall_panels = plan.m.extent - plan.num_row_panels * (plan.tile_rows - 1);
+    }
     const auto row_panels = static_cast<double>(plan.num_row_panels),
                lane_panels = static_cast<double>(plan.num_lane_panels);
     double cost =
@@ -421,6 +448,7 @@ class Planner {
     split(plan.num_lane_panels, ceil_div(plan.n.extent, side), &plan.panels_per_lane_block,
           &plan.num_lane_blocks);
 
+    const int64_t widest = plan.lanes_per_block();
     // Units: about a million multiply-adds or more each, and enough of them to share out.
     const double work = static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
                         static_cast<double>(plan.n.extent) *
@@ -480,7 +508,7 @@ class Planner {
     const auto padded = [&](int64_t elements) { return round_up(elements, 64 / size); };
     const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
     if (packs_lanes) {
-      plan.lane_stride = padded(round_up(lanes, width_)) + 64 / size;
+      plan.lane_stride = padded(round_up(kernel_.any_size ? widest : lanes, width_)) + 64 / size;
       // In front of the block: room for lanes that a transposing pack repeats.
       plan.lane_pack_offset = padded(width_);
       plan.lane_pack_elements =
@@ -508,7 +536,7 @@ class Planner {
       }
       plan.row_pack_elements = padded(elements + 2 * width_);
     }
-    plan.result_stride = padded(round_up(lanes, width_)) + 64 / size;
+    plan.result_stride = padded(round_up(kernel_.any_size ? widest : lanes, width_)) + 64 / size;
     plan.result_elements =
         padded(area(plan.num_k_blocks > 1 ? rows : plan.tile_rows, plan.result_stride) + width_);
   }

@@ -108,6 +108,11 @@ struct ContractPlan {
   int64_t scratch_elements() const;
   /// First row of panel i (i up to num_row_panels gives m.extent).
   int64_t panel_row(int64_t i) const;
+  bool any_size = false;  ///< ContractKernel::any_size
+  /// Whether code for panels of tile_rows - 1 is there; sizes that share it may need it.
+  bool has_low_panels() const {
+    return num_tall_panels < num_row_panels || (any_size && tile_rows > 1);
+  }
   int64_t rows_per_block() const;  ///< most rows of a block
   int64_t lanes_per_block() const { return panels_per_lane_block * tile_lanes; }
   std::string to_text() const;

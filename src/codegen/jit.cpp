@@ -259,6 +259,21 @@ std::string compile_to_assembly(const Target& target, std::string_view name,
   return std::string(bytes.data(), bytes.size());
 }
 
+std::string print_module(const Target& target, const ModuleBuilder& build) {
+  llvm::LLVMContext context;
+  context.setDiscardValueNames(true);
+  llvm::Module module("module", context);
+  std::unique_ptr<Compiler> compiler = pool().take(target);
+  module.setDataLayout(compiler->machine().createDataLayout());
+  pool().give_back(target, std::move(compiler));
+  describe_target(module, target);
+  build(module);
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module.print(stream, nullptr);
+  return text;
+}
+
 CodeHandle compile_module(const Target& target, std::string_view name, const ModuleBuilder& build,
                           CompileTimes* times) {
   CompileTimes measured;

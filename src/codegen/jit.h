@@ -52,6 +52,9 @@ std::string compile_to_object(const Target& target, std::string_view name,
 CodeHandle load_object(std::string_view object, std::string_view name,
                        CompileTimes* times = nullptr);
 
+/// The module as text, before any optimisation: equal texts give equal machine code.
+std::string print_module(const Target& target, const ModuleBuilder& build);
+
 /// The module's assembly in place of code: for tests and for looking at.
 std::string compile_to_assembly(const Target& target, std::string_view name,
                                 const ModuleBuilder& build);

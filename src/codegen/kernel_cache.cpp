@@ -3,10 +3,13 @@
 #include "base/checked.h"
 #include "codegen/loop_emitter.h"
 
+#include <llvm/Support/xxhash.h>
+
 #include <algorithm>
 #include <exception>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_map>
 
@@ -15,38 +18,58 @@ namespace {
 
 constexpr size_t kMaxKernels = 8192;
 
-struct Cache {
-  std::mutex mutex;
-  std::list<std::string> order;  // least recently used first
+/// Keeps what was used last. Thread-safe.
+template <class Value>
+class Cache {
+ public:
+  std::optional<Value> find(const std::string& key) {
+    const std::lock_guard lock(mutex_);
+    const auto at = entries_.find(key);
+    if (at == entries_.end()) return {};
+    order_.splice(order_.end(), order_, at->second.place);
+    return at->second.value;
+  }
+
+  void insert(const std::string& key, Value value) {
+    const std::lock_guard lock(mutex_);
+    if (entries_.contains(key)) return;
+    if (entries_.size() >= kMaxKernels) {
+      entries_.erase(order_.front());
+      order_.pop_front();
+    }
+    order_.push_back(key);
+    entries_.emplace(key, Entry{std::move(value), std::prev(order_.end())});
+  }
+
+  void clear() {
+    const std::lock_guard lock(mutex_);
+    entries_.clear();
+    order_.clear();
+  }
+
+ private:
   struct Entry {
-    std::shared_ptr<const CompiledKernel> kernel;
+    Value value;
     std::list<std::string>::iterator place;
   };
-  std::unordered_map<std::string, Entry> entries;
-
-  std::shared_ptr<const CompiledKernel> find(const std::string& key) {
-    const std::lock_guard lock(mutex);
-    const auto at = entries.find(key);
-    if (at == entries.end()) return nullptr;
-    order.splice(order.end(), order, at->second.place);
-    return at->second.kernel;
-  }
-
-  void insert(const std::string& key, std::shared_ptr<const CompiledKernel> kernel) {
-    const std::lock_guard lock(mutex);
-    if (entries.contains(key)) return;
-    if (entries.size() >= kMaxKernels) {
-      entries.erase(order.front());
-      order.pop_front();
-    }
-    order.push_back(key);
-    entries.emplace(key, Entry{std::move(kernel), std::prev(order.end())});
-  }
+  std::mutex mutex_;
+  std::list<std::string> order_;  // least recently used first
+  std::unordered_map<std::string, Entry> entries_;
 };
 
-Cache& cache() {
-  static Cache* const instance =
-      new Cache;  // never destroyed: plans may outlive static destructors
+struct Code {
+  CodeHandle handle;
+  StepFunction function = nullptr;
+};
+
+struct Caches {
+  Cache<std::shared_ptr<const CompiledKernel>> kernels;  // by structure
+  Cache<Code> codes;                                     // by LLVM IR
+};
+
+Caches& caches() {
+  static Caches* const instance =
+      new Caches;  // never destroyed: plans may outlive static destructors
   return *instance;
 }
 
@@ -61,33 +84,85 @@ struct Unlinked {
   std::shared_ptr<CompiledKernel> kernel;
   std::string key;
   const KernelSource* source;
+  std::string ir_key = {};
+  const Unlinked* same = nullptr;  ///< another one of this call that has the same IR
 };
+
+void emit(llvm::Module& module, const std::string& symbol, const KernelSource& source,
+          const Target& target, CompiledKernel& k) {
+  if (const auto* loops = std::get_if<LoopKernel>(&source)) {
+    k.params = emit_loop_kernel(module, symbol, *loops, target);
+    k.range = loops->range();
+    k.chunk = loops->chunk;
+    k.scratch_bytes = scratch_bytes(*loops, target);
+    return;
+  }
+  ContractStep step =
+      emit_contract_kernel(module, symbol, std::get<ContractKernel>(source), target);
+  k.params = std::move(step.params);
+  k.range = step.range;
+  k.chunk = step.chunk;
+  k.scratch_bytes = step.scratch_bytes;
+}
+
+/// Fills in everything but the code, and gives the kernel's IR a name.
+std::string name_ir(const KernelSource& source, const Target& target, CompiledKernel& kernel) {
+  const std::string ir = print_module(
+      target, [&](llvm::Module& module) { emit(module, "kernel", source, target, kernel); });
+  const llvm::XXH128_hash_t hash =
+      llvm::xxh3_128bits({reinterpret_cast<const uint8_t*>(ir.data()), ir.size()});
+  return fmt::format("{}|{}|{}|{:x}{:016x}", target.cpu, target.features, ir.size(), hash.high64,
+                     hash.low64);
+}
 
 void compile_group(std::vector<Unlinked*>& group, const Target& target, CompileTimes& times) {
   const CodeHandle code = compile_module(
       target, "kernels",
       [&](llvm::Module& module) {
-        for (Unlinked* u : group) {
-          CompiledKernel& k = *u->kernel;
-          if (const auto* loops = std::get_if<LoopKernel>(u->source)) {
-            emit_loop_kernel(module, u->symbol, *loops, target);
-            k.range = loops->range();
-            k.chunk = loops->chunk;
-            k.scratch_bytes = scratch_bytes(*loops, target);
-          } else {
-            const ContractStep step = emit_contract_kernel(
-                module, u->symbol, std::get<ContractKernel>(*u->source), target);
-            k.range = step.range;
-            k.chunk = step.chunk;
-            k.scratch_bytes = step.scratch_bytes;
-          }
-        }
+        for (Unlinked* u : group) emit(module, u->symbol, *u->source, target, *u->kernel);
       },
       &times);
   for (Unlinked* u : group) {
     u->kernel->code = code;
     u->kernel->function = reinterpret_cast<StepFunction>(code->address(u->symbol));
   }
+}
+
+/// f(0) .. f(count - 1), each on a thread of its own; throws what the first of them threw.
+template <class F>
+void run_apart(size_t count, F&& f) {
+  std::vector<std::exception_ptr> failures(count);
+  std::vector<std::thread> helpers;
+  for (size_t i = 0; i < count; ++i)
+    helpers.emplace_back([&, i] {
+      try {
+        f(i);
+      } catch (...) {
+        failures[i] = std::current_exception();
+      }
+    });
+  for (std::thread& t : helpers) t.join();
+  for (const std::exception_ptr& failure : failures)
+    if (failure) std::rethrow_exception(failure);
+}
+
+/// Takes the code of kernels whose IR was compiled before; gives those that are left, each IR once.
+std::vector<Unlinked*> share_code(std::list<Unlinked>& missing, const Target& target) {
+  std::vector<Unlinked*> all, left;
+  for (Unlinked& u : missing) all.push_back(&u);
+  std::unordered_map<std::string, const Unlinked*> first;
+  for (Unlinked* u : all) {
+    u->ir_key = name_ir(*u->source, target, *u->kernel);
+    if (std::optional<Code> code = caches().codes.find(u->ir_key)) {
+      u->kernel->code = std::move(code->handle);
+      u->kernel->function = code->function;
+    } else if (const auto [at, is_new] = first.try_emplace(u->ir_key, u); is_new) {
+      left.push_back(u);
+    } else {
+      u->same = at->second;
+    }
+  }
+  return left;
 }
 
 }  // namespace
@@ -101,27 +176,29 @@ std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
   KernelCacheStats local;
   for (size_t i = 0; i < sources.size(); ++i) {
     keys[i] = key_of(sources[i], target);
-    result[i] = cache().find(keys[i]);
+    result[i] = caches().kernels.find(keys[i]).value_or(nullptr);
     if (result[i] || by_key.contains(keys[i])) {
       ++local.hits;
       continue;
     }
-    ++local.misses;
     missing.push_back({fmt::format("coregrad_kernel_{}", missing.size()),
                        std::make_shared<CompiledKernel>(), keys[i], &sources[i]});
     by_key.emplace(keys[i], &missing.back());
   }
 
   if (!missing.empty()) {
+    // Not on the caller's thread, whose stack may be too small for a code generator.
+    std::vector<Unlinked*> all;
+    run_apart(1, [&](size_t) { all = share_code(missing, target); });
+    local.hits += static_cast<int64_t>(missing.size() - all.size());
+    local.misses += static_cast<int64_t>(all.size());
     // One module a thread: the largest sources are dealt out first so that the shares come out
     // even.
-    const size_t threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1,
-                                              std::min<size_t>(missing.size(), 16));
-    std::vector<Unlinked*> all;
-    for (Unlinked& u : missing) all.push_back(&u);
     std::sort(all.begin(), all.end(), [](const Unlinked* a, const Unlinked* b) {
       return std::pair(b->key.size(), a->symbol) < std::pair(a->key.size(), b->symbol);
     });
+    const size_t threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1,
+                                              std::clamp<size_t>(all.size(), 1, 16));
     std::vector<std::vector<Unlinked*>> groups(threads);
     std::vector<size_t> load(threads, 0);
     for (Unlinked* u : all) {
@@ -131,21 +208,17 @@ std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
       load[lightest] += u->key.size() + (u->source->index() == 1 ? 4000 : 500);
     }
     std::vector<CompileTimes> times(threads);
-    std::vector<std::exception_ptr> failures(threads);
-    const auto work = [&](size_t g) {
-      try {
-        compile_group(groups[g], target, times[g]);
-      } catch (...) {
-        failures[g] = std::current_exception();
+    if (!all.empty())
+      run_apart(threads, [&](size_t g) { compile_group(groups[g], target, times[g]); });
+    for (const Unlinked* u : all)
+      caches().codes.insert(u->ir_key, {u->kernel->code, u->kernel->function});
+    for (Unlinked& u : missing) {
+      if (u.same) {
+        u.kernel->code = u.same->kernel->code;
+        u.kernel->function = u.same->kernel->function;
       }
-    };
-    // Not on the caller's thread, whose stack may be too small for a code generator.
-    std::vector<std::thread> helpers;
-    for (size_t g = 0; g < threads; ++g) helpers.emplace_back(work, g);
-    for (std::thread& t : helpers) t.join();
-    for (const std::exception_ptr& f : failures)
-      if (f) std::rethrow_exception(f);
-    for (Unlinked& u : missing) cache().insert(u.key, u.kernel);
+      caches().kernels.insert(u.key, u.kernel);
+    }
     for (size_t i = 0; i < sources.size(); ++i)
       if (!result[i]) result[i] = by_key.at(keys[i])->kernel;
     for (const CompileTimes& t : times) {
@@ -167,10 +240,8 @@ std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
 }
 
 void clear_kernel_cache() {
-  Cache& c = cache();
-  const std::lock_guard lock(c.mutex);
-  c.entries.clear();
-  c.order.clear();
+  caches().kernels.clear();
+  caches().codes.clear();
 }
 
 }  // namespace coregrad

@@ -14,6 +14,7 @@
 #include "codegen/loop_accumulator.h"
 #include "codegen/loop_kernel.h"
 #include "codegen/loop_schedule.h"
+#include "codegen/step_params.h"
 #include "codegen/target.h"
 #include "codegen/value_emitter.h"
 
@@ -43,6 +44,7 @@ class KernelEmitter {
 
   /// Writes the whole function.
   void run();
+  const std::vector<int64_t>& params() const { return params_.values(); }
 
  private:
   using Value = llvm::Value;
@@ -116,6 +118,12 @@ class KernelEmitter {
     axis_values_[static_cast<size_t>(axis)] = v;
   }
 
+  /// The extent of the only parallel axis comes with the call.
+  bool has_open_extent() const {
+    return kernel_.any_size && kernel_.lane_parallel && kernel_.num_parallel == 1 &&
+           kernel_.axes[0].extent > 1;
+  }
+
   llvm::Function* function_;
   const LoopKernel& kernel_;
   const LoopSchedule& schedule_;
@@ -130,6 +138,7 @@ class KernelEmitter {
   std::optional<ValueEmitter> values_;
   std::vector<Combine> combines_;
   Flush flush_;
+  StepParams params_;
   Value *begin_ = nullptr, *end_ = nullptr;
 };
 

@@ -108,12 +108,15 @@ void KernelEmitter::run() {
 void KernelEmitter::for_units() {
   const int last = kernel_.num_parallel - 1;
   if (kernel_.lane_parallel && kernel_.num_parallel == 1 &&
-      kernel_.block < kernel_.axes[0].extent) {
+      (kernel_.block < kernel_.axes[0].extent || has_open_extent())) {
     // One run of elements: units need not be told apart.
-    const int64_t extent = kernel_.axes[0].extent;
-    Value* const first = builder_.CreateNSWMul(begin_, number(kernel_.block));
-    Value* const end = builder_.CreateBinaryIntrinsic(
-        llvm::Intrinsic::smin, builder_.CreateNSWMul(end_, number(kernel_.block)), number(extent));
+    const auto size = [&](int64_t n) {
+      return has_open_extent() ? params_.add(builder_, function_->getArg(0), n) : number(n);
+    };
+    Value *const extent = size(kernel_.axes[0].extent), *const block = size(kernel_.block);
+    Value* const first = builder_.CreateNSWMul(begin_, block);
+    Value* const end = builder_.CreateBinaryIntrinsic(llvm::Intrinsic::smin,
+                                                      builder_.CreateNSWMul(end_, block), extent);
     std::vector<size_t> level_stores;
     for (const LoopPass& p : schedule_.passes)
       level_stores.insert(level_stores.end(), p.stores.begin(), p.stores.end());
@@ -219,8 +222,8 @@ bool streams(const LoopKernel& kernel, const Target& target) {
 
 }  // namespace
 
-void emit_loop_kernel(llvm::Module& module, const std::string& symbol, const LoopKernel& kernel,
-                      const Target& target) {
+std::vector<int64_t> emit_loop_kernel(llvm::Module& module, const std::string& symbol,
+                                      const LoopKernel& kernel, const Target& target) {
   llvm::LLVMContext& context = module.getContext();
   llvm::Type *const pointer = llvm::PointerType::get(context, 0),
                     *const i64 = llvm::Type::getInt64Ty(context),
@@ -233,14 +236,16 @@ void emit_loop_kernel(llvm::Module& module, const std::string& symbol, const Loo
   };
   llvm::Function* const function = make(symbol, llvm::GlobalValue::ExternalLinkage);
   if (!streams(kernel, target)) {
-    KernelEmitter(function, kernel, schedule, target, false).run();
-    return;
+    KernelEmitter emitter(function, kernel, schedule, target, false);
+    emitter.run();
+    return emitter.params();
   }
   // Streaming stores need aligned addresses, which only the pointers of the call can tell.
   llvm::Function* const streaming = make(symbol + ".stream", llvm::GlobalValue::InternalLinkage);
   llvm::Function* const plain = make(symbol + ".plain", llvm::GlobalValue::InternalLinkage);
   KernelEmitter(streaming, kernel, schedule, target, true).run();
-  KernelEmitter(plain, kernel, schedule, target, false).run();
+  KernelEmitter emitter(plain, kernel, schedule, target, false);
+  emitter.run();  // asks for the same parameters
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(context, "entry", function));
   Value* const table = b.CreateAlignedLoad(
       pointer,
@@ -265,6 +270,7 @@ void emit_loop_kernel(llvm::Module& module, const std::string& symbol, const Loo
   };
   forward(yes, streaming);
   forward(no, plain);
+  return emitter.params();
 }
 
 int64_t scratch_bytes(const LoopKernel& kernel, const Target& target) {

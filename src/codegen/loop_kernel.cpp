@@ -82,6 +82,7 @@ std::string LoopKernel::to_text() const {
 std::string LoopKernel::structure_key() const {
   // The text is complete but for the exact bits of literals.
   std::string key = to_text();
+  if (any_size) key += "any size\n";
   for (const KernelValue& v : values)
     if (v.kind == ValueKind::Literal) key += fmt::format("{:x},", v.literal.bits());
   return key;

@@ -103,6 +103,8 @@ struct LoopKernel {
       true;           ///< lanes run along the last parallel axis instead of the loop sets' last
   int64_t block = 1;  ///< lane-parallel: elements of the last parallel axis in one unit
   int64_t chunk = 1;  ///< units per chunk (Step::chunk); accumulating stores rely on it
+  /// Other extents of the outermost axis will follow: what it is comes with the call.
+  bool any_size = false;
 
   /// Units of the whole kernel: product of the parallel extents, the last one counted in blocks
   /// when lane-parallel.

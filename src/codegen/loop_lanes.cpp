@@ -70,7 +70,8 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
     return;
   }
   const int64_t extent = kernel_.axes[static_cast<size_t>(axis)].extent;
-  const bool whole_vectors = extent % width == 0 && kernel_.block % width == 0;
+  const bool is_open = axis == 0 && has_open_extent();
+  const bool whole_vectors = !is_open && extent % width == 0 && kernel_.block % width == 0;
   const auto masked = [&](Value* first) {
     loop(first, end, width, [&](Value* i) {
       Lane lane = all;
@@ -99,7 +100,7 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
       begin, builder_.CreateAnd(builder_.CreateNSWSub(end, begin), number(-step)));
   when(builder_.CreateICmpSLT(begin, whole),
        [&] { loop(begin, whole, step, [&](Value* i) { body(schedule_.unroll, i, all); }); });
-  if (extent % step != 0 || kernel_.block % step != 0) {
+  if (is_open || extent % step != 0 || kernel_.block % step != 0) {
     when(builder_.CreateICmpSLT(whole, end), [&] {
       if (masked_rest_ || whole_vectors)
         masked(whole);

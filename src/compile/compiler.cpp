@@ -58,9 +58,9 @@ struct DraftStep {
     skipped.push_back(0);
     written.push_back(is_written);
   }
-  void skip(size_t argument, int64_t bytes) {
-    arguments[argument].offset += bytes;
-    skipped[argument] += bytes;
+  void skip(size_t argument, int64_t distance) {
+    arguments[argument].offset += distance;
+    skipped[argument] += distance;
   }
 };
 
@@ -253,6 +253,7 @@ void Compilation::draft_loops(const FusionUnit& unit) {
     step.add_argument(memory_of(a.node), a.node, a.is_written);
   step.bytes = lowered.bytes;
   step.cost_ns = lowered.cost_ns;
+  lowered.kernel.any_size = options_.any_size;
   if (flags().debug >= 3) log().debug("{}: {}", step.name, lowered.kernel.to_text());
   step.source = static_cast<int>(sources_.size());
   sources_.emplace_back(std::move(lowered.kernel));
@@ -284,6 +285,7 @@ void Compilation::draft_contract(const FusionUnit& unit) {
   step.flops = 2.0 * static_cast<double>(kernel.spec.work());
   step.cost_ns = 100 + step.flops / 50;  // 50 GFLOP/s
   kernel.epilogue = std::move(epilogue.kernel);
+  kernel.any_size = options_.any_size;
   step.source = static_cast<int>(sources_.size());
   sources_.emplace_back(std::move(kernel));
   steps_.push_back(std::move(step));
@@ -466,6 +468,8 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
       step.range = kernel.range;
       step.chunk = kernel.chunk;
       step.scratch_bytes = kernel.scratch_bytes;
+      step.num_params = static_cast<uint32_t>(kernel.params.size());
+      plan.params.insert(plan.params.end(), kernel.params.begin(), kernel.params.end());
       plan.keep_alive.push_back(kernels[static_cast<size_t>(draft.source)]);
     } else {
       const LibraryUnit& unit = *draft.library;

@@ -35,6 +35,8 @@ struct CompileOptions {
   std::span<const ExternalStep> externals;  ///< by external id
   bool optimize = true;                     ///< false: one kernel a node, for comparison
   std::string name = "graph";               ///< for logs, traces and dumps
+  /// The same graph with other sizes will follow: kernels that can share their code with those.
+  bool any_size = false;
 };
 
 /// What compiling cost and made; for reports.

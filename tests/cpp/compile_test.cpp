@@ -228,9 +228,8 @@ TEST(Compile, ReportsBadIndicesIntoOperandsThatAreTheSameEverywhere) {
       {"one row", row},
       {"a repeated number", ops::broadcast_to(g, scalar, Dims{4, 3})},
       {"columns that count", ops::broadcast_to(g, ops::iota(g, DType::Int64, 3), Dims{4, 3})},
-      {"nothing but padding",
-       ops::pad(g, ops::full(g, Dims{0, 3}, number(1)), Dims{2, 0}, Dims{2, 0},
-                Dims{0, 0}, number(7))},
+      {"nothing but padding", ops::pad(g, ops::full(g, Dims{0, 3}, number(1)), Dims{2, 0},
+                                       Dims{2, 0}, Dims{0, 0}, number(7))},
   };
   for (const auto& [name, table] : tables) {
     SCOPED_TRACE(name);
@@ -431,6 +430,31 @@ TEST(Compile, CompilesEqualStructuresOnce) {
   check(g, outputs, &report);
   EXPECT_EQ(report.kernels, 6);
   EXPECT_LE(report.kernels_compiled, 1);
+}
+
+TEST(Compile, SizesShareTheirMachineCode) {
+  // Rows are what changes: of a product with an epilogue, of what follows, and of one summed over
+  // them.
+  for (const int64_t rows : {31, 64, 30, 47, 100, 239}) {
+    Graph g;
+    const NodeId x = in(g, 0, {rows, 48}), w = in(g, 1, {48, 80}), b = in(g, 2, {80});
+    const NodeId h =
+        ops::unary(g, Op::Tanh, ops::add(g, ops::contract(g, x, w, matmul_spec(rows, 80, 48)), b));
+    const NodeId y = ops::div(g, ops::exp(g, x), ops::literal(g, DType::Float32, 3));
+    const NodeId outputs[] = {h, y};
+    const auto inputs = test::random_inputs(g, static_cast<uint64_t>(rows));
+    std::vector<InputView> views;
+    for (const auto& i : inputs) views.push_back({i.data()});
+    const std::vector<Array> expected = interpret(g, outputs, views);
+    CompileOptions options;
+    options.any_size = true;
+    CompileReport report;
+    const auto got = test::run_compiled(g, outputs, inputs, options, &report);
+    for (size_t k = 0; k < 2; ++k)
+      EXPECT_EQ(test::compare_results(DType::Float32, got[k], expected[k].data), "") << rows;
+    EXPECT_EQ(report.kernels, 2);
+    EXPECT_EQ(report.kernels_compiled, rows == 31 ? 2 : 0) << rows;
+  }
 }
 
 TEST(Compile, RunsEveryDType) {

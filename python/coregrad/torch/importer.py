@@ -84,6 +84,7 @@ class Importer:
         self.module = module
         self.options = options
         self.report = report
+        self.any_size = values is not None  # these are for one of several sets of sizes
         self.traced = values if values is not None else _values_of(module)
         self.layouts = layouts if layouts is not None else Layouts()
         self.graph = Graph()
@@ -370,6 +371,7 @@ class Importer:
                 self.externals,
                 self.report.name,
                 self.options.executor == "interpreter",
+                self.any_size,
             )
             self.report.plan = program.report
         self.report.import_ms = (imported - start) * 1e3
