@@ -228,9 +228,8 @@ TEST(Compile, ReportsBadIndicesIntoOperandsThatAreTheSameEverywhere) {
       {"one row", row},
       {"a repeated number", ops::broadcast_to(g, scalar, Dims{4, 3})},
       {"columns that count", ops::broadcast_to(g, ops::iota(g, DType::Int64, 3), Dims{4, 3})},
-      {"nothing but padding",
-       ops::pad(g, ops::full(g, Dims{0, 3}, number(1)), Dims{2, 0}, Dims{2, 0},
-                Dims{0, 0}, number(7))},
+      {"nothing but padding", ops::pad(g, ops::full(g, Dims{0, 3}, number(1)), Dims{2, 0},
+                                       Dims{2, 0}, Dims{0, 0}, number(7))},
   };
   for (const auto& [name, table] : tables) {
     SCOPED_TRACE(name);
