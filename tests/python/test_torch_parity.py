@@ -16,18 +16,12 @@ from coregrad.torch.parity.models import MODELS, Subject
 
 aten = torch.ops.aten
 
-#: Models that do not run on CoreGrad's own code alone, and how far they come.
-NOT_NATIVE = {
-    "embedding_bag": "rejected",  # its backward has results of other shapes than those it is traced with
-    "temporal_conv": "fallback",  # the gradient of a weight norm
-}
-
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_as_exact_as_eager(name):
     result = examine(name, MODELS[name], Settings())
     assert not result.failed, result.detail
-    assert result.verdict == NOT_NATIVE.get(name, "native"), result.detail
+    assert result.verdict == "native", result.detail
     assert result.measures
 
 
