@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 MAX_ELEMENTS = 3000
+MAX_ELEMENTS_LARGE = 150_000
 MAX_MAGNITUDE = 300.0
 MAX_INTEGER = 1 << 20
 
@@ -58,7 +59,7 @@ def _content(
         return torch.randint(-2, 3, shape, generator=generator).to(dtype)
     x = torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype)
     if content == "special":
-        values = [float("nan"), float("inf"), -float("inf"), -0.0, 1e-40, -3e-42, 0.0, 1e30]
+        values = [float("nan"), float("inf"), -float("inf"), -0.0, 1e-40, -3e-42, 0.0, 1e15]
         chosen = torch.randint(0, len(values), shape, generator=generator)
         rare = torch.rand(shape, generator=generator) < 0.15
         x = torch.where(rare, torch.tensor(values, dtype=torch.float32).to(dtype)[chosen], x)
@@ -168,7 +169,9 @@ class Generator:
         self.values: list[Value] = []
         self.lines: list[str] = []
         self.is_special = self.r.random() < 0.12
-        sizes = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
+        is_large = seed % 20 == 19  # large enough for steps to be shared among threads
+        self.max_elements = MAX_ELEMENTS_LARGE if is_large else MAX_ELEMENTS
+        sizes = [31, 64, 100, 129, 200] if is_large else [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
         self.sizes = [self.r.choice(sizes) for _ in range(3)]
         if self.r.random() < 0.06:
             self.sizes[0] = 0
@@ -220,7 +223,8 @@ class Generator:
         """A value of integers, and an expression of indices into `size` elements."""
         if not size:
             raise NoSuchValue
-        i = self.pick(lambda v: v.dtype is torch.int64, *tests)
+        # A number as an index makes AOTAutograd give up.
+        i = self.pick(lambda v: v.dtype is torch.int64 and bool(v.shape), *tests)
         return i, f"{i.name} % {size}" + (f" - {size}" if self.r.random() < 0.15 else "")
 
     # Building
@@ -229,7 +233,7 @@ class Generator:
         """Runs a line `name = text` and keeps it unless its value is of no use."""
         name = f"v{len(self.lines)}"
         value = eval(text, self.space)
-        if not isinstance(value, torch.Tensor) or value.numel() > MAX_ELEMENTS:
+        if not isinstance(value, torch.Tensor) or value.numel() > self.max_elements:
             raise NoSuchValue
         if value.dtype not in (torch.float32, torch.float64, torch.int32, torch.int64, torch.bool):
             raise NoSuchValue
@@ -298,7 +302,7 @@ class Generator:
             shape = [self.r.choice(self.sizes) for _ in range(rank)]
             if shape and self.r.random() < 0.2:
                 shape[self.r.randrange(rank)] = 1
-            while _product(shape) > MAX_ELEMENTS:
+            while _product(shape) > self.max_elements:
                 shape.pop()
             content = "special" if self.is_special else self.r.choice(["normal"] * 3 + ["ties"])
             layout = self.r.choices(
@@ -377,7 +381,10 @@ def kinked(g: Generator) -> None:
     text = g.r.choice(KINKED)
     is_exact = any(name in text for name in EXACT_RESULT) and "leaky" not in text
     is_exact = is_exact and not any(c in text for c in ("0.5", "0.25", "0.1", "0.3"))
-    g.add(text.format(x=g.exact(lambda v: v.is_float).name), is_exact)
+    x = g.exact(lambda v: v.is_float)
+    if "hardsigmoid" in text and x.dtype is torch.float64:
+        raise NoSuchValue  # eager's gradient has 1/6 in float32
+    g.add(text.format(x=x.name), is_exact)
 
 
 @operation(8)
@@ -489,7 +496,9 @@ def conversion(g: Generator) -> None:
             g.add(f"{x.name}.{g.r.choice(['long', 'int', 'bool'])}()", True)
         else:
             to = g.r.choice(["torch.float32", "torch.float64"])
-            g.add(f"{x.name}.to({to})", x.exact and x.dtype is torch.float32)
+            # `to` of its own dtype is an alias; in float64 everything is of one dtype.
+            copy = "" if to == str(x.dtype) else ", copy=True"
+            g.add(f"{x.name}.to({to}{copy})", x.exact and x.dtype is torch.float32)
     else:
         to = g.r.choice(
             ["torch.float32", "torch.float64", "torch.int64", "torch.int32", "torch.bool"]
@@ -594,7 +603,9 @@ def window(g: Generator) -> None:
     rank = len(x.shape) - 2
     y = g.floats(lambda v: v.dtype is x.dtype)
     size = g.r.randint(1, 3)
-    if g.r.random() < 0.5:
+    # Whether zeros of the padding meet infinite weights depends on the algorithm.
+    convolve = not g.is_special
+    if convolve and g.r.random() < 0.5:
         out = g.r.randint(1, 4)
         weight = g.carve(y, [out, x.shape[1], *[size] * rank])
         stride, padding = g.r.randint(1, 2), g.r.randint(0, 2)
@@ -604,7 +615,7 @@ def window(g: Generator) -> None:
         g.add(f"F.avg_pool{rank}d({x.name}, {size}, {g.r.randint(1, 2)})", False)
     elif x.exact:
         g.add(f"F.max_pool{rank}d({x.name}, {size}, {g.r.randint(1, 2)}, {size // 2})", True)
-    else:
+    elif convolve:
         out = g.r.randint(1, 4)
         weight = g.carve(y, [x.shape[1], out, *[size] * rank])
         g.add(f"F.conv_transpose{rank}d({x.name}, {weight}, stride={g.r.randint(1, 2)})", False)
@@ -627,7 +638,8 @@ def view(g: Generator) -> None:
          "{x}.flatten()", "{x}.reshape(-1)", "{x}.reshape({shuffled})",
          "{x}[{at}{start}:{stop}:{step}]",
          "{x}.select({d}, {start})", "{x}.narrow({d}, {start}, {count0})", "{x}.flip({d})",
-         "torch.roll({x}, {step}, {d})", "{x}.repeat_interleave({step}, {d})", "{x}.chunk({step}, {d})[0]",
+         "torch.roll({x}, {step}, {d})", "{x}.repeat_interleave({step}, {d})",
+         "{x}.chunk({step}, {d})[0]",
          "{x}.split({count}, {d})[-1]", "{x}.unbind({d})[{start}]", "{x}.expand(2, {same})",
          "{x}.movedim({d}, {e})", "{x}.contiguous()", "{x}.diagonal(dim1={d}, dim2={e})",
          "torch.tril({x})", "torch.triu({x}, 1)", "{x}.unfold({d}, {count}, {step})", "{x}.mT",
