@@ -55,6 +55,11 @@ op-db: build ## Run all of PyTorch's operator database through the backend; resu
 parity: build ## Compare models with eager PyTorch, float64 as the judge; PARITY_ARGS=--help tells more.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity $(PARITY_ARGS)
 
+.PHONY: random-programs
+random-programs: build ## Run random PyTorch programs, eager against compiled; SEEDS=0:1000.
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/random_programs_run.py --jobs $(JOBS) \
+	  --seeds $(or $(SEEDS),0:1000)
+
 .PHONY: bench
 bench: setup ## Build and run the C++ micro-benchmarks and the comparison with PyTorch.
 	@cmake --preset release -DCOREGRAD_PYTHON=ON -DCOREGRAD_BENCH=ON $(PYTHON_CMAKE) > /dev/null

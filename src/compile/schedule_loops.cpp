@@ -87,8 +87,9 @@ int64_t count_divisions(const LoopKernel& k) {
 /// `k` with axes a and a+1 (of one group) as one.
 LoopKernel joined(const LoopKernel& k, size_t a) {
   std::vector<LoopAxis> axes = k.axes;
-  const int64_t inner = axes[a + 1].extent;
-  axes[a].extent = checked_mul(axes[a].extent, inner, "loop axes");
+  axes[a].extent = checked_mul(axes[a].extent, axes[a + 1].extent, "loop axes");
+  const int64_t inner =
+      std::max<int64_t>(axes[a + 1].extent, 1);  // an empty loop divides by nothing
   axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(a) + 1);
   const bool parallel = k.axes[a].loop_set < 0;
   return rebuild_over(k, axes, k.num_parallel - (parallel ? 1 : 0), [&](IndexContext& c) {
