@@ -9,6 +9,7 @@ from torch._dynamo.backends.registry import list_backends as _list_backends
 
 from . import lowering, recurrence
 from .backend import backend, reset, run_fx
+from .exported import compile_exported
 from .options import Options
 from .reporting import reports
 
@@ -22,4 +23,4 @@ if "coregrad" not in _list_backends(exclude_tags=None):
     _register_backend(backend, name="coregrad")
     recurrence.let_dynamo_trace_recurrent_modules(backend)
 
-__all__ = ["Options", "backend", "lowering", "report", "reset", "run_fx"]
+__all__ = ["Options", "backend", "compile_exported", "lowering", "report", "reset", "run_fx"]
