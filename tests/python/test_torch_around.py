@@ -12,6 +12,7 @@ from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp,
 from torch.utils.checkpoint import checkpoint
 
 import coregrad.torch
+from coregrad.torch.aliasing import guard_sharing
 
 
 @pytest.fixture(autouse=True)
@@ -36,8 +37,12 @@ def leaf(*shape, dtype=torch.float32):
 # Aliased and mutated inputs
 
 
-@pytest.mark.parametrize("first", ["twice", "overlap", "apart", "other strides"])
-def test_one_compiled_function_sees_writes_through_every_kind_of_alias(first):
+KINDS = ["twice", "overlap", "apart", "other strides", "other storages"]
+
+
+@pytest.mark.parametrize("first", KINDS)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_one_compiled_function_sees_writes_through_every_kind_of_alias(first, dynamic):
     def f(x, y):
         x.add_(1)
         z = y * 2
@@ -53,16 +58,60 @@ def test_one_compiled_function_sees_writes_through_every_kind_of_alias(first):
             return base, base[:2], base[1:3]
         if kind == "apart":
             return base, base[:2], base[2:]
+        if kind == "other storages":
+            return base, base[:2], base[2:].clone()
         return base, base.t()[:2, :4], base[:2, 2:]
 
-    call = compiled(f)
-    kinds = ["twice", "overlap", "apart", "other strides"]
-    for kind in [first, *kinds, first]:
+    call = compiled(f, dynamic=dynamic)
+    for kind in [first, *KINDS, first]:
         base, x, y = inputs(kind)
         twin, tx, ty = inputs(kind)
         for got, want in zip(call(x, y), f(tx, ty), strict=True):
             torch.testing.assert_close(got, want)
         torch.testing.assert_close(base, twin)
+
+
+def test_a_written_input_may_share_memory_with_one_that_is_read():
+    def f(x, y):
+        x.mul_(2)
+        return (x * y).sum()
+
+    call = compiled(f)
+    for start in (0, 2, 4, 1, 0):  # of what is read; the writes reach four elements
+        base, twin = torch.arange(8.0), torch.arange(8.0)
+        torch.testing.assert_close(
+            call(base[:4], base[start : start + 4]), f(twin[:4], twin[start : start + 4])
+        )
+        torch.testing.assert_close(base, twin)
+
+
+def test_only_a_call_that_shares_memory_otherwise_runs_in_pytorch():
+    base = torch.zeros(8)
+    ways = []
+    module = torch.fx.symbolic_trace(lambda x, y: x + y)
+    module.forward = lambda *args: ways.append("PyTorch")
+    traced = (base[:4], base[2:6])
+    call = guard_sharing(lambda *args: ways.append("compiled"), module, traced, [0])
+    call(*traced)
+    call(base[1:5], base[3:7])
+    call(base[:4], base[4:])
+    call(base[:4], torch.zeros(4))
+    assert ways == ["compiled", "compiled", "PyTorch", "PyTorch"]
+
+
+def test_gradients_of_written_inputs_that_overlap_otherwise_than_before_are_right():
+    def f(x, y, w):
+        x.mul_(2)
+        return (x * y.exp() * w).sum()
+
+    call = compiled(f)
+    for start in (0, 2, 4):
+        grads = []
+        for run in (call, f):
+            base, w = torch.linspace(0, 1, 8), torch.full((4,), 3.0, requires_grad=True)
+            run(base[:4], base[start : start + 4], w).backward()
+            grads.append(w.grad)
+        torch.testing.assert_close(grads[0], grads[1])
 
 
 def test_an_input_that_is_a_parameter_and_an_argument_gets_both_gradients():
@@ -231,16 +280,15 @@ def test_transforms_around_a_compiled_function_are_right_or_refused(name):
     call = compiled(FUNCTION)
     x = torch.randn(4)
     call(x)  # also when the plain call was compiled before
+    refused = None
     try:
         got = TRANSFORMS[name](call)(x)
-    except Exception as error:
-        assert (
-            "torch.func" in str(error)
-            or "functorch" in str(error)
-            or "double backward" in str(error)
-        )
-    else:
+    except RuntimeError as error:
+        refused = str(error)
+    if refused is None:
         torch.testing.assert_close(got, TRANSFORMS[name](FUNCTION)(x))
+    else:
+        assert any(word in refused for word in ("torch.func", "functorch", "double backward"))
 
 
 def test_gradients_for_each_sample_are_those_of_a_loop():
@@ -278,7 +326,11 @@ def test_ensembles_of_stacked_parameters_run_compiled():
 
 def test_complex_inputs_and_outputs_are_as_in_eager():
     def f(z, x):
-        return z.conj() * x + torch.fft.fft(x), z.abs().sum(), torch.view_as_real(z).sum()
+        return (
+            z.conj() * x + torch.fft.fft(x),
+            z.abs().sum(),
+            torch.view_as_real(z.resolve_conj()).sum(),
+        )
 
     z, x = torch.randn(5, dtype=torch.complex64), torch.randn(5)
     for got, want in zip(compiled(f)(z, x), f(z, x), strict=True):
@@ -299,17 +351,12 @@ def test_complex_inputs_train_as_in_eager():
 
 
 @pytest.mark.parametrize("layout", ["coo", "csr"])
-def test_sparse_inputs_are_right_or_refused(layout):
+def test_sparse_inputs_are_as_in_eager(layout):
     dense = torch.randn(4, 5) * (torch.rand(4, 5) > 0.5)
     sparse = dense.to_sparse() if layout == "coo" else dense.to_sparse_csr()
     x = torch.randn(5, 3)
     f = lambda s, x: torch.mm(s, x) + 1  # noqa: E731
-    try:
-        got = compiled(f)(sparse, x)
-    except Exception as error:
-        assert "sparse" in str(error).lower()  # noqa: PT017
-    else:
-        torch.testing.assert_close(got, f(sparse, x))
+    torch.testing.assert_close(compiled(f)(sparse, x), f(sparse, x))
 
 
 def test_sparse_gradients_of_an_embedding_are_right():
@@ -351,7 +398,8 @@ def test_a_compiled_step_of_an_optimizer_follows_eager(name):
         step()
         theirs.step()
     for p, q in zip(model.parameters(), twin.parameters(), strict=True):
-        torch.testing.assert_close(p, q, rtol=1e-6, atol=1e-8)
+        # PyTorch's traceable steps have their bias corrections in float32.
+        torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
 
 
 def test_a_scheduler_changes_the_rate_of_a_compiled_step():
@@ -398,15 +446,15 @@ def test_hooks_of_every_kind_see_the_same_in_both_worlds():
     def run(wrap):
         torch.manual_seed(1)
         model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-        seen = []
+        seen = {}
         model[0].register_forward_pre_hook(lambda m, args: (args[0] * 2,))
         model[1].register_forward_hook(lambda m, args, out: out + 1)
         model[2].weight.register_hook(lambda g: g * 3)
-        model[0].bias.register_post_accumulate_grad_hook(lambda p: seen.append(p.grad.clone()))
+        model[0].bias.register_post_accumulate_grad_hook(lambda p: seen.update(bias=p.grad.clone()))
         x = torch.ones(2, 3, requires_grad=True)
-        x.register_hook(lambda g: seen.append(g.clone()))
+        x.register_hook(lambda g: seen.update(x=g.clone()))
         wrap(model)(x).sum().backward()
-        return [p.grad for p in model.parameters()] + seen + [x.grad]
+        return {**seen, **{n: p.grad for n, p in model.named_parameters()}, "x.grad": x.grad}
 
     torch.testing.assert_close(run(compiled), run(lambda m: m))
 
@@ -418,10 +466,7 @@ def test_graph_breaks_keep_values_gradients_and_mutations():
     def f(x, log):
         y = x.sin()
         log.append(y.sum().item())
-        if y.sum() > 0:
-            y = y * 2
-        else:
-            y = y - 1
+        y = y * 2 if y.sum() > 0 else y - 1
         y.add_(1)
         print(end="")
         return y.cos()

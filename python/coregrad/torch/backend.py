@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 
 from .. import _core
 from . import decompositions
+from .aliasing import guard_sharing, written_inputs
 from .call_path import Capture, LazyBackward, inference_call, refusal, training_call
 from .dynamic import PerSize, Sizes
 from .importer import Importer, Layouts, has_symbols, layouts_of
@@ -162,8 +163,12 @@ def backend(
     capture = compiler.capture
     compiler.call_path.wrappers = refusal(capture, example_inputs)
     if compiler.call_path.wrappers is not None:
-        return torch._dynamo.disable(wrapped)
-    return inference_call(capture) if capture.kind == "inference" else training_call(capture)
+        call = torch._dynamo.disable(wrapped)
+    else:
+        call = inference_call(capture) if capture.kind == "inference" else training_call(capture)
+    is_one_to_one = capture.num_inputs == len(example_inputs)
+    written = written_inputs(capture.metadata, example_inputs, is_one_to_one)
+    return guard_sharing(call, module, example_inputs, written)
 
 
 def reset() -> None:

@@ -90,12 +90,15 @@ class GraphReport:
         return "\n".join(lines)
 
 
+MAX_REPORTS = 4096
+
+
 class Reports:
-    """Every graph's report since the last reset, in order of compilation."""
+    """The graphs' reports since the last reset, in order of compilation; of very many the latest."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._graphs: list[GraphReport] = []
+        self._graphs: collections.deque[GraphReport] = collections.deque(maxlen=MAX_REPORTS)
 
     def add(self, report: GraphReport) -> None:
         with self._lock:
