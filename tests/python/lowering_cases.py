@@ -118,6 +118,7 @@ for _exponent in (0, 1, 2, 3, 0.5, -0.5, -1, -2, 2.5, -3):
 case("aten.pow.Tensor_Scalar", lambda: call(i(9), 2), lambda: call(i(9), 5))
 for _name in ("addcmul", "addcdiv"):
     case(f"aten.{_name}.default", lambda: call(f(3, 4), f(4), p(3, 1), value=0.5))
+case("prims.fma.default", lambda: call(f(3, 4), f(4), f(3, 1)))
 case("aten.lerp.Scalar", lambda: call(f(4), f(4), 0.3), lambda: call(f(4), f(4), 0.7))
 case("aten.lerp.Tensor", lambda: call(f(3, 4), f(4), p(3, 4)))
 for _x, _y, _suffix in ((f, f, "self"), (f, None, "ScalarOther"), (None, f, "ScalarSelf")):

@@ -400,6 +400,9 @@ def test_a_compiled_step_of_an_optimizer_follows_eager(name):
     for p, q in zip(model.parameters(), twin.parameters(), strict=True):
         # PyTorch's traceable steps have their bias corrections in float32.
         torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+    for graph in graphs():
+        assert graph.rejected is None, graph.to_text()
+        assert not graph.fallbacks, graph.to_text()
 
 
 def test_a_scheduler_changes_the_rate_of_a_compiled_step():

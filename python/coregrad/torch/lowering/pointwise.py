@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch._inductor.inductor_prims  # noqa: F401  registers prims.fma
+
 from .table import lower
 
 FLOAT_UNARY = (
@@ -191,6 +193,11 @@ def square(b, x):
 def addcmul(b, x, y, z, value=1):
     y, z = b.node(y, b.dtype), b.node(z, b.dtype)
     return b.node(x, b.dtype) + _scaled(b, y * z, value)
+
+
+@lower("prims.fma.default")  # what Dynamo makes of addcmul with a tensor as factor: Adam's step
+def fma(b, x, y, z):
+    return b.node(x, b.dtype) * b.node(y, b.dtype) + b.node(z, b.dtype)
 
 
 @lower("aten.addcdiv.default")
