@@ -571,7 +571,7 @@ def normalisation(g: Generator) -> None:
     g.add(text.format(x=x.name, d=d, last=x.shape[-1:], last2=x.shape[-2:]), False)
 
 
-@operation(5)
+@operation(9)
 def product(g: Generator) -> None:
     x = g.floats(lambda v: len(v.shape) >= 1)
     y = g.floats(lambda v: v.dtype is x.dtype)
@@ -696,7 +696,7 @@ def joining(g: Generator) -> None:
         g.add(f"torch.cat([{names}], {g.dim(x)})", exact)
 
 
-@operation(5)
+@operation(9)
 def indexing(g: Generator) -> None:
     x = g.pick(lambda v: bool(v.shape))
     d = g.dim(x) % len(x.shape)
@@ -736,6 +736,156 @@ def indexing(g: Generator) -> None:
             g.add(f"{x.name}.scatter_add({d}, {i.name} % {n}, {x.name})", False)
         else:
             g.add(f"{x.name}.scatter({d}, {i.name} % {n}, 2)", x.exact)
+
+
+@operation(2)
+def layers(g: Generator) -> None:
+    """Normalisations, attention and losses."""
+    x = g.floats(lambda v: len(v.shape) >= 2)
+    n, channels = x.shape[:2]
+    y = g.floats(lambda v: v.dtype is x.dtype)
+    kind = g.r.randrange(6)
+    if kind == 0:
+        weight, bias = g.carve(y, [channels]), g.carve(y, [channels])
+        g.add(f"F.batch_norm({x.name}, None, None, {weight}, {bias}, True)", False)
+    elif kind == 1:
+        groups = g.r.choice([d for d in (1, 2, 4) if channels % d == 0])
+        g.add(f"F.group_norm({x.name}, {groups}, {g.carve(y, [channels])})", False)
+    elif kind == 2:
+        g.add(f"F.layer_norm({x.name}, {x.shape[-1:]}, {g.carve(y, x.shape[-1:])})", False)
+    elif kind == 3:
+        keys = g.r.choice([2, 5, 8])
+        q = g.carve(x, [1, 2, x.tensor.numel() // (2 * x.shape[-1]), x.shape[-1]])
+        k = g.carve(y, [1, 2, keys, x.shape[-1]])
+        causal = g.r.random() < 0.3
+        g.add(f"F.scaled_dot_product_attention({q}, {k}, {k}, is_causal={causal})", False)
+    elif kind == 4 and len(x.shape) == 2:
+        i, _ = g.index(channels, lambda v: v.tensor.numel() >= n)
+        target = f"{g.carve(i, [n])} % {channels}"
+        smooth = g.r.choice([0.0, 0.1])
+        way = g.r.choice(["mean", "sum", "none"])
+        text = f"F.cross_entropy({x.name}, {target}, label_smoothing={smooth}, reduction={way!r})"
+        g.add(text, False)
+    else:
+        z = g.like(x, lambda v: v.dtype is x.dtype and v.shape == x.shape)
+        text = g.r.choice(
+            ["F.mse_loss({x}, {z})", "F.binary_cross_entropy_with_logits({x}, torch.sigmoid({z}))",
+             "F.kl_div(F.log_softmax({x}, -1), torch.softmax({z}, -1), reduction='sum')",
+             "F.cosine_similarity({x} + 0.5, {z} - 0.5, 1)", "F.poisson_nll_loss(torch.tanh({x}), {z})"]
+        )  # fmt: skip
+        g.add(text.format(x=x.name, z=z.name), False)
+
+
+@operation(3)
+def more_reductions(g: Generator) -> None:
+    x = g.floats(lambda v: bool(v.shape))
+    d = g.dim(x)
+    if not x.shape[d]:
+        raise NoSuchValue
+    text = g.r.choice(
+        ["torch.cumprod(torch.tanh({x}) + 0.5, {d})", "torch.var_mean({x}, {d}, correction=0)[0]",
+         "torch.var_mean({x}, {d}, correction=0)[1]", "torch.diff({x}, dim={d})",
+         "torch.linalg.vector_norm({x} + 0.5, 2, {d})", "torch.linalg.vector_norm({x}, 3, {d})",
+         "torch.nansum({x}, {d})", "torch.nanmean({x}, {d})", "torch.trapezoid({x}, dim={d})",
+         "({x} * {x}).sum({d}, dtype=torch.float64)", "torch.std({x} * 2, {d}, correction=0)"]
+    )  # fmt: skip
+    if "std" in text and (x.shape[d] < 2 or x.exact):
+        raise NoSuchValue  # equal elements make the gradient 0 / 0
+    g.add(text.format(x=x.name, d=d), False)
+
+
+@operation(2)
+def selection(g: Generator) -> None:
+    """What reads only exact values and picks among them."""
+    x = g.exact(lambda v: v.dtype is not torch.bool and bool(v.shape))
+    d = g.dim(x)
+    text = g.r.choice(
+        ["{x}.cummin({d})[1]", "torch.argsort({x}, dim={d}, stable=True)",
+         "torch.searchsorted(torch.sort({x}, dim=-1)[0], {x})", "torch.isclose({x}, {x}.flip({d}))",
+         "torch.bucketize({x}, torch.arange(-3, 4).to({x}.dtype), right=True)", "{x}.logical_and({x})",
+         "torch.isin({x}, {x}.flatten()[:3])", "torch.take_along_dim({x}, {x}.argmax({d}, True), {d})",
+         "torch.copysign({x}, {x}.flip({d}))", "torch.aminmax({x})[1]",
+         "torch.diff({x}, dim={d})", "torch.kron({x}, {x}[:1])", "torch.cartesian_prod({x}, {x})",
+         "torch.vander({x}[:4], 3)", "torch.meshgrid({x}, {x}, indexing='ij')[1]"]
+    )  # fmt: skip
+    moves = ("take_along", "copysign", "aminmax", "meshgrid", "cartesian")
+    g.add(text.format(x=x.name, d=d), any(name in text for name in moves))
+
+
+@operation(6)
+def more_products(g: Generator) -> None:
+    x = g.floats(lambda v: len(v.shape) >= 2)
+    y = g.floats(lambda v: v.dtype is x.dtype)
+    *batch, m, n = x.shape
+    columns = g.r.choice([1, 3, 8])
+    text = g.r.choice(
+        [f"torch.tensordot({x.name}, {g.carve(y, [m, n])}, 2)",
+         f"torch.einsum('...ij,kj->...ik', {x.name}, {g.carve(y, [columns, n])})",
+         f"torch.einsum('...ij,...ij->...', {x.name}, {x.name})",
+         f"{x.name}.mT @ {x.name}", f"{x.name} @ {x.name}.mT",
+         f"torch.kron({x.name}, {g.carve(y, [2])})",
+         f"torch.matmul({g.carve(y, [2, *batch, columns, m])}, {x.name})",
+         f"F.bilinear({x.name}, {x.name}, {g.carve(y, [2, n, n])})",
+         f"torch.cdist({x.name}, {x.name} + 3)", f"torch.matmul({g.carve(y, [m])}, {x.name})"]
+        + ([f"torch.baddbmm({g.carve(y, [batch[0], m, columns])}, {x.name}, "
+            f"{g.carve(y, [batch[0], n, columns])}, beta=0.5)"] if len(batch) == 1 else [])
+        + ([f"torch.addr({x.name}, {g.carve(y, [m])}, {g.carve(y, [n])}, alpha=2)",
+            f"torch.addmv({g.carve(y, [m])}, {x.name}, {g.carve(y, [n])}, beta=0.5)",
+            f"torch.linalg.multi_dot([{x.name}, {x.name}.t(), {x.name}])"] if not batch else [])
+    )  # fmt: skip
+    g.add(text, False)
+
+
+@operation(4)
+def images(g: Generator) -> None:
+    x = g.floats(lambda v: len(v.shape) == 4)
+    text = g.r.choice(
+        ["F.interpolate({x}, scale_factor=2, mode='nearest')", "F.adaptive_avg_pool2d({x}, (2, 1))",
+         "F.interpolate({x}, size=(3, 5), mode='bilinear', align_corners=False)",
+         "F.unfold({x}, 2, padding=1)", "F.pixel_shuffle({x}.repeat(1, 4, 1, 1), 2)",
+         "F.interpolate({x}, size=(4, 3), mode='bilinear', align_corners=True)",
+         "F.avg_pool2d({x}, 2, 1, 1, count_include_pad=False)", "F.lp_pool2d({x} + 3, 2, 2)"]
+    )  # fmt: skip
+    g.add(text.format(x=x.name), False)
+
+
+@operation(5)
+def assignment(g: Generator) -> None:
+    """Writes through indices, masks and slices."""
+    x = g.pick(lambda v: _is_writable(v, g))
+    y = g.like(x, lambda v: v.dtype is x.dtype)
+    n = x.shape[0]
+    kind = g.r.randrange(5)
+    exact = x.exact and y.exact
+    if kind == 0:
+        start = g.r.randint(0, max(n - 1, 0))
+        step = g.r.randint(1, 2)
+        text = (
+            f"{x.name}[{start}::{step}] = {y.name}[..., :1]"
+            if y.shape
+            else f"{x.name}[0] = {y.name}"
+        )
+    elif kind == 1:
+        _, i = g.index(n, lambda v: len(v.shape) == 1)
+        text = f"{x.name}[{i}] = {g.r.choice(['2', '-1'])}"
+    elif kind == 2:
+        i, _ = g.index(n, lambda v: len(v.shape) == 1)
+        if x.dtype is torch.bool:
+            raise NoSuchValue
+        rows = g.carve(y, [*i.shape, *x.shape[1:]])
+        text = f"{x.name}.index_add_(0, {i.name} % {n}, {rows})"
+        exact = False
+    elif kind == 3:
+        i, _ = g.index(n, lambda v: v.shape == x.shape)
+        if x.dtype is torch.bool:
+            raise NoSuchValue
+        way = g.r.choice(["amax", "amin"]) if exact else "sum"
+        text = f"{x.name}.scatter_reduce_(0, {i.name} % {n}, {x.name}.clone(), {way!r})"
+        exact = exact and way != "sum"
+    else:
+        c = g.pick(lambda v: v.dtype is torch.bool and v.shape == x.shape)
+        text = f"{x.name}[{c.name}] = {g.r.choice(['1', '0'])}"
+    g.write(x, text, exact)
 
 
 @operation(2)
