@@ -294,3 +294,62 @@ def test_sums_and_products_of_nothing_are_constants():
         x = torch.zeros(shape, requires_grad=True)
         for got, want in zip(torch.compile(f, backend="coregrad")(x), f(x)):
             assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("sum", "plain"),
+        ("sum", "weighted"),
+        ("sum", "by frequency"),
+        ("mean", "plain"),
+        ("mean", "by frequency"),
+        ("max", "plain"),
+    ],
+)
+@pytest.mark.parametrize("last", [False, True])
+@pytest.mark.parametrize("padding", [None, 2])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32])
+def test_embedding_bags_are_right(mode, last, padding, kind, dtype):
+    index = torch.tensor([1, 2, 2, 0, 6, 3, 2, 2, 1], dtype=dtype)
+    offsets = torch.tensor(
+        [0, 3, 3, 6, 9 if last else 8], dtype=dtype
+    )  # an empty bag is among them
+    leaves = [torch.randn(7, 5, requires_grad=True)]
+    if kind == "weighted":
+        leaves.append(torch.randn(9, requires_grad=True))
+
+    def f(table, weights=None):
+        return F.embedding_bag(
+            index,
+            table,
+            offsets,
+            mode=mode,
+            per_sample_weights=weights,
+            include_last_offset=last,
+            padding_idx=padding,
+            scale_grad_by_freq=kind == "by frequency",
+        )
+
+    # Eager's scaling is not the inverse frequency of its documentation, so it stays with PyTorch.
+    options = {} if kind == "by frequency" else {"fallback": "error"}
+    compiled = torch.compile(f, backend="coregrad", fullgraph=True, options=options)
+    expected, got = f(*leaves), compiled(*leaves)
+    torch.testing.assert_close(got, expected)
+    grad = torch.randn_like(got)
+    for g, e in zip(
+        torch.autograd.grad(got, leaves, grad), torch.autograd.grad(expected, leaves, grad)
+    ):
+        torch.testing.assert_close(g, e)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(*leaves), expected)
+
+
+def test_weight_norm_and_its_gradient_are_native():
+    layer = torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(5, 4), dim=0)
+    x = torch.randn(3, 5)
+    expected = torch.autograd.grad(layer(x).square().sum(), list(layer.parameters()))
+    compiled = torch.compile(layer, backend="coregrad", options={"fallback": "error"})
+    got = torch.autograd.grad(compiled(x).square().sum(), list(layer.parameters()))
+    for g, e in zip(got, expected):
+        torch.testing.assert_close(g, e)

@@ -16,20 +16,12 @@ from coregrad.torch.parity.models import MODELS, Subject
 
 aten = torch.ops.aten
 
-#: Models that do not run on CoreGrad's own code alone, and how far they come.
-NOT_NATIVE = {
-    "embedding_bag": "rejected",  # its backward has results of other shapes than those it is traced with
-    "gru": "not compiled",  # Dynamo does not trace nn.GRU
-    "lstm": "not compiled",
-    "temporal_conv": "fallback",  # the gradient of a weight norm
-}
-
 
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_is_as_exact_as_eager(name):
     result = examine(name, MODELS[name], Settings())
     assert not result.failed, result.detail
-    assert result.verdict == NOT_NATIVE.get(name, "native"), result.detail
+    assert result.verdict == "native", result.detail
     assert result.measures
 
 
@@ -142,10 +134,17 @@ def test_the_command_fails_and_writes_what_reproduces_the_fault(tmp_path, capsys
     assert [m["name"] for m in facts["models"]] == ["mlp", "cnn"]
 
 
-def test_the_command_reports_what_is_left_to_pytorch(capsys):
-    assert main(["--model", "lstm", "--steps", "0"]) == 0
-    assert "Dynamo does not support RNN, GRU, or LSTM. [lstm]" in capsys.readouterr().out
-    assert main(["--model", "lstm", "--steps", "0", "--strict"]) == 1
+def test_the_command_reports_what_is_left_to_pytorch(tmp_path, capsys):
+    file = tmp_path / "airy.py"
+    file.write_text(
+        "import torch\n"
+        "def make():\n"
+        "    return lambda x: torch.special.airy_ai(x.detach()) + x, (torch.randn(4, 3),)\n"
+    )
+    command = ["--module", f"{file}:make", "--steps", "0"]
+    assert main(command) == 0
+    assert "aten.special_airy_ai.default x1: no lowering [airy.make]" in capsys.readouterr().out
+    assert main([*command, "--strict"]) == 1
 
 
 def test_the_command_takes_models_from_files(tmp_path):
