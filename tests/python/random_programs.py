@@ -280,7 +280,14 @@ class Generator:
                 state = len(self.lines)
                 try:
                     self.r.choices(OPERATIONS, WEIGHTS)[0](self)
-                except (NoSuchValue, RuntimeError, IndexError, ValueError, TypeError):
+                except (
+                    NoSuchValue,
+                    ArithmeticError,
+                    LookupError,
+                    RuntimeError,
+                    ValueError,
+                    TypeError,
+                ):
                     assert len(self.lines) == state
                     fails += 1
         names = [v.name for v in self.values]
