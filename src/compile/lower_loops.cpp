@@ -379,6 +379,8 @@ LoweredLoops Lowering::run() {
   number_axes();
   const bool is_contract = unit_.kind == UnitKind::Contract;
   for (const FusionRoot& root : unit_.roots) {
+    // An axis without elements has no index, so a store would not know that it must not happen.
+    if (graph_.numel(root.node) == 0) continue;
     std::vector<IndexExpr> index = root_index(root);
     if (root.concat.is_valid()) {
       const ValueId value = evaluate({root.node, index, kNoValue});

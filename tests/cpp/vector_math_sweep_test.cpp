@@ -61,14 +61,15 @@ std::string name_of_case(const std::tuple<Isa, Op>& param) {
 
 TEST_P(VectorMathSweep, DISABLED_EveryFloatStaysWithinTwoUlp) {
   constexpr uint64_t kThreads = 2;
-  const auto [isa, op] = GetParam();
+  const Isa isa = std::get<Isa>(GetParam());
+  const Op op = std::get<Op>(GetParam());
   const Target target = target_for(isa);
   const CompiledMap<float> map(target, op, target.lanes(4));
   Worst worst;
   std::mutex mutex;
   std::vector<std::thread> threads;
   for (uint64_t t = 0; t < kThreads; ++t)
-    threads.emplace_back([&, t, op = op] {
+    threads.emplace_back([&, t] {
       constexpr uint64_t kPart = (uint64_t{1} << 32) / kThreads;
       const Worst part = sweep(op, map, t * kPart, (t + 1) * kPart);
       const std::lock_guard lock(mutex);
