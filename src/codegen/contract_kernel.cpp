@@ -277,8 +277,9 @@ class StepEmitter {
       case LanePacking::InPlace:
         break;
       case LanePacking::Runs:
-        parts_.pack_lanes = emit_pack_runs(module_, symbol_ + ".pack_lanes", plan_, plan_.lane_side,
-                                           plan_.k, plan_.n, plan_.lane_stride, target_);
+        parts_.pack_lanes =
+            emit_pack_runs(module_, symbol_ + ".pack_lanes", plan_, plan_.packed_lanes,
+                           plan_.packed_k, plan_.n, plan_.lane_stride, target_);
         break;
       case LanePacking::Transpose:
         parts_.pack_lanes = emit_pack_transposed(module_, symbol_ + ".pack_lanes", plan_, target_);
@@ -362,7 +363,10 @@ class StepEmitter {
       }
     }
     if (packs_lanes())
-      b_.CreateCall(parts_.pack_lanes, {lane_source_, p, k0, k1, n0_, n1_, lane_pack_});
+      b_.CreateCall(parts_.pack_lanes,
+                    {lane_source_, p, b_.CreateUDiv(k0, constant(plan_.shift_count)),
+                     b_.CreateUDiv(k1, constant(plan_.shift_count)), n0_,
+                     b_.CreateAdd(n1_, constant(plan_.shift_extra())), lane_pack_});
     llvm::Value* const row_base =
         packs_rows() ? row_pack_ : in_place(plan_.row_side, row_source_, p, k0);
     llvm::Value* const lane_base =

@@ -1,6 +1,7 @@
 #include "codegen/contract_micro.h"
 
 #include "base/checked.h"
+#include "base/error.h"
 #include "codegen/contract_ir.h"
 
 #include <llvm/IR/Module.h>
@@ -51,7 +52,17 @@ class MicroKernel {
         steps_(steps_of(plan)),
         element_(contract_element_type(function->getContext(), plan.dtype)),
         vector_(llvm::FixedVectorType::get(element_, static_cast<unsigned>(plan.width))),
-        align_(static_cast<uint64_t>(size_of(plan.dtype))) {}
+        align_(static_cast<uint64_t>(size_of(plan.dtype))) {
+    if (plan.shift_count == 1) return;
+    std::vector<uint32_t> offsets;
+    for (const int64_t offset : plan.lane_offsets()) {
+      COREGRAD_CHECK(offset >= 0 && offset <= INT32_MAX);
+      offsets.push_back(static_cast<uint32_t>(offset));
+    }
+    llvm::Constant* const data = llvm::ConstantDataArray::get(b_.getContext(), offsets);
+    offsets_ = new llvm::GlobalVariable(*function->getParent(), data->getType(), true,
+                                        llvm::GlobalValue::PrivateLinkage, data, "lane_offsets");
+  }
 
   void emit_outer() {
     const int64_t width = plan_.width, vectors = ceil_div(lanes_, width);
@@ -90,7 +101,7 @@ class MicroKernel {
           // Rows of lanes lie apart, which the machine's own prefetching does not follow.
           for (int64_t v = 0; v < vectors; ++v) {
             llvm::Value* const ahead = b_.CreateConstGEP1_64(
-                element_, b, static_cast<uint64_t>(v * width + kPrefetchSteps * steps_.lane_k));
+                element_, b, static_cast<uint64_t>(v * width + lanes_ahead()));
             b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
                                {ahead, b_.getInt32(0), b_.getInt32(3), b_.getInt32(1)});
           }
@@ -188,7 +199,7 @@ class MicroKernel {
     llvm::PHINode* const b = b_.CreatePHI(b_.getPtrTy(), 2);
     k->addIncoming(k_count, before);
     a->addIncoming(function_->getArg(0), before);
-    b->addIncoming(function_->getArg(1), before);
+    b->addIncoming(offsets_ ? static_cast<llvm::Value*>(offsets_) : function_->getArg(1), before);
     std::vector<llvm::PHINode*> carried;
     std::vector<llvm::Value*> sums;
     for (llvm::Value* value : start) {
@@ -196,20 +207,35 @@ class MicroKernel {
       carried.back()->addIncoming(value, before);
       sums.push_back(carried.back());
     }
-    step(sums, a, b);
+    // Shifted lanes: `b` walks a table of their places.
+    step(sums, a,
+         offsets_
+             ? b_.CreateGEP(element_, function_->getArg(1),
+                            b_.CreateSExt(b_.CreateAlignedLoad(b_.getInt32Ty(), b, llvm::Align(4)),
+                                          b_.getInt64Ty()))
+             : static_cast<llvm::Value*>(b));
     const bool dot = plan_.kind == TileKind::Dot;
     a->addIncoming(b_.CreateConstGEP1_64(
                        element_, a, static_cast<uint64_t>(dot ? k_step : k_step * steps_.row_k)),
                    loop);
-    b->addIncoming(b_.CreateConstGEP1_64(
+    b->addIncoming(
+        offsets_ ? b_.CreateConstGEP1_64(b_.getInt32Ty(), b, 1)
+                 : b_.CreateConstGEP1_64(
                        element_, b, static_cast<uint64_t>(dot ? k_step : k_step * steps_.lane_k)),
-                   loop);
+        loop);
     llvm::Value* const left = b_.CreateNSWSub(k, emit_i64(b_, k_step));
     k->addIncoming(left, loop);
     for (size_t i = 0; i < sums.size(); ++i) carried[i]->addIncoming(sums[i], loop);
     b_.CreateCondBr(b_.CreateICmpSGT(left, emit_i64(b_, 0)), loop, done);
     b_.SetInsertPoint(done);
     return sums;
+  }
+
+  /// From lanes to those some steps of k later, or, where a window reads lanes again, to the next
+  /// that no step has read.
+  int64_t lanes_ahead() const {
+    if (!offsets_) return kPrefetchSteps * steps_.lane_k;
+    return ceil_div(kPrefetchSteps, plan_.shift_count) * plan_.lane_stride;
   }
 
   llvm::Value* first_lanes(int64_t active) {
@@ -254,6 +280,7 @@ class MicroKernel {
   const ContractPlan& plan_;
   int64_t rows_, lanes_;
   Steps steps_;
+  llvm::GlobalVariable* offsets_ = nullptr;  ///< of lanes, for each step of k of a block
   llvm::Type* element_;
   llvm::FixedVectorType* vector_;
   llvm::Align align_;

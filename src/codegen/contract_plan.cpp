@@ -59,6 +59,17 @@ int64_t ContractPlan::rows_per_block() const {
   return std::min(panels_per_row_block * tile_rows, m.extent);
 }
 
+std::vector<int64_t> ContractPlan::lane_offsets() const {
+  std::vector<int64_t> offsets(static_cast<size_t>(k_block));
+  const int64_t inside = shift_k_multiple / shift_count;  // steps of k with one value of t
+  for (int64_t i = 0; i < k_block; ++i) {
+    const int64_t t = i / inside % shift_count, row = i / shift_k_multiple * inside + i % inside;
+    offsets[static_cast<size_t>(i)] =
+        row * lane_stride + (shift_lanes < 0 ? shift_extra() : 0) + t * shift_lanes;
+  }
+  return offsets;
+}
+
 std::string ContractPlan::to_text() const {
   const auto name = [](LanePacking how) {
     switch (how) {
@@ -87,12 +98,13 @@ std::string ContractPlan::to_text() const {
   return fmt::format(
       "{}{} p {}={} m {}={} n {}={} k {}={}; tile {}x{} ({}+{} x {} panels); lanes {}, rows {}; "
       "blocks: {} p-groups of {}, {} of rows ({} panels), {} of lanes ({} panels), {} of k ({}); "
-      "scratch {} elements",
+      "shift {} by {}; scratch {} elements",
       kind == TileKind::Dot ? "dot" : "outer", swapped ? " swapped" : "", p.labels, p.extent,
       m.labels, m.extent, n.labels, n.extent, k.labels, k.extent, tile_rows, tile_lanes,
       num_tall_panels, num_row_panels - num_tall_panels, num_lane_panels, name(lane_packing),
       row_name(row_packing), num_p_groups, p_per_unit, num_row_blocks, panels_per_row_block,
-      num_lane_blocks, panels_per_lane_block, num_k_blocks, k_block, scratch_elements());
+      num_lane_blocks, panels_per_lane_block, num_k_blocks, k_block, shift_label, shift_lanes,
+      scratch_elements());
 }
 
 namespace {
@@ -135,6 +147,8 @@ AffineOperand affine(const ContractOperand& operand, const std::vector<DimMap>& 
   }
   return form;
 }
+
+constexpr int64_t kMostShiftSteps = 64;
 
 struct TileCost {
   int64_t rows = 1, lanes = 1;
@@ -305,6 +319,7 @@ class Planner {
                n = static_cast<double>(plan.n.extent), k = static_cast<double>(plan.k.extent),
                w = static_cast<double>(width_);
     const double store_cost = stores_contiguously(plan) ? 3 / w : 1.7;
+    clear_shift(plan);
     if (plan.kind == TileKind::Dot) {
       // Wide outputs are better blocked and packed.
       if (std::min(plan.m.extent, plan.n.extent) > 16 || !rows_plain || !lanes_plain ||
@@ -350,9 +365,11 @@ class Planner {
     plan.lane_packing = LanePacking::Runs;
     if (can_transpose && run.coef != 1 && 7 / w < copy)
       plan.lane_packing = LanePacking::Transpose, copy = 7 / w;
+    if (plan.lane_packing == LanePacking::Runs) choose_shift(plan);
     const double row_blocks = std::ceil(m / 256);
-    double lane_cost = p * k * n * copy * row_blocks;
     plan.lane_copy_cost = copy * w;
+    double lane_cost =
+        p * k * n * row_blocks * lane_copy_cost(plan, lanes_of_block(plan, plan.shift_extra())) / w;
     if (lanes_plain && run.coef == 1) {
       const double bytes = k * n * size_of(plan.dtype);
       // Panels after the first find the lanes in a cache, unless rows of lanes lie so far apart
@@ -363,6 +380,7 @@ class Planner {
       if (in_place < lane_cost) {
         plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
         plan.lane_copy_cost = 0;
+        clear_shift(plan);
       }
     }
     // Rows: each row's next elements share a line where they are neighbours along k. Otherwise each
@@ -401,6 +419,61 @@ class Planner {
     return cost + lane_cost + row_cost;
   }
 
+  static void clear_shift(ContractPlan& plan) {
+    plan.shift_label = -1, plan.shift_lanes = 0, plan.shift_count = 1, plan.shift_k_multiple = 1;
+    plan.packed_k = plan.k, plan.packed_lanes = plan.lane_side;
+  }
+
+  /// Looks for a summed label that moves the lanes by whole steps of their outermost label.
+  void choose_shift(ContractPlan& plan) const {
+    if (plan.n.labels.empty() || plan.n.extent == 0 || plan.k.extent == 0) return;
+    const AffineOperand& side = plan.lane_side;
+    const int64_t outer = plan.n.labels.front();
+    const int64_t factor = side.coef[static_cast<size_t>(outer)];
+    const int64_t inner = plan.n.extent / extent(outer);
+    if (factor == 0) return;
+    int64_t k_multiple = 1;
+    for (size_t i = plan.k.labels.size(); i-- > 0;) {
+      const int64_t t = plan.k.labels[i], count = extent(t);
+      k_multiple *= count;
+      const int64_t steps = side.coef[static_cast<size_t>(t)] / factor;
+      if (steps == 0 || steps * factor != side.coef[static_cast<size_t>(t)]) continue;
+      // Division (s > 1) addresses through its own stride.
+      if (!std::all_of(side.checks.begin(), side.checks.end(), [&](const CheckedDim& check) {
+            return check.factor(t) == steps * check.factor(outer) &&
+                   (check.s == 1 || check.factor(t) == 0);
+          }))
+        continue;
+      // Blocks of k are whole turns of t. Lanes packed for the neighbour must not cost what is won.
+      const int64_t extra = checked_mul((count - 1) * std::abs(steps), inner, "contract");
+      const int64_t lanes = lanes_of_block(plan, extra);
+      if (k_multiple > kMostShiftSteps || 4 * (lanes + extra) > 3 * lanes * count) continue;
+      plan.shift_label = t, plan.shift_lanes = steps * inner, plan.shift_count = count;
+      plan.shift_k_multiple = k_multiple;
+      plan.packed_k.labels.erase(plan.packed_k.labels.begin() + static_cast<std::ptrdiff_t>(i));
+      plan.packed_k.extent /= count;
+      if (steps < 0) {
+        const int64_t back = steps * (count - 1);
+        plan.packed_lanes.base += back * factor;
+        for (CheckedDim& check : plan.packed_lanes.checks) check.c += back * check.factor(outer);
+      }
+      return;
+    }
+  }
+
+  /// Lanes of a block before units are cut: more where each block packs `extra` for its neighbour.
+  int64_t lanes_of_block(const ContractPlan& plan, int64_t extra) const {
+    const int64_t side = std::max<int64_t>(64, 1024 / size_of(plan.dtype));
+    return std::min(plan.n.extent, std::clamp<int64_t>(4 * extra, side, 4 * side));
+  }
+
+  /// lane_copy_cost of a block of so many lanes.
+  static double lane_copy_cost(const ContractPlan& plan, int64_t lanes) {
+    return plan.lane_copy_cost / static_cast<double>(plan.shift_count) *
+           (1 + static_cast<double>(plan.shift_extra()) /
+                    static_cast<double>(std::max<int64_t>(lanes, 1)));
+  }
+
   static void set_panels(ContractPlan& plan, int64_t tile_rows, int64_t tile_lanes) {
     plan.num_row_panels = std::max<int64_t>(1, ceil_div(plan.m.extent, tile_rows));
     plan.tile_rows = std::max<int64_t>(1, ceil_div(plan.m.extent, plan.num_row_panels));
@@ -418,8 +491,9 @@ class Planner {
     };
     split(plan.num_row_panels, ceil_div(plan.m.extent, side), &plan.panels_per_row_block,
           &plan.num_row_blocks);
-    split(plan.num_lane_panels, ceil_div(plan.n.extent, side), &plan.panels_per_lane_block,
-          &plan.num_lane_blocks);
+    split(plan.num_lane_panels,
+          ceil_div(plan.n.extent, std::max<int64_t>(lanes_of_block(plan, plan.shift_extra()), 1)),
+          &plan.panels_per_lane_block, &plan.num_lane_blocks);
 
     // Units: about a million multiply-adds or more each, and enough of them to share out.
     const double work = static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
@@ -427,18 +501,20 @@ class Planner {
                         static_cast<double>(std::max<int64_t>(1, plan.k.extent));
     const int64_t wanted = static_cast<int64_t>(std::clamp(
         work / 1.0e6, 1.0, static_cast<double>(std::clamp(8 * target_.threads, 8, 256))));
-    const double lane_copy = plan.lane_copy_cost, row_copy = plan.row_copy_cost;
+    const double row_copy = plan.row_copy_cost;
     const auto blocks = [&] { return plan.p.extent * plan.num_row_blocks * plan.num_lane_blocks; };
     while (blocks() < wanted) {
       // Packing cost per multiply-add after one more split of either kind.
       const double rows = static_cast<double>(plan.rows_per_block()),
                    lanes = static_cast<double>(plan.lanes_per_block());
       const double w = static_cast<double>(width_);
+      const double lane_copy = lane_copy_cost(plan, plan.lanes_per_block()),
+                   narrow_copy = lane_copy_cost(plan, ceil_div(plan.lanes_per_block(), 2));
       const double now = lane_copy / rows + row_copy / lanes;
       const double split_rows =
           plan.panels_per_row_block > 1 ? 2 * lane_copy / rows + row_copy / lanes : INFINITY;
       const double split_lanes =
-          plan.panels_per_lane_block > 1 ? lane_copy / rows + 2 * row_copy / lanes : INFINITY;
+          plan.panels_per_lane_block > 1 ? narrow_copy / rows + 2 * row_copy / lanes : INFINITY;
       const double after = std::min(split_rows, split_lanes);
       // What an even share among threads is worth: the factor by which all work may grow.
       const double allowed = blocks() < 2 ? 1.5 : blocks() < 4 ? 1.08 : blocks() < 8 ? 1.04 : 1.012;
@@ -468,23 +544,27 @@ class Planner {
     plan.num_k_blocks = 1;
     plan.k_block = plan.k.extent;
     if (packs_lanes || packs_rows) {
-      const int64_t row_bytes = size * ((packs_lanes ? lanes : 0) + (packs_rows ? rows : 0));
+      const int64_t row_bytes =
+          size * ((packs_lanes ? ceil_div(lanes + plan.shift_extra(), plan.shift_count) : 0) +
+                  (packs_rows ? rows : 0));
       const int64_t most =
           std::clamp<int64_t>(target_.l2_bytes / 2 / std::max<int64_t>(row_bytes, 1), 64, 1024);
+      const int64_t multiple = plan.shift_count > 1 ? plan.shift_k_multiple : width_;
       if (plan.k.extent > most + most / 4) {
         plan.num_k_blocks = ceil_div(plan.k.extent, most);
-        plan.k_block = round_up(ceil_div(plan.k.extent, plan.num_k_blocks), width_);
+        plan.k_block = round_up(ceil_div(plan.k.extent, plan.num_k_blocks), multiple);
         plan.num_k_blocks = ceil_div(plan.k.extent, plan.k_block);
       }
     }
     const auto padded = [&](int64_t elements) { return round_up(elements, 64 / size); };
     const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
     if (packs_lanes) {
-      plan.lane_stride = padded(round_up(lanes, width_)) + 64 / size;
+      plan.lane_stride = padded(round_up(lanes + plan.shift_extra(), width_)) + 64 / size;
       // In front of the block: room for lanes that a transposing pack repeats.
       plan.lane_pack_offset = padded(width_);
       plan.lane_pack_elements =
-          padded(plan.lane_pack_offset + area(plan.k_block + width_, plan.lane_stride) + width_);
+          padded(plan.lane_pack_offset +
+                 area(plan.k_block / plan.shift_count + width_, plan.lane_stride) + width_);
     }
     if (packs_rows) {
       int64_t elements = 0;

@@ -12,6 +12,7 @@
 #include "codegen/contract_kernel.h"
 
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -111,6 +112,21 @@ struct ContractPlan {
   int64_t rows_per_block() const;  ///< most rows of a block
   int64_t lanes_per_block() const { return panels_per_lane_block * tile_lanes; }
   std::string to_text() const;
+
+  /// Packed lanes read again by a window: for a summed label t that moves lanes by whole steps of
+  /// their outermost label (rows of an image under the rows of a kernel), lanes are packed for t =
+  /// 0 alone and farther than the block, and value t reads them t * shift_lanes later.
+  int64_t shift_label = -1;      ///< t; -1: none
+  int64_t shift_lanes = 0;       ///< between neighbouring values of t; negative where t moves back
+  int64_t shift_count = 1;       ///< extent of t
+  int64_t shift_k_multiple = 1;  ///< blocks of k are multiples of this: whole turns of t
+  FlatSpace packed_k;            ///< k without t: the rows of packed lanes
+  AffineOperand packed_lanes;    ///< the lane side as packed: moved so that no lane is before n = 0
+
+  /// Lanes packed behind the last of a block.
+  int64_t shift_extra() const { return (shift_count - 1) * std::abs(shift_lanes); }
+  /// Where packed lanes of step k lie, from those of the block's first step (t's first lane).
+  std::vector<int64_t> lane_offsets() const;
 };
 
 /// Chooses everything. `kernel` must be valid (emit_contract_kernel checks it).
