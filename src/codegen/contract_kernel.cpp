@@ -262,24 +262,31 @@ class StepEmitter {
       case RowPacking::InPlace:
         break;
       case RowPacking::RunsAlongK:
-        parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_side,
-                                          plan_.m, plan_.k, plan_.row_stride, target_);
+        parts_.pack_rows =
+            emit_pack_runs(module_, symbol_ + ".pack_rows", plan_,
+                           plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.extents),
+                           plan_.row_stride, target_);
         break;
       case RowPacking::RunsAlongM:
-        parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_side,
-                                          plan_.k, plan_.m, plan_.row_stride, target_);
+        parts_.pack_rows =
+            emit_pack_runs(module_, symbol_ + ".pack_rows", plan_,
+                           plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.extents),
+                           plan_.row_stride, target_);
         break;
       case RowPacking::Panels:
         parts_.pack_rows = emit_pack_row_panels(module_, symbol_ + ".pack_rows", plan_);
+        break;
+      case RowPacking::Windows:
+        parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_windows,
+                                          plan_.row_stride, target_);
         break;
     }
     switch (plan_.lane_packing) {
       case LanePacking::InPlace:
         break;
       case LanePacking::Runs:
-        parts_.pack_lanes =
-            emit_pack_runs(module_, symbol_ + ".pack_lanes", plan_, plan_.packed_lanes,
-                           plan_.packed_k, plan_.n, plan_.lane_stride, target_);
+        parts_.pack_lanes = emit_pack_runs(module_, symbol_ + ".pack_lanes", plan_,
+                                           plan_.lane_windows, plan_.lane_stride, target_);
         break;
       case LanePacking::Transpose:
         parts_.pack_lanes = emit_pack_transposed(module_, symbol_ + ".pack_lanes", plan_, target_);
@@ -332,9 +339,7 @@ class StepEmitter {
   }
 
   void emit_block(llvm::Value* p0, llvm::Value* p, llvm::Value* k_block) {
-    llvm::Value* const k0 = b_.CreateMul(k_block, constant(plan_.k_block));
-    llvm::Value* const k1 =
-        emit_min(b_, b_.CreateAdd(k0, constant(plan_.k_block)), constant(plan_.k.extent));
+    const auto [k0, k1] = steps_of(k_block);
     if (packs_rows()) {
       const auto pack = [&] {
         switch (plan_.row_packing) {
@@ -350,6 +355,18 @@ class StepEmitter {
             b_.CreateCall(parts_.pack_rows,
                           {row_source_, p, k0, k1, first_panel_, end_panel_, row_pack_});
             break;
+          case RowPacking::Windows: {
+            llvm::Value* const steps = constant(plan_.row_windows.steps());
+            llvm::Value* const last = b_.CreateUDiv(b_.CreateSub(m1_, constant(1)), steps);
+            llvm::Value* const column = packed_column(k0);
+            llvm::Value* const columns =
+                emit_mul_add(b_, b_.CreateUDiv(b_.CreateSub(k1, k0), constant(plan_.row_span_k)),
+                             plan_.row_span, constant(plan_.row_span_rest));
+            b_.CreateCall(parts_.pack_rows, {row_source_, p, b_.CreateUDiv(m0_, steps),
+                                             b_.CreateAdd(last, constant(1)), column,
+                                             b_.CreateAdd(column, columns), row_pack_});
+            break;
+          }
         }
       };
       const bool each_p =
@@ -362,11 +379,12 @@ class StepEmitter {
         emit_if(b_, b_.CreateICmpEQ(p, p0), pack);
       }
     }
-    if (packs_lanes())
+    if (packs_lanes()) {
+      llvm::Value* const steps = constant(plan_.lane_windows.steps());
       b_.CreateCall(parts_.pack_lanes,
-                    {lane_source_, p, b_.CreateUDiv(k0, constant(plan_.shift_count)),
-                     b_.CreateUDiv(k1, constant(plan_.shift_count)), n0_,
-                     b_.CreateAdd(n1_, constant(plan_.shift_extra())), lane_pack_});
+                    {lane_source_, p, b_.CreateUDiv(k0, steps), b_.CreateUDiv(k1, steps), n0_,
+                     b_.CreateAdd(n1_, constant(plan_.lane_windows.reach())), lane_pack_});
+    }
     llvm::Value* const row_base =
         packs_rows() ? row_pack_ : in_place(plan_.row_side, row_source_, p, k0);
     llvm::Value* const lane_base =
@@ -394,6 +412,11 @@ class StepEmitter {
         case RowPacking::Panels:
           rows = at(row_base, b_.CreateMul(b_.CreateSub(panel, first_panel_),
                                            constant(plan_.row_panel_elements)));
+          break;
+        case RowPacking::Windows:
+          rows =
+              at(row_base, b_.CreateAdd(b_.CreateSub(window_row(m), window_row(whole_windows(m0_))),
+                                        constant(plan_.row_offset(0))));
           break;
       }
       llvm::Value* const result =
@@ -430,6 +453,61 @@ class StepEmitter {
         emit_if(b_, b_.CreateICmpEQ(k_block, constant(plan_.num_k_blocks - 1)), finish);
       }
     });
+  }
+
+  /// First and end of a block's steps of k.
+  std::pair<llvm::Value*, llvm::Value*> steps_of(llvm::Value* k_block) {
+    const int64_t blocks = ceil_div(plan_.k_turn, std::max<int64_t>(plan_.k_block, 1));
+    llvm::Value *turn = constant(0), *block = k_block;
+    if (plan_.num_k_blocks > blocks) {
+      turn = b_.CreateMul(b_.CreateUDiv(k_block, constant(blocks)), constant(plan_.k_turn));
+      block = b_.CreateURem(k_block, constant(blocks));
+    }
+    llvm::Value* const k0 = b_.CreateAdd(turn, b_.CreateMul(block, constant(plan_.k_block)));
+    return {k0, emit_min(b_, b_.CreateAdd(k0, constant(plan_.k_block)),
+                         b_.CreateAdd(turn, constant(plan_.k_turn)))};
+  }
+
+  /// WindowPacking::position for the rows' step k.
+  llvm::Value* packed_column(llvm::Value* k) {
+    const WindowPacking& packing = plan_.row_windows;
+    AffineOperand columns;
+    columns.coef.assign(plan_.extents.size(), 0);
+    for (const int64_t label : packing.columns.labels) {
+      const SlidingWindow* const window = packing.window_over(label);
+      columns.coef[static_cast<size_t>(label)] =
+          packing.column_stride(label) * (window ? window->sliding_step : 1);
+    }
+    return affine(columns, plan_.k, k);
+  }
+
+  llvm::Value* whole_windows(llvm::Value* m) {
+    const int64_t steps = plan_.row_windows.steps();
+    return b_.CreateMul(b_.CreateUDiv(m, constant(steps)), constant(steps));
+  }
+
+  /// ContractPlan::row_offset, but for a constant.
+  llvm::Value* window_row(llvm::Value* m) {
+    const WindowPacking& packing = plan_.row_windows;
+    AffineOperand rows;
+    rows.coef.assign(plan_.extents.size(), 0);
+    int64_t stride = plan_.row_stride;
+    for (size_t i = packing.rows.labels.size(); i-- > 0;) {
+      const auto label = static_cast<size_t>(packing.rows.labels[i]);
+      rows.coef[label] = stride;
+      stride = checked_mul(stride, plan_.extents[label], "contract");
+    }
+    for (const SlidingWindow& window : packing.windows)
+      rows.coef[static_cast<size_t>(window.window)] =
+          window.window_step * packing.column_stride(window.sliding);
+    return affine(rows, plan_.m, m);
+  }
+
+  /// The sum of coef[label] * label at a flat position.
+  llvm::Value* affine(const AffineOperand& form, const FlatSpace& space, llvm::Value* flat) {
+    PartialAddress address = emit_base(b_, form);
+    emit_advance(b_, form, segments_of(form, space, plan_.extents), flat, address);
+    return address.offset;
   }
 
   /// Where row or lane 0 at step k0 lies in an operand that is not packed.

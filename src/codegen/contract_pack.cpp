@@ -38,11 +38,12 @@ llvm::Value* floor_divide(llvm::IRBuilder<>& b, llvm::Value* x, int64_t d) {
 /// Writes runs along the innermost column segment.
 class RunPacker {
  public:
-  RunPacker(llvm::Function* function, const ContractPlan& plan, const AffineOperand& operand,
+  RunPacker(llvm::Function* function, const ContractPlan& plan, const WindowPacking& packing,
             int64_t stride, const Target& target)
       : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         plan_(plan),
-        operand_(operand),
+        packing_(packing),
+        operand_(packing.operand),
         stride_(stride),
         target_(target),
         function_(function),
@@ -50,10 +51,10 @@ class RunPacker {
         width_(static_cast<unsigned>(plan.width)),
         vector_(llvm::FixedVectorType::get(element_, width_)) {}
 
-  void emit(const FlatSpace& rows, const FlatSpace& columns) {
+  void emit() {
     const auto p_segments = segments_of(operand_, plan_.p, plan_.extents);
-    const auto row_segments = segments_of(operand_, rows, plan_.extents);
-    auto outer = segments_of(operand_, columns, plan_.extents);
+    const auto row_segments = segments_of(operand_, packing_.rows, plan_.extents);
+    auto outer = segments_of(operand_, packing_.columns, packing_.extents);
     run_ = outer.back();
     outer.pop_back();
     PartialAddress base = emit_base(b_, operand_);
@@ -354,6 +355,7 @@ class RunPacker {
 
   llvm::IRBuilder<> b_;
   const ContractPlan& plan_;
+  const WindowPacking& packing_;
   const AffineOperand& operand_;
   int64_t stride_;
   const Target& target_;
@@ -394,11 +396,10 @@ void transpose_blocks(llvm::IRBuilder<>& b, std::vector<llvm::Value*>& rows, int
 }  // namespace
 
 llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
-                               const ContractPlan& plan, const AffineOperand& operand,
-                               const FlatSpace& rows, const FlatSpace& columns, int64_t stride,
-                               const Target& target) {
+                               const ContractPlan& plan, const WindowPacking& packing,
+                               int64_t stride, const Target& target) {
   llvm::Function* const function = declare_pack(module, name);
-  RunPacker(function, plan, operand, stride, target).emit(rows, columns);
+  RunPacker(function, plan, packing, stride, target).emit();
   return function;
 }
 

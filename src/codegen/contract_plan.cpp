@@ -11,35 +11,6 @@
 
 namespace coregrad {
 
-bool AffineOperand::depends_on(int64_t label) const {
-  return coef[static_cast<size_t>(label)] != 0 || is_checked(label);
-}
-
-bool AffineOperand::is_checked(int64_t label) const {
-  return std::any_of(checks.begin(), checks.end(),
-                     [&](const CheckedDim& d) { return d.factor(label) != 0; });
-}
-
-std::vector<Segment> segments_of(const AffineOperand& operand, const FlatSpace& space,
-                                 const std::vector<int64_t>& extents) {
-  std::vector<Segment> segments;
-  bool last_is_checked = false;
-  for (const int64_t label : space.labels) {
-    const int64_t extent = extents[static_cast<size_t>(label)];
-    const int64_t coef = operand.coef[static_cast<size_t>(label)];
-    const bool checked = operand.is_checked(label);
-    if (!segments.empty() && !checked && !last_is_checked &&
-        segments.back().coef == checked_mul(coef, extent, "contract")) {
-      segments.back() = {segments.back().extent * extent, coef, -1};
-    } else {
-      segments.push_back({extent, coef, label});
-    }
-    last_is_checked = checked;
-  }
-  if (segments.empty()) segments.push_back({});
-  return segments;
-}
-
 int64_t ContractPlan::units() const {
   if (p.extent == 0 || m.extent == 0 || n.extent == 0) return 0;
   return checked_mul(checked_mul(num_p_groups, num_row_blocks, "contract"), num_lane_blocks,
@@ -60,13 +31,15 @@ int64_t ContractPlan::rows_per_block() const {
 }
 
 std::vector<int64_t> ContractPlan::lane_offsets() const {
-  std::vector<int64_t> offsets(static_cast<size_t>(k_block));
-  const int64_t inside = shift_k_multiple / shift_count;  // steps of k with one value of t
-  for (int64_t i = 0; i < k_block; ++i) {
-    const int64_t t = i / inside % shift_count, row = i / shift_k_multiple * inside + i % inside;
-    offsets[static_cast<size_t>(i)] =
-        row * lane_stride + (shift_lanes < 0 ? shift_extra() : 0) + t * shift_lanes;
-  }
+  std::vector<int64_t> offsets;
+  for (int64_t i = 0; i < k_block; ++i)
+    offsets.push_back(lane_windows.packed_row(i) * lane_stride + lane_windows.offset(i));
+  return offsets;
+}
+
+std::vector<int64_t> ContractPlan::row_offsets() const {
+  std::vector<int64_t> offsets;
+  for (int64_t i = 0; i < k_block; ++i) offsets.push_back(row_windows.position(i));
   return offsets;
 }
 
@@ -92,18 +65,20 @@ std::string ContractPlan::to_text() const {
         return "runs along m";
       case RowPacking::Panels:
         return "panels";
+      case RowPacking::Windows:
+        return "windows";
     }
     return "";
   };
   return fmt::format(
       "{}{} p {}={} m {}={} n {}={} k {}={}; tile {}x{} ({}+{} x {} panels); lanes {}, rows {}; "
       "blocks: {} p-groups of {}, {} of rows ({} panels), {} of lanes ({} panels), {} of k ({}); "
-      "shift {} by {}; scratch {} elements",
+      "{} lane windows, scratch {} elements",
       kind == TileKind::Dot ? "dot" : "outer", swapped ? " swapped" : "", p.labels, p.extent,
       m.labels, m.extent, n.labels, n.extent, k.labels, k.extent, tile_rows, tile_lanes,
       num_tall_panels, num_row_panels - num_tall_panels, num_lane_panels, name(lane_packing),
       row_name(row_packing), num_p_groups, p_per_unit, num_row_blocks, panels_per_row_block,
-      num_lane_blocks, panels_per_lane_block, num_k_blocks, k_block, shift_label, shift_lanes,
+      num_lane_blocks, panels_per_lane_block, num_k_blocks, k_block, lane_windows.windows.size(),
       scratch_elements());
 }
 
@@ -148,7 +123,8 @@ AffineOperand affine(const ContractOperand& operand, const std::vector<DimMap>& 
   return form;
 }
 
-constexpr int64_t kMostShiftSteps = 64;
+constexpr int64_t kMostWindowSteps = 64, kMostSlidingStep = 4;
+constexpr int64_t kMostBlock = 1024, kLeastWindowBlock = 128;
 
 struct TileCost {
   int64_t rows = 1, lanes = 1;
@@ -157,9 +133,9 @@ struct TileCost {
 
 /// A register tile that keeps the multiply-add units busiest for rows x lanes outputs. `line`:
 /// elements of a cache line if rows are neighbours in memory, so that each step of k asks for
-/// others; 0 if they are far apart.
+/// others; 0 if they are far apart. `only_rows`: the only number of rows that will do, or 0.
 TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, int64_t line,
-                           const Target& target) {
+                           const Target& target, int64_t only_rows = 0) {
   // Two multiply-adds a cycle with a latency of four cycles, and two loads: vectors of lanes, as
   // many prefetches, and a broadcast a row. (Cores with half as many 64-byte multiply-adds lose
   // nothing by these tiles.)
@@ -178,9 +154,10 @@ TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, int64_t l
     if (v > vectors && v > 1) break;
     const int64_t most_rows = std::min<int64_t>((target.num_registers - 1 - v) / v, 16);
     for (int64_t r = std::min(most_rows, rows);
-         r >= std::max<int64_t>(1, std::min(most_rows, rows) / 2); --r) {
+         r >= std::max<int64_t>(1, only_rows > 0 ? only_rows : std::min(most_rows, rows) / 2);
+         --r) {
       const int64_t row_panels = ceil_div(rows, r), short_panels = row_panels * r - rows;
-      if (short_panels > row_panels) continue;
+      if (short_panels > row_panels || (only_rows > 0 && r != only_rows)) continue;
       const int64_t lane_panels = ceil_div(vectors, v), last = vectors - (lane_panels - 1) * v;
       const auto column = [&](int64_t nv) {
         return static_cast<double>(row_panels - short_panels) * step(r, nv) +
@@ -234,12 +211,17 @@ class Planner {
     for (const bool swapped : {false, true}) {
       for (const bool only_contiguous : {true, false}) {
         for (const bool k_by_rows : {true, false}) {
-          for (const TileKind kind : {TileKind::Outer, TileKind::Dot}) {
-            ContractPlan plan = arrange(swapped, only_contiguous, k_by_rows);
-            plan.kind = kind;
+          const ContractPlan arranged = arrange(swapped, only_contiguous, k_by_rows);
+          const auto consider = [&](ContractPlan plan) {
             const std::optional<double> cost = choose_tile_and_packing(plan);
             if (cost && (!best || *cost < best_cost)) best = std::move(plan), best_cost = *cost;
-          }
+          };
+          ContractPlan plan = arranged;
+          consider(plan);
+          plan.kind = TileKind::Dot;
+          consider(plan);
+          if (std::optional<ContractPlan> windows = with_row_windows(arranged))
+            consider(std::move(*windows));
         }
       }
     }
@@ -319,7 +301,7 @@ class Planner {
                n = static_cast<double>(plan.n.extent), k = static_cast<double>(plan.k.extent),
                w = static_cast<double>(width_);
     const double store_cost = stores_contiguously(plan) ? 3 / w : 1.7;
-    clear_shift(plan);
+    plan.lane_windows = plain_packing(plan.lane_side, plan.k, plan.n, plan.extents);
     if (plan.kind == TileKind::Dot) {
       // Wide outputs are better blocked and packed.
       if (std::min(plan.m.extent, plan.n.extent) > 16 || !rows_plain || !lanes_plain ||
@@ -340,7 +322,11 @@ class Planner {
     }
     const int64_t line =
         rows_plain && rows[0].coef == 1 && row_k[0].coef != 1 ? 64 / size_of(plan.dtype) : 0;
-    const TileCost tile = choose_outer_tile(plan.m.extent, plan.n.extent, width_, line, target_);
+    const TileCost tile =
+        plan.row_windows.is_window()
+            ? choose_window_tile(plan)
+            : choose_outer_tile(plan.m.extent, plan.n.extent, width_, line, target_);
+    if (std::isinf(tile.slots)) return std::nullopt;
     set_panels(plan, tile.rows, tile.lanes);
     const auto row_panels = static_cast<double>(plan.num_row_panels),
                lane_panels = static_cast<double>(plan.num_lane_panels);
@@ -365,11 +351,11 @@ class Planner {
     plan.lane_packing = LanePacking::Runs;
     if (can_transpose && run.coef != 1 && 7 / w < copy)
       plan.lane_packing = LanePacking::Transpose, copy = 7 / w;
-    if (plan.lane_packing == LanePacking::Runs) choose_shift(plan);
+    if (plan.lane_packing == LanePacking::Runs && !plan.row_windows.is_window())
+      choose_lane_windows(plan);
     const double row_blocks = std::ceil(m / 256);
     plan.lane_copy_cost = copy * w;
-    double lane_cost =
-        p * k * n * row_blocks * lane_copy_cost(plan, lanes_of_block(plan, plan.shift_extra())) / w;
+    double lane_cost = p * k * n * row_blocks * lane_copy_cost(plan, lanes_of_block(plan)) / w;
     if (lanes_plain && run.coef == 1) {
       const double bytes = k * n * size_of(plan.dtype);
       // Panels after the first find the lanes in a cache, unless rows of lanes lie so far apart
@@ -380,12 +366,29 @@ class Planner {
       if (in_place < lane_cost) {
         plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
         plan.lane_copy_cost = 0;
-        clear_shift(plan);
+        plan.lane_windows = plain_packing(plan.lane_side, plan.k, plan.n, plan.extents);
       }
     }
     // Rows: each row's next elements share a line where they are neighbours along k. Otherwise each
     // step of k asks for another line, once for each panel of lanes, and large blocks do not stay
     // in the caches.
+    const auto copy_cost = [&](const Segment& run) {
+      return (run.coef == 1 ? 2.5 / w : 2) + 8.0 / static_cast<double>(run.extent);
+    };
+    const double row_times =
+        std::any_of(plan.p.labels.begin(), plan.p.labels.end(),
+                    [&](int64_t label) { return plan.row_side.depends_on(label); })
+            ? p
+            : 1;
+    if (plan.row_windows.is_window()) {
+      const WindowPacking& packing = plan.row_windows;
+      const double per_element =
+          packing.share() *
+          copy_cost(segments_of(packing.operand, packing.columns, packing.extents).back());
+      plan.row_packing = RowPacking::Windows;
+      plan.row_copy_cost = per_element * w;
+      return cost + lane_cost + row_times * m * k * per_element * std::ceil(n / 256);
+    }
     double row_cost = 0;
     const bool near_along_k = row_k[0].coef == 1 || plan.k.extent == 1;
     const bool fits = m * k * static_cast<double>(size_of(plan.dtype)) <=
@@ -395,19 +398,13 @@ class Planner {
     plan.row_packing = RowPacking::InPlace;
     if (rows_plain) row_cost = in_place_cost;
     {
-      const auto copy_cost = [&](const Segment& run) {
-        return (run.coef == 1 ? 2.5 / w : 2) + 8.0 / static_cast<double>(run.extent);
-      };
       const bool by_panels = rows_plain && rows[0].coef == 1;
       const double along_m_cost =
                        by_panels ? 4 / static_cast<double>(plan.tile_rows) : copy_cost(rows.back()),
                    along_k_cost = copy_cost(row_k.back());
       const bool along_m = along_m_cost < along_k_cost;
       const double per_element = std::min(along_m_cost, along_k_cost);
-      const bool each_p =
-          std::any_of(plan.p.labels.begin(), plan.p.labels.end(),
-                      [&](int64_t label) { return plan.row_side.depends_on(label); });
-      const double packed_cost = (each_p ? p : 1) * m * k * per_element * std::ceil(n / 256);
+      const double packed_cost = row_times * m * k * per_element * std::ceil(n / 256);
       if (!rows_plain || packed_cost < in_place_cost) {
         plan.row_packing = !along_m    ? RowPacking::RunsAlongK
                            : by_panels ? RowPacking::Panels
@@ -419,58 +416,103 @@ class Planner {
     return cost + lane_cost + row_cost;
   }
 
-  static void clear_shift(ContractPlan& plan) {
-    plan.shift_label = -1, plan.shift_lanes = 0, plan.shift_count = 1, plan.shift_k_multiple = 1;
-    plan.packed_k = plan.k, plan.packed_lanes = plan.lane_side;
+  /// The plan with rows packed once for all steps of the windows over them, if there are any.
+  std::optional<ContractPlan> with_row_windows(ContractPlan plan) const {
+    const auto find = [&] {
+      return find_windows(plan.row_side, plan.m, plan.k, plan.k.labels, plan.extents,
+                          kMostSlidingStep);
+    };
+    plan.row_windows = find();
+    if (!plan.row_windows.is_window()) return std::nullopt;
+    // Steps of windows are neighbouring rows.
+    plan.m.labels = plan.row_windows.rows.labels;
+    for (const SlidingWindow& window : plan.row_windows.windows)
+      plan.m.labels.push_back(window.window);
+    plan.row_windows = find();
+    choose_row_span(plan, kMostBlock);
+    if (plan.row_windows.share() > 0.75 ||
+        plan.k_block < std::min(plan.k.extent, kLeastWindowBlock))
+      return std::nullopt;
+    return plan;
   }
 
-  /// Looks for a summed label that moves the lanes by whole steps of their outermost label.
-  void choose_shift(ContractPlan& plan) const {
-    if (plan.n.labels.empty() || plan.n.extent == 0 || plan.k.extent == 0) return;
-    const AffineOperand& side = plan.lane_side;
-    const int64_t outer = plan.n.labels.front();
-    const int64_t factor = side.coef[static_cast<size_t>(outer)];
-    const int64_t inner = plan.n.extent / extent(outer);
-    if (factor == 0) return;
-    int64_t k_multiple = 1;
-    for (size_t i = plan.k.labels.size(); i-- > 0;) {
-      const int64_t t = plan.k.labels[i], count = extent(t);
-      k_multiple *= count;
-      const int64_t steps = side.coef[static_cast<size_t>(t)] / factor;
-      if (steps == 0 || steps * factor != side.coef[static_cast<size_t>(t)]) continue;
-      // Division (s > 1) addresses through its own stride.
-      if (!std::all_of(side.checks.begin(), side.checks.end(), [&](const CheckedDim& check) {
-            return check.factor(t) == steps * check.factor(outer) &&
-                   (check.s == 1 || check.factor(t) == 0);
-          }))
-        continue;
-      // Blocks of k are whole turns of t. Lanes packed for the neighbour must not cost what is won.
-      const int64_t extra = checked_mul((count - 1) * std::abs(steps), inner, "contract");
-      const int64_t lanes = lanes_of_block(plan, extra);
-      if (k_multiple > kMostShiftSteps || 4 * (lanes + extra) > 3 * lanes * count) continue;
-      plan.shift_label = t, plan.shift_lanes = steps * inner, plan.shift_count = count;
-      plan.shift_k_multiple = k_multiple;
-      plan.packed_k.labels.erase(plan.packed_k.labels.begin() + static_cast<std::ptrdiff_t>(i));
-      plan.packed_k.extent /= count;
-      if (steps < 0) {
-        const int64_t back = steps * (count - 1);
-        plan.packed_lanes.base += back * factor;
-        for (CheckedDim& check : plan.packed_lanes.checks) check.c += back * check.factor(outer);
-      }
-      return;
+  /// Tiles of whole windows, or of whole inner labels of one, so that the distances between the
+  /// rows of a tile are the same in all of them.
+  TileCost choose_window_tile(const ContractPlan& plan) const {
+    TileCost best;
+    best.slots = INFINITY;
+    const auto consider = [&](int64_t rows) {
+      const TileCost tile =
+          choose_outer_tile(plan.m.extent, plan.n.extent, width_, 0, target_, rows);
+      if (tile.slots < best.slots) best = tile;
+    };
+    int64_t inner = 1;
+    for (size_t i = plan.row_windows.windows.size(); i-- > 0;) {
+      inner *= extent(plan.row_windows.windows[i].window);
+      consider(inner);
     }
+    for (int64_t windows = 2; windows <= plan.row_windows.rows.extent; ++windows)
+      if (plan.row_windows.rows.extent % windows == 0 && windows * inner <= 16)
+        consider(windows * inner);
+    return best;
   }
 
-  /// Lanes of a block before units are cut: more where each block packs `extra` for its neighbour.
-  int64_t lanes_of_block(const ContractPlan& plan, int64_t extra) const {
+  /// Blocks of at most `most` steps of k whose packed columns are neighbours.
+  static void choose_row_span(ContractPlan& plan, int64_t most) {
+    const WindowPacking& packing = plan.row_windows;
+    plan.k_turn = 1;
+    for (size_t i = plan.k.labels.size(); i-- > 0;) {
+      const int64_t label = plan.k.labels[i];
+      const int64_t extent = plan.extents[static_cast<size_t>(label)];
+      const int64_t blocks = ceil_div(extent, std::max<int64_t>(1, most / plan.k_turn));
+      const int64_t inner = plan.k_turn;
+      plan.k_turn *= extent;
+      if (blocks == 1 && i > 0) continue;
+      const SlidingWindow* const window = packing.window_over(label);
+      const int64_t stride = packing.column_stride(label);
+      plan.row_span_k = inner;
+      plan.row_span = stride * (window ? window->sliding_step : 1);
+      plan.row_span_rest =
+          packing.extents[static_cast<size_t>(label)] * stride - extent * plan.row_span;
+      plan.k_block = ceil_div(extent, blocks) * inner;
+      break;
+    }
+    plan.num_k_blocks = plan.k.extent / plan.k_turn * ceil_div(plan.k_turn, plan.k_block);
+  }
+
+  /// Looks for summed labels that are windows along the outermost lanes: lanes stay neighbours.
+  void choose_lane_windows(ContractPlan& plan) const {
+    if (plan.n.labels.empty()) return;
+    WindowPacking packing =
+        find_windows(plan.lane_side, plan.k, plan.n, {plan.n.labels.front()}, plan.extents, 1);
+    if (!packing.is_window()) return;
+    int64_t turn = 1;
+    for (size_t i = plan.k.labels.size(); i-- > 0;) {
+      turn *= extent(plan.k.labels[i]);
+      if (plan.k.labels[i] == packing.windows[0].window) break;
+    }
+    // Lanes packed for the neighbour must not cost what is won.
+    std::swap(plan.lane_windows, packing);
+    plan.lane_turn = turn;
+    const int64_t lanes = lanes_of_block(plan);
+    if (turn <= kMostWindowSteps &&
+        4 * (lanes + plan.lane_windows.reach()) <= 3 * lanes * plan.lane_windows.steps())
+      return;
+    plan.lane_windows = std::move(packing);
+    plan.lane_turn = 1;
+  }
+
+  /// Lanes of a block before units are cut: more where each block packs some for its neighbour.
+  int64_t lanes_of_block(const ContractPlan& plan) const {
     const int64_t side = std::max<int64_t>(64, 1024 / size_of(plan.dtype));
-    return std::min(plan.n.extent, std::clamp<int64_t>(4 * extra, side, 4 * side));
+    return std::min(plan.n.extent,
+                    std::clamp<int64_t>(4 * plan.lane_windows.reach(), side, 4 * side));
   }
 
   /// lane_copy_cost of a block of so many lanes.
   static double lane_copy_cost(const ContractPlan& plan, int64_t lanes) {
-    return plan.lane_copy_cost / static_cast<double>(plan.shift_count) *
-           (1 + static_cast<double>(plan.shift_extra()) /
+    return plan.lane_copy_cost / static_cast<double>(plan.lane_windows.steps()) *
+           (1 + static_cast<double>(plan.lane_windows.reach()) /
                     static_cast<double>(std::max<int64_t>(lanes, 1)));
   }
 
@@ -491,8 +533,7 @@ class Planner {
     };
     split(plan.num_row_panels, ceil_div(plan.m.extent, side), &plan.panels_per_row_block,
           &plan.num_row_blocks);
-    split(plan.num_lane_panels,
-          ceil_div(plan.n.extent, std::max<int64_t>(lanes_of_block(plan, plan.shift_extra()), 1)),
+    split(plan.num_lane_panels, ceil_div(plan.n.extent, std::max<int64_t>(lanes_of_block(plan), 1)),
           &plan.panels_per_lane_block, &plan.num_lane_blocks);
 
     // Units: about a million multiply-adds or more each, and enough of them to share out.
@@ -542,29 +583,33 @@ class Planner {
     const bool packs_rows = plan.row_packing != RowPacking::InPlace;
     const int64_t rows = plan.rows_per_block(), lanes = plan.lanes_per_block();
     plan.num_k_blocks = 1;
-    plan.k_block = plan.k.extent;
+    plan.k_block = plan.k_turn = plan.k.extent;
     if (packs_lanes || packs_rows) {
+      const bool windows = plan.row_packing == RowPacking::Windows;
+      const int64_t lane_steps = plan.lane_windows.steps();
       const int64_t row_bytes =
-          size * ((packs_lanes ? ceil_div(lanes + plan.shift_extra(), plan.shift_count) : 0) +
-                  (packs_rows ? rows : 0));
-      const int64_t most =
-          std::clamp<int64_t>(target_.l2_bytes / 2 / std::max<int64_t>(row_bytes, 1), 64, 1024);
-      const int64_t multiple = plan.shift_count > 1 ? plan.shift_k_multiple : width_;
-      if (plan.k.extent > most + most / 4) {
+          size * ((packs_lanes ? ceil_div(lanes + plan.lane_windows.reach(), lane_steps) : 0) +
+                  (packs_rows ? ceil_div(rows, windows ? plan.row_windows.steps() : 1) : 0));
+      const int64_t most = std::clamp<int64_t>(
+          target_.l2_bytes / 2 / std::max<int64_t>(row_bytes, 1), 64, kMostBlock);
+      if (windows) {
+        choose_row_span(plan, most + most / 4);
+      } else if (plan.k.extent > most + most / 4) {
         plan.num_k_blocks = ceil_div(plan.k.extent, most);
-        plan.k_block = round_up(ceil_div(plan.k.extent, plan.num_k_blocks), multiple);
+        plan.k_block = round_up(ceil_div(plan.k.extent, plan.num_k_blocks),
+                                plan.lane_windows.is_window() ? plan.lane_turn : width_);
         plan.num_k_blocks = ceil_div(plan.k.extent, plan.k_block);
       }
     }
     const auto padded = [&](int64_t elements) { return round_up(elements, 64 / size); };
     const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
     if (packs_lanes) {
-      plan.lane_stride = padded(round_up(lanes + plan.shift_extra(), width_)) + 64 / size;
+      plan.lane_stride = padded(round_up(lanes + plan.lane_windows.reach(), width_)) + 64 / size;
       // In front of the block: room for lanes that a transposing pack repeats.
       plan.lane_pack_offset = padded(width_);
-      plan.lane_pack_elements =
-          padded(plan.lane_pack_offset +
-                 area(plan.k_block / plan.shift_count + width_, plan.lane_stride) + width_);
+      plan.lane_pack_elements = padded(
+          plan.lane_pack_offset +
+          area(plan.k_block / plan.lane_windows.steps() + width_, plan.lane_stride) + width_);
     }
     if (packs_rows) {
       int64_t elements = 0;
@@ -584,6 +629,12 @@ class Planner {
           // Behind a panel: room for the rest of the vector that its last elements are stored with.
           plan.row_panel_elements = padded(area(plan.k_block, plan.row_stride) + width_);
           elements = area(plan.row_panel_elements, plan.panels_per_row_block);
+          break;
+        case RowPacking::Windows:
+          plan.row_stride =
+              padded(plan.k_block / plan.row_span_k * plan.row_span + plan.row_span_rest + width_) +
+              64 / size;
+          elements = area(ceil_div(rows, plan.row_windows.steps()) + 1, plan.row_stride);
           break;
       }
       plan.row_pack_elements = padded(elements + 2 * width_);
