@@ -119,6 +119,9 @@ WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
       if (packing.window_over(u)) continue;
       const std::optional<SlidingWindow> found = window_between(operand, t, u);
       if (!found || found->sliding_step > most_step) continue;
+      // Farther apart than the label slides: another dimension, which only happens to be a
+      // multiple.
+      if (reach_of(*found, extents) >= found->sliding_step * extents[at(u)]) continue;
       if (!best || std::abs(found->window_step) < std::abs(best->window_step)) best = found;
     }
     if (!best) {
