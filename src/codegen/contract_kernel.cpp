@@ -153,39 +153,77 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
     values.set_axis(m_axis, m);
     llvm::Value* const row = b.CreateGEP(
         element, result, emit_mul_add(b, b.CreateSub(m, m0), plan.result_stride, emit_i64(b, 0)));
-    const auto finish = [&](llvm::Value* n, llvm::Value* mask) {
+    // Lanes n .. end, from column `column` of the result on.
+    const auto finish = [&](llvm::Value* n, llvm::Value* column, llvm::Value* mask) {
       values.set_axis(n_axis, n);
       llvm::Type* type = element;
       if (!scalar_lanes) {
         values.set_lane({n_axis, width, mask});
         type = llvm::FixedVectorType::get(element, static_cast<unsigned>(width));
       }
-      llvm::Value* const place = b.CreateGEP(element, row, b.CreateSub(n, n0));
-      values.bind(bound, b.CreateAlignedLoad(type, place, align));
+      values.bind(bound, b.CreateAlignedLoad(type, b.CreateGEP(element, row, column), align));
       for (const KernelStore& store : flat.stores) values.emit_store(store);
     };
-    if (scalar_lanes) {
+    const auto finish_lanes = [&](llvm::Value* begin, llvm::Value* end, llvm::Value* column,
+                                  bool may_be_whole, bool may_be_cut) {
+      const auto at = [&](llvm::Value* n) { return b.CreateAdd(column, b.CreateSub(n, begin)); };
+      if (scalar_lanes) {
+        values.push_scope();
+        emit_loop(b, begin, end, 1, [&](llvm::Value* n) { finish(n, at(n), nullptr); });
+        values.pop_scope();
+        return;
+      }
+      llvm::Value* const whole = b.CreateAdd(
+          begin, b.CreateAnd(b.CreateSub(end, begin), emit_i64(b, -static_cast<int64_t>(width))));
+      if (may_be_whole) {
+        values.push_scope();
+        emit_loop(b, begin, whole, width, [&](llvm::Value* n) { finish(n, at(n), nullptr); });
+        values.pop_scope();
+      }
+      if (!may_be_cut) return;
       values.push_scope();
-      emit_loop(b, n0, n1, 1, [&](llvm::Value* n) { finish(n, nullptr); });
-      values.pop_scope();
-      return;
-    }
-    llvm::Value* const count = b.CreateSub(n1, n0);
-    llvm::Value* const whole =
-        b.CreateAdd(n0, b.CreateAnd(count, emit_i64(b, -static_cast<int64_t>(width))));
-    if (plan.n.extent >= width) {
-      values.push_scope();
-      emit_loop(b, n0, whole, width, [&](llvm::Value* n) { finish(n, nullptr); });
-      values.pop_scope();
-    }
-    if (plan.n.extent % width != 0 || plan.lanes_per_block() % width != 0) {
-      values.push_scope();
-      emit_if(b, b.CreateICmpSLT(whole, n1), [&] {
-        finish(whole, emit_lane_mask(b, emit_i64(b, 0), b.CreateSub(n1, whole), width,
-                                     size_of(plan.dtype), target));
+      emit_if(b, b.CreateICmpSLT(whole, end), [&] {
+        finish(whole, at(whole),
+               emit_lane_mask(b, emit_i64(b, 0), b.CreateSub(end, whole), width,
+                              size_of(plan.dtype), target));
       });
       values.pop_scope();
+    };
+    if (plan.num_lanes == plan.n.extent) {
+      finish_lanes(n0, n1, emit_i64(b, 0), plan.n.extent >= width,
+                   plan.n.extent % width != 0 || plan.lanes_per_block() % width != 0);
+      return;
     }
+    // Runs of lanes of n, and between them lanes that are none.
+    const WindowPacking& packing = plan.lane_windows;
+    const int64_t inner = plan.n.labels.back();
+    const int64_t run = plan.extents[static_cast<size_t>(inner)],
+                  pitch = packing.extents[static_cast<size_t>(inner)];
+    llvm::Value* const last = b.CreateUDiv(b.CreateSub(n1, emit_i64(b, 1)), emit_i64(b, pitch));
+    emit_loop(b, b.CreateUDiv(n0, emit_i64(b, pitch)), b.CreateAdd(last, emit_i64(b, 1)), 1,
+              [&](llvm::Value* number) {
+                llvm::Value *rest = number, *first = emit_i64(b, 0), *exists = b.getTrue();
+                int64_t stride = run;
+                for (size_t i = plan.n.labels.size() - 1; i-- > 0;) {
+                  const auto label = static_cast<size_t>(plan.n.labels[i]);
+                  llvm::Value* const packed = emit_i64(b, packing.extents[label]);
+                  llvm::Value* const index = i == 0 ? rest : b.CreateURem(rest, packed);
+                  exists =
+                      b.CreateAnd(exists, b.CreateICmpSLT(index, emit_i64(b, plan.extents[label])));
+                  first = emit_mul_add(b, index, stride, first);
+                  stride *= plan.extents[label];
+                  if (i > 0) rest = b.CreateUDiv(rest, packed);
+                }
+                llvm::Value* const start = b.CreateMul(number, emit_i64(b, pitch));
+                llvm::Value* const begin = emit_max(b, b.CreateSub(n0, start), emit_i64(b, 0));
+                llvm::Value* const run_end = emit_min(b, b.CreateSub(n1, start), emit_i64(b, run));
+                // Where the block begins behind the run's lanes, there is nothing to finish.
+                llvm::Value* const end = b.CreateSelect(exists, emit_max(b, run_end, begin), begin);
+                values.push_scope();
+                finish_lanes(b.CreateAdd(first, begin), b.CreateAdd(first, end),
+                             b.CreateSub(b.CreateAdd(start, begin), n0), run >= width, true);
+                values.pop_scope();
+              });
   });
   values.pop_scope();
   b.CreateRetVoid();
@@ -232,7 +270,7 @@ class StepEmitter {
   bool packs_rows() const { return plan_.row_packing != RowPacking::InPlace; }
   bool packs_lanes() const { return plan_.lane_packing != LanePacking::InPlace; }
   int64_t last_lanes() const {
-    return plan_.n.extent - (plan_.num_lane_panels - 1) * plan_.tile_lanes;
+    return plan_.num_lanes - (plan_.num_lane_panels - 1) * plan_.tile_lanes;
   }
 
   /// Whether the last lane panel needs a micro-kernel of its own: fewer vectors, or memory that
@@ -327,8 +365,8 @@ class StepEmitter {
     const auto [first_lanes, end_lanes] =
         share(lane_block, plan_.num_lane_panels, plan_.num_lane_blocks);
     n0_ = b_.CreateMul(first_lanes, constant(plan_.tile_lanes));
-    n1_ =
-        emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)), constant(plan_.n.extent));
+    n1_ = emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)),
+                   constant(plan_.num_lanes));
     llvm::Value* const p0 = b_.CreateMul(p_group, constant(plan_.p_per_unit));
     llvm::Value* const p1 =
         emit_min(b_, b_.CreateAdd(p0, constant(plan_.p_per_unit)), constant(plan_.p.extent));
@@ -437,7 +475,7 @@ class StepEmitter {
                       {rows, lanes, at(result, local_n), k_count, accumulate});
       };
       llvm::Value* full_end = n1_;
-      if (has_tail()) full_end = emit_min(b_, n1_, constant(plan_.n.extent - last_lanes()));
+      if (has_tail()) full_end = emit_min(b_, n1_, constant(plan_.num_lanes - last_lanes()));
       if (parts_.tall)
         emit_loop(b_, n0_, full_end, plan_.tile_lanes,
                   [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });

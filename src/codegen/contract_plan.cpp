@@ -134,15 +134,17 @@ struct TileCost {
 /// A register tile that keeps the multiply-add units busiest for rows x lanes outputs. `line`:
 /// elements of a cache line if rows are neighbours in memory, so that each step of k asks for
 /// others; 0 if they are far apart. `only_rows`: the only number of rows that will do, or 0.
+/// `split`: vectors of lanes lie across cache lines, which are loaded one by one.
 TileCost choose_outer_tile(int64_t rows, int64_t lanes, int64_t width, int64_t line,
-                           const Target& target, int64_t only_rows = 0) {
+                           const Target& target, int64_t only_rows = 0, bool split = false) {
   // Two multiply-adds a cycle with a latency of four cycles, and two loads: vectors of lanes, as
   // many prefetches, and a broadcast a row. (Cores with half as many 64-byte multiply-adds lose
   // nothing by these tiles.)
   const double latency = 8;
   const auto step = [&](int64_t r, int64_t v) {
-    return std::max({static_cast<double>(r * v), static_cast<double>(2 * v + r), latency}) + 0.5 +
-           0.25 * static_cast<double>(v) +  // lanes come from L2, rows mostly from L1
+    return std::max({static_cast<double>(r * v), static_cast<double>((split ? 3 : 2) * v + r),
+                     latency}) +
+           0.5 + 0.25 * static_cast<double>(v) +  // lanes come from L2, rows mostly from L1
            (line == 0       ? 0
             : line % r == 0 ? 1.5
                             : 1.5 + 1.5 * static_cast<double>(r - 1) / static_cast<double>(line));
@@ -222,6 +224,9 @@ class Planner {
           consider(plan);
           if (std::optional<ContractPlan> windows = with_row_windows(arranged))
             consider(std::move(*windows));
+          for (const bool all : {false, true})
+            if (std::optional<ContractPlan> windows = with_lane_windows(arranged, all))
+              consider(std::move(*windows));
         }
       }
     }
@@ -275,6 +280,8 @@ class Planner {
     sort_by_coef(k, k_by_rows ? plan.row_side : plan.lane_side);
     plan.p = space(std::move(p)), plan.m = space(std::move(m));
     plan.n = space(std::move(n)), plan.k = space(std::move(k));
+    plan.lane_windows = plain_packing(plan.lane_side, plan.k, plan.n, plan.extents);
+    plan.num_lanes = plan.n.extent;
     return plan;
   }
 
@@ -301,7 +308,6 @@ class Planner {
                n = static_cast<double>(plan.n.extent), k = static_cast<double>(plan.k.extent),
                w = static_cast<double>(width_);
     const double store_cost = stores_contiguously(plan) ? 3 / w : 1.7;
-    plan.lane_windows = plain_packing(plan.lane_side, plan.k, plan.n, plan.extents);
     if (plan.kind == TileKind::Dot) {
       // Wide outputs are better blocked and packed.
       if (std::min(plan.m.extent, plan.n.extent) > 16 || !rows_plain || !lanes_plain ||
@@ -322,10 +328,10 @@ class Planner {
     }
     const int64_t line =
         rows_plain && rows[0].coef == 1 && row_k[0].coef != 1 ? 64 / size_of(plan.dtype) : 0;
-    const TileCost tile =
-        plan.row_windows.is_window()
-            ? choose_window_tile(plan)
-            : choose_outer_tile(plan.m.extent, plan.n.extent, width_, line, target_);
+    const TileCost tile = plan.row_windows.is_window()
+                              ? choose_window_tile(plan)
+                              : choose_outer_tile(plan.m.extent, plan.num_lanes, width_, line,
+                                                  target_, 0, plan.num_lanes != plan.n.extent);
     if (std::isinf(tile.slots)) return std::nullopt;
     set_panels(plan, tile.rows, tile.lanes);
     const auto row_panels = static_cast<double>(plan.num_row_panels),
@@ -336,7 +342,9 @@ class Planner {
     // Lanes: in place while few row panels read them, else packed once a row block.
     const bool can_transpose =
         plan.lane_side.checks.empty() && lane_k.back().coef == 1 && lane_k.back().extent > 1;
-    const Segment& run = lanes.back();
+    const Segment run =
+        segments_of(plan.lane_windows.operand, plan.lane_windows.columns, plan.lane_windows.extents)
+            .back();
     const bool stepped =
         std::any_of(plan.lane_side.checks.begin(), plan.lane_side.checks.end(),
                     [&](const CheckedDim& d) { return d.s > 1 && d.factor(run.label) != 0; });
@@ -349,14 +357,13 @@ class Planner {
     else
       copy = (stepped ? 4 : 2) + per_run;
     plan.lane_packing = LanePacking::Runs;
-    if (can_transpose && run.coef != 1 && 7 / w < copy)
+    if (can_transpose && run.coef != 1 && !plan.lane_windows.is_window() && 7 / w < copy)
       plan.lane_packing = LanePacking::Transpose, copy = 7 / w;
-    if (plan.lane_packing == LanePacking::Runs && !plan.row_windows.is_window())
-      choose_lane_windows(plan);
     const double row_blocks = std::ceil(m / 256);
     plan.lane_copy_cost = copy * w;
-    double lane_cost = p * k * n * row_blocks * lane_copy_cost(plan, lanes_of_block(plan)) / w;
-    if (lanes_plain && run.coef == 1) {
+    double lane_cost = p * k * static_cast<double>(plan.num_lanes) * row_blocks *
+                       lane_copy_cost(plan, lanes_of_block(plan)) / w;
+    if (lanes_plain && run.coef == 1 && !plan.lane_windows.is_window()) {
       const double bytes = k * n * size_of(plan.dtype);
       // Panels after the first find the lanes in a cache, unless rows of lanes lie so far apart
       // that they push each other out.
@@ -366,7 +373,6 @@ class Planner {
       if (in_place < lane_cost) {
         plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
         plan.lane_copy_cost = 0;
-        plan.lane_windows = plain_packing(plan.lane_side, plan.k, plan.n, plan.extents);
       }
     }
     // Rows: each row's next elements share a line where they are neighbours along k. Otherwise each
@@ -480,32 +486,34 @@ class Planner {
     plan.num_k_blocks = plan.k.extent / plan.k_turn * ceil_div(plan.k_turn, plan.k_block);
   }
 
-  /// Looks for summed labels that are windows along the outermost lanes: lanes stay neighbours.
-  void choose_lane_windows(ContractPlan& plan) const {
-    if (plan.n.labels.empty()) return;
-    WindowPacking packing =
-        find_windows(plan.lane_side, plan.k, plan.n, {plan.n.labels.front()}, plan.extents, 1);
-    if (!packing.is_window()) return;
-    int64_t turn = 1;
-    for (size_t i = plan.k.labels.size(); i-- > 0;) {
-      turn *= extent(plan.k.labels[i]);
-      if (plan.k.labels[i] == packing.windows[0].window) break;
-    }
-    // Lanes packed for the neighbour must not cost what is won.
-    std::swap(plan.lane_windows, packing);
-    plan.lane_turn = turn;
+  /// The plan with lanes packed once for the steps of windows that slide along the outermost label
+  /// of the lanes, or along all labels, if there are any.
+  std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all) const {
+    if (plan.n.labels.empty() || (all && plan.n.labels.size() == 1)) return std::nullopt;
+    const std::vector<int64_t> sliding =
+        all ? plan.n.labels : std::vector<int64_t>{plan.n.labels.front()};
+    WindowPacking& packing = plan.lane_windows;
+    packing = find_windows(plan.lane_side, plan.k, plan.n, sliding, plan.extents, 1);
+    if (!packing.is_window()) return std::nullopt;
+    // From the outermost window inwards.
+    size_t first = 0;
+    while (first < packing.rows.labels.size() && packing.rows.labels[first] == plan.k.labels[first])
+      ++first;
+    for (size_t i = first; i < plan.k.labels.size(); ++i)
+      plan.lane_turn *= extent(plan.k.labels[i]);
+    plan.num_lanes = packing.position(plan.n.extent - 1) + 1;
+    // What is packed for the neighbour must not cost what is won.
     const int64_t lanes = lanes_of_block(plan);
-    if (turn <= kMostWindowSteps &&
-        4 * (lanes + plan.lane_windows.reach()) <= 3 * lanes * plan.lane_windows.steps())
-      return;
-    plan.lane_windows = std::move(packing);
-    plan.lane_turn = 1;
+    if (plan.lane_turn > kMostWindowSteps ||
+        4 * (lanes + packing.reach()) > 3 * lanes * packing.steps())
+      return std::nullopt;
+    return plan;
   }
 
   /// Lanes of a block before units are cut: more where each block packs some for its neighbour.
   int64_t lanes_of_block(const ContractPlan& plan) const {
     const int64_t side = std::max<int64_t>(64, 1024 / size_of(plan.dtype));
-    return std::min(plan.n.extent,
+    return std::min(plan.num_lanes,
                     std::clamp<int64_t>(4 * plan.lane_windows.reach(), side, 4 * side));
   }
 
@@ -521,7 +529,7 @@ class Planner {
     plan.tile_rows = std::max<int64_t>(1, ceil_div(plan.m.extent, plan.num_row_panels));
     plan.num_tall_panels = plan.m.extent - plan.num_row_panels * (plan.tile_rows - 1);
     plan.tile_lanes = tile_lanes;
-    plan.num_lane_panels = std::max<int64_t>(1, ceil_div(plan.n.extent, tile_lanes));
+    plan.num_lane_panels = std::max<int64_t>(1, ceil_div(plan.num_lanes, tile_lanes));
   }
 
   void choose_blocks(ContractPlan& plan) const {
@@ -533,7 +541,8 @@ class Planner {
     };
     split(plan.num_row_panels, ceil_div(plan.m.extent, side), &plan.panels_per_row_block,
           &plan.num_row_blocks);
-    split(plan.num_lane_panels, ceil_div(plan.n.extent, std::max<int64_t>(lanes_of_block(plan), 1)),
+    split(plan.num_lane_panels,
+          ceil_div(plan.num_lanes, std::max<int64_t>(lanes_of_block(plan), 1)),
           &plan.panels_per_lane_block, &plan.num_lane_blocks);
 
     // Units: about a million multiply-adds or more each, and enough of them to share out.

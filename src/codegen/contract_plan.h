@@ -49,10 +49,11 @@ struct ContractPlan {
   LanePacking lane_packing = LanePacking::Runs;
   RowPacking row_packing = RowPacking::InPlace;
 
-  /// Lanes as Runs packs them (rows k, columns n). Where a window of k slides along the outermost
-  /// lanes, blocks of k have a multiple of lane_turn steps: whole windows.
+  /// Lanes as Runs packs them (rows k, columns n). With windows, blocks of k have a multiple of
+  /// lane_turn steps (whole windows), and the lanes multiplied are packed columns: where more than
+  /// the outermost label of n slides, some lie between the lanes of n and are dropped at the end.
   WindowPacking lane_windows;
-  int64_t lane_turn = 1;
+  int64_t lane_turn = 1, num_lanes = 1;
   /// Rows as Windows packs them (rows m, columns k): count steps of k of a block, a multiple of
   /// row_span_k, take count / row_span_k * row_span + row_span_rest columns.
   WindowPacking row_windows;
