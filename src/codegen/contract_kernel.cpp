@@ -1,6 +1,7 @@
 // The contraction step: units of (group of p, rows, lanes), each packed, multiplied and finished.
 //
 //   contract_plan.cpp    what is chosen: roles of labels, tile, blocks, packing
+//   contract_windows.cpp operands packed once for all steps of a window
 //   contract_phases.cpp  windows that divide (input gradients of strided convolutions) taken apart
 //   contract_pack.cpp    operand blocks into scratch
 //   contract_micro.cpp   register tiles
