@@ -145,6 +145,9 @@ def matmul_cases() -> list[Case]:
 def conv_cases() -> list[Case]:
     x, w = torch.randn(32, 64, 56, 56), torch.randn(64, 64, 3, 3)
     xg, wg = x[:8].clone().requires_grad_(), w.clone().requires_grad_()
+    depthwise = torch.randn(16, 128, 28, 28).requires_grad_()
+    depthwise_w = torch.randn(128, 1, 3, 3).requires_grad_()
+    strided_w = torch.randn(128, 64, 3, 3).requires_grad_()
     return [
         Case(
             "conv 3x3 32x64x56x56",
@@ -158,6 +161,22 @@ def conv_cases() -> list[Case]:
             "conv",
             lambda x, w: F.conv2d(x, w, padding=1),
             (xg, wg),
+            train=True,
+            eager_goal=0.9,
+        ),
+        Case(
+            "conv 3x3 stride 2 8x64x56x56 train",
+            "conv",
+            lambda x, w: F.conv2d(x, w, stride=2, padding=1),
+            (xg, strided_w),
+            train=True,
+            eager_goal=0.9,
+        ),
+        Case(
+            "depthwise 3x3 16x128x28x28 train",
+            "conv",
+            lambda x, w: F.conv2d(x, w, padding=1, groups=128),
+            (depthwise, depthwise_w),
             train=True,
             eager_goal=0.9,
         ),

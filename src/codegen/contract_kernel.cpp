@@ -1,6 +1,7 @@
 // The contraction step: units of (group of p, rows, lanes), each packed, multiplied and finished.
 //
 //   contract_plan.cpp    what is chosen: roles of labels, tile, blocks, packing
+//   contract_windows.cpp operands packed once for all steps of a window
 //   contract_phases.cpp  windows that divide (input gradients of strided convolutions) taken apart
 //   contract_pack.cpp    operand blocks into scratch
 //   contract_micro.cpp   register tiles
@@ -155,39 +156,77 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
     values.set_axis(m_axis, m);
     llvm::Value* const row = b.CreateGEP(
         element, result, emit_mul_add(b, b.CreateSub(m, m0), plan.result_stride, emit_i64(b, 0)));
-    const auto finish = [&](llvm::Value* n, llvm::Value* mask) {
+    // Lanes n .. end, from column `column` of the result on.
+    const auto finish = [&](llvm::Value* n, llvm::Value* column, llvm::Value* mask) {
       values.set_axis(n_axis, n);
       llvm::Type* type = element;
       if (!scalar_lanes) {
         values.set_lane({n_axis, width, mask});
         type = llvm::FixedVectorType::get(element, static_cast<unsigned>(width));
       }
-      llvm::Value* const place = b.CreateGEP(element, row, b.CreateSub(n, n0));
-      values.bind(bound, b.CreateAlignedLoad(type, place, align));
+      values.bind(bound, b.CreateAlignedLoad(type, b.CreateGEP(element, row, column), align));
       for (const KernelStore& store : flat.stores) values.emit_store(store);
     };
-    if (scalar_lanes) {
+    const auto finish_lanes = [&](llvm::Value* begin, llvm::Value* end, llvm::Value* column,
+                                  bool may_be_whole, bool may_be_cut) {
+      const auto at = [&](llvm::Value* n) { return b.CreateAdd(column, b.CreateSub(n, begin)); };
+      if (scalar_lanes) {
+        values.push_scope();
+        emit_loop(b, begin, end, 1, [&](llvm::Value* n) { finish(n, at(n), nullptr); });
+        values.pop_scope();
+        return;
+      }
+      llvm::Value* const whole = b.CreateAdd(
+          begin, b.CreateAnd(b.CreateSub(end, begin), emit_i64(b, -static_cast<int64_t>(width))));
+      if (may_be_whole) {
+        values.push_scope();
+        emit_loop(b, begin, whole, width, [&](llvm::Value* n) { finish(n, at(n), nullptr); });
+        values.pop_scope();
+      }
+      if (!may_be_cut) return;
       values.push_scope();
-      emit_loop(b, n0, n1, 1, [&](llvm::Value* n) { finish(n, nullptr); });
-      values.pop_scope();
-      return;
-    }
-    llvm::Value* const count = b.CreateSub(n1, n0);
-    llvm::Value* const whole =
-        b.CreateAdd(n0, b.CreateAnd(count, emit_i64(b, -static_cast<int64_t>(width))));
-    if (plan.n.extent >= width) {
-      values.push_scope();
-      emit_loop(b, n0, whole, width, [&](llvm::Value* n) { finish(n, nullptr); });
-      values.pop_scope();
-    }
-    if (plan.n.extent % width != 0 || plan.lanes_per_block() % width != 0) {
-      values.push_scope();
-      emit_if(b, b.CreateICmpSLT(whole, n1), [&] {
-        finish(whole, emit_lane_mask(b, emit_i64(b, 0), b.CreateSub(n1, whole), width,
-                                     size_of(plan.dtype), target));
+      emit_if(b, b.CreateICmpSLT(whole, end), [&] {
+        finish(whole, at(whole),
+               emit_lane_mask(b, emit_i64(b, 0), b.CreateSub(end, whole), width,
+                              size_of(plan.dtype), target));
       });
       values.pop_scope();
+    };
+    if (plan.num_lanes == plan.n.extent) {
+      finish_lanes(n0, n1, emit_i64(b, 0), plan.n.extent >= width,
+                   plan.n.extent % width != 0 || plan.lanes_per_block() % width != 0);
+      return;
     }
+    // Runs of lanes of n, and between them lanes that are none.
+    const WindowPacking& packing = plan.lane_windows;
+    const int64_t inner = plan.n.labels.back();
+    const int64_t run = plan.extents[static_cast<size_t>(inner)],
+                  pitch = packing.extents[static_cast<size_t>(inner)];
+    llvm::Value* const last = b.CreateUDiv(b.CreateSub(n1, emit_i64(b, 1)), emit_i64(b, pitch));
+    emit_loop(b, b.CreateUDiv(n0, emit_i64(b, pitch)), b.CreateAdd(last, emit_i64(b, 1)), 1,
+              [&](llvm::Value* number) {
+                llvm::Value *rest = number, *first = emit_i64(b, 0), *exists = b.getTrue();
+                int64_t stride = run;
+                for (size_t i = plan.n.labels.size() - 1; i-- > 0;) {
+                  const auto label = static_cast<size_t>(plan.n.labels[i]);
+                  llvm::Value* const packed = emit_i64(b, packing.extents[label]);
+                  llvm::Value* const index = i == 0 ? rest : b.CreateURem(rest, packed);
+                  exists =
+                      b.CreateAnd(exists, b.CreateICmpSLT(index, emit_i64(b, plan.extents[label])));
+                  first = emit_mul_add(b, index, stride, first);
+                  stride *= plan.extents[label];
+                  if (i > 0) rest = b.CreateUDiv(rest, packed);
+                }
+                llvm::Value* const start = b.CreateMul(number, emit_i64(b, pitch));
+                llvm::Value* const begin = emit_max(b, b.CreateSub(n0, start), emit_i64(b, 0));
+                llvm::Value* const run_end = emit_min(b, b.CreateSub(n1, start), emit_i64(b, run));
+                // Where the block begins behind the run's lanes, there is nothing to finish.
+                llvm::Value* const end = b.CreateSelect(exists, emit_max(b, run_end, begin), begin);
+                values.push_scope();
+                finish_lanes(b.CreateAdd(first, begin), b.CreateAdd(first, end),
+                             b.CreateSub(b.CreateAdd(start, begin), n0), run >= width, true);
+                values.pop_scope();
+              });
   });
   values.pop_scope();
   b.CreateRetVoid();
@@ -236,7 +275,7 @@ class StepEmitter {
   bool packs_rows() const { return plan_.row_packing != RowPacking::InPlace; }
   bool packs_lanes() const { return plan_.lane_packing != LanePacking::InPlace; }
   int64_t last_lanes() const {
-    return plan_.n.extent - (plan_.num_lane_panels - 1) * plan_.tile_lanes;
+    return plan_.num_lanes - (plan_.num_lane_panels - 1) * plan_.tile_lanes;
   }
 
   /// Whether the last lane panel needs a micro-kernel of its own: fewer vectors, or memory that
@@ -266,23 +305,31 @@ class StepEmitter {
       case RowPacking::InPlace:
         break;
       case RowPacking::RunsAlongK:
-        parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_side,
-                                          plan_.m, plan_.k, plan_.row_stride, target_);
+        parts_.pack_rows =
+            emit_pack_runs(module_, symbol_ + ".pack_rows", plan_,
+                           plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.extents),
+                           plan_.row_stride, target_);
         break;
       case RowPacking::RunsAlongM:
-        parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_side,
-                                          plan_.k, plan_.m, plan_.row_stride, target_);
+        parts_.pack_rows =
+            emit_pack_runs(module_, symbol_ + ".pack_rows", plan_,
+                           plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.extents),
+                           plan_.row_stride, target_);
         break;
       case RowPacking::Panels:
         parts_.pack_rows = emit_pack_row_panels(module_, symbol_ + ".pack_rows", plan_);
+        break;
+      case RowPacking::Windows:
+        parts_.pack_rows = emit_pack_runs(module_, symbol_ + ".pack_rows", plan_, plan_.row_windows,
+                                          plan_.row_stride, target_);
         break;
     }
     switch (plan_.lane_packing) {
       case LanePacking::InPlace:
         break;
       case LanePacking::Runs:
-        parts_.pack_lanes = emit_pack_runs(module_, symbol_ + ".pack_lanes", plan_, plan_.lane_side,
-                                           plan_.k, plan_.n, plan_.lane_stride, target_);
+        parts_.pack_lanes = emit_pack_runs(module_, symbol_ + ".pack_lanes", plan_,
+                                           plan_.lane_windows, plan_.lane_stride, target_);
         break;
       case LanePacking::Transpose:
         parts_.pack_lanes = emit_pack_transposed(module_, symbol_ + ".pack_lanes", plan_, target_);
@@ -309,12 +356,12 @@ class StepEmitter {
     num_k_blocks_ = count(plan_.num_k_blocks);
     p_per_unit_ = count(plan_.p_per_unit);
     p_extent_ = param(plan_.p.extent);
-    n_extent_ = param(plan_.n.extent);
-    k_extent_ = param(plan_.k.extent);
+    num_lanes_ = param(plan_.num_lanes);
+    k_turn_ = param(plan_.k_turn);
     k_block_ = param(plan_.k_block);
     if (plan_.row_packing == RowPacking::Panels)
       row_panel_elements_ = param(plan_.row_panel_elements);
-    if (has_tail()) full_lanes_ = param(plan_.n.extent - last_lanes());
+    if (has_tail()) full_lanes_ = param(plan_.num_lanes - last_lanes());
   }
 
   llvm::Value* panel_row(llvm::Value* panel) {
@@ -343,7 +390,7 @@ class StepEmitter {
     m1_ = panel_row(end_panel_);
     const auto [first_lanes, end_lanes] = share(lane_block, num_lane_panels_, num_lane_blocks_);
     n0_ = b_.CreateMul(first_lanes, constant(plan_.tile_lanes));
-    n1_ = emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)), n_extent_);
+    n1_ = emit_min(b_, b_.CreateMul(end_lanes, constant(plan_.tile_lanes)), num_lanes_);
     llvm::Value* const p0 = b_.CreateMul(p_group, p_per_unit_);
     llvm::Value* const p1 = emit_min(b_, b_.CreateAdd(p0, p_per_unit_), p_extent_);
     emit_loop(b_, p0, p1, 1, [&](llvm::Value* p) {
@@ -353,8 +400,7 @@ class StepEmitter {
   }
 
   void emit_block(llvm::Value* p0, llvm::Value* p, llvm::Value* k_block) {
-    llvm::Value* const k0 = b_.CreateMul(k_block, k_block_);
-    llvm::Value* const k1 = emit_min(b_, b_.CreateAdd(k0, k_block_), k_extent_);
+    const auto [k0, k1] = steps_of(k_block);
     if (packs_rows()) {
       const auto pack = [&] {
         switch (plan_.row_packing) {
@@ -370,6 +416,18 @@ class StepEmitter {
             b_.CreateCall(parts_.pack_rows, {row_source_, p, k0, k1, first_panel_, end_panel_,
                                              row_pack_, num_tall_panels_, row_panel_elements_});
             break;
+          case RowPacking::Windows: {
+            llvm::Value* const steps = constant(plan_.row_windows.steps());
+            llvm::Value* const last = b_.CreateUDiv(b_.CreateSub(m1_, constant(1)), steps);
+            llvm::Value* const column = packed_column(k0);
+            llvm::Value* const columns =
+                emit_mul_add(b_, b_.CreateUDiv(b_.CreateSub(k1, k0), constant(plan_.row_span_k)),
+                             plan_.row_span, constant(plan_.row_span_rest));
+            b_.CreateCall(parts_.pack_rows, {row_source_, p, b_.CreateUDiv(m0_, steps),
+                                             b_.CreateAdd(last, constant(1)), column,
+                                             b_.CreateAdd(column, columns), row_pack_});
+            break;
+          }
         }
       };
       const bool each_p =
@@ -382,8 +440,12 @@ class StepEmitter {
         emit_if(b_, b_.CreateICmpEQ(p, p0), pack);
       }
     }
-    if (packs_lanes())
-      b_.CreateCall(parts_.pack_lanes, {lane_source_, p, k0, k1, n0_, n1_, lane_pack_});
+    if (packs_lanes()) {
+      llvm::Value* const steps = constant(plan_.lane_windows.steps());
+      b_.CreateCall(parts_.pack_lanes,
+                    {lane_source_, p, b_.CreateUDiv(k0, steps), b_.CreateUDiv(k1, steps), n0_,
+                     b_.CreateAdd(n1_, constant(plan_.lane_windows.reach())), lane_pack_});
+    }
     llvm::Value* const row_base =
         packs_rows() ? row_pack_ : in_place(plan_.row_side, row_source_, p, k0);
     llvm::Value* const lane_base =
@@ -410,6 +472,11 @@ class StepEmitter {
           break;
         case RowPacking::Panels:
           rows = at(row_base, b_.CreateMul(b_.CreateSub(panel, first_panel_), row_panel_elements_));
+          break;
+        case RowPacking::Windows:
+          rows =
+              at(row_base, b_.CreateAdd(b_.CreateSub(window_row(m), window_row(whole_windows(m0_))),
+                                        constant(plan_.row_offset(0))));
           break;
       }
       llvm::Value* const result =
@@ -448,6 +515,62 @@ class StepEmitter {
     });
   }
 
+  /// First and end of a block's steps of k.
+  std::pair<llvm::Value*, llvm::Value*> steps_of(llvm::Value* k_block) {
+    // At least one: an empty sum has a block without steps.
+    const int64_t blocks =
+        std::max<int64_t>(ceil_div(plan_.k_turn, std::max<int64_t>(plan_.k_block, 1)), 1);
+    llvm::Value *turn = constant(0), *block = k_block;
+    if (plan_.num_k_blocks > blocks) {
+      turn = b_.CreateMul(b_.CreateUDiv(k_block, constant(blocks)), k_turn_);
+      block = b_.CreateURem(k_block, constant(blocks));
+    }
+    llvm::Value* const k0 = b_.CreateAdd(turn, b_.CreateMul(block, k_block_));
+    return {k0, emit_min(b_, b_.CreateAdd(k0, k_block_), b_.CreateAdd(turn, k_turn_))};
+  }
+
+  /// WindowPacking::position for the rows' step k.
+  llvm::Value* packed_column(llvm::Value* k) {
+    const WindowPacking& packing = plan_.row_windows;
+    AffineOperand columns;
+    columns.coef.assign(plan_.extents.size(), 0);
+    for (const int64_t label : packing.columns.labels) {
+      const SlidingWindow* const window = packing.window_over(label);
+      columns.coef[static_cast<size_t>(label)] =
+          packing.column_stride(label) * (window ? window->sliding_step : 1);
+    }
+    return affine(columns, plan_.k, k);
+  }
+
+  llvm::Value* whole_windows(llvm::Value* m) {
+    const int64_t steps = plan_.row_windows.steps();
+    return b_.CreateMul(b_.CreateUDiv(m, constant(steps)), constant(steps));
+  }
+
+  /// ContractPlan::row_offset, but for a constant.
+  llvm::Value* window_row(llvm::Value* m) {
+    const WindowPacking& packing = plan_.row_windows;
+    AffineOperand rows;
+    rows.coef.assign(plan_.extents.size(), 0);
+    int64_t stride = plan_.row_stride;
+    for (size_t i = packing.rows.labels.size(); i-- > 0;) {
+      const auto label = static_cast<size_t>(packing.rows.labels[i]);
+      rows.coef[label] = stride;
+      stride = checked_mul(stride, plan_.extents[label], "contract");
+    }
+    for (const SlidingWindow& window : packing.windows)
+      rows.coef[static_cast<size_t>(window.window)] =
+          window.window_step * packing.column_stride(window.sliding);
+    return affine(rows, plan_.m, m);
+  }
+
+  /// The sum of coef[label] * label at a flat position.
+  llvm::Value* affine(const AffineOperand& form, const FlatSpace& space, llvm::Value* flat) {
+    PartialAddress address = emit_base(b_, form);
+    emit_advance(b_, form, segments_of(form, space, plan_.extents), flat, address);
+    return address.offset;
+  }
+
   /// Where row or lane 0 at step k0 lies in an operand that is not packed.
   llvm::Value* in_place(const AffineOperand& operand, llvm::Value* source, llvm::Value* p,
                         llvm::Value* k0) {
@@ -470,8 +593,8 @@ class StepEmitter {
   llvm::Value *first_panel_ = nullptr, *end_panel_ = nullptr;
   llvm::Value *num_row_panels_ = nullptr, *num_tall_panels_ = nullptr, *num_lane_panels_ = nullptr;
   llvm::Value *num_row_blocks_ = nullptr, *num_lane_blocks_ = nullptr, *num_k_blocks_ = nullptr;
-  llvm::Value *p_per_unit_ = nullptr, *p_extent_ = nullptr, *n_extent_ = nullptr;
-  llvm::Value *k_extent_ = nullptr, *k_block_ = nullptr, *full_lanes_ = nullptr;
+  llvm::Value *p_per_unit_ = nullptr, *p_extent_ = nullptr, *num_lanes_ = nullptr;
+  llvm::Value *k_turn_ = nullptr, *k_block_ = nullptr, *full_lanes_ = nullptr;
   llvm::Value* row_panel_elements_ = nullptr;
   llvm::Value *m0_ = nullptr, *m1_ = nullptr, *n0_ = nullptr, *n1_ = nullptr;
 };

@@ -1,6 +1,7 @@
 #include "codegen/contract_micro.h"
 
 #include "base/checked.h"
+#include "base/error.h"
 #include "codegen/contract_ir.h"
 
 #include <llvm/IR/Module.h>
@@ -30,6 +31,8 @@ Steps steps_of(const ContractPlan& plan) {
     case RowPacking::Panels:
       steps.row = 1, steps.row_k = plan.row_stride;
       break;
+    case RowPacking::Windows:  // rows and steps of k come from tables
+      break;
   }
   if (plan.lane_packing == LanePacking::InPlace) {
     steps.lane = segments_of(plan.lane_side, plan.n, plan.extents).back().coef;
@@ -51,7 +54,10 @@ class MicroKernel {
         steps_(steps_of(plan)),
         element_(contract_element_type(function->getContext(), plan.dtype)),
         vector_(llvm::FixedVectorType::get(element_, static_cast<unsigned>(plan.width))),
-        align_(static_cast<uint64_t>(size_of(plan.dtype))) {}
+        align_(static_cast<uint64_t>(size_of(plan.dtype))) {
+    if (plan.lane_windows.is_window()) lane_table_ = table(plan.lane_offsets());
+    if (plan.row_packing == RowPacking::Windows) row_table_ = table(plan.row_offsets());
+  }
 
   void emit_outer() {
     const int64_t width = plan_.width, vectors = ceil_div(lanes_, width);
@@ -90,13 +96,13 @@ class MicroKernel {
           // Rows of lanes lie apart, which the machine's own prefetching does not follow.
           for (int64_t v = 0; v < vectors; ++v) {
             llvm::Value* const ahead = b_.CreateConstGEP1_64(
-                element_, b, static_cast<uint64_t>(v * width + kPrefetchSteps * steps_.lane_k));
+                element_, b, static_cast<uint64_t>(v * width + lanes_ahead()));
             b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
                                {ahead, b_.getInt32(0), b_.getInt32(3), b_.getInt32(1)});
           }
           for (int64_t r = 0; r < rows_; ++r) {
             llvm::Value* const at =
-                b_.CreateConstGEP1_64(element_, a, static_cast<uint64_t>(r * steps_.row));
+                b_.CreateConstGEP1_64(element_, a, static_cast<uint64_t>(row_offset(r)));
             llvm::Value* const splat = b_.CreateVectorSplat(
                 static_cast<unsigned>(width), b_.CreateAlignedLoad(element_, at, align_));
             for (int64_t v = 0; v < vectors; ++v) {
@@ -187,8 +193,10 @@ class MicroKernel {
     llvm::PHINode* const a = b_.CreatePHI(b_.getPtrTy(), 2);
     llvm::PHINode* const b = b_.CreatePHI(b_.getPtrTy(), 2);
     k->addIncoming(k_count, before);
-    a->addIncoming(function_->getArg(0), before);
-    b->addIncoming(function_->getArg(1), before);
+    a->addIncoming(row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
+                   before);
+    b->addIncoming(lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1),
+                   before);
     std::vector<llvm::PHINode*> carried;
     std::vector<llvm::Value*> sums;
     for (llvm::Value* value : start) {
@@ -196,20 +204,53 @@ class MicroKernel {
       carried.back()->addIncoming(value, before);
       sums.push_back(carried.back());
     }
-    step(sums, a, b);
+    step(sums, place(row_table_, 0, a), place(lane_table_, 1, b));
     const bool dot = plan_.kind == TileKind::Dot;
-    a->addIncoming(b_.CreateConstGEP1_64(
-                       element_, a, static_cast<uint64_t>(dot ? k_step : k_step * steps_.row_k)),
-                   loop);
-    b->addIncoming(b_.CreateConstGEP1_64(
-                       element_, b, static_cast<uint64_t>(dot ? k_step : k_step * steps_.lane_k)),
-                   loop);
+    const auto advance = [&](llvm::PHINode* at, bool by_table, int64_t distance) {
+      at->addIncoming(by_table
+                          ? b_.CreateConstGEP1_64(b_.getInt32Ty(), at, 1)
+                          : b_.CreateConstGEP1_64(element_, at, static_cast<uint64_t>(distance)),
+                      loop);
+    };
+    advance(a, row_table_, dot ? k_step : k_step * steps_.row_k);
+    advance(b, lane_table_, dot ? k_step : k_step * steps_.lane_k);
     llvm::Value* const left = b_.CreateNSWSub(k, emit_i64(b_, k_step));
     k->addIncoming(left, loop);
     for (size_t i = 0; i < sums.size(); ++i) carried[i]->addIncoming(sums[i], loop);
     b_.CreateCondBr(b_.CreateICmpSGT(left, emit_i64(b_, 0)), loop, done);
     b_.SetInsertPoint(done);
     return sums;
+  }
+
+  /// Places of the steps of k, relative to the first.
+  llvm::GlobalVariable* table(const std::vector<int64_t>& offsets) {
+    std::vector<uint32_t> entries;
+    for (const int64_t offset : offsets) {
+      COREGRAD_CHECK(offset >= 0 && offset <= INT32_MAX);
+      entries.push_back(static_cast<uint32_t>(offset));
+    }
+    llvm::Constant* const data = llvm::ConstantDataArray::get(b_.getContext(), entries);
+    return new llvm::GlobalVariable(*function_->getParent(), data->getType(), true,
+                                    llvm::GlobalValue::PrivateLinkage, data, "places");
+  }
+
+  /// Where a step's elements lie: at `at` itself, or where the entry of the table there says.
+  llvm::Value* place(llvm::GlobalVariable* table, unsigned base, llvm::PHINode* at) {
+    if (!table) return at;
+    llvm::Value* const offset = b_.CreateAlignedLoad(b_.getInt32Ty(), at, llvm::Align(4));
+    return b_.CreateGEP(element_, function_->getArg(base), b_.CreateZExt(offset, b_.getInt64Ty()));
+  }
+
+  /// From the tile's first row to another.
+  int64_t row_offset(int64_t r) const {
+    return row_table_ ? plan_.row_offset(r) - plan_.row_offset(0) : r * steps_.row;
+  }
+
+  /// From lanes to those some steps of k later, or, where a window reads lanes again, to the next
+  /// that no step has read.
+  int64_t lanes_ahead() const {
+    if (!lane_table_) return kPrefetchSteps * steps_.lane_k;
+    return ceil_div(kPrefetchSteps, plan_.lane_windows.steps()) * plan_.lane_stride;
   }
 
   llvm::Value* first_lanes(int64_t active) {
@@ -254,6 +295,7 @@ class MicroKernel {
   const ContractPlan& plan_;
   int64_t rows_, lanes_;
   Steps steps_;
+  llvm::GlobalVariable *row_table_ = nullptr, *lane_table_ = nullptr;  ///< if windows are packed
   llvm::Type* element_;
   llvm::FixedVectorType* vector_;
   llvm::Align align_;

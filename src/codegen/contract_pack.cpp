@@ -12,6 +12,8 @@
 namespace coregrad {
 namespace {
 
+constexpr int64_t kFarBytes = 1024;
+
 /// The shared signature: void (ptr source, i64 p, i64 r0, i64 r1, i64 c0, i64 c1, ptr target), and
 /// as many numbers behind it.
 llvm::Function* declare_pack(llvm::Module& module, const std::string& name, size_t more = 0) {
@@ -40,11 +42,12 @@ llvm::Value* floor_divide(llvm::IRBuilder<>& b, llvm::Value* x, int64_t d) {
 /// Writes runs along the innermost column segment.
 class RunPacker {
  public:
-  RunPacker(llvm::Function* function, const ContractPlan& plan, const AffineOperand& operand,
+  RunPacker(llvm::Function* function, const ContractPlan& plan, const WindowPacking& packing,
             int64_t stride, const Target& target)
       : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         plan_(plan),
-        operand_(operand),
+        packing_(packing),
+        operand_(packing.operand),
         stride_(stride),
         target_(target),
         function_(function),
@@ -52,10 +55,10 @@ class RunPacker {
         width_(static_cast<unsigned>(plan.width)),
         vector_(llvm::FixedVectorType::get(element_, width_)) {}
 
-  void emit(const FlatSpace& rows, const FlatSpace& columns) {
+  void emit() {
     const auto p_segments = segments_of(operand_, plan_.p, plan_.extents);
-    const auto row_segments = segments_of(operand_, rows, plan_.extents);
-    auto outer = segments_of(operand_, columns, plan_.extents);
+    const auto row_segments = segments_of(operand_, packing_.rows, plan_.extents);
+    auto outer = segments_of(operand_, packing_.columns, packing_.extents);
     run_ = outer.back();
     outer.pop_back();
     PartialAddress base = emit_base(b_, operand_);
@@ -66,6 +69,9 @@ class RunPacker {
     llvm::Value* const first_run = outer.empty() ? emit_i64(b_, 0) : b_.CreateUDiv(c0, extent);
     llvm::Value* const first_u = outer.empty() ? c0 : b_.CreateURem(c0, extent);
     const bool short_runs = !outer.empty() && has_short_runs(outer);
+    // The machine's own prefetching follows the runs of a row, but not to the next row.
+    for (const Segment& segment : row_segments)
+      if (std::abs(segment.coef) * size_of(plan_.dtype) >= kFarBytes) ahead_ = segment.coef;
     emit_loop(b_, r0, r1, 1, [&](llvm::Value* r) {
       PartialAddress row = base;
       emit_advance(b_, operand_, row_segments, r, row);
@@ -168,8 +174,17 @@ class RunPacker {
                                                llvm::FixedVectorType::get(b_.getInt1Ty(), width_));
     llvm::Value* const source =
         b_.CreateGEP(element_, function_->getArg(0), b_.CreateAdd(address.offset, u));
+    prefetch(source);
     b_.CreateAlignedStore(b_.CreateMaskedLoad(vector_, source, align(), mask, zeros(width_)),
                           target, align());
+  }
+
+  /// Asks for the elements of the next row.
+  void prefetch(llvm::Value* source) {
+    if (ahead_ == 0) return;
+    llvm::Value* const at = b_.CreateConstGEP1_64(element_, source, static_cast<uint64_t>(ahead_));
+    b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
+                       {at, b_.getInt32(0), b_.getInt32(3), b_.getInt32(1)});
   }
 
   /// target[i] = element at run position begin + i for begin + i < end.
@@ -208,8 +223,10 @@ class RunPacker {
       llvm::Value* const whole =
           b_.CreateAnd(b_.CreateSub(end, begin), emit_i64(b_, -static_cast<int64_t>(width_)));
       llvm::Value* const whole_end = b_.CreateAdd(begin, whole);
-      emit_loop(b_, begin, whole_end, width_,
-                [&](llvm::Value* u) { store(u, plain_load(source, u)); });
+      emit_loop(b_, begin, whole_end, width_, [&](llvm::Value* u) {
+        prefetch(b_.CreateGEP(element_, source, u));
+        store(u, plain_load(source, u));
+      });
       emit_if(b_, b_.CreateICmpSLT(whole_end, end),
               [&] { store(whole_end, masked_load(source, whole_end, low, high)); });
       return;
@@ -230,6 +247,7 @@ class RunPacker {
           llvm::Value* const mask =
               b_.CreateBitCast(word, llvm::FixedVectorType::get(b_.getInt1Ty(), width_));
           llvm::Value* const at = b_.CreateAdd(u, emit_i64(b_, part));
+          prefetch(b_.CreateGEP(element_, source, at));
           store(at, b_.CreateMaskedLoad(vector_, b_.CreateGEP(element_, source, at), align(), mask,
                                         zeros(width_)));
         }
@@ -356,6 +374,7 @@ class RunPacker {
 
   llvm::IRBuilder<> b_;
   const ContractPlan& plan_;
+  const WindowPacking& packing_;
   const AffineOperand& operand_;
   int64_t stride_;
   const Target& target_;
@@ -364,6 +383,7 @@ class RunPacker {
   unsigned width_;
   llvm::FixedVectorType* vector_;
   Segment run_;
+  int64_t ahead_ = 0;  ///< elements to the next row, if it is far
 };
 
 /// Within each 16-byte block, element (row i, place j) of the given vectors goes to (row j, place
@@ -396,11 +416,10 @@ void transpose_blocks(llvm::IRBuilder<>& b, std::vector<llvm::Value*>& rows, int
 }  // namespace
 
 llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
-                               const ContractPlan& plan, const AffineOperand& operand,
-                               const FlatSpace& rows, const FlatSpace& columns, int64_t stride,
-                               const Target& target) {
+                               const ContractPlan& plan, const WindowPacking& packing,
+                               int64_t stride, const Target& target) {
   llvm::Function* const function = declare_pack(module, name);
-  RunPacker(function, plan, operand, stride, target).emit(rows, columns);
+  RunPacker(function, plan, packing, stride, target).emit();
   return function;
 }
 

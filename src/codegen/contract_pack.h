@@ -16,12 +16,11 @@ class Module;
 namespace coregrad {
 
 /// A function (source, p, r0, r1, c0, c1, target) that packs target[(r - r0) * stride + (c - c0)] =
-/// element at (p, r, c) for rows r and columns c of two flat spaces, run by run along the columns.
-/// May write up to 2 * width - 1 elements behind each row.
+/// element at (p, r, c) for packed rows r and columns c, run by run along the columns. May write up
+/// to 2 * width - 1 elements behind each row.
 llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
-                               const ContractPlan& plan, const AffineOperand& operand,
-                               const FlatSpace& rows, const FlatSpace& columns, int64_t stride,
-                               const Target& target);
+                               const ContractPlan& plan, const WindowPacking& packing,
+                               int64_t stride, const Target& target);
 
 /// The same signature and result for the lane side (rows = k, columns = n) where memory is
 /// contiguous along k: 16-byte pieces of a vector of lanes are transposed in registers. May write a

@@ -11,35 +11,6 @@
 
 namespace coregrad {
 
-bool AffineOperand::depends_on(int64_t label) const {
-  return coef[static_cast<size_t>(label)] != 0 || is_checked(label);
-}
-
-bool AffineOperand::is_checked(int64_t label) const {
-  return std::any_of(checks.begin(), checks.end(),
-                     [&](const CheckedDim& d) { return d.factor(label) != 0; });
-}
-
-std::vector<Segment> segments_of(const AffineOperand& operand, const FlatSpace& space,
-                                 const std::vector<int64_t>& extents) {
-  std::vector<Segment> segments;
-  bool last_is_checked = false;
-  for (const int64_t label : space.labels) {
-    const int64_t extent = extents[static_cast<size_t>(label)];
-    const int64_t coef = operand.coef[static_cast<size_t>(label)];
-    const bool checked = operand.is_checked(label);
-    if (!segments.empty() && !checked && !last_is_checked &&
-        segments.back().coef == checked_mul(coef, extent, "contract")) {
-      segments.back() = {segments.back().extent * extent, coef, -1};
-    } else {
-      segments.push_back({extent, coef, label});
-    }
-    last_is_checked = checked;
-  }
-  if (segments.empty()) segments.push_back({});
-  return segments;
-}
-
 int64_t ContractPlan::units() const {
   if (p.extent == 0 || m.extent == 0 || n.extent == 0) return 0;
   return checked_mul(checked_mul(num_p_groups, num_row_blocks, "contract"), num_lane_blocks,
@@ -57,6 +28,19 @@ int64_t ContractPlan::panel_row(int64_t i) const {
 
 int64_t ContractPlan::rows_per_block() const {
   return std::min(panels_per_row_block * tile_rows, m.extent);
+}
+
+std::vector<int64_t> ContractPlan::lane_offsets() const {
+  std::vector<int64_t> offsets;
+  for (int64_t i = 0; i < k_block; ++i)
+    offsets.push_back(lane_windows.packed_row(i) * lane_stride + lane_windows.offset(i));
+  return offsets;
+}
+
+std::vector<int64_t> ContractPlan::row_offsets() const {
+  std::vector<int64_t> offsets;
+  for (int64_t i = 0; i < k_block; ++i) offsets.push_back(row_windows.position(i));
+  return offsets;
 }
 
 std::string ContractPlan::to_text() const {
@@ -81,18 +65,21 @@ std::string ContractPlan::to_text() const {
         return "runs along m";
       case RowPacking::Panels:
         return "panels";
+      case RowPacking::Windows:
+        return "windows";
     }
     return "";
   };
   return fmt::format(
       "{}{} p {}={} m {}={} n {}={} k {}={}; tile {}x{} ({}+{} x {} panels); lanes {}, rows {}; "
       "blocks: {} p-groups of {}, {} of rows ({} panels), {} of lanes ({} panels), {} of k ({}); "
-      "scratch {} elements",
+      "{} lane windows, scratch {} elements",
       kind == TileKind::Dot ? "dot" : "outer", swapped ? " swapped" : "", p.labels, p.extent,
       m.labels, m.extent, n.labels, n.extent, k.labels, k.extent, tile_rows, tile_lanes,
       num_tall_panels, num_row_panels - num_tall_panels, num_lane_panels, name(lane_packing),
       row_name(row_packing), num_p_groups, p_per_unit, num_row_blocks, panels_per_row_block,
-      num_lane_blocks, panels_per_lane_block, num_k_blocks, k_block, scratch_elements());
+      num_lane_blocks, panels_per_lane_block, num_k_blocks, k_block, lane_windows.windows.size(),
+      scratch_elements());
 }
 
 namespace {
@@ -136,6 +123,8 @@ AffineOperand affine(const ContractOperand& operand, const std::vector<DimMap>& 
   return form;
 }
 
+constexpr int64_t kMostWindowSteps = 64, kMostSlidingStep = 4;
+constexpr int64_t kMostBlock = 1024, kLeastWindowBlock = 128;
 constexpr int64_t kTallest = 16;  ///< rows of a tile
 
 struct TileCost {
@@ -146,16 +135,19 @@ struct TileCost {
 /// A register tile of at most `tallest` rows that keeps the multiply-add units busiest for rows x
 /// lanes outputs. `line`:
 /// elements of a cache line if rows are neighbours in memory, so that each step of k asks for
-/// others; 0 if they are far apart.
+/// others; 0 if they are far apart. `only_rows`: the only number of rows that will do, or 0.
+/// `split`: vectors of lanes lie across cache lines, which are loaded one by one.
 TileCost choose_outer_tile(int64_t rows, int64_t tallest, int64_t lanes, int64_t width,
-                           int64_t line, const Target& target) {
+                           int64_t line, const Target& target, int64_t only_rows = 0,
+                           bool split = false) {
   // Two multiply-adds a cycle with a latency of four cycles, and two loads: vectors of lanes, as
   // many prefetches, and a broadcast a row. (Cores with half as many 64-byte multiply-adds lose
   // nothing by these tiles.)
   const double latency = 8;
   const auto step = [&](int64_t r, int64_t v) {
-    return std::max({static_cast<double>(r * v), static_cast<double>(2 * v + r), latency}) + 0.5 +
-           0.25 * static_cast<double>(v) +  // lanes come from L2, rows mostly from L1
+    return std::max({static_cast<double>(r * v), static_cast<double>((split ? 3 : 2) * v + r),
+                     latency}) +
+           0.5 + 0.25 * static_cast<double>(v) +  // lanes come from L2, rows mostly from L1
            (line == 0       ? 0
             : line % r == 0 ? 1.5
                             : 1.5 + 1.5 * static_cast<double>(r - 1) / static_cast<double>(line));
@@ -167,9 +159,10 @@ TileCost choose_outer_tile(int64_t rows, int64_t tallest, int64_t lanes, int64_t
     if (v > vectors && v > 1) break;
     const int64_t most_rows = std::min<int64_t>((target.num_registers - 1 - v) / v, tallest);
     for (int64_t r = std::min(most_rows, rows);
-         r >= std::max<int64_t>(1, std::min(most_rows, rows) / 2); --r) {
+         r >= std::max<int64_t>(1, only_rows > 0 ? only_rows : std::min(most_rows, rows) / 2);
+         --r) {
       const int64_t row_panels = ceil_div(rows, r), short_panels = row_panels * r - rows;
-      if (short_panels > row_panels) continue;
+      if (short_panels > row_panels || (only_rows > 0 && r != only_rows)) continue;
       const int64_t lane_panels = ceil_div(vectors, v), last = vectors - (lane_panels - 1) * v;
       const auto column = [&](int64_t nv) {
         return static_cast<double>(row_panels - short_panels) * step(r, nv) +
@@ -235,12 +228,20 @@ class Planner {
     for (const bool swapped : {false, true}) {
       for (const bool only_contiguous : {true, false}) {
         for (const bool k_by_rows : {true, false}) {
-          for (const TileKind kind : {TileKind::Outer, TileKind::Dot}) {
-            ContractPlan plan = arrange(swapped, only_contiguous, k_by_rows);
-            plan.kind = kind;
+          const ContractPlan arranged = arrange(swapped, only_contiguous, k_by_rows);
+          const auto consider = [&](ContractPlan plan) {
             const std::optional<double> cost = choose_tile_and_packing(plan);
             if (cost && (!best || *cost < best_cost)) best = std::move(plan), best_cost = *cost;
-          }
+          };
+          ContractPlan plan = arranged;
+          consider(plan);
+          plan.kind = TileKind::Dot;
+          consider(plan);
+          if (std::optional<ContractPlan> windows = with_row_windows(arranged))
+            consider(std::move(*windows));
+          for (const bool all : {false, true})
+            if (std::optional<ContractPlan> windows = with_lane_windows(arranged, all))
+              consider(std::move(*windows));
         }
       }
     }
@@ -295,6 +296,8 @@ class Planner {
     sort_by_coef(k, k_by_rows ? plan.row_side : plan.lane_side);
     plan.p = space(std::move(p)), plan.m = space(std::move(m));
     plan.n = space(std::move(n)), plan.k = space(std::move(k));
+    plan.lane_windows = plain_packing(plan.lane_side, plan.k, plan.n, plan.extents);
+    plan.num_lanes = plan.n.extent;
     return plan;
   }
 
@@ -341,16 +344,22 @@ class Planner {
     }
     const int64_t line =
         rows_plain && rows[0].coef == 1 && row_k[0].coef != 1 ? 64 / size_of(plan.dtype) : 0;
+    const bool split = plan.num_lanes != plan.n.extent;
+    const bool has_common_height = kernel_.any_size && !plan.row_windows.is_window();
     TileCost tile;
-    if (kernel_.any_size) {
-      tile = choose_outer_tile(kEvenRows, common_height(plan.m.extent), plan.n.extent, width_, line,
-                               target_);
+    if (has_common_height) {
+      tile = choose_outer_tile(kEvenRows, common_height(plan.m.extent), plan.num_lanes, width_,
+                               line, target_, 0, split);
       tile.slots *= m / static_cast<double>(kEvenRows);
+    } else if (plan.row_windows.is_window()) {
+      tile = choose_window_tile(plan);
     } else {
-      tile = choose_outer_tile(plan.m.extent, kTallest, plan.n.extent, width_, line, target_);
+      tile = choose_outer_tile(plan.m.extent, kTallest, plan.num_lanes, width_, line, target_, 0,
+                               split);
     }
+    if (std::isinf(tile.slots)) return std::nullopt;
     set_panels(plan, tile.rows, tile.lanes);
-    if (kernel_.any_size) {
+    if (has_common_height) {
       plan.tile_rows = tile.rows;
       plan.num_tall_panels = plan.m.extent - plan.num_row_panels * (plan.tile_rows - 1);
     }
@@ -362,7 +371,9 @@ class Planner {
     // Lanes: in place while few row panels read them, else packed once a row block.
     const bool can_transpose =
         plan.lane_side.checks.empty() && lane_k.back().coef == 1 && lane_k.back().extent > 1;
-    const Segment& run = lanes.back();
+    const Segment run =
+        segments_of(plan.lane_windows.operand, plan.lane_windows.columns, plan.lane_windows.extents)
+            .back();
     const bool stepped =
         std::any_of(plan.lane_side.checks.begin(), plan.lane_side.checks.end(),
                     [&](const CheckedDim& d) { return d.s > 1 && d.factor(run.label) != 0; });
@@ -375,12 +386,13 @@ class Planner {
     else
       copy = (stepped ? 4 : 2) + per_run;
     plan.lane_packing = LanePacking::Runs;
-    if (can_transpose && run.coef != 1 && 7 / w < copy)
+    if (can_transpose && run.coef != 1 && !plan.lane_windows.is_window() && 7 / w < copy)
       plan.lane_packing = LanePacking::Transpose, copy = 7 / w;
     const double row_blocks = std::ceil(m / 256);
-    double lane_cost = p * k * n * copy * row_blocks;
     plan.lane_copy_cost = copy * w;
-    if (lanes_plain && run.coef == 1) {
+    double lane_cost = p * k * static_cast<double>(plan.num_lanes) * row_blocks *
+                       lane_copy_cost(plan, lanes_of_block(plan)) / w;
+    if (lanes_plain && run.coef == 1 && !plan.lane_windows.is_window()) {
       const double bytes = k * n * size_of(plan.dtype);
       // Panels after the first find the lanes in a cache, unless rows of lanes lie so far apart
       // that they push each other out.
@@ -395,6 +407,23 @@ class Planner {
     // Rows: each row's next elements share a line where they are neighbours along k. Otherwise each
     // step of k asks for another line, once for each panel of lanes, and large blocks do not stay
     // in the caches.
+    const auto copy_cost = [&](const Segment& run) {
+      return (run.coef == 1 ? 2.5 / w : 2) + 8.0 / static_cast<double>(run.extent);
+    };
+    const double row_times =
+        std::any_of(plan.p.labels.begin(), plan.p.labels.end(),
+                    [&](int64_t label) { return plan.row_side.depends_on(label); })
+            ? p
+            : 1;
+    if (plan.row_windows.is_window()) {
+      const WindowPacking& packing = plan.row_windows;
+      const double per_element =
+          packing.share() *
+          copy_cost(segments_of(packing.operand, packing.columns, packing.extents).back());
+      plan.row_packing = RowPacking::Windows;
+      plan.row_copy_cost = per_element * w;
+      return cost + lane_cost + row_times * m * k * per_element * std::ceil(n / 256);
+    }
     double row_cost = 0;
     const bool near_along_k = row_k[0].coef == 1 || plan.k.extent == 1;
     const bool fits = m * k * static_cast<double>(size_of(plan.dtype)) <=
@@ -404,19 +433,13 @@ class Planner {
     plan.row_packing = RowPacking::InPlace;
     if (rows_plain) row_cost = in_place_cost;
     {
-      const auto copy_cost = [&](const Segment& run) {
-        return (run.coef == 1 ? 2.5 / w : 2) + 8.0 / static_cast<double>(run.extent);
-      };
       const bool by_panels = rows_plain && rows[0].coef == 1;
       const double along_m_cost =
                        by_panels ? 4 / static_cast<double>(plan.tile_rows) : copy_cost(rows.back()),
                    along_k_cost = copy_cost(row_k.back());
       const bool along_m = along_m_cost < along_k_cost;
       const double per_element = std::min(along_m_cost, along_k_cost);
-      const bool each_p =
-          std::any_of(plan.p.labels.begin(), plan.p.labels.end(),
-                      [&](int64_t label) { return plan.row_side.depends_on(label); });
-      const double packed_cost = (each_p ? p : 1) * m * k * per_element * std::ceil(n / 256);
+      const double packed_cost = row_times * m * k * per_element * std::ceil(n / 256);
       if (!rows_plain || packed_cost < in_place_cost) {
         plan.row_packing = !along_m    ? RowPacking::RunsAlongK
                            : by_panels ? RowPacking::Panels
@@ -428,12 +451,114 @@ class Planner {
     return cost + lane_cost + row_cost;
   }
 
+  /// The plan with rows packed once for all steps of the windows over them, if there are any.
+  std::optional<ContractPlan> with_row_windows(ContractPlan plan) const {
+    const auto find = [&] {
+      return find_windows(plan.row_side, plan.m, plan.k, plan.k.labels, plan.extents,
+                          kMostSlidingStep);
+    };
+    plan.row_windows = find();
+    if (!plan.row_windows.is_window()) return std::nullopt;
+    // Steps of windows are neighbouring rows.
+    plan.m.labels = plan.row_windows.rows.labels;
+    for (const SlidingWindow& window : plan.row_windows.windows)
+      plan.m.labels.push_back(window.window);
+    plan.row_windows = find();
+    choose_row_span(plan, kMostBlock);
+    if (plan.row_windows.share() > 0.75 ||
+        plan.k_block < std::min(plan.k.extent, kLeastWindowBlock))
+      return std::nullopt;
+    return plan;
+  }
+
+  /// Tiles of whole windows, or of whole inner labels of one, so that the distances between the
+  /// rows of a tile are the same in all of them.
+  TileCost choose_window_tile(const ContractPlan& plan) const {
+    TileCost best;
+    best.slots = INFINITY;
+    const auto consider = [&](int64_t rows) {
+      const TileCost tile =
+          choose_outer_tile(plan.m.extent, kTallest, plan.n.extent, width_, 0, target_, rows);
+      if (tile.slots < best.slots) best = tile;
+    };
+    int64_t inner = 1;
+    for (size_t i = plan.row_windows.windows.size(); i-- > 0;) {
+      inner *= extent(plan.row_windows.windows[i].window);
+      consider(inner);
+    }
+    for (int64_t windows = 2; windows <= plan.row_windows.rows.extent; ++windows)
+      if (plan.row_windows.rows.extent % windows == 0 && windows * inner <= 16)
+        consider(windows * inner);
+    return best;
+  }
+
+  /// Blocks of at most `most` steps of k whose packed columns are neighbours.
+  static void choose_row_span(ContractPlan& plan, int64_t most) {
+    const WindowPacking& packing = plan.row_windows;
+    plan.k_turn = 1;
+    for (size_t i = plan.k.labels.size(); i-- > 0;) {
+      const int64_t label = plan.k.labels[i];
+      const int64_t extent = plan.extents[static_cast<size_t>(label)];
+      const int64_t blocks = ceil_div(extent, std::max<int64_t>(1, most / plan.k_turn));
+      const int64_t inner = plan.k_turn;
+      plan.k_turn *= extent;
+      if (blocks == 1 && i > 0) continue;
+      const SlidingWindow* const window = packing.window_over(label);
+      const int64_t stride = packing.column_stride(label);
+      plan.row_span_k = inner;
+      plan.row_span = stride * (window ? window->sliding_step : 1);
+      plan.row_span_rest =
+          packing.extents[static_cast<size_t>(label)] * stride - extent * plan.row_span;
+      plan.k_block = ceil_div(extent, blocks) * inner;
+      break;
+    }
+    plan.num_k_blocks = plan.k.extent / plan.k_turn * ceil_div(plan.k_turn, plan.k_block);
+  }
+
+  /// The plan with lanes packed once for the steps of windows that slide along the outermost label
+  /// of the lanes, or along all labels, if there are any.
+  std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all) const {
+    if (plan.n.labels.empty() || (all && plan.n.labels.size() == 1)) return std::nullopt;
+    const std::vector<int64_t> sliding =
+        all ? plan.n.labels : std::vector<int64_t>{plan.n.labels.front()};
+    WindowPacking& packing = plan.lane_windows;
+    packing = find_windows(plan.lane_side, plan.k, plan.n, sliding, plan.extents, 1);
+    if (!packing.is_window()) return std::nullopt;
+    // From the outermost window inwards.
+    size_t first = 0;
+    while (first < packing.rows.labels.size() && packing.rows.labels[first] == plan.k.labels[first])
+      ++first;
+    for (size_t i = first; i < plan.k.labels.size(); ++i)
+      plan.lane_turn *= extent(plan.k.labels[i]);
+    plan.num_lanes = packing.position(plan.n.extent - 1) + 1;
+    // What is packed for the neighbour must not cost what is won.
+    const int64_t lanes = lanes_of_block(plan);
+    if (plan.lane_turn > kMostWindowSteps ||
+        4 * (lanes + packing.reach()) > 3 * lanes * packing.steps())
+      return std::nullopt;
+    return plan;
+  }
+
+  /// Lanes of a block before units are cut: more where each block packs some for its neighbour.
+  int64_t lanes_of_block(const ContractPlan& plan) const {
+    const int64_t side = std::max<int64_t>(64, 1024 / size_of(plan.dtype));
+    return std::min(plan.num_lanes,
+                    std::clamp<int64_t>(4 * plan.lane_windows.reach(), side, 4 * side));
+  }
+
+  /// lane_copy_cost of a block of so many lanes.
+  static double lane_copy_cost(const ContractPlan& plan, int64_t lanes) {
+    return plan.lane_copy_cost / static_cast<double>(plan.lane_windows.steps()) *
+           (1 + static_cast<double>(plan.lane_windows.reach()) /
+                    static_cast<double>(std::max<int64_t>(lanes, 1)));
+  }
+
   static void set_panels(ContractPlan& plan, int64_t tile_rows, int64_t tile_lanes) {
     plan.num_row_panels = std::max<int64_t>(1, ceil_div(plan.m.extent, tile_rows));
     plan.tile_rows = std::max<int64_t>(1, ceil_div(plan.m.extent, plan.num_row_panels));
     plan.num_tall_panels = plan.m.extent - plan.num_row_panels * (plan.tile_rows - 1);
     plan.tile_lanes = tile_lanes;
-    plan.num_lane_panels = std::max<int64_t>(1, ceil_div(plan.n.extent, tile_lanes));
+    plan.num_lane_panels = std::max<int64_t>(1, ceil_div(plan.num_lanes, tile_lanes));
   }
 
   void choose_blocks(ContractPlan& plan) const {
@@ -445,8 +570,9 @@ class Planner {
     };
     split(plan.num_row_panels, ceil_div(plan.m.extent, side), &plan.panels_per_row_block,
           &plan.num_row_blocks);
-    split(plan.num_lane_panels, ceil_div(plan.n.extent, side), &plan.panels_per_lane_block,
-          &plan.num_lane_blocks);
+    split(plan.num_lane_panels,
+          ceil_div(plan.num_lanes, std::max<int64_t>(lanes_of_block(plan), 1)),
+          &plan.panels_per_lane_block, &plan.num_lane_blocks);
 
     const int64_t widest = plan.lanes_per_block();
     // Units: about a million multiply-adds or more each, and enough of them to share out.
@@ -455,18 +581,20 @@ class Planner {
                         static_cast<double>(std::max<int64_t>(1, plan.k.extent));
     const int64_t wanted = static_cast<int64_t>(std::clamp(
         work / 1.0e6, 1.0, static_cast<double>(std::clamp(8 * target_.threads, 8, 256))));
-    const double lane_copy = plan.lane_copy_cost, row_copy = plan.row_copy_cost;
+    const double row_copy = plan.row_copy_cost;
     const auto blocks = [&] { return plan.p.extent * plan.num_row_blocks * plan.num_lane_blocks; };
     while (blocks() < wanted) {
       // Packing cost per multiply-add after one more split of either kind.
       const double rows = static_cast<double>(plan.rows_per_block()),
                    lanes = static_cast<double>(plan.lanes_per_block());
       const double w = static_cast<double>(width_);
+      const double lane_copy = lane_copy_cost(plan, plan.lanes_per_block()),
+                   narrow_copy = lane_copy_cost(plan, ceil_div(plan.lanes_per_block(), 2));
       const double now = lane_copy / rows + row_copy / lanes;
       const double split_rows =
           plan.panels_per_row_block > 1 ? 2 * lane_copy / rows + row_copy / lanes : INFINITY;
       const double split_lanes =
-          plan.panels_per_lane_block > 1 ? lane_copy / rows + 2 * row_copy / lanes : INFINITY;
+          plan.panels_per_lane_block > 1 ? narrow_copy / rows + 2 * row_copy / lanes : INFINITY;
       const double after = std::min(split_rows, split_lanes);
       // What an even share among threads is worth: the factor by which all work may grow.
       const double allowed = blocks() < 2 ? 1.5 : blocks() < 4 ? 1.08 : blocks() < 8 ? 1.04 : 1.012;
@@ -494,25 +622,35 @@ class Planner {
     const bool packs_rows = plan.row_packing != RowPacking::InPlace;
     const int64_t rows = plan.rows_per_block(), lanes = plan.lanes_per_block();
     plan.num_k_blocks = 1;
-    plan.k_block = plan.k.extent;
+    plan.k_block = plan.k_turn = plan.k.extent;
     if (packs_lanes || packs_rows) {
-      const int64_t row_bytes = size * ((packs_lanes ? lanes : 0) + (packs_rows ? rows : 0));
-      const int64_t most =
-          std::clamp<int64_t>(target_.l2_bytes / 2 / std::max<int64_t>(row_bytes, 1), 64, 1024);
-      if (plan.k.extent > most + most / 4) {
+      const bool windows = plan.row_packing == RowPacking::Windows;
+      const int64_t lane_steps = plan.lane_windows.steps();
+      const int64_t row_bytes =
+          size * ((packs_lanes ? ceil_div(lanes + plan.lane_windows.reach(), lane_steps) : 0) +
+                  (packs_rows ? ceil_div(rows, windows ? plan.row_windows.steps() : 1) : 0));
+      const int64_t most = std::clamp<int64_t>(
+          target_.l2_bytes / 2 / std::max<int64_t>(row_bytes, 1), 64, kMostBlock);
+      if (windows) {
+        choose_row_span(plan, most + most / 4);
+      } else if (plan.k.extent > most + most / 4) {
         plan.num_k_blocks = ceil_div(plan.k.extent, most);
-        plan.k_block = round_up(ceil_div(plan.k.extent, plan.num_k_blocks), width_);
+        plan.k_block = round_up(ceil_div(plan.k.extent, plan.num_k_blocks),
+                                plan.lane_windows.is_window() ? plan.lane_turn : width_);
         plan.num_k_blocks = ceil_div(plan.k.extent, plan.k_block);
       }
     }
     const auto padded = [&](int64_t elements) { return round_up(elements, 64 / size); };
     const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
     if (packs_lanes) {
-      plan.lane_stride = padded(round_up(kernel_.any_size ? widest : lanes, width_)) + 64 / size;
+      const int64_t most_lanes = kernel_.any_size ? widest : lanes;
+      plan.lane_stride =
+          padded(round_up(most_lanes + plan.lane_windows.reach(), width_)) + 64 / size;
       // In front of the block: room for lanes that a transposing pack repeats.
       plan.lane_pack_offset = padded(width_);
-      plan.lane_pack_elements =
-          padded(plan.lane_pack_offset + area(plan.k_block + width_, plan.lane_stride) + width_);
+      plan.lane_pack_elements = padded(
+          plan.lane_pack_offset +
+          area(plan.k_block / plan.lane_windows.steps() + width_, plan.lane_stride) + width_);
     }
     if (packs_rows) {
       int64_t elements = 0;
@@ -532,6 +670,12 @@ class Planner {
           // Behind a panel: room for the rest of the vector that its last elements are stored with.
           plan.row_panel_elements = padded(area(plan.k_block, plan.row_stride) + width_);
           elements = area(plan.row_panel_elements, plan.panels_per_row_block);
+          break;
+        case RowPacking::Windows:
+          plan.row_stride =
+              padded(plan.k_block / plan.row_span_k * plan.row_span + plan.row_span_rest + width_) +
+              64 / size;
+          elements = area(ceil_div(rows, plan.row_windows.steps()) + 1, plan.row_stride);
           break;
       }
       plan.row_pack_elements = padded(elements + 2 * width_);

@@ -9,51 +9,13 @@
 //   m  rows, n  lanes, k  summed
 // A unit of work is (group of p, block of rows, block of lanes) and owns its outputs.
 
-#include "codegen/contract_kernel.h"
+#include "codegen/contract_windows.h"
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
 namespace coregrad {
-
-/// An operand dimension whose index may leave the extent, or that divides: the element is zero
-/// unless x = a*u + b*v + c is a multiple of s and 0 <= x / s < extent.
-struct CheckedDim {
-  int64_t u = -1, v = -1;  ///< labels; -1: none
-  int64_t a = 0, b = 0, c = 0, s = 1;
-  int64_t extent = 0;
-  int64_t stride = 0;  ///< elements; only dimensions with s > 1 address through it
-
-  int64_t factor(int64_t label) const { return (u == label ? a : 0) + (v == label ? b : 0); }
-};
-
-/// Element address = base + sum of coef[label] * label, plus stride * (x / s) of checks with s > 1.
-struct AffineOperand {
-  int64_t base = 0;
-  std::vector<int64_t> coef;
-  std::vector<CheckedDim> checks;
-
-  bool depends_on(int64_t label) const;
-  bool is_checked(int64_t label) const;
-};
-
-struct FlatSpace {
-  std::vector<int64_t> labels;  ///< outermost first; extents above 1 only
-  int64_t extent = 1;
-};
-
-/// Labels of a flat space that one operand addresses with one coefficient.
-struct Segment {
-  int64_t extent = 1;
-  int64_t coef = 0;
-  int64_t label = -1;  ///< set if the segment is a single label (checks may need its value)
-};
-
-/// The space as the operand sees it, outermost first; neighbours merge where addresses allow. Never
-/// empty: a space without labels is one segment of extent 1.
-std::vector<Segment> segments_of(const AffineOperand& operand, const FlatSpace& space,
-                                 const std::vector<int64_t>& extents);
 
 enum class LanePacking : uint8_t {
   InPlace,    ///< rows of lanes are contiguous in memory and read there
@@ -65,7 +27,8 @@ enum class RowPacking : uint8_t {
   InPlace,
   RunsAlongK,  ///< copied to [row][k]
   RunsAlongM,  ///< copied to [k][row]
-  Panels,  ///< memory is plain and contiguous along rows: copied to [panel][k][row of the panel]
+  Panels,   ///< memory is plain and contiguous along rows: copied to [panel][k][row of the panel]
+  Windows,  ///< copied to [row without windows][k as packed]; tiles have whole windows
 };
 
 /// What the micro-kernel does at each step of k.
@@ -86,6 +49,16 @@ struct ContractPlan {
   LanePacking lane_packing = LanePacking::Runs;
   RowPacking row_packing = RowPacking::InPlace;
 
+  /// Lanes as Runs packs them (rows k, columns n). With windows, blocks of k have a multiple of
+  /// lane_turn steps (whole windows), and the lanes multiplied are packed columns: where more than
+  /// the outermost label of n slides, some lie between the lanes of n and are dropped at the end.
+  WindowPacking lane_windows;
+  int64_t lane_turn = 1, num_lanes = 1;
+  /// Rows as Windows packs them (rows m, columns k): count steps of k of a block, a multiple of
+  /// row_span_k, take count / row_span_k * row_span + row_span_rest columns.
+  WindowPacking row_windows;
+  int64_t row_span_k = 1, row_span = 1, row_span_rest = 0;
+
   /// Estimated vector operations to pack `width` elements of a side; 0 in place.
   double lane_copy_cost = 0, row_copy_cost = 0;
 
@@ -96,7 +69,8 @@ struct ContractPlan {
 
   int64_t panels_per_row_block = 1, num_row_blocks = 1;
   int64_t panels_per_lane_block = 1, num_lane_blocks = 1;
-  int64_t k_block = 1, num_k_blocks = 1;
+  /// Blocks of k begin anew after each k_turn steps.
+  int64_t k_block = 1, num_k_blocks = 1, k_turn = 1;
   int64_t p_per_unit = 1, num_p_groups = 1;
 
   // Scratch of a worker, in elements. Rows of a packed block lie `stride` apart.
@@ -111,10 +85,19 @@ struct ContractPlan {
   bool any_size = false;  ///< ContractKernel::any_size
   /// Whether code for panels of tile_rows - 1 is there; sizes that share it may need it.
   bool has_low_panels() const {
-    return num_tall_panels < num_row_panels || (any_size && tile_rows > 1);
+    return num_tall_panels < num_row_panels ||
+           (any_size && tile_rows > 1 && kind == TileKind::Outer && !row_windows.is_window());
   }
   int64_t rows_per_block() const;  ///< most rows of a block
   int64_t lanes_per_block() const { return panels_per_lane_block * tile_lanes; }
+  /// Where lane 0 of each step of a block of k lies from the first packed lane, with lane windows.
+  std::vector<int64_t> lane_offsets() const;
+  /// Where the elements of each step of a block of k lie from those of the first, with row windows.
+  std::vector<int64_t> row_offsets() const;
+  /// Row windows: packed elements from row 0 to row m; m from a multiple of the tile's rows on.
+  int64_t row_offset(int64_t i) const {
+    return row_windows.packed_row(i) * row_stride + row_windows.offset(i);
+  }
   std::string to_text() const;
 };
 

@@ -84,6 +84,8 @@ class Compilation : public Layouts {
   void draft_contract(const FusionUnit& unit);
   void draft_library(const FusionUnit& unit);
   void draft_copies();
+  void draft_copy(NodeId node, Memory from, const std::vector<int64_t>& from_strides, Memory to,
+                  const std::vector<int64_t>& to_strides);
   Memory memory_of(NodeId node) const;
   bool is_safe_in_place(const LoopKernel& kernel, int read, int written) const;
   void build_plan(const std::vector<std::shared_ptr<const CompiledKernel>>& kernels);
@@ -165,6 +167,12 @@ void Compilation::assign_outputs() {
         reads(read.node);
     }
   }
+  // An input that is itself an output is read by a copy after all units.
+  for (size_t k = 0; k < outputs_.size(); ++k)
+    if (graph_[outputs_[k]].op == Op::Input &&
+        graph_.attr(outputs_[k], 0) != specs_[k].aliases_input)
+      last_reader[static_cast<size_t>(graph_.attr(outputs_[k], 0))] =
+          static_cast<int>(fusion_.units.size());
   for (size_t k = 0; k < outputs_.size(); ++k) {
     const NodeId node = outputs_[k];
     const OutputSpec& spec = specs_[k];
@@ -310,45 +318,68 @@ void Compilation::draft_library(const FusionUnit& unit) {
   }
 }
 
+/// Fills the outputs that no unit writes. What reads an input that is overwritten goes first; from
+/// one overwritten input to another by way of a temporary, since they may swap contents.
 void Compilation::draft_copies() {
-  for (int64_t k : copied_outputs_) {
-    const NodeId node = outputs_[static_cast<size_t>(k)];
-    const OutputSpec& spec = specs_[static_cast<size_t>(k)];
-    if (graph_.numel(node) == 0) continue;
-    const Memory from = memory_of(node);
-    const Memory to{Memory::Kind::Output, k};
-    if (from.kind == Memory::Kind::Input && from.index == spec.aliases_input) continue;
-    LoweredLoops copy;
-    LoopKernel& kernel = copy.kernel;
-    const Shape shape = graph_.shape(node);
-    std::vector<IndexExpr> index(shape.size());
-    for (size_t d = 0; d < shape.size(); ++d) {
-      index[d] = kernel.context.axis(static_cast<int>(d), shape[d]);
-      kernel.axes.push_back({shape[d], -1});
+  std::vector<bool> is_overwritten(static_cast<size_t>(num_inputs_), false);
+  for (const OutputSpec& spec : specs_)
+    if (spec.aliases_input >= 0) is_overwritten[static_cast<size_t>(spec.aliases_input)] = true;
+  for (const bool is_first : {true, false}) {
+    for (int64_t k : copied_outputs_) {
+      const NodeId node = outputs_[static_cast<size_t>(k)];
+      const OutputSpec& spec = specs_[static_cast<size_t>(k)];
+      if (graph_.numel(node) == 0) continue;
+      const Memory from = memory_of(node);
+      const Memory to{Memory::Kind::Output, k};
+      const bool from_input = from.kind == Memory::Kind::Input;
+      if (from_input && from.index == spec.aliases_input) continue;
+      const bool in_danger = from_input && is_overwritten[static_cast<size_t>(from.index)];
+      const bool by_temporary = in_danger && spec.aliases_input >= 0;
+      if (is_first && !in_danger) continue;
+      if (!is_first && in_danger && !by_temporary) continue;
+      const std::vector<int64_t> dense = contiguous_strides(graph_.shape(node));
+      const std::vector<int64_t> wanted = spec.strides.empty() ? dense : spec.strides;
+      const std::vector<int64_t> given = from_input ? memory_strides(graph_, node) : strides(node);
+      const Memory temporary{Memory::Kind::Node, node.value};
+      if (!by_temporary)
+        draft_copy(node, from, given, to, wanted);
+      else if (is_first)
+        draft_copy(node, from, given, temporary, dense);
+      else
+        draft_copy(node, temporary, dense, to, wanted);
     }
-    kernel.num_parallel = static_cast<int>(shape.size());
-    kernel.buffers = {{.dtype = graph_.dtype(node)},
-                      {.dtype = graph_.dtype(node), .is_written = true}};
-    KernelValue load{.kind = ValueKind::Load, .dtype = graph_.dtype(node)};
-    load.buffer = 0;
-    load.index =
-        linearize(kernel.context, index,
-                  from.kind == Memory::Kind::Input ? memory_strides(graph_, node) : strides(node));
-    kernel.values.push_back(load);
-    KernelStore store{.value = 0, .buffer = 1};
-    store.index = linearize(kernel.context, index,
-                            spec.strides.empty() ? contiguous_strides(shape) : spec.strides);
-    kernel.stores.push_back(store);
-    schedule_loops(copy, host_target());
-    DraftStep step{.kind = StepKind::Copy, .name = "copy"};
-    step.add_argument(from, node, false);
-    step.add_argument(to, node, true);
-    step.bytes = copy.bytes;
-    step.cost_ns = copy.cost_ns;
-    step.source = static_cast<int>(sources_.size());
-    sources_.emplace_back(std::move(kernel));
-    steps_.push_back(std::move(step));
   }
+}
+
+void Compilation::draft_copy(NodeId node, Memory from, const std::vector<int64_t>& from_strides,
+                             Memory to, const std::vector<int64_t>& to_strides) {
+  LoweredLoops copy;
+  LoopKernel& kernel = copy.kernel;
+  const Shape shape = graph_.shape(node);
+  std::vector<IndexExpr> index(shape.size());
+  for (size_t d = 0; d < shape.size(); ++d) {
+    index[d] = kernel.context.axis(static_cast<int>(d), shape[d]);
+    kernel.axes.push_back({shape[d], -1});
+  }
+  kernel.num_parallel = static_cast<int>(shape.size());
+  kernel.buffers = {{.dtype = graph_.dtype(node)},
+                    {.dtype = graph_.dtype(node), .is_written = true}};
+  KernelValue load{.kind = ValueKind::Load, .dtype = graph_.dtype(node)};
+  load.buffer = 0;
+  load.index = linearize(kernel.context, index, from_strides);
+  kernel.values.push_back(load);
+  KernelStore store{.value = 0, .buffer = 1};
+  store.index = linearize(kernel.context, index, to_strides);
+  kernel.stores.push_back(store);
+  schedule_loops(copy, host_target());
+  DraftStep step{.kind = StepKind::Copy, .name = "copy"};
+  step.add_argument(from, node, false);
+  step.add_argument(to, node, true);
+  step.bytes = copy.bytes;
+  step.cost_ns = copy.cost_ns;
+  step.source = static_cast<int>(sources_.size());
+  sources_.emplace_back(std::move(kernel));
+  steps_.push_back(std::move(step));
 }
 
 void Compilation::draft_units() {

@@ -415,6 +415,27 @@ TEST(Compile, UpdatesAnInputInItsOwnMemory) {
   for (float v : values) EXPECT_EQ(v, 3.0f);
 }
 
+TEST(Compile, OutputsThatAreInputsKeepTheirOldValuesWhereInputsAreOverwritten) {
+  Graph g;
+  const NodeId x = in(g, 0, {4}), y = in(g, 1, {4}), z = in(g, 2, {4});
+  const NodeId two = ops::add(g, x, x);
+  // x and y swap, z is overwritten by 2 x, and the old x and z are results.
+  const OutputSpec specs[] = {{y, {}, 0}, {x, {}, 1}, {two, {}, 2}, {x, {}, -1}, {z, {}, -1}};
+  const CompiledPlan compiled = compile(g, specs, 3);
+  float memory[3][4] = {{1, 2, 3, 4}, {5, 6, 7, 8}, {9, 10, 11, 12}}, old[2][4] = {};
+  const void* const inputs[] = {memory[0], memory[1], memory[2]};
+  void* const outputs[] = {memory[0], memory[1], memory[2], old[0], old[1]};
+  run(*compiled.plan, inputs, outputs);
+  for (int i = 0; i < 4; ++i) {
+    const auto f = static_cast<float>(i);
+    EXPECT_EQ(memory[0][i], f + 5);
+    EXPECT_EQ(memory[1][i], f + 1);
+    EXPECT_EQ(memory[2][i], 2 * (f + 1));
+    EXPECT_EQ(old[0][i], f + 1);
+    EXPECT_EQ(old[1][i], f + 9);
+  }
+}
+
 TEST(Compile, CompilesEqualStructuresOnce) {
   Graph g;
   NodeId x = in(g, 0, {64, 64});

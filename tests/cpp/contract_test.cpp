@@ -162,6 +162,23 @@ TEST_P(ContractOn, InputGradientsOfStridedConvolutionsComeApartIntoPhases) {
                  fmt::format("k{} s{} p{} d{}", c.kernel, c.stride, c.pad, c.dilation));
 }
 
+/// Windows of stride 1 whose lanes are packed once for several steps of the kernel's window.
+TEST_P(ContractOn, StepsOfAWindowReadTheSamePackedLanes) {
+  for (const ConvCase& c :
+       {ConvCase{2, 5, 20, 30, 9, 3, 1, 1}, ConvCase{1, 170, 18, 20, 14, 3, 1, 1},
+        ConvCase{2, 60, 21, 19, 17, 5, 1, 2}, ConvCase{1, 3, 37, 24, 40, 3, 1, 2, 2},
+        ConvCase{3, 6, 17, 33, 8, 3, 1, 0, 1, 3}, ConvCase{1, 4, 70, 66, 5, 7, 1, 3}})
+    for (const DType dtype : {DType::Float32, DType::Float64}) {
+      const std::string what = fmt::format("n{} c{} {}x{} ->{} k{} p{} d{} {}", c.n, c.ci, c.h, c.w,
+                                           c.co, c.kernel, c.pad, c.dilation, name_of(dtype));
+      expect_exact(conv_forward_kernel(dtype, c), target(), random_, "forward " + what);
+      expect_exact(conv_input_gradient_kernel(dtype, c), target(), random_,
+                   "input gradient " + what);
+      expect_exact(conv_weight_gradient_kernel(dtype, c), target(), random_,
+                   "weight gradient " + what);
+    }
+}
+
 /// A contract of random labels, windows, layouts and output order.
 ContractKernel random_contract(std::mt19937& random, DType dtype) {
   const auto below = [&](int64_t n) {

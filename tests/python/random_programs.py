@@ -168,6 +168,7 @@ class Generator:
         self.space: dict[str, Any] = {"torch": torch, "F": F}
         self.values: list[Value] = []
         self.lines: list[str] = []
+        self.wants_grad: set[str] = set()  #: inputs
         self.is_special = self.r.random() < 0.12
         is_large = seed % 20 == 19  # large enough for steps to be shared among threads
         self.max_elements = MAX_ELEMENTS_LARGE if is_large else MAX_ELEMENTS
@@ -270,7 +271,7 @@ class Generator:
                 v.exact = v.exact and exact
 
     def generate(self) -> Program:
-        inputs, wants_grad = self._inputs()
+        inputs = self._inputs()
         wanted = self.r.randint(3, 24)
         fails = 0
         with torch.no_grad(), warnings.catch_warnings():
@@ -279,7 +280,14 @@ class Generator:
                 state = len(self.lines)
                 try:
                     self.r.choices(OPERATIONS, WEIGHTS)[0](self)
-                except (NoSuchValue, RuntimeError, IndexError, ValueError, TypeError):
+                except (
+                    NoSuchValue,
+                    ArithmeticError,
+                    LookupError,
+                    RuntimeError,
+                    ValueError,
+                    TypeError,
+                ):
                     assert len(self.lines) == state
                     fails += 1
         names = [v.name for v in self.values]
@@ -288,11 +296,10 @@ class Generator:
             outputs.append(self.r.choice(names))
         if self.r.random() > 0.05:
             outputs = list(dict.fromkeys(outputs))
-        return Program(inputs, wants_grad, self.lines, outputs, self.r.random() < 0.7)
+        return Program(inputs, self.wants_grad, self.lines, outputs, self.r.random() < 0.7)
 
-    def _inputs(self) -> tuple[dict[str, str], set[str]]:
+    def _inputs(self) -> dict[str, str]:
         inputs: dict[str, str] = {}
-        wants_grad: set[str] = set()
         main = self.r.choice([torch.float32, torch.float32, torch.float32, torch.float64])
         others = [main, torch.float64, torch.float32, torch.int64, torch.int32, torch.bool]
         count = self.r.randint(1, 3)
@@ -313,10 +320,10 @@ class Generator:
             name = f"x{number}"
             inputs[name] = text
             if dtype.is_floating_point and layout != "expanded" and self.r.random() < 0.7:
-                wants_grad.add(name)
+                self.wants_grad.add(name)
             self.space[name] = value
             self.values.append(Value(name, value, True))
-        return inputs, wants_grad
+        return inputs
 
 
 def _product(shape: Sequence[int]) -> int:
@@ -571,7 +578,7 @@ def normalisation(g: Generator) -> None:
     g.add(text.format(x=x.name, d=d, last=x.shape[-1:], last2=x.shape[-2:]), False)
 
 
-@operation(5)
+@operation(9)
 def product(g: Generator) -> None:
     x = g.floats(lambda v: len(v.shape) >= 1)
     y = g.floats(lambda v: v.dtype is x.dtype)
@@ -696,7 +703,7 @@ def joining(g: Generator) -> None:
         g.add(f"torch.cat([{names}], {g.dim(x)})", exact)
 
 
-@operation(5)
+@operation(9)
 def indexing(g: Generator) -> None:
     x = g.pick(lambda v: bool(v.shape))
     d = g.dim(x) % len(x.shape)
@@ -739,6 +746,160 @@ def indexing(g: Generator) -> None:
 
 
 @operation(2)
+def layers(g: Generator) -> None:
+    """Normalisations, attention and losses."""
+    x = g.floats(lambda v: len(v.shape) >= 2)
+    n, channels = x.shape[:2]
+    y = g.floats(lambda v: v.dtype is x.dtype)
+    kind = g.r.randrange(6)
+    if kind == 0:
+        weight, bias = g.carve(y, [channels]), g.carve(y, [channels])
+        g.add(f"F.batch_norm({x.name}, None, None, {weight}, {bias}, True)", False)
+    elif kind == 1:
+        groups = g.r.choice([d for d in (1, 2, 4) if channels % d == 0])
+        g.add(f"F.group_norm({x.name}, {groups}, {g.carve(y, [channels])})", False)
+    elif kind == 2:
+        g.add(f"F.layer_norm({x.name}, {x.shape[-1:]}, {g.carve(y, x.shape[-1:])})", False)
+    elif kind == 3:
+        if g.is_special:
+            raise NoSuchValue  # eager's kernel takes NaN scores for masked ones
+        keys = g.r.choice([2, 5, 8])
+        q = g.carve(x, [1, 2, x.tensor.numel() // (2 * x.shape[-1]), x.shape[-1]])
+        k = g.carve(y, [1, 2, keys, x.shape[-1]])
+        causal = g.r.random() < 0.3
+        g.add(f"F.scaled_dot_product_attention({q}, {k}, {k}, is_causal={causal})", False)
+    elif kind == 4 and len(x.shape) == 2:
+        i, _ = g.index(channels, lambda v: v.tensor.numel() >= n)
+        target = f"{g.carve(i, [n])} % {channels}"
+        smooth = g.r.choice([0.0, 0.1])
+        way = g.r.choice(["mean", "sum", "none"])
+        text = f"F.cross_entropy({x.name}, {target}, label_smoothing={smooth}, reduction={way!r})"
+        g.add(text, False)
+    else:
+        z = g.like(x, lambda v: v.dtype is x.dtype and v.shape == x.shape)
+        text = g.r.choice(
+            ["F.mse_loss({x}, {z})", "F.binary_cross_entropy_with_logits({x}, torch.sigmoid({z}))",
+             "F.kl_div(F.log_softmax({x}, -1), torch.softmax({z}, -1), reduction='sum')",
+             "F.cosine_similarity({x} + 0.5, {z} - 0.5, 1)", "F.poisson_nll_loss(torch.tanh({x}), {z})"]
+        )  # fmt: skip
+        g.add(text.format(x=x.name, z=z.name), False)
+
+
+@operation(3)
+def more_reductions(g: Generator) -> None:
+    x = g.floats(lambda v: bool(v.shape))
+    d = g.dim(x)
+    if not x.shape[d]:
+        raise NoSuchValue
+    text = g.r.choice(
+        ["torch.cumprod(torch.tanh({x}) + 0.5, {d})", "torch.var_mean({x}, {d}, correction=0)[0]",
+         "torch.var_mean({x}, {d}, correction=0)[1]", "torch.diff({x}, dim={d})",
+         "torch.linalg.vector_norm({x} + 0.5, 2, {d})", "torch.linalg.vector_norm({x}, 3, {d})",
+         "torch.nansum({x}, {d})", "torch.nanmean({x}, {d})", "torch.trapezoid({x}, dim={d})",
+         "({x} * {x}).sum({d}, dtype=torch.float64)", "torch.std({x} * 2, {d}, correction=0)"]
+    )  # fmt: skip
+    if "var_mean" in text and g.is_special:
+        raise NoSuchValue  # eager's mean of infinities is NaN there
+    if "std" in text and (x.shape[d] < 2 or x.exact):
+        raise NoSuchValue  # equal elements make the gradient 0 / 0
+    g.add(text.format(x=x.name, d=d), False)
+
+
+@operation(2)
+def selection(g: Generator) -> None:
+    """What reads only exact values and picks among them."""
+    x = g.exact(lambda v: v.dtype is not torch.bool and bool(v.shape))
+    d = g.dim(x)
+    text = g.r.choice(
+        ["{x}.cummin({d})[1]", "torch.argsort({x}, dim={d}, stable=True)",
+         "torch.searchsorted(torch.sort({x}, dim=-1)[0], {x})", "torch.isclose({x}, {x}.flip({d}))",
+         "torch.bucketize({x}, torch.arange(-3, 4).to({x}.dtype), right=True)", "{x}.logical_and({x})",
+         "torch.isin({x}, {x}.flatten()[:3])", "torch.take_along_dim({x}, {x}.argmax({d}, True), {d})",
+         "torch.copysign({x}, {x}.flip({d}))", "torch.aminmax({x})[1]",
+         "torch.diff({x}, dim={d})", "torch.kron({x}, {x}[:1])", "torch.cartesian_prod({x}, {x})",
+         "torch.vander({x}[:4], 3)", "torch.meshgrid({x}, {x}, indexing='ij')[1]"]
+    )  # fmt: skip
+    moves = ("take_along", "copysign", "aminmax", "meshgrid", "cartesian")
+    g.add(text.format(x=x.name, d=d), any(name in text for name in moves))
+
+
+@operation(6)
+def more_products(g: Generator) -> None:
+    x = g.floats(lambda v: len(v.shape) >= 2)
+    y = g.floats(lambda v: v.dtype is x.dtype)
+    *batch, m, n = x.shape
+    columns = g.r.choice([1, 3, 8])
+    text = g.r.choice(
+        [f"torch.tensordot({x.name}, {g.carve(y, [m, n])}, 2)",
+         f"torch.einsum('...ij,kj->...ik', {x.name}, {g.carve(y, [columns, n])})",
+         f"torch.einsum('...ij,...ij->...', {x.name}, {x.name})",
+         f"{x.name}.mT @ {x.name}", f"{x.name} @ {x.name}.mT",
+         f"torch.kron({x.name}, {g.carve(y, [2])})",
+         f"torch.matmul({g.carve(y, [2, *batch, columns, m])}, {x.name})",
+         f"F.bilinear({x.name}, {x.name}, {g.carve(y, [2, n, n])})",
+         f"torch.cdist({x.name}, {x.name} + 3)", f"torch.matmul({g.carve(y, [m])}, {x.name})"]
+        + ([f"torch.baddbmm({g.carve(y, [batch[0], m, columns])}, {x.name}, "
+            f"{g.carve(y, [batch[0], n, columns])}, beta=0.5)"] if len(batch) == 1 else [])
+        + ([f"torch.addr({x.name}, {g.carve(y, [m])}, {g.carve(y, [n])}, alpha=2)",
+            f"torch.addmv({g.carve(y, [m])}, {x.name}, {g.carve(y, [n])}, beta=0.5)",
+            f"torch.linalg.multi_dot([{x.name}, {x.name}.t(), {x.name}])"] if not batch else [])
+    )  # fmt: skip
+    g.add(text, False)
+
+
+@operation(4)
+def images(g: Generator) -> None:
+    x = g.floats(lambda v: len(v.shape) == 4)
+    text = g.r.choice(
+        ["F.interpolate({x}, scale_factor=2, mode='nearest')", "F.adaptive_avg_pool2d({x}, (2, 1))",
+         "F.interpolate({x}, size=(3, 5), mode='bilinear', align_corners=False)",
+         "F.unfold({x}, 2, padding=1)", "F.pixel_shuffle({x}.repeat(1, 4, 1, 1), 2)",
+         "F.interpolate({x}, size=(4, 3), mode='bilinear', align_corners=True)",
+         "F.avg_pool2d({x}, 2, 1, 1, count_include_pad=False)", "F.lp_pool2d({x} + 3, 2, 2)"]
+    )  # fmt: skip
+    g.add(text.format(x=x.name), False)
+
+
+@operation(5)
+def assignment(g: Generator) -> None:
+    """Writes through indices, masks and slices."""
+    x = g.pick(lambda v: _is_writable(v, g))
+    y = g.like(x, lambda v: v.dtype is x.dtype)
+    n = x.shape[0]
+    kind = g.r.randrange(5)
+    exact = x.exact and y.exact
+    if kind == 0:
+        start = g.r.randint(0, max(n - 1, 0))
+        step = g.r.randint(1, 2)
+        text = (
+            f"{x.name}[{start}::{step}] = {y.name}[..., :1]"
+            if y.shape
+            else f"{x.name}[0] = {y.name}"
+        )
+    elif kind == 1:
+        _, i = g.index(n, lambda v: len(v.shape) == 1)
+        text = f"{x.name}[{i}] = {g.r.choice(['2', '-1'])}"
+    elif kind == 2:
+        i, _ = g.index(n, lambda v: len(v.shape) == 1)
+        if x.dtype is torch.bool:
+            raise NoSuchValue
+        rows = g.carve(y, [*i.shape, *x.shape[1:]])
+        text = f"{x.name}.index_add_(0, {i.name} % {n}, {rows})"
+        exact = False
+    elif kind == 3:
+        i, _ = g.index(n, lambda v: v.shape == x.shape)
+        if x.dtype is torch.bool:
+            raise NoSuchValue
+        way = g.r.choice(["amax", "amin"]) if exact else "sum"
+        text = f"{x.name}.scatter_reduce_(0, {i.name} % {n}, {x.name}.clone(), {way!r})"
+        exact = exact and way != "sum"
+    else:
+        c = g.pick(lambda v: v.dtype is torch.bool and v.shape == x.shape)
+        text = f"{x.name}[{c.name}] = {g.r.choice(['1', '0'])}"
+    g.write(x, text, exact)
+
+
+@operation(2)
 def creation(g: Generator) -> None:
     x = g.pick()
     n = g.r.choice(g.sizes)
@@ -776,7 +937,7 @@ def in_place(g: Generator) -> None:
 
 
 def _is_writable(v: Value, g: Generator) -> bool:
-    """Inputs may require gradients: only what the program made is written, and integer inputs."""
+    """What the program made, and inputs that require no gradient."""
     x = v.tensor
     if any(s == 0 and n > 1 for s, n in zip(x.stride(), x.shape)) or not x.shape:
         return False

@@ -173,7 +173,10 @@ def _judge_program(program: Program, way: Callable) -> Outcome:
     exact = run(program, program.function(wide=True), wide=True)
     slack = _slack(program, exact)
     try:
-        got = run(program, way(program))
+        call = way(program)
+        got = run(program, call)
+        digest = _digest(got)
+        again = _digest(run(program, call))
     except Exception as error:
         detail = f"{type(error).__name__}: {error}"
         try:
@@ -181,6 +184,10 @@ def _judge_program(program: Program, way: Callable) -> Outcome:
         except Exception:
             return Outcome("upstream", detail)
         return Outcome("error", f"{detail}\n{traceback.format_exc()}", program=program)
+    if not digest == again == _digest(got):
+        return Outcome(
+            "wrong", "a second call gave other results, or changed the first", program=program
+        )
     message = _judge(got, eager, exact, slack)
     if message is not None:
         try:
@@ -193,7 +200,7 @@ def _judge_program(program: Program, way: Callable) -> Outcome:
             return Outcome("upstream", message)
         if message is not None:
             return Outcome("wrong", message, program=program)
-    return Outcome("right", digest=_digest(got))
+    return Outcome("right", digest=digest)
 
 
 def _judge(got: Run, eager: Run, exact: Run, slack: tuple[float, float]) -> str | None:

@@ -50,6 +50,30 @@ def program(x0, x2):
     v9 = v4 * v1
     return (v5, v9,)
 """,
+    "an input's old value was copied after the input was overwritten": """
+# under torch.no_grad()
+x0 = make_input([5], torch.float32, 'normal', 'contiguous', 0)
+x1 = make_input([16, 9], torch.int64, 'normal', 'contiguous', 1)
+def program(x0, x1):
+    v0 = x0.clone()
+    v1 = torch.minimum(x1, x1)
+    x0.zero_()
+    x1.transpose(0, -1).add_(1)
+    return (v0, v1,)
+""",
+    "inputs that swap values lost one": """
+# under torch.no_grad()
+x0 = make_input([3, 3], torch.float32, 'normal', 'contiguous', 0)
+x1 = make_input([3, 3], torch.float32, 'normal', 'contiguous', 1)
+x2 = make_input([3, 3], torch.float32, 'normal', 'transposed', 2)
+def program(x0, x1, x2):
+    v0 = x0.clone()
+    x0.copy_(x1)
+    x1.copy_(x2)
+    x2.copy_(v0)
+    v4 = x2.t() * 2
+    return (v4, v0,)
+""",
     "erf of large values missed 1 by one place": """
 # under torch.no_grad()
 x0 = make_input([7, 17], torch.float32, 'special', 'contiguous', 2)
