@@ -30,6 +30,10 @@ nb::dlpack::dtype dtype_to(DType t) {
       return nb::dtype<int32_t>();
     case DType::Int64:
       return nb::dtype<int64_t>();
+    case DType::Float16:
+      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
+    case DType::BFloat16:
+      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat), 16, 1};
     case DType::Float32:
       return nb::dtype<float>();
     case DType::Float64:
@@ -39,8 +43,8 @@ nb::dlpack::dtype dtype_to(DType t) {
 }
 
 DType dtype_from(nb::dlpack::dtype t) {
-  for (DType candidate : {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64})
-    if (dtype_to(candidate) == t) return candidate;
+  for (int i = 0; i < kNumDTypes; ++i)
+    if (const auto candidate = static_cast<DType>(i); dtype_to(candidate) == t) return candidate;
   raise<DTypeError>("from_array: element type with code {} and {} bits is not supported", t.code,
                     t.bits);
 }

@@ -116,7 +116,10 @@ void copy_elements(const void* data, const Dims& shape, const Dims& strides, std
   Dims at(shape.size(), 0);
   int64_t offset = 0;
   for (T& element : out) {
-    element = static_cast<T>(values[offset]);
+    if constexpr (std::is_arithmetic_v<Stored>)
+      element = static_cast<T>(values[offset]);
+    else
+      element = static_cast<T>(static_cast<float>(values[offset]));
     for (size_t d = shape.size(); d-- > 0;) {
       offset += strides[d];
       if (++at[d] < shape[d]) break;
@@ -142,6 +145,12 @@ std::vector<T> Tensor::to_vector() const {
       break;
     case DType::Int64:
       copy_elements<int64_t>(values, shape(), steps, out);
+      break;
+    case DType::Float16:
+      copy_elements<Float16>(values, shape(), steps, out);
+      break;
+    case DType::BFloat16:
+      copy_elements<BFloat16>(values, shape(), steps, out);
       break;
     case DType::Float32:
       copy_elements<float>(values, shape(), steps, out);

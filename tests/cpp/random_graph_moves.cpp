@@ -131,7 +131,9 @@ void Maker::cast() {
     keep(ops::cast(g_, small, to), true, 8);
     return;
   }
-  const bool narrows = g_.dtype(x.id) == DType::Float64 && to == DType::Float32;
+  const DType from = g_.dtype(x.id);
+  const bool narrows = (from == DType::Float64 && to == DType::Float32) ||
+                       (is_narrow(to) && from != to && from != DType::Bool);
   keep(ops::cast(g_, x.id, to), x.exact && !narrows, std::max(x.bound, 1.0));
 }
 
