@@ -2,6 +2,8 @@
 
 Every result is first compared with a float64 run of eager PyTorch; a contender whose error is far above
 eager's own is marked wrong. Times are wall-clock medians over rounds in which the contenders take turns.
+The column `floor` is torch.compile with a backend that computes nothing: what Dynamo itself costs before
+any backend begins (forward only: a backward pass has its own).
 
 Examples:
     python bench/python/bench_torch.py
@@ -79,7 +81,19 @@ def row_cases() -> list[Case]:
     x = torch.randn(1024, 1024)
     wide = torch.randn(64, 32768)
     weight, bias = torch.randn(1024), torch.randn(1024)
+    large = torch.randn(4096, 4096)
+    wide_weight, wide_bias = torch.randn(4096), torch.randn(4096)
     return [
+        Case("softmax 4096x4096", "rows", lambda a: torch.softmax(a, -1), (large,)),
+        Case(
+            "layer_norm 4096x4096",
+            "rows",
+            lambda a, w, b: F.layer_norm(a, (4096,), w, b),
+            (large, wide_weight, wide_bias),
+        ),
+        Case("row sum 4096x4096", "rows", lambda a: a.sum(1), (large,)),
+        Case("column sum 4096x4096", "rows", lambda a: a.sum(0), (large,)),
+        Case("full sum 4096x4096", "rows", lambda a: a.sum(), (large,)),
         Case("softmax 1024x1024", "rows", lambda a: torch.softmax(a, -1), (x,)),
         Case("softmax 64x32768", "rows", lambda a: torch.softmax(a, -1), (wide,)),
         Case("log_softmax 1024x1024", "rows", lambda a: torch.log_softmax(a, -1), (x,)),
@@ -252,6 +266,17 @@ def median_times(case: Case, contenders: dict[str, Callable], rounds: int) -> di
     return {name: statistics.median(s) for name, s in samples.items()}
 
 
+def floor_of(case: Case) -> Callable:
+    """The case through Dynamo and a backend whose graph returns results made beforehand."""
+
+    def nothing(graph: torch.fx.GraphModule, inputs: list) -> Callable:
+        with torch.no_grad():
+            results = graph(*inputs)
+        return lambda *args: results
+
+    return torch.compile(case.fn, backend=nothing, fullgraph=True)
+
+
 def measure(case: Case, rounds: int, with_inductor: bool) -> dict:
     torch._dynamo.reset()
     truth = truth_of(case)
@@ -268,6 +293,8 @@ def measure(case: Case, rounds: int, with_inductor: bool) -> dict:
         name: errors(case, run_once(case, fn, case.args), truth) for name, fn in contenders.items()
     }
     limit = max(4 * error["eager"], 1e-5)
+    if not case.train:
+        contenders["floor"] = floor_of(case)
     times = median_times(case, contenders, rounds)
     return {
         "name": case.name,
@@ -283,7 +310,7 @@ def measure(case: Case, rounds: int, with_inductor: bool) -> dict:
 
 
 def print_table(rows: list[dict]) -> None:
-    header = f"{'case':30} {'eager us':>10} {'inductor':>10} {'coregrad':>10}"
+    header = f"{'case':30} {'eager us':>10} {'inductor':>10} {'coregrad':>10} {'floor':>7}"
     print(header + f" {'x eager':>8} {'x induct':>8} {'first s':>8} {'induct s':>8}  notes")
     for row in rows:
         us, first = row["us"], row["first_call_s"]
@@ -294,9 +321,10 @@ def print_table(rows: list[dict]) -> None:
             notes.append(f"goal {row['goals']['inductor']}x inductor")
         inductor = f"{us['inductor']:10.1f}" if "inductor" in us else f"{'-':>10}"
         ratio = f"{row['vs_inductor']:8.2f}" if row["vs_inductor"] is not None else f"{'-':>8}"
+        floor = f"{us['floor']:7.1f}" if "floor" in us else f"{'-':>7}"
         cold = f"{first['inductor']:8.2f}" if "inductor" in first else f"{'-':>8}"
         print(
-            f"{row['name']:30} {us['eager']:10.1f} {inductor} {us['coregrad']:10.1f}"
+            f"{row['name']:30} {us['eager']:10.1f} {inductor} {us['coregrad']:10.1f} {floor}"
             f" {row['vs_eager']:8.2f} {ratio} {first['coregrad']:8.2f} {cold}  {'; '.join(notes)}",
             flush=True,
         )

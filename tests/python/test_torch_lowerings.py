@@ -4,7 +4,9 @@ The overload alone is compiled as a graph of one node, without AOTAutograd's dec
 may fall back. The operator database (test_torch_op_db.py) tests the same rows in company.
 """
 
+import importlib
 import operator
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,6 +21,9 @@ from coregrad.torch.backend import compile_fx_graph
 from coregrad.torch.lowering import ROWS
 from coregrad.torch.lowering.table import find_overload
 from coregrad.torch.options import Options
+
+for _path in sorted(Path(__file__).parent.glob("lowering_cases_*.py")):
+    importlib.import_module(_path.stem)
 
 INPUTS = {
     "random": lambda: torch.randn(2, 3, 8, 8),

@@ -1,7 +1,9 @@
 """Lowerings of ATen operators, one row an overload, grouped by concept."""
 
 from . import (
+    arithmetic,
     attention,
+    bessel,
     convolution,
     creation,
     indexing,
@@ -10,9 +12,11 @@ from . import (
     normalization,
     pointwise,
     pooling,
+    pooling_nd,
     random,
     reductions,
     softmax,
+    special,
     views,
 )
 from .table import ROWS, Lowering, Unsupported

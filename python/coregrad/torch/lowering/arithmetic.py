@@ -1,0 +1,101 @@
+"""Rarer elementwise operators, and products of several tensors."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from .matmul import bmm_nodes
+from .table import lower
+
+
+def _is_float(x):
+    return x.dtype.name.startswith("float")
+
+
+def _ignoring_nan(name):
+    def row(b, x, y):
+        x, y = b.expand(b.node(x, b.dtype), b.shape), b.expand(b.node(y, b.dtype), b.shape)
+        best = getattr(b.g, name)(x, y)
+        return b.where(b.g.ne(x, x), y, b.where(b.g.ne(y, y), x, best)) if _is_float(x) else best
+
+    return row
+
+
+lower("aten.fmax.default")(_ignoring_nan("max"))
+lower("aten.fmin.default")(_ignoring_nan("min"))
+
+
+@lower("aten.signbit.default")
+def signbit(b, x):
+    if _is_float(x):
+        b.unsupported("signbit of floats: the sign of a NaN")
+    if x.dtype == b.core_bool:
+        return b.full_like(x, False)
+    return x < 0
+
+
+@lower("aten.angle.default")
+def angle(b, x):
+    x = b.node(x, b.dtype)
+    return b.where(b.g.ne(x, x), x, b.where(x < 0, b.full_like(x, math.pi), 0))
+
+
+@lower("aten.ldexp.Tensor")
+def ldexp(b, x, exponent):
+    # The power has the exponent's own float dtype, as in x * 2.0 ** exponent.
+    dtype = b.core_dtype(torch.result_type(2.0, b.traced_args[1]))
+    power = b.g.pow(b.g.literal(dtype, 2.0), b.node(exponent, dtype))
+    return b.node(x, b.dtype) * b.node(power, b.dtype)
+
+
+@lower("aten.round.decimals")
+def round_decimals(b, x, *, decimals):
+    if not _is_float(x):
+        return x
+    if decimals == 0:
+        return b.g.round(x)
+    ten = float(10 ** abs(decimals))
+    return b.g.round(x * ten) / ten if decimals > 0 else b.g.round(x / ten) * ten
+
+
+@lower("aten.addmv.default")
+def addmv(b, x, matrix, vector, *, beta=1, alpha=1):
+    product = b.g.sum(matrix * b.along(vector, 1, 2), [1], False) if matrix.numel else None
+    product = b.g.full(b.shape, b.dtype, 0) if product is None else product * alpha
+    return product if beta == 0 else b.expand(x, b.shape) * beta + product
+
+
+@lower("aten.addbmm.default")
+def addbmm(b, x, y, z, *, beta=1, alpha=1):
+    product = b.g.sum(bmm_nodes(b, y, z), [0], False) * alpha
+    return product if beta == 0 else b.expand(x, b.shape) * beta + product
+
+
+@lower("aten._trilinear.default")
+def trilinear(b, x, y, z, expand1, expand2, expand3, sumdim, unroll_dim=1):
+    for expand, which in ((expand1, 0), (expand2, 1), (expand3, 2)):
+        for dim in sorted(expand):
+            value = (x, y, z)[which]
+            value = b.g.unsqueeze(value, dim)
+            x, y, z = (value if i == which else v for i, v in enumerate((x, y, z)))
+    return b.reduce("sum", x * y * z, sorted(sumdim))
+
+
+@lower("aten.dist.default")
+def dist(b, x, y, p=2):
+    d = b.g.abs(b.node(x, b.dtype) - b.node(y, b.dtype))
+    every = list(range(d.ndim))
+    if not d.numel:
+        b.unsupported("dist of nothing")
+    if p == 0:
+        return b.reduce("sum", b.g.cast(b.g.ne(d, b.full_like(d, 0)), b.dtype), every)
+    if abs(p) == math.inf:
+        return b.reduce("reduce_max" if p > 0 else "reduce_min", d, every)
+    if p == 1:
+        return b.reduce("sum", d, every)
+    if p == 2:
+        return b.g.sqrt(b.reduce("sum", d * d, every))
+    total = b.reduce("sum", b.g.pow(d, b.full_like(d, p)), every)
+    return b.g.pow(total, b.full_like(total, 1 / p))
