@@ -20,9 +20,9 @@ struct Tolerance {
 Tolerance tolerance_of(DType dtype) {
   switch (dtype) {
     case DType::Float16:
-      return {0x1p-11, 16};
+      return {0x1p-11, 8};
     case DType::BFloat16:
-      return {0x1p-8, 16};
+      return {0x1p-8, 8};
     case DType::Float32:
       return {4 * 0x1p-24, 16};
     case DType::Float64:
