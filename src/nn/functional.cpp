@@ -285,13 +285,13 @@ Tensor embedding(const Tensor& index, const Tensor& weight, std::optional<int64_
                         text_of(weight));
     if (*padding_index < 0) *padding_index += rows;
   }
-  return record("embedding", {index, weight},
+  return record_move("embedding", {index, weight},
                 [&](Graph& g, Nodes n) { return ops::embedding(g, n[1], n[0], padding_index); });
 }
 
 Tensor one_hot(const Tensor& index, int64_t classes) {
   if (classes < 1) raise<ValueError>("one_hot: there must be at least one class: got {}", classes);
-  return record("one_hot", {index},
+  return record_move("one_hot", {index},
                 [&](Graph& g, Nodes n) { return ops::one_hot(g, n[0], classes, DType::Int64); });
 }
 

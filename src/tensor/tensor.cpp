@@ -45,6 +45,29 @@ Tensor wrap(NodeId node, bool requires_grad) {
   return Tensor(std::make_shared<TensorState>(node, requires_grad));
 }
 
+std::optional<DType> narrow_result(const Graph& graph, std::span<const NodeId> operands) {
+  std::optional<DType> with_dims, without;
+  for (const NodeId node : operands) {
+    const DType dtype = graph.dtype(node);
+    if (!is_float(dtype)) continue;
+    std::optional<DType>& result = graph.rank(node) > 0 ? with_dims : without;
+    result = result ? promote(*result, dtype) : dtype;
+  }
+  const std::optional<DType> result = with_dims ? with_dims : without;
+  return result && is_narrow(*result) ? result : std::nullopt;
+}
+
+std::vector<NodeId> widen_narrow(Graph& graph, std::span<const NodeId> operands) {
+  std::vector<NodeId> wide;
+  for (const NodeId node : operands)
+    wide.push_back(ops::cast(graph, node, compute_dtype(graph.dtype(node))));
+  return wide;
+}
+
+NodeId round_to(Graph& graph, NodeId result, DType narrow) {
+  return graph.dtype(result) == DType::Float32 ? ops::cast(graph, result, narrow) : result;
+}
+
 std::optional<NodeId> realized_node(const TensorState& state) {
   Session& session = Session::global();
   const NodeId node = session.graph().resolve(state.handle);

@@ -27,7 +27,14 @@ from coregrad.torch.options import Options
 # The database fixes the seed inside of its random operators; here their results must show as random.
 common_methods_invocations.wrapper_set_seed = lambda op, *args, **kwargs: op(*args, **kwargs)
 
-DTYPES = (torch.float32, torch.float64, torch.int64, torch.bool)
+DTYPES = (
+    torch.float32,
+    torch.float64,
+    torch.float16,
+    torch.bfloat16,
+    torch.int64,
+    torch.bool,
+)
 
 #: Outcomes from best to worst; an entry's outcome is its worst sample's.
 OUTCOMES = (
@@ -109,8 +116,8 @@ def entries() -> dict[str, Any]:
 
 
 def dtypes_of(name: str, entry) -> list[torch.dtype]:
-    if name.startswith("module "):
-        return [d for d in DTYPES if d in entry.dtypes]
+    if name.startswith("module "):  # they name no narrow floats
+        return [d for d in DTYPES if d in (*entry.dtypes, torch.float16, torch.bfloat16)]
     supported = entry.supported_dtypes("cpu")
     if name.endswith(" in place"):
         return [torch.float32] if torch.float32 in supported else []
