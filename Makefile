@@ -19,7 +19,7 @@ CPP_FILES = $(shell git ls-files '*.cpp' '*.h')
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: ## Install what is missing: Debian packages and .venv (idempotent).
@@ -37,6 +37,8 @@ test: build ## Set up, build, and run the C++ and the Python tests.
 	@build/coregrad_tests --gtest_brief=1
 	@echo "== Python tests"
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m pytest $(PYTEST_ARGS) tests/python
+	@echo "== Parity of models with eager PyTorch"
+	@$(MAKE) --no-print-directory parity PARITY_ARGS="--model mlp cnn transformer lstm"
 
 .PHONY: test-all
 test-all: test ## The tests, all of PyTorch's operator database, asan and tsan, the wheel, the demo.
@@ -48,6 +50,15 @@ test-all: test ## The tests, all of PyTorch's operator database, asan and tsan, 
 op-db: build ## Run all of PyTorch's operator database through the backend; results in out/op_db.json.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/op_db_run.py --jobs $(JOBS) \
 	  --json out/op_db.json $(OP_DB_ARGS)
+
+.PHONY: parity
+parity: build ## Compare models with eager PyTorch, float64 as the judge; PARITY_ARGS=--help tells more.
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity $(PARITY_ARGS)
+
+.PHONY: random-programs
+random-programs: build ## Run random PyTorch programs, eager against compiled; SEEDS=0:1000.
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/random_programs_run.py --jobs $(JOBS) \
+	  --seeds $(or $(SEEDS),0:1000)
 
 .PHONY: bench
 bench: setup ## Build and run the C++ micro-benchmarks and the comparison with PyTorch.

@@ -23,6 +23,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 namespace coregrad {
@@ -56,6 +57,15 @@ class KernelEmitter {
     std::unique_ptr<Accumulator> accumulator;  ///< none for Memory
   };
 
+  /// A loop of a loop set that runs in blocks of `block` turns. Behind each, float sums move from
+  /// `level` to the one above.
+  struct Cut {
+    size_t position;  ///< of the loop's axis in the loop set; kLaneLoop: the lane loop of a row
+    int64_t block;
+    size_t level;
+  };
+  static constexpr size_t kLaneLoop = SIZE_MAX;
+
   // Structure
   void read_arguments();
   void fill_partial_rows();
@@ -71,9 +81,10 @@ class KernelEmitter {
   using Body = std::function<void(Value*)>;
   /// first, first + step, .. below end; runs at least once.
   void loop(Value* first, Value* end, int64_t step, const Body& body);
-  /// The same in blocks of `block` turns, with `after_block` behind each.
-  void blocked_loop(Value* first, Value* end, int64_t step, int64_t block, const Body& body,
-                    const std::function<void()>& after_block);
+  /// The same in blocks within blocks, with a flush behind each as `cuts` (the innermost first)
+  /// say.
+  void blocked_loop(Value* first, Value* end, int64_t step, std::span<const Cut> cuts,
+                    const Body& body);
   /// The lane loop over [begin, end) of `axis`: `body(copies, base, lane)` emits `copies` vectors.
   using LaneBody = std::function<void(int copies, Value* base, const Lane& lane)>;
   void for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, std::optional<int64_t> count,
@@ -82,17 +93,8 @@ class KernelEmitter {
                     double cost, int unroll, const LaneBody& body);
   Value* lane_mask(Value* remaining);
 
-  /// Where long float sums move to their second level.
-  struct Flush {
-    Sums* sums = nullptr;
-    size_t level = SIZE_MAX;   ///< position in the loop set of the axis whose loop is cut in blocks
-    int64_t block = 0;         ///< turns of that loop
-    bool after_lanes = false;  ///< that loop is the lane loop of a row
-  };
-  Flush plan_flush(const LoopNest& nest, Sums& sums);
-  void flush() {
-    for (const auto& sum : *flush_.sums) sum->flush();
-  }
+  void plan_cuts(const LoopNest& nest, Sums& sums);
+  std::span<const Cut> cuts_of(size_t position) const;
 
   // Stores
   void plan_combines();
@@ -129,7 +131,8 @@ class KernelEmitter {
   Value *status_ = nullptr, *scratch_ = nullptr;
   std::optional<ValueEmitter> values_;
   std::vector<Combine> combines_;
-  Flush flush_;
+  Sums* sums_ = nullptr;   ///< of the nest that is emitted
+  std::vector<Cut> cuts_;  ///< of its loops, by level
   Value *begin_ = nullptr, *end_ = nullptr;
 };
 

@@ -68,7 +68,8 @@ Accumulator::Accumulator(llvm::IRBuilder<>& builder, std::vector<llvm::AllocaIns
       dtype_(dtype),
       width_(width),
       position_type_(positions < INT32_MAX ? builder.getInt32Ty() : builder.getInt64Ty()) {
-  for (int s = 0; s < slots; ++s) slots_.push_back(make_slots(width));
+  levels_.emplace_back();
+  for (int s = 0; s < slots; ++s) levels_[0].push_back(make_slots(width));
   scalar_ = make_slots(1);
 }
 
@@ -84,8 +85,10 @@ Accumulator::Slots Accumulator::make_slots(int width) {
   return slots;
 }
 
-void Accumulator::add_second_level() {
-  for (size_t s = 0; s < slots_.size(); ++s) second_.push_back(make_slots(width_));
+void Accumulator::add_level() {
+  std::vector<Slots> level;
+  for (size_t s = 0; s < levels_[0].size(); ++s) level.push_back(make_slots(width_));
+  levels_.push_back(std::move(level));
 }
 
 void Accumulator::clear(const Slots& slots, int width) {
@@ -97,15 +100,17 @@ void Accumulator::clear(const Slots& slots, int width) {
 }
 
 void Accumulator::reset() {
-  for (const Slots& slots : slots_) clear(slots, width_);
-  for (const Slots& slots : second_) clear(slots, width_);
+  for (const std::vector<Slots>& level : levels_)
+    for (const Slots& slots : level) clear(slots, width_);
   clear(scalar_, 1);
 }
 
-void Accumulator::flush() {
-  for (size_t s = 0; s < second_.size(); ++s) {
-    store(second_[s], merge(load(second_[s]), load(slots_[s]), true));
-    clear(slots_[s], width_);
+void Accumulator::flush(size_t level) {
+  if (level + 1 >= levels_.size()) return;
+  for (size_t s = 0; s < levels_[level].size(); ++s) {
+    const Slots &from = levels_[level][s], &to = levels_[level + 1][s];
+    store(to, merge(load(to), load(from), true));
+    clear(from, width_);
   }
 }
 
@@ -153,7 +158,7 @@ Accumulator::State Accumulator::merge(const State& a, const State& b, bool posit
 
 void Accumulator::update(int slot, Value* value, Value* mask, Value* position) {
   const bool is_scalar = width_ > 1 && !value->getType()->isVectorTy();
-  const Slots& slots = is_scalar ? scalar_ : slots_[static_cast<size_t>(slot)];
+  const Slots& slots = is_scalar ? scalar_ : levels_[0][static_cast<size_t>(slot)];
   const State before = load(slots);
   State after = merge(before, {value, position}, false);
   if (mask) {
@@ -175,15 +180,17 @@ Value* Accumulator::result(const State& state) {
 }
 
 Accumulator::State Accumulator::finished(size_t slot) {
-  const State state = load(slots_[slot]);
-  return second_.empty() ? state : merge(load(second_[slot]), state, true);
+  State state = load(levels_[0][slot]);
+  for (size_t level = 1; level < levels_.size(); ++level)
+    state = merge(load(levels_[level][slot]), state, true);
+  return state;
 }
 
 Value* Accumulator::lanes(int slot) { return result(finished(static_cast<size_t>(slot))); }
 
 Value* Accumulator::total() {
   std::vector<State> states;
-  for (size_t s = 0; s < slots_.size(); ++s) states.push_back(finished(s));
+  for (size_t s = 0; s < levels_[0].size(); ++s) states.push_back(finished(s));
   while (states.size() > 1) {
     std::vector<State> next;
     for (size_t i = 0; i + 1 < states.size(); i += 2)

@@ -28,14 +28,14 @@ class Accumulator {
   /// `positions` below 2^31 are counted in 32 bits.
   Accumulator(llvm::IRBuilder<>& builder, std::vector<llvm::AllocaInst*>& allocas, Op reduction,
               DType dtype, int slots, int width, int64_t positions);
-  /// Gives every slot a second state that `flush` adds to. Before reset(). The rounding error of a
-  /// long float sum then grows with the number of flushes, not of elements.
-  void add_second_level();
+  /// Gives every slot one more state, which `flush` of the level below adds to. Before reset().
+  void add_level();
   /// Whether rounding errors add up: a sum of floats.
-  bool is_long_sum() const { return reduction_ == Op::Sum && is_float(dtype_); }
+  bool is_float_sum() const { return reduction_ == Op::Sum && is_float(dtype_); }
 
-  /// Moves what was taken since the last flush to the second level, if there is one.
-  void flush();
+  /// Moves what `level` took since its last flush to the level above, if there is one. Elements are
+  /// taken by level 0.
+  void flush(size_t level);
 
   /// Back to the identity.
   void reset();
@@ -72,8 +72,7 @@ class Accumulator {
   DType dtype_;
   int width_;
   llvm::IntegerType* position_type_;
-  std::vector<Slots> slots_;
-  std::vector<Slots> second_;  ///< one a slot, or none
+  std::vector<std::vector<Slots>> levels_;  ///< each of one state a slot
   Slots scalar_;
 };
 

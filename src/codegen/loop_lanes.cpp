@@ -32,13 +32,18 @@ void KernelEmitter::loop(Value* first, Value* end, int64_t step, const Body& bod
   builder_.SetInsertPoint(after);
 }
 
-void KernelEmitter::blocked_loop(Value* first, Value* end, int64_t step, int64_t block,
-                                 const Body& body, const std::function<void()>& after_block) {
-  loop(first, end, step * block, [&](Value* start) {
+void KernelEmitter::blocked_loop(Value* first, Value* end, int64_t step, std::span<const Cut> cuts,
+                                 const Body& body) {
+  if (cuts.empty()) {
+    loop(first, end, step, body);
+    return;
+  }
+  const int64_t stride = step * cuts.back().block;
+  loop(first, end, stride, [&](Value* start) {
     Value* const stop = builder_.CreateBinaryIntrinsic(
-        llvm::Intrinsic::smin, end, builder_.CreateNSWAdd(start, number(step * block)));
-    loop(start, stop, step, body);
-    after_block();
+        llvm::Intrinsic::smin, end, builder_.CreateNSWAdd(start, number(stride)));
+    blocked_loop(start, stop, step, cuts.first(cuts.size() - 1), body);
+    for (const auto& sum : *sums_) sum->flush(cuts.back().level);
   });
 }
 
@@ -116,6 +121,8 @@ void KernelEmitter::static_lanes(ValueEmitter& at, int axis, Value* begin, int64
   if (count <= 0) return;
   const int width = schedule_.width;
   const Lane all{axis, width, nullptr, aligned};
+  const std::span<const Cut> cuts =
+      kernel_.lane_parallel ? std::span<const Cut>{} : cuts_of(kLaneLoop);
   at.push_scope();
   int64_t done = 0;
   const auto from = [&](int64_t offset) { return builder_.CreateNSWAdd(begin, number(offset)); };
@@ -125,12 +132,9 @@ void KernelEmitter::static_lanes(ValueEmitter& at, int axis, Value* begin, int64
     if (stop == done) return;
     if (stop == done + step)
       body(copies, from(done), all);
-    else if (flush_.after_lanes && (stop - done) / step > flush_.block)
-      blocked_loop(
-          from(done), from(stop), step, flush_.block, [&](Value* i) { body(copies, i, all); },
-          [&] { flush(); });
     else
-      loop(from(done), from(stop), step, [&](Value* i) { body(copies, i, all); });
+      blocked_loop(from(done), from(stop), step, copies == unroll ? cuts : std::span<const Cut>{},
+                   [&](Value* i) { body(copies, i, all); });
     done = stop;
   };
   vectors(count, unroll);

@@ -6,6 +6,10 @@
 
 #include <llvm/IR/Constants.h>
 
+#include <algorithm>
+#include <functional>
+#include <span>
+
 namespace coregrad {
 
 using llvm::Value;
@@ -74,7 +78,7 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
                                                  is_arg ? value(v.operands[0]).dtype : v.dtype,
                                                  slots, width, iterations));
   }
-  flush_ = plan_flush(nest, sums);
+  plan_cuts(nest, sums);
   for (const auto& sum : sums) sum->reset();
   if (iterations > 0) {
     // Opens one loop an axis; the innermost of a row runs along the lanes.
@@ -97,10 +101,7 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
         for (ValueEmitter* member : group) set_axis(*member, axes[k], i);
         open(k + 1);
       };
-      if (k == flush_.level)
-        blocked_loop(number(0), number(extent), 1, flush_.block, turn, [&] { flush(); });
-      else
-        loop(number(0), number(extent), 1, turn);
+      blocked_loop(number(0), number(extent), 1, cuts_of(k), turn);
       for (ValueEmitter* member : group) member->pop_scope();
     };
     open(0);
@@ -111,38 +112,39 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
                      is_row ? sums[r]->total() : sums[r]->lanes(static_cast<int>(m)));
 }
 
-/// Cuts the innermost loops that are long enough together into blocks, so that neither the chain of
-/// additions inside a block nor the chain of blocks is much longer than the square root of both.
-KernelEmitter::Flush KernelEmitter::plan_flush(const LoopNest& nest, Sums& sums) {
+/// Cuts loops into blocks, and those into blocks, so that no level of a float sum adds more than
+/// kChain terms one after the other: the rounding error grows with the logarithm of the number of
+/// elements. (At the end of a row's lane loop a few more may come.)
+void KernelEmitter::plan_cuts(const LoopNest& nest, Sums& sums) {
+  constexpr int64_t kChain = 32;
+  sums_ = &sums;
+  cuts_.clear();
+  if (std::none_of(sums.begin(), sums.end(), [](const auto& sum) { return sum->is_float_sum(); }))
+    return;
   const std::vector<int>& axes = schedule_.loop_sets[static_cast<size_t>(nest.loop_set)];
-  std::vector<int64_t> turns(axes.size());
-  int64_t total = 1;
+  int64_t chain =
+      1;  // terms that one turn of the loop adds to the level that is the highest so far
   for (size_t k = axes.size(); k-- > 0;) {
-    turns[k] = kernel_.axes[static_cast<size_t>(axes[k])].extent;
     const bool is_lanes = !kernel_.lane_parallel && k + 1 == axes.size();
-    if (is_lanes) turns[k] /= int64_t{schedule_.width} * nest.unroll;
-    turns[k] = std::max<int64_t>(turns[k], 1);
-    total = checked_mul(total, turns[k], "loop set");
+    int64_t turns = kernel_.axes[static_cast<size_t>(axes[k])].extent;
+    if (is_lanes) turns = std::max<int64_t>(turns / (int64_t{schedule_.width} * nest.unroll), 1);
+    int64_t block = 1;
+    while (chain * ceil_div(turns, block) > kChain) {
+      block *= std::max<int64_t>(kChain / chain, 1);
+      cuts_.push_back({is_lanes ? kLaneLoop : k, block, cuts_.size()});
+      chain = 1;
+    }
+    chain *= ceil_div(turns, block);
   }
-  Flush result{&sums};
-  int64_t chain = 256;
-  if (total <= 2 * chain) return result;
-  while (chain * chain < total) chain *= 2;
-  bool is_needed = false;
-  for (const auto& sum : sums) {
-    if (!sum->is_long_sum()) continue;
-    sum->add_second_level();
-    is_needed = true;
-  }
-  int64_t inside = 1;
-  for (size_t k = axes.size(); is_needed && k-- > 0; inside *= turns[k]) {
-    if (inside * turns[k] <= chain) continue;
-    result.after_lanes = !kernel_.lane_parallel && k + 1 == axes.size();
-    if (!result.after_lanes) result.level = k;
-    result.block = std::max<int64_t>(1, chain / inside);
-    break;
-  }
-  return result;
+  for (const auto& sum : sums)
+    for (size_t level = 0; sum->is_float_sum() && level < cuts_.size(); ++level) sum->add_level();
+}
+
+/// The cuts of one loop, the innermost first.
+std::span<const KernelEmitter::Cut> KernelEmitter::cuts_of(size_t position) const {
+  const auto is_here = [&](const Cut& cut) { return cut.position == position; };
+  const auto first = std::find_if(cuts_.begin(), cuts_.end(), is_here);
+  return {first, std::find_if_not(first, cuts_.end(), is_here)};
 }
 
 void KernelEmitter::row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums) {

@@ -103,7 +103,8 @@ Value* emit_erf(Math& m, Value* x) {
   Value* large;
   if (m.is_f32) {
     Value* const t = m.sub(m.at_most(a, 4), m.c(2.5));
-    large = m.sub(m.c(1), m.poly(t, tables::kErfTailF32));
+    // Where the tail is less than half a last place, the polynomial is not exact enough to vanish.
+    large = m.select(m.gt(a, m.c(3.9192)), m.c(1), m.sub(m.c(1), m.poly(t, tables::kErfTailF32)));
   } else {
     // An error of exp(-x^2) counts for little beside the 1 it is subtracted from.
     Value* const limited = m.at_most(a, 6);

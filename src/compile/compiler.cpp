@@ -34,7 +34,8 @@ double ms_since(Clock::time_point start) {
 /// Memory a step touches: a node's own, an input's, or an output's (by number).
 struct Memory {
   enum class Kind : uint8_t { Node, Input, Output } kind;
-  int64_t index;  ///< node index, input number, output number
+  int64_t index;       ///< node index, input number, output number
+  int64_t offset = 0;  ///< bytes from its start
   auto operator<=>(const Memory&) const = default;
 };
 
@@ -80,6 +81,7 @@ class Compilation : public Layouts {
   Memory memory_of(NodeId node) const;
   bool is_safe_in_place(const LoopKernel& kernel, int read, int written) const;
   void build_plan(const std::vector<std::shared_ptr<const CompiledKernel>>& kernels);
+  void start_at_first_access(DraftStep& step);
   void add_validator();
   std::string unit_name(const FusionUnit& unit) const;
 
@@ -101,6 +103,8 @@ std::vector<int64_t> Compilation::strides(NodeId node) const {
   const auto at = output_of_.find(node.value);
   if (at != output_of_.end() && !specs_[static_cast<size_t>(at->second)].strides.empty())
     return specs_[static_cast<size_t>(at->second)].strides;
+  const Placement& placed = fusion_.placed[node.value];
+  if (placed.concat.is_valid() && placed.is_whole_part) return strides(placed.concat);
   return contiguous_strides(graph_.shape(node));
 }
 
@@ -108,6 +112,12 @@ Memory Compilation::memory_of(NodeId node) const {
   if (graph_[node].op == Op::Input) return {Memory::Kind::Input, graph_.attr(node, 0)};
   const auto at = output_of_.find(node.value);
   if (at != output_of_.end()) return {Memory::Kind::Output, at->second};
+  if (const Placement& placed = fusion_.placed[node.value]; placed.concat.is_valid()) {
+    Memory memory = memory_of(placed.concat);
+    const auto dim = static_cast<size_t>(graph_.attr(placed.concat, 0));
+    memory.offset += placed.start * strides(placed.concat)[dim] * size_of(graph_.dtype(node));
+    return memory;
+  }
   return {Memory::Kind::Node, node.value};
 }
 
@@ -116,17 +126,24 @@ Memory Compilation::memory_of(NodeId node) const {
 void Compilation::assign_outputs() {
   // Units by the node they store, and who reads what.
   std::vector<int> producer(graph_.size(), -1);
+  std::vector<int> first_writer(graph_.size(), -1);
   std::vector<bool> read_densely(graph_.size(), false);  // by a contract or a library op
   std::vector<int> last_reader(static_cast<size_t>(num_inputs_), -1);
   for (size_t u = 0; u < fusion_.units.size(); ++u) {
     const FusionUnit& unit = fusion_.units[u];
+    const auto writes = [&](NodeId node) {
+      fusion_.for_each_memory(node, [&](NodeId id) {
+        producer[id.value] = static_cast<int>(u);
+        if (first_writer[id.value] < 0) first_writer[id.value] = static_cast<int>(u);
+      });
+    };
     const auto reads = [&](NodeId id) {
       if (graph_[id].op == Op::Input)
         last_reader[static_cast<size_t>(graph_.attr(id, 0))] = static_cast<int>(u);
     };
     if (unit.kind != UnitKind::Loop) {
-      producer[unit.node.value] = static_cast<int>(u);
-      for (NodeId r : unit.results) producer[r.value] = static_cast<int>(u);
+      writes(unit.node);
+      for (NodeId r : unit.results) writes(r);
       for (const StridedView& v : memory_operands(graph_, unit.node)) {
         if (!v.base.is_valid()) continue;
         read_densely[v.base.value] = true;
@@ -134,7 +151,7 @@ void Compilation::assign_outputs() {
       }
     }
     for (const FusionRoot& r : unit.roots) {
-      producer[(r.concat.is_valid() ? r.concat : r.node).value] = static_cast<int>(u);
+      writes(r.concat.is_valid() ? r.concat : r.node);
       IndexContext context;
       const bool copy =
           r.concat.is_valid() && (fusion_.is_root[r.node.value] || graph_[r.node].op == Op::Input);
@@ -150,11 +167,12 @@ void Compilation::assign_outputs() {
     if (!spec.strides.empty() && spec.strides != contiguous_strides(graph_.shape(node))) {
       const bool by_library =
           made_by >= 0 && fusion_.units[static_cast<size_t>(made_by)].kind == UnitKind::Library;
-      direct = direct && !read_densely[node.value] && !by_library;
+      direct =
+          direct && !read_densely[node.value] && !fusion_.needs_dense[node.value] && !by_library;
     }
     if (spec.aliases_input >= 0 && direct) {
       // The old contents must not be wanted any more; a reader in the same step is looked at later.
-      direct = last_reader[static_cast<size_t>(spec.aliases_input)] < made_by;
+      direct = last_reader[static_cast<size_t>(spec.aliases_input)] < first_writer[node.value];
     }
     if (direct)
       output_of_[node.value] = static_cast<int64_t>(k);
@@ -342,6 +360,39 @@ void Compilation::draft_units() {
   draft_copies();
 }
 
+/// Moves the constant part of a kernel's indices into the step's arguments: the steps of an
+/// unrolled loop, which read and write one place after another, then share their machine code.
+void Compilation::start_at_first_access(DraftStep& step) {
+  if (step.source < 0) return;
+  KernelSource& source = sources_[static_cast<size_t>(step.source)];
+  size_t first = 0;
+  auto* loops = std::get_if<LoopKernel>(&source);
+  if (auto* contract = std::get_if<ContractKernel>(&source)) {
+    for (ContractOperand* o : {&contract->lhs, &contract->rhs})
+      step.arguments[first++].offset +=
+          std::exchange(o->offset, 0) * size_of(o->narrow.value_or(contract->dtype));
+    loops = &contract->epilogue;
+  }
+  for (size_t b = 0; b < loops->buffers.size(); ++b) {
+    std::vector<IndexExpr*> accesses;
+    bool is_plain = !loops->buffers[b].non_temporal;
+    for (KernelValue& v : loops->values)
+      if (v.kind == ValueKind::Load && v.buffer == static_cast<int>(b))
+        accesses.push_back(&v.index);
+    for (KernelStore& s : loops->stores) {
+      if (s.buffer != static_cast<int>(b)) continue;
+      accesses.push_back(&s.index);
+      is_plain = is_plain && s.combine == Op::Literal;
+    }
+    if (!is_plain || accesses.empty()) continue;
+    int64_t least = INT64_MAX;
+    for (const IndexExpr* e : accesses) least = std::min(least, e->constant);
+    if (least <= 0) continue;
+    for (IndexExpr* e : accesses) e->constant -= least;
+    step.arguments[first + b].offset += least * size_of(loops->buffers[b].dtype);
+  }
+}
+
 void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKernel>>& kernels) {
   Plan& plan = *plan_;
   plan.num_inputs = num_inputs_;
@@ -372,12 +423,13 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
         slots.try_emplace(m, SlotId{static_cast<uint32_t>(plan.slots.size())});
     if (is_new) switch (m.kind) {
         case Memory::Kind::Input:
-          plan.slots.push_back({SlotKind::Input, m.index, 0});
+          plan.slots.push_back({SlotKind::Input, m.index, 0, m.offset});
           break;
         case Memory::Kind::Output: {
           const NodeId node = outputs_[static_cast<size_t>(m.index)];
-          plan.slots.push_back(
-              {SlotKind::Output, m.index, graph_.numel(node) * size_of(graph_.dtype(node))});
+          plan.slots.push_back({SlotKind::Output, m.index,
+                                graph_.numel(node) * size_of(graph_.dtype(node)) - m.offset,
+                                m.offset});
           break;
         }
         case Memory::Kind::Node: {
@@ -386,7 +438,8 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
                next = in_place_.find(owner))
             owner = next->second;
           const size_t life = lifetime_of.at(owner);
-          plan.slots.push_back({SlotKind::Temporary, memory.offsets[life], lifetimes[life].bytes});
+          plan.slots.push_back({SlotKind::Temporary, memory.offsets[life] + m.offset,
+                                lifetimes[life].bytes - m.offset});
           break;
         }
       }
@@ -474,10 +527,12 @@ CompiledPlan Compilation::run() {
     for (size_t w = 0; w < step.arguments.size(); ++w) {
       if (!step.written[w] || step.arguments[w].kind != Memory::Kind::Node) continue;
       const auto node = static_cast<uint32_t>(step.arguments[w].index);
+      if (step.nodes[w].value != node) continue;  // a part of a Concat
       for (size_t r = 0; r < step.arguments.size(); ++r) {
         if (step.written[r] || step.arguments[r].kind != Memory::Kind::Node) continue;
         const auto source = static_cast<uint32_t>(step.arguments[r].index);
-        if (last_use[source] != s || source == node || kernel->num_loop_sets > 0 ||
+        if (last_use[source] != s || source == node || step.nodes[r].value != source ||
+            kernel->num_loop_sets > 0 ||
             std::find(taken.begin(), taken.end(), source) != taken.end() ||
             graph_.numel({source}) != graph_.numel({node}) ||
             size_of(graph_.dtype({source})) != size_of(graph_.dtype({node})) ||
@@ -491,6 +546,9 @@ CompiledPlan Compilation::run() {
       }
     }
   }
+  // The validator finds arguments by their start.
+  if (!flags().validate)
+    for (DraftStep& step : steps_) start_at_first_access(step);
   report.lowering_ms = ms_since(start);
 
   start = Clock::now();

@@ -83,6 +83,7 @@ class Planner {
  private:
   void choose_roots();
   void cut_long_cones();
+  void place_parts();
   void make_units();
   void merge(bool elementwise_only);
   void attach_epilogues();
@@ -95,6 +96,9 @@ class Planner {
   /// Units whose results `unit` reads.
   std::vector<int> producers(int unit) const;
   bool reaches(int from, int to, bool skip_direct) const;
+  /// Whether `reader` reads a Concat of which `maker` computes a part: it has to wait for all of
+  /// it.
+  bool reads_assembled(int reader, int maker) const;
   /// Nodes that both kernels together compute, within the limit of one kernel.
   bool fits(const FusionUnit& a, const FusionUnit& b) const;
   void replace(int keep, int gone, FusionUnit merged);
@@ -199,6 +203,56 @@ void Planner::choose_roots() {
     }
   }
   cut_long_cones();
+  place_parts();
+}
+
+/// Parts of a Concat that are computed by kernels anyway get its memory from the start, where every
+/// reader can find them with strides. Parts of one kernel (gates, outputs of time steps) then need
+/// no kernel each.
+void Planner::place_parts() {
+  result_.placed.assign(graph_.size(), {});
+  result_.needs_dense.assign(graph_.size(), false);
+  std::vector<bool> is_output(graph_.size(), false);
+  for (NodeId o : outputs_) is_output[o.value] = true;
+  for (uint32_t i = 0; i < graph_.size(); ++i) {
+    if (!live_[i] || !root({i}) || is_fusable(graph_, {i}) || graph_[{i}].op == Op::Concat)
+      continue;
+    for (const StridedView& v : memory_operands(graph_, {i}))
+      if (v.base.is_valid()) result_.needs_dense[v.base.value] = true;
+  }
+  for (uint32_t i = 0; i < graph_.size(); ++i) {
+    const NodeId concat{i};
+    if (!live_[i] || graph_[concat].op != Op::Concat) continue;
+    const auto dim = static_cast<size_t>(graph_.attr(concat, 0));
+    const Shape whole = graph_.shape(concat);
+    const bool is_run = std::all_of(whole.begin(), whole.begin() + static_cast<int64_t>(dim),
+                                    [](int64_t extent) { return extent == 1; });
+    const std::span<const NodeId> parts = graph_.operands(concat);
+    int64_t start = 0;
+    for (size_t p = 0; p < parts.size(); ++p) {
+      const Shape shape = graph_.shape(parts[p]);
+      const StridedView view = strided_view(graph_, parts[p]);
+      const Placement placement{concat, static_cast<int64_t>(p), start, view.base == parts[p]};
+      start += shape[dim];
+      const NodeId base = view.base;
+      const Op op = graph_[base].op;
+      const bool is_computed =
+          is_elementwise(op) || is_reduce(op) || op == Op::Contract || op == Op::Concat;
+      if (!is_computed || is_output[base.value] || result_.placed[base.value].concat.is_valid() ||
+          graph_.numel(base) != graph_.numel(parts[p]) || graph_.numel(base) <= 1)
+        continue;
+      const std::vector<int64_t> dense = contiguous_strides(shape);
+      bool is_same = view.offset == 0;
+      for (size_t d = 0; d < shape.size(); ++d)
+        is_same = is_same && (shape[d] == 1 || view.strides[d] == dense[d]);
+      if (!is_same) continue;
+      const bool must_be_dense = !placement.is_whole_part || result_.needs_dense[base.value];
+      if (must_be_dense && !is_run) continue;
+      if (must_be_dense) result_.needs_dense[i] = true;
+      result_.placed[base.value] = placement;
+      root(base) = true;
+    }
+  }
 }
 
 void Planner::cut_long_cones() {
@@ -240,9 +294,11 @@ bool Planner::fits(const FusionUnit& a, const FusionUnit& b) const {
 void Planner::add_unit(FusionUnit unit) {
   const int index = static_cast<int>(units_.size());
   uint32_t last = 0;
-  const auto owns = [&](NodeId id) {
-    makers_[id.value].push_back(index);
-    last = std::max(last, id.value);
+  const auto owns = [&](NodeId node) {
+    result_.for_each_memory(node, [&](NodeId id) {
+      makers_[id.value].push_back(index);
+      last = std::max(last, id.value);
+    });
   };
   if (unit.kind == UnitKind::Contract) owns(unit.node);
   for (NodeId r : unit.results) owns(r);
@@ -291,6 +347,8 @@ void Planner::make_units() {
     if (op == Op::Concat) {
       const std::span<const NodeId> parts = graph_.operands(id);
       for (size_t p = 0; p < parts.size(); ++p) {
+        const Placement& placed = result_.placed[strided_view(graph_, parts[p]).base.value];
+        if (placed.concat == id && placed.part == static_cast<int64_t>(p)) continue;
         FusionUnit unit;
         const Shape shape = graph_.shape(parts[p]);
         FusionRoot root{parts[p], {}, id, static_cast<int64_t>(p)};
@@ -379,10 +437,21 @@ bool Planner::reaches(int from, int to, bool skip_direct) const {
   return false;
 }
 
+bool Planner::reads_assembled(int reader, int maker) const {
+  for (const FusionRoot& r : units_[static_cast<size_t>(reader)].roots)
+    for (const FusionRead& read : reads_of(r.node)) {
+      if (graph_[read.node].op != Op::Concat) continue;
+      const std::vector<int>& makers = makers_[read.node.value];
+      if (std::find(makers.begin(), makers.end(), maker) != makers.end()) return true;
+    }
+  return false;
+}
+
 void Planner::replace(int keep, int gone, FusionUnit merged) {
   const auto own = [&](const FusionUnit& u, auto&& f) {
-    if (u.kind == UnitKind::Contract) f(u.node);
-    for (const FusionRoot& r : u.roots) f(r.concat.is_valid() ? r.concat : r.node);
+    if (u.kind == UnitKind::Contract) result_.for_each_memory(u.node, f);
+    for (const FusionRoot& r : u.roots)
+      result_.for_each_memory(r.concat.is_valid() ? r.concat : r.node, f);
   };
   own(units_[static_cast<size_t>(gone)], [&](NodeId id) {
     for (int& m : makers_[id.value])
@@ -444,7 +513,7 @@ void Planner::merge(bool elementwise_only) {
           continue;
         const auto merged = merge_units(graph_, units_[static_cast<size_t>(p)],
                                         units_[static_cast<size_t>(current)], reads_);
-        if (!merged || reaches(p, current, true)) continue;
+        if (!merged || reads_assembled(current, p) || reaches(p, current, true)) continue;
         replace(p, current, *merged);
         current = p;
         changed = true;
@@ -491,7 +560,7 @@ void Planner::attach_epilogues() {
       const std::vector<int> sources = producers(u);
       if (std::find(sources.begin(), sources.end(), c) == sources.end()) continue;
       auto epilogue = as_epilogue(graph_, node, unit, reads_);
-      if (!epilogue || reaches(c, u, true)) continue;
+      if (!epilogue || reads_assembled(u, c) || reaches(c, u, true)) continue;
       replace(c, u, std::move(*epilogue));
       break;
     }
@@ -502,6 +571,9 @@ void Planner::mark_stored() {
   result_.is_stored.assign(graph_.size(), false);
   for (NodeId o : outputs_)
     if (graph_[o].op != Op::Input) result_.is_stored[o.value] = true;
+  for (uint32_t i = 0; i < graph_.size(); ++i)
+    if (live_[i] && result_.placed[i].concat.is_valid())
+      result_.is_stored[i] = result_.is_stored[result_.placed[i].concat.value] = true;
   const auto need = [&](int unit, NodeId id) {
     if (graph_[id].op == Op::Input) return;
     for (int m : makers_[id.value])

@@ -57,11 +57,28 @@ struct FusionRead {
   std::vector<IndexExpr> index;
 };
 
+/// A root whose memory is a part of a Concat's: it is computed in its place and never copied there.
+struct Placement {
+  NodeId concat;              ///< invalid: the node has memory of its own
+  int64_t part = 0;           ///< operand number
+  int64_t start = 0;          ///< along the Concat's dimension
+  bool is_whole_part = true;  ///< false: the part is another shape of the node, both dense
+};
+
 struct FusionPlan {
   std::vector<FusionUnit> units;  ///< in an order in which they can run
   std::vector<bool> is_root;      ///< by node index: has its own value or memory
   std::vector<bool> is_stored;    ///< by node index: needs memory (inputs excluded)
-  bool is_unmerged = false;       ///< merging went wrong, so each root has its own kernel
+  std::vector<Placement> placed;  ///< by node index
+  /// By node index: somebody takes the memory for row-major (a contract, a placed part of it).
+  std::vector<bool> needs_dense;
+
+  /// Calls f(node) for a node and every Concat whose memory it is computed into.
+  template <class F>
+  void for_each_memory(NodeId node, F&& f) const {
+    for (; node.is_valid(); node = placed[node.value].concat) f(node);
+  }
+  bool is_unmerged = false;  ///< merging went wrong, so each root has its own kernel
 };
 
 struct FusionOptions {

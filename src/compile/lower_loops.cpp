@@ -46,6 +46,8 @@ class Lowering {
   ValueId literal(Scalar s);
   ValueId conjunction(ValueId mask, const std::vector<IndexBound>& bounds);
   ValueId load(NodeId node, const std::vector<IndexExpr>& index, ValueId mask);
+  bool depends_on(ValueId user, ValueId value) const;
+  ValueId after(ValueId check, ValueId value);
   int buffer(NodeId node, bool written);
   void store(NodeId memory, ValueId value, const std::vector<IndexExpr>& index);
 
@@ -167,6 +169,39 @@ ValueId Lowering::load(NodeId node, const std::vector<IndexExpr>& index, ValueId
   return add(std::move(v));
 }
 
+/// Whether computing `user` computes `value`: through operands and the indices of reads.
+bool Lowering::depends_on(ValueId user, ValueId value) const {
+  std::vector<bool> seen(static_cast<size_t>(user) + 1);
+  std::vector<ValueId> stack = {user};
+  while (!stack.empty()) {
+    const ValueId at = stack.back();
+    stack.pop_back();
+    if (at == value) return true;
+    // Operands have smaller numbers than their users.
+    if (at < value || seen[static_cast<size_t>(at)]) continue;
+    seen[static_cast<size_t>(at)] = true;
+    const KernelValue& v = out_.kernel.values[static_cast<size_t>(at)];
+    std::vector<int> axes;
+    out_.kernel.context.collect(v.index, axes, stack);
+    for (const ValueId o : v.operands)
+      if (o != kNoValue) stack.push_back(o);
+  }
+  return false;
+}
+
+/// `value`, computed no earlier than the index `check`, which is never negative.
+ValueId Lowering::after(ValueId check, ValueId value) {
+  KernelValue is_index{.kind = ValueKind::Elementwise, .op = Op::Le, .dtype = DType::Bool};
+  is_index.operands[0] = literal(Scalar::of_int(DType::Int64, 0));
+  is_index.operands[1] = check;
+  const DType dtype = out_.kernel.values[static_cast<size_t>(value)].dtype;
+  KernelValue choice{.kind = ValueKind::Elementwise, .op = Op::Select, .dtype = dtype};
+  choice.operands[0] = add(std::move(is_index));
+  choice.operands[1] = value;
+  choice.operands[2] = literal(Scalar::of(dtype, 0));
+  return add(std::move(choice));
+}
+
 std::optional<ValueId> Lowering::attempt(const Demand& d, std::vector<Demand>& missing) {
   IndexContext& context = out_.kernel.context;
   const NodeId node = d.node;
@@ -247,7 +282,8 @@ std::optional<ValueId> Lowering::attempt(const Demand& d, std::vector<Demand>& m
       source[dim] = context.value(index, {0, std::max<int64_t>(extent - 1, 0)});
       const ValueId value = need(x, std::move(source), d.mask);
       if (!missing.empty()) return {};
-      return value;
+      // An element that is the same wherever it is read must not lose the check of the index.
+      return depends_on(value, index) ? value : after(index, value);
     }
     case Family::Reduce: {
       // The result varies over the parallel axes only; the operand is read along a loop set.
@@ -343,6 +379,8 @@ LoweredLoops Lowering::run() {
   number_axes();
   const bool is_contract = unit_.kind == UnitKind::Contract;
   for (const FusionRoot& root : unit_.roots) {
+    // An axis without elements has no index, so a store would not know that it must not happen.
+    if (graph_.numel(root.node) == 0) continue;
     std::vector<IndexExpr> index = root_index(root);
     if (root.concat.is_valid()) {
       const ValueId value = evaluate({root.node, index, kNoValue});

@@ -87,8 +87,9 @@ int64_t count_divisions(const LoopKernel& k) {
 /// `k` with axes a and a+1 (of one group) as one.
 LoopKernel joined(const LoopKernel& k, size_t a) {
   std::vector<LoopAxis> axes = k.axes;
-  const int64_t inner = axes[a + 1].extent;
-  axes[a].extent = checked_mul(axes[a].extent, inner, "loop axes");
+  axes[a].extent = checked_mul(axes[a].extent, axes[a + 1].extent, "loop axes");
+  const int64_t inner =
+      std::max<int64_t>(axes[a + 1].extent, 1);  // an empty loop divides by nothing
   axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(a) + 1);
   const bool parallel = k.axes[a].loop_set < 0;
   return rebuild_over(k, axes, k.num_parallel - (parallel ? 1 : 0), [&](IndexContext& c) {
@@ -237,6 +238,100 @@ void join_short_lanes(LoopKernel& k, int lanes) {
   }
 }
 
+/// Row-major position in the extents of the parallel axes [first, num_parallel).
+IndexExpr dense_place(LoopKernel& k, int first) {
+  IndexExpr place = IndexContext::constant(0);
+  int64_t stride = 1;
+  for (int a = k.num_parallel - 1; a >= first; --a) {
+    const int64_t extent = k.axes[static_cast<size_t>(a)].extent;
+    place = k.context.add(place, k.context.mul(k.context.axis(a, extent), stride));
+    stride *= extent;
+  }
+  return place;
+}
+
+/// Column sums, parts of which are the outer parallel axes: every unit would walk down a few
+/// columns of memory, one line a page. Where each part is a chunk of work the loop's axes can be
+/// parallel instead, outside the lanes, and the rows are added in memory to the chunk's row of
+/// results, in cache, while the input is read in order.
+int64_t add_columns_in_memory(LoopKernel& k, int lanes) {
+  constexpr int64_t kMinRowBytes = 64 * 1024, kMinRows = 4;
+  if (!k.lane_parallel || k.num_loop_sets != 1 || k.num_parallel < 2) return 0;
+  const std::vector<uint64_t> bits = axes_of_values(k);
+  const int lane = k.num_parallel - 1;
+  const int64_t columns = k.axes[static_cast<size_t>(lane)].extent;
+  int64_t rows = 1, parts = 1;
+  for (size_t a = 0; a < k.axes.size(); ++a)
+    if (static_cast<int>(a) != lane) {
+      int64_t& of = k.axes[a].loop_set < 0 ? parts : rows;
+      of = checked_mul(of, k.axes[a].extent, "column sums");
+    }
+  if (parts < 2 || rows < kMinRows || columns <= 4 * lanes || k.axes.size() > 64) return 0;
+  // Results of the loop go to dense memory as they are, and to nothing else.
+  const IndexExpr place = dense_place(k, 0);
+  std::vector<int> stores_of(k.buffers.size(), 0);
+  for (const KernelStore& s : k.stores) ++stores_of[static_cast<size_t>(s.buffer)];
+  std::vector<bool> is_sum(k.values.size(), false);
+  int64_t row_bytes = 0;
+  for (size_t i = 0; i < k.values.size(); ++i) {
+    const KernelValue& v = k.values[i];
+    std::vector<int> axes, used;
+    if (has_index(v)) k.context.collect(v.index, axes, used);
+    used.insert(used.end(), std::begin(v.operands), std::end(v.operands));
+    for (const int o : used)
+      if (o >= 0 && is_sum[static_cast<size_t>(o)]) return 0;
+    if (v.kind == ValueKind::Load && v.buffer >= 0) {
+      int64_t step = 0;
+      if (k.context.affine_in(v.index, lane, &step) && step == 1) row_bytes += size_of(v.dtype);
+    }
+    if (v.kind != ValueKind::Reduce) continue;
+    if (v.op == Op::ArgMax || v.op == Op::ArgMin) return 0;
+    is_sum[i] = true;
+  }
+  if (row_bytes * columns * rows < kMinRowBytes) return 0;
+  for (const KernelStore& s : k.stores) {
+    if (!is_sum[static_cast<size_t>(s.value)]) continue;
+    const KernelBuffer& buffer = k.buffers[static_cast<size_t>(s.buffer)];
+    const KernelValue& sum = k.values[static_cast<size_t>(s.value)];
+    if (s.mask != kNoValue || !(s.index == place) || buffer.dtype != sum.dtype ||
+        stores_of[static_cast<size_t>(s.buffer)] != 1)
+      return 0;
+  }
+  for (const KernelStore& s : k.stores)
+    if (!is_sum[static_cast<size_t>(s.value)] &&
+        (bits[static_cast<size_t>(s.value)] >> k.num_parallel) == 0)
+      return 0;  // at the parallel level: would be stored once a row
+
+  const auto num_axes = static_cast<int>(k.axes.size());
+  std::vector<LoopAxis> axes = k.axes;
+  std::rotate(axes.begin() + lane, axes.begin() + lane + 1, axes.end());
+  for (LoopAxis& a : axes) a.loop_set = -1;
+  LoopKernel flat = rebuild_over(k, axes, num_axes, [&](IndexContext& c) {
+    std::vector<IndexExpr> map;
+    for (int old = 0; old < num_axes; ++old) {
+      const int now = old < lane ? old : old == lane ? num_axes - 1 : old - 1;
+      map.push_back(c.axis(now, axes[static_cast<size_t>(now)].extent));
+    }
+    return map;
+  });
+  flat.num_loop_sets = 0;
+  flat.lane_parallel = true;
+  for (KernelStore& s : flat.stores) {
+    if (!is_sum[static_cast<size_t>(s.value)]) continue;
+    s.combine = flat.values[static_cast<size_t>(s.value)].op;
+    s.row_elements = columns;
+    s.index = dense_place(flat, num_axes - 1);
+  }
+  for (size_t i = 0; i < flat.values.size(); ++i)
+    if (is_sum[i]) {
+      flat.values[i].kind = ValueKind::Elementwise;
+      flat.values[i].op = Op::Cast;
+      flat.values[i].loop_set = -1;
+    }
+  k = std::move(flat);
+  return parts;
+}
+
 void choose_lane(LoopKernel& k, int lanes) {
   const int best_axis = best_lane(k, lanes).axis;
   if (best_axis < 0) {
@@ -327,6 +422,7 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
   const int lanes = std::max(1, target.lanes(widest));
   join_short_lanes(k, lanes);
   choose_lane(k, lanes);
+  const int64_t parts = add_columns_in_memory(k, lanes);
   if (k.num_loop_sets > 0) keep_rows(k, target);
 
   // Elements of work, and how dear each is.
@@ -358,12 +454,14 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
   k.block = 1;
   if (k.lane_parallel && k.num_parallel > 0) {
     const int64_t extent = k.axes[static_cast<size_t>(k.num_parallel) - 1].extent;
-    const int64_t most = k.num_loop_sets > 0 ? 4 * lanes : 1024;
+    const int64_t most = k.num_loop_sets > 0 ? 4 * lanes : parts > 0 ? 4096 : 1024;
     k.block = std::clamp<int64_t>(round_up(std::max<int64_t>(extent, 1), lanes), lanes, most);
   }
   const int64_t range = std::max<int64_t>(k.range(), 1);
   const double unit_ns = lowered.cost_ns / static_cast<double>(range);
   k.chunk = std::clamp<int64_t>(static_cast<int64_t>(kChunkNs / std::max(unit_ns, 1.0)), 1, range);
+  // A chunk is what has a row of results.
+  if (parts > 0) k.chunk = range / parts;
 
   // Results that would only push other data out of the caches go around them.
   double bytes = 0;

@@ -1,6 +1,7 @@
-// A reduction with few results and much input becomes two, so that it has parallel units: first
-// parts of one reduced dimension, then the parts' results. The number of parts depends on the shape
-// only.
+// A reduction becomes two, first parts of one reduced dimension and then the parts' results, where
+// it has few results and much input, so that it has parallel units; and where it sums long columns,
+// so that memory is read in the order in which it lies (add_columns_in_memory, schedule_loops.cpp).
+// The number of parts depends on the shape only.
 
 #include "base/checked.h"
 #include "compile/pipeline.h"
@@ -15,8 +16,10 @@ namespace {
 constexpr int64_t kEnoughUnits = 4;
 constexpr int64_t kMinElements = 64 * 1024;
 constexpr int64_t kTargetUnits = 64;
-constexpr int64_t kMinPart = 8 * 1024;  // elements
-constexpr int64_t kColumnBlock = 64;    // columns that one unit of a column reduction covers
+constexpr int64_t kMinPart = 8 * 1024;        // elements
+constexpr int64_t kColumnBlock = 64;          // columns that one unit of a column reduction covers
+constexpr int64_t kLongColumns = 512 * 1024;  // elements: from here on a cache does not hold them
+constexpr int64_t kColumnPart = 64 * 1024;
 
 Scalar identity(Op op, DType dtype) {
   const double infinity = std::numeric_limits<double>::infinity();
@@ -24,6 +27,22 @@ Scalar identity(Op op, DType dtype) {
   if (op == Op::Prod) return Scalar::of(dtype, 1);
   if (dtype == DType::Bool) return Scalar::of_int(dtype, op == Op::ReduceMin);
   return Scalar::of(dtype, op == Op::ReduceMax ? -infinity : infinity);
+}
+
+/// True when elementwise nodes and views spread the result over more elements again, as in a
+/// normalisation: reduction and user then share one kernel, which parts would tear up.
+bool is_spread_again(const Graph& graph, NodeId node) {
+  std::vector<bool> follows(graph.size() - node.value, false);
+  follows[0] = true;
+  for (uint32_t i = node.value + 1; i < graph.size(); ++i) {
+    const bool is_local = family_of(graph[{i}].op) != Family::Contract;
+    for (const NodeId o : graph.operands({i})) {
+      if (!is_local || o.value < node.value || !follows[o.value - node.value]) continue;
+      if (graph.numel({i}) > graph.numel(node)) return true;
+      follows[i - node.value] = true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -39,13 +58,16 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
   const int64_t total = into.numel(x), results = from.numel(node);
   const bool by_rows = !dims.empty() && dims.back() == static_cast<int64_t>(shape.size()) - 1;
   const int64_t units = by_rows ? results : ceil_div(results, kColumnBlock);
-  if (total < kMinElements || results == 0 || units >= kEnoughUnits)
+  if (total < kMinElements || results == 0) return ops::rebuild(into, from, node, operands);
+  const bool in_parts = units < kEnoughUnits;
+  if (!in_parts && (by_rows || total < kLongColumns || is_spread_again(from, node)))
     return ops::rebuild(into, from, node, operands);
 
   const auto dim = static_cast<size_t>(*std::find_if(
       dims.begin(), dims.end(), [&](int64_t d) { return shape[static_cast<size_t>(d)] > 1; }));
   const int64_t extent = shape[dim];
-  const int64_t wanted = std::min({kTargetUnits / units, total / kMinPart, extent});
+  const int64_t wanted = in_parts ? std::min({kTargetUnits / units, total / kMinPart, extent})
+                                  : std::min({kTargetUnits, total / kColumnPart, extent / 8});
   if (wanted < 2) return ops::rebuild(into, from, node, operands);
   int64_t parts = wanted;
   while (parts > wanted / 2 && extent % parts != 0) --parts;

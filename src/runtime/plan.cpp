@@ -24,11 +24,12 @@ std::string_view name_of(StepKind kind) {
 }
 
 std::string to_text(const Slot& slot) {
+  const std::string from = slot.offset > 0 ? fmt::format("+{}", slot.offset) : "";
   switch (slot.kind) {
     case SlotKind::Input:
-      return fmt::format("in{}[{}]", slot.index, slot.bytes);
+      return fmt::format("in{}{}[{}]", slot.index, from, slot.bytes);
     case SlotKind::Output:
-      return fmt::format("out{}[{}]", slot.index, slot.bytes);
+      return fmt::format("out{}{}[{}]", slot.index, from, slot.bytes);
     case SlotKind::Temporary:
       return fmt::format("tmp@{}[{}]", slot.index, slot.bytes);
     case SlotKind::Constant:

@@ -46,6 +46,7 @@ struct Slot {
   SlotKind kind;
   int64_t index;  ///< input or output number; byte offset of a temporary or constant in its block
   int64_t bytes;
+  int64_t offset = 0;  ///< bytes from the start of an input or output
 };
 
 enum class StepKind : uint8_t { Loop, Contract, Copy, Library, External };

@@ -4,6 +4,7 @@
 #include "compile/compiler.h"
 #include "grad/gradient.h"
 #include "ops/primitives.h"
+#include "runtime/thread_team.h"
 
 #include <gtest/gtest.h>
 
@@ -110,6 +111,39 @@ TEST(Compile, RunsLargeReductionsInParts) {
   }
 }
 
+TEST(Compile, AddsLongColumnsInParts) {
+  for (const Dims& shape : {Dims{1024, 512}, Dims{1000, 530}, Dims{777, 701}, Dims{30, 3, 6000},
+                            Dims{4, 300, 601}, Dims{9, 70000}})
+    for (const Op op : {Op::Sum, Op::Prod, Op::ReduceMax, Op::ReduceMin}) {
+      Graph g;
+      const NodeId x = in(g, 0, shape);
+      const auto last = static_cast<int64_t>(shape.size()) - 2;
+      check(g, {ops::reduce(g, op, x, Dims{last}),
+                ops::reduce(g, op, ops::unary(g, Op::Sin, x), Dims{0})});
+    }
+  for (const DType dtype : {DType::Float64, DType::Int32, DType::Int64}) {
+    Graph g;
+    const NodeId x = in(g, 0, {1200, 500}, dtype);
+    const NodeId square = ops::mul(g, x, x);  // is stored as well as summed
+    check(g, {square, ops::reduce(g, Op::Sum, square, Dims{0}),
+              ops::reduce(g, Op::ReduceMax, x, Dims{0})});
+  }
+}
+
+TEST(Compile, AddsLongColumnsInTheSameOrderForOneAndTwoThreads) {
+  Graph g;
+  const NodeId sum = ops::reduce(g, Op::Sum, in(g, 0, {1001, 600}), Dims{0});
+  const auto inputs = test::random_inputs(g, 5);
+  ThreadTeam& team = ThreadTeam::global();
+  const int before = team.num_threads();
+  team.set_num_threads(1);
+  const auto one = test::run_compiled(g, {{sum}}, inputs);
+  team.set_num_threads(2);
+  const auto two = test::run_compiled(g, {{sum}}, inputs);
+  team.set_num_threads(before);
+  EXPECT_EQ(one, two);
+}
+
 TEST(Compile, RunsArgReductions) {
   Graph g;
   const NodeId x = in(g, 0, {9, 40, 5});
@@ -181,6 +215,42 @@ TEST(Compile, RunsGatherAndReportsBadIndices) {
   EXPECT_THROW(test::run_compiled(g, outputs, bad), IndexError);
 }
 
+TEST(Compile, ReportsBadIndicesIntoOperandsThatAreTheSameEverywhere) {
+  Graph g;
+  const NodeId index = in(g, 0, {6, 3}, DType::Int64);
+  const auto number = [](double x) { return Scalar::of_float(DType::Float32, x); };
+  const NodeId row = in(g, 1, {1, 3}), scalar = in(g, 2, {});
+  const std::pair<const char*, NodeId> tables[] = {
+      {"a constant", ops::full(g, Dims{4, 3}, number(2))},
+      {"a constant of one row", ops::full(g, Dims{1, 3}, number(2))},
+      {"the only number", ops::iota(g, DType::Int64, 1)},
+      {"a repeated row", ops::broadcast_to(g, row, Dims{4, 3})},
+      {"one row", row},
+      {"a repeated number", ops::broadcast_to(g, scalar, Dims{4, 3})},
+      {"columns that count", ops::broadcast_to(g, ops::iota(g, DType::Int64, 3), Dims{4, 3})},
+      {"nothing but padding", ops::pad(g, ops::full(g, Dims{0, 3}, number(1)), Dims{2, 0},
+                                       Dims{2, 0}, Dims{0, 0}, number(7))},
+  };
+  for (const auto& [name, table] : tables) {
+    SCOPED_TRACE(name);
+    const bool is_vector = g.rank(table) == 1;
+    const NodeId at = is_vector ? ops::reshape(g, index, Dims{18}) : index;
+    const NodeId picked = ops::gather(g, table, 0, at);
+    const NodeId sum = ops::reduce(g, Op::Sum, picked, Dims{0});
+    for (const NodeId output : {picked, sum}) {
+      const std::vector<NodeId> outputs = {output};
+      auto inputs = test::random_inputs(g, 1);
+      auto* const numbers = reinterpret_cast<int64_t*>(inputs[0].data());
+      std::fill_n(numbers, 18, 0);
+      EXPECT_NO_THROW(test::run_compiled(g, outputs, inputs));
+      for (const int64_t bad : {int64_t{4}, int64_t{-1}, INT64_MIN}) {
+        numbers[7] = bad;
+        EXPECT_THROW(test::run_compiled(g, outputs, inputs), IndexError) << bad;
+      }
+    }
+  }
+}
+
 TEST(Compile, RunsRandomTheSameForEveryFusion) {
   Graph g;
   const NodeId seed = ops::literal(g, Scalar::of_int(DType::Int64, 1234567890123));
@@ -196,6 +266,105 @@ TEST(Compile, RunsConcat) {
   const NodeId parts[] = {ops::exp(g, x), y, x};
   const NodeId c = ops::concat(g, parts, 1);
   check(g, {c, ops::neg(g, c)});
+}
+
+/// Runs with one output in the strides asked and compares it with the same output row-major.
+void check_strided(const Graph& g, NodeId output, const Dims& strides) {
+  const auto inputs = test::random_inputs(g, 5);
+  const auto expected = test::run_compiled(g, std::span(&output, 1), inputs);
+  const OutputSpec spec{output, strides, -1};
+  const CompiledPlan compiled =
+      compile(g, std::span(&spec, 1), static_cast<int64_t>(inputs.size()));
+  std::vector<float> out(static_cast<size_t>(g.numel(output)), -77);
+  std::vector<const void*> in_pointers;
+  for (const auto& b : inputs) in_pointers.push_back(b.data());
+  void* out_pointers[] = {out.data()};
+  run(*compiled.plan, in_pointers, out_pointers);
+  const Shape shape = g.shape(output);
+  ASSERT_EQ(shape.size(), 2u);
+  std::vector<float> dense_out;
+  for (int64_t i = 0; i < shape[0]; ++i)
+    for (int64_t j = 0; j < shape[1]; ++j)
+      dense_out.push_back(out[static_cast<size_t>(i * strides[0] + j * strides[1])]);
+  EXPECT_EQ(test::compare_results(DType::Float32, std::as_bytes(std::span(dense_out)), expected[0]),
+            "");
+}
+
+TEST(Compile, PartsOfAConcatThatOthersReadLieInItsMemory) {
+  for (const int64_t dim : {0, 1}) {
+    Graph g;
+    const NodeId a = in(g, 0, {4, 4}), b = in(g, 1, {4, 4}), w = in(g, 2, {4, 4});
+    const NodeId product = ops::contract(g, a, w, matmul_spec(4, 4, 4));
+    const NodeId sums = ops::reduce(g, Op::Sum, in(g, 3, {4, 4, 7}), Dims{2});
+    const NodeId e = ops::exp(g, b);
+    const NodeId inner_parts[] = {e, product};
+    const NodeId inner = ops::concat(g, inner_parts, dim);  // a Concat inside another
+    const NodeId parts[] = {sums, inner, a, e};             // one part twice, one an input
+    const NodeId c = ops::concat(g, parts, dim);
+    // Readers: elementwise, a contract of a part, and a contract of the whole.
+    const NodeId used = ops::contract(g, product, w, matmul_spec(4, 4, 4));
+    const NodeId first = ops::reduce(g, Op::Sum, ops::mul(g, sums, e), Dims{1});
+    const int64_t rows = dim == 0 ? 20 : 4, columns = dim == 0 ? 4 : 20;
+    const NodeId whole = ops::contract(g, c, in(g, 4, {columns, 3}), matmul_spec(rows, 3, columns));
+    check(g, {c, used, first, whole});
+    check(g, {whole, used, first});
+    check(g, {ops::neg(g, c), e, inner});
+    check_strided(g, c, {1, rows});
+    check_strided(g, ops::neg(g, c), {1, rows});
+  }
+}
+
+TEST(Compile, PartsOfAConcatMayHaveOtherShapesThanTheirNodes) {
+  Graph g;
+  const NodeId x = in(g, 0, {3, 4}), w = in(g, 1, {4, 4});
+  std::vector<NodeId> steps;
+  NodeId h = x;
+  for (int t = 0; t < 5; ++t) {
+    h = ops::unary(g, Op::Tanh, ops::contract(g, h, w, matmul_spec(3, 4, 4)));
+    steps.push_back(ops::reshape(g, h, Dims{1, 3, 4}));
+  }
+  const NodeId stacked = ops::concat(g, steps, 0);
+  CompileReport report;
+  check(g, {stacked, ops::reduce(g, Op::Sum, stacked, Dims{0})}, &report);
+  EXPECT_EQ(report.steps, 6);  // a product each, written to its place, and the sum
+  // Columns of a larger matrix are no dense memory for the products that read them.
+  std::vector<NodeId> columns;
+  for (NodeId s : steps) columns.push_back(ops::reshape(g, s, Dims{3, 4, 1}));
+  check(g, {ops::concat(g, columns, 2)});
+}
+
+TEST(Compile, AConcatUpdatesAnInputOnlyWhenNobodyReadsTheInputAnyMore) {
+  Graph g;
+  const NodeId x = in(g, 0, {6}), y = in(g, 1, {6});
+  const auto half = [&](NodeId n, int64_t from) {
+    return ops::slice(g, n, Dims{from}, Dims{from + 3}, Dims{1});
+  };
+  // Each half is made from the other: writing the first must not destroy what the second reads.
+  const NodeId parts[] = {ops::add(g, half(x, 3), half(y, 0)), ops::mul(g, half(x, 0), half(y, 3))};
+  const OutputSpec spec{ops::concat(g, parts, 0), {}, 0};
+  const CompiledPlan compiled = compile(g, std::span(&spec, 1), 2);
+  std::vector<float> a = {1, 2, 3, 4, 5, 6}, b = {10, 20, 30, 2, 3, 4};
+  const void* in_pointers[] = {a.data(), b.data()};
+  void* out_pointers[] = {a.data()};
+  run(*compiled.plan, in_pointers, out_pointers);
+  EXPECT_EQ(a, (std::vector<float>{14, 25, 36, 2, 6, 12}));
+}
+
+TEST(Compile, StepsOfAnUnrolledLoopShareTheirMachineCode) {
+  Graph g;
+  const NodeId xs = in(g, 0, {12, 4, 8}), w = in(g, 1, {8, 8});
+  NodeId h = in(g, 2, {4, 8});
+  std::vector<NodeId> steps;
+  for (int64_t t = 0; t < 12; ++t) {
+    const NodeId x = ops::reshape(
+        g, ops::slice(g, xs, Dims{t, 0, 0}, Dims{t + 1, 4, 8}, Dims{1, 1, 1}), Dims{4, 8});
+    h = ops::unary(g, Op::Tanh, ops::add(g, x, ops::contract(g, h, w, matmul_spec(4, 8, 8))));
+    steps.push_back(ops::reshape(g, h, Dims{1, 4, 8}));
+  }
+  CompileReport report;
+  check(g, {ops::concat(g, steps, 0)}, &report);
+  EXPECT_EQ(report.steps, 12);
+  EXPECT_LE(report.kernels_compiled, 1);
 }
 
 TEST(Compile, RunsZeroSizedAndScalarGraphs) {

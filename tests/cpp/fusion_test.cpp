@@ -146,5 +146,18 @@ TEST(SplitReductions, GivesAFullSumParallelUnits) {
   EXPECT_EQ(plan.units[0].axes[0].extent, 64);
 }
 
+TEST(SplitReductions, AddsLongColumnsInPartsUnlessTheSumsAreSpreadAgain) {
+  Graph g;
+  const NodeId x = ops::input(g, 0, DType::Float32, Dims{2048, 2048});
+  const NodeId sum = ops::reduce(g, Op::Sum, x, Dims{0});
+  const NodeId centred = ops::sub(g, x, ops::broadcast_to(g, sum, Dims{2048, 2048}));
+  const auto units = [&](NodeId output) {
+    const GraphWithOutputs ready = run_passes(g, std::vector<NodeId>{output}, true);
+    return plan_fusion(ready.graph, ready.outputs, FusionOptions{}).units.size();
+  };
+  EXPECT_EQ(units(sum), 2u);
+  EXPECT_EQ(units(centred), 1u);
+}
+
 }  // namespace
 }  // namespace coregrad

@@ -287,6 +287,24 @@ TEST(NarrowFloat, ProductsReadNarrowMemoryThroughViewsWithoutAStepOfTheirOwn) {
   }
 }
 
+TEST(NarrowFloat, ProductsReadPartsThatBeginInsideOfNarrowMemory) {
+  // The part's start is counted in the bytes of the memory, not of the float32 it becomes.
+  for (const DType dtype : kNarrow) {
+    Graph g;
+    const NodeId x = ops::input(g, 0, dtype, Dims{6, 9, 16}), w = ops::input(g, 1, dtype, Dims{16, 8});
+    ContractSpec spec;
+    spec.extents = {9, 8, 16};
+    spec.lhs = {DimMap::label(0), DimMap::label(2)};
+    spec.rhs = {DimMap::label(2), DimMap::label(1)};
+    spec.out = {0, 1};
+    std::vector<NodeId> products;
+    for (int64_t t = 0; t < 6; ++t)
+      products.push_back(
+          ops::contract(g, ops::reshape(g, ops::narrow(g, x, 0, t, t + 1), Dims{9, 16}), w, spec));
+    test::expect_compiled_matches(g, products);
+  }
+}
+
 TEST(NarrowFloat, MovesWithoutAConversion) {
   for (const DType dtype : kNarrow) {
     Graph g;

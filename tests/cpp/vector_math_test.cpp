@@ -187,6 +187,18 @@ TEST_P(VectorMath, RemainderIsExact) {
   EXPECT_EQ(fmod_map(1.0, std::numeric_limits<double>::infinity()), 1.0);
 }
 
+TEST_P(VectorMath, ErfIsOneWhereItsTailIsLessThanHalfALastPlace) {
+  // One place less would be multiplied: gelu(-1e15) is 0.
+  const CompiledMap<float> narrow(target(), Op::Erf, target().lanes(4));
+  const CompiledMap<double> wide(target(), Op::Erf, target().lanes(8));
+  for (const float x : {3.93F, 4.0F, 10.0F, 1e15F, std::numeric_limits<float>::infinity()}) {
+    EXPECT_EQ(narrow(x), 1.0F);
+    EXPECT_EQ(narrow(-x), -1.0F);
+    EXPECT_EQ(wide(2.0 * x), 1.0);
+    EXPECT_EQ(wide(-2.0 * x), -1.0);
+  }
+}
+
 /// void(int64 seed, int64 base, uint32* out): several ways to the same bits, 16 lanes each.
 void build_philox(llvm::Module& module, int64_t stream) {
   llvm::LLVMContext& context = module.getContext();

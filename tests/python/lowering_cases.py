@@ -474,3 +474,55 @@ RANDOM = (
     "aten.bernoulli.p",
     "aten.native_dropout.default",
 )
+
+
+# Recurrent layers: three steps of a batch of two, four hidden numbers, or two with a projection.
+
+for _kind, _gates in {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}.items():
+    for _reverse in (False, True):
+        _c0 = (lambda: f(2, 4)) if _kind == "lstm" else (lambda: None)
+        _b = (lambda n=4 * _gates: f(n)) if _reverse else (lambda: None)
+        case(
+            "coregrad.recurrence.default",
+            lambda k=_kind, n=4 * _gates, c0=_c0, b=_b, r=_reverse: call(
+                k, f(3, 2, n), f(2, 4), c0(), f(n, 4), b(), None, r
+            ),
+        )
+        case(
+            "coregrad.recurrence_backward.default",
+            lambda k=_kind, n=4 * _gates, c0=_c0, r=_reverse: call(
+                k,
+                f(3, 2, 4),
+                f(2, 4) if r else None,
+                c0(),
+                f(3, 2, 4),
+                f(3, 2, 4) if k == "lstm" else f(0),
+                f(0) if k in ("tanh", "relu") else p(3, 2, 16),
+                f(2, 4),
+                c0(),
+                f(n, 4),
+                None,
+                r,
+            ),
+        )
+case(
+    "coregrad.recurrence.default",
+    lambda: call("lstm", f(3, 2, 16), f(2, 2), f(2, 4), f(16, 2), None, f(2, 4), False),
+)
+case(
+    "coregrad.recurrence_backward.default",
+    lambda: call(
+        "lstm",
+        f(3, 2, 2),
+        None,
+        None,
+        f(3, 2, 2),
+        f(3, 2, 4),
+        p(3, 2, 16),
+        f(2, 2),
+        f(2, 4),
+        f(16, 2),
+        f(2, 4),
+        False,
+    ),
+)

@@ -18,11 +18,11 @@ from torch.testing._internal import common_methods_invocations
 from torch.testing._internal.common_methods_invocations import op_db
 from torch.testing._internal.common_modules import module_db
 from torch.utils import _pytree as pytree
-from torch_judge import compare_all
 
 import coregrad.torch
 from coregrad.torch.backend import GraphCompiler
 from coregrad.torch.options import Options
+from coregrad.torch.parity.judge import compare_all
 
 # The database fixes the seed inside of its random operators; here their results must show as random.
 common_methods_invocations.wrapper_set_seed = lambda op, *args, **kwargs: op(*args, **kwargs)

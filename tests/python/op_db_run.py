@@ -6,97 +6,31 @@ entry was wrong, raised an error of ours, or crashed.
 
 import argparse
 import collections
+import dataclasses
 import json
 import os
-import select
-import subprocess
 import sys
-import threading
 from pathlib import Path
 
-SECONDS_PER_ENTRY = 120
+import worker_pool
+
 BAD = ("wrong", "error", "crash")
 
 
-def work() -> None:
-    """The worker: a line of JSON in, a line out, until the end of input."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever an operator prints must not come between the answers
-    import dataclasses
-
+def answer(job: dict) -> dict:
+    """One entry and dtype, in a worker."""
     import op_db
     import torch
 
     torch.set_num_threads(1)
-    for line in sys.stdin:
-        job = json.loads(line)
-        try:
-            result = op_db.run_entry(
-                job["name"], getattr(torch, job["dtype"]), job["limit"], job["seed"]
-            )
-        except Exception as error:  # the harness itself failed: show it, do not stop
-            result = op_db.Result(job["name"], job["dtype"], "error")
-            result.detail = f"harness: {type(error).__name__}: {error}"
-        answers.write(json.dumps(dataclasses.asdict(result)) + "\n")
-        answers.flush()
-
-
-class Worker:
-    """One worker process, started again when it is gone."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen | None = None
-
-    def ask(self, job: dict) -> dict:
-        if self.process is None:
-            self.process = subprocess.Popen(
-                [sys.executable, __file__, "--worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-        process = self.process
-        process.stdin.write(json.dumps(job) + "\n")
-        process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], SECONDS_PER_ENTRY)
-        line = process.stdout.readline() if ready else ""
-        if line:
-            return json.loads(line)
-        process.kill()
-        code = process.wait()
-        self.process = None
-        detail = f"the process ended with {code}" if ready else f"hung for {SECONDS_PER_ENTRY} s"
-        return {**job, "outcome": "crash", "detail": detail}
-
-    def stop(self) -> None:
-        if self.process is not None:
-            self.process.stdin.close()
-            self.process.wait()
-
-
-def run(jobs: list[dict], num_workers: int) -> list[dict]:
-    """The jobs' results, in the jobs' order."""
-    results: list[dict | None] = [None] * len(jobs)
-    numbers = iter(range(len(jobs)))
-    lock = threading.Lock()
-
-    def serve() -> None:
-        worker = Worker()
-        while True:
-            with lock:
-                number = next(numbers, None)
-            if number is None:
-                break
-            results[number] = worker.ask(jobs[number])
-        worker.stop()
-
-    threads = [threading.Thread(target=serve) for _ in range(num_workers)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return [r for r in results if r is not None]
+    try:
+        result = op_db.run_entry(
+            job["name"], getattr(torch, job["dtype"]), job["limit"], job["seed"]
+        )
+    except Exception as error:  # the harness itself failed: show it, do not stop
+        result = op_db.Result(job["name"], job["dtype"], "error")
+        result.detail = f"harness: {type(error).__name__}: {error}"
+    return dataclasses.asdict(result)
 
 
 def summary(results: list[dict]) -> dict:
@@ -154,7 +88,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="list every fallback")
     options = parser.parse_args()
     if options.worker:
-        work()
+        worker_pool.serve(answer)
         return 0
     import op_db
 
@@ -173,7 +107,7 @@ def main() -> int:
         for dtype in op_db.dtypes_of(name, entries[name])
         if not wanted or str(dtype).removeprefix("torch.") in wanted
     ]
-    results = run(jobs, options.jobs)
+    results = worker_pool.run(__file__, jobs, options.jobs)
     print(text(results, options.full))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

@@ -5,22 +5,21 @@ may fall back. The operator database (test_torch_op_db.py) tests the same rows i
 """
 
 import importlib
-import operator
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from lowering_cases import CASES, RANDOM, UNSET
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
-from torch_judge import compare_all
 
 import coregrad.torch
 from coregrad.torch.backend import compile_fx_graph
 from coregrad.torch.lowering import ROWS
 from coregrad.torch.lowering.table import find_overload
 from coregrad.torch.options import Options
+from coregrad.torch.parity.judge import compare_all
+from coregrad.torch.parity.subgraph import graph_of_call
 
 for _path in sorted(Path(__file__).parent.glob("lowering_cases_*.py")):
     importlib.import_module(_path.stem)
@@ -54,35 +53,6 @@ def test_max_pool_values_and_indices_equal_those_of_torch(name, window):
     expected_values, expected_indices = pool(x)
     torch.testing.assert_close(values, expected_values, rtol=0, atol=0, equal_nan=True)
     assert torch.equal(indices, expected_indices)
-
-
-def graph_of(overload, args, kwargs):
-    """A graph of one call, its traced values beside it, and the tensors that are its inputs."""
-    leaves, spec = pytree.tree_flatten((args, kwargs))
-    mode = FakeTensorMode()
-    graph = torch.fx.Graph()
-    inputs, nodes, fakes = [], [], []
-    for leaf in leaves:
-        if isinstance(leaf, torch.Tensor):
-            node = graph.placeholder(f"x{len(inputs)}")
-            node.meta["val"] = mode.from_tensor(leaf)
-            inputs.append(leaf)
-        nodes.append(node if isinstance(leaf, torch.Tensor) else leaf)
-        fakes.append(node.meta["val"] if isinstance(leaf, torch.Tensor) else leaf)
-    node_args, node_kwargs = pytree.tree_unflatten(nodes, spec)
-    fake_args, fake_kwargs = pytree.tree_unflatten(fakes, spec)
-    call = graph.call_function(overload, tuple(node_args), node_kwargs)
-    with mode:
-        call.meta["val"] = overload(*fake_args, **fake_kwargs)
-    results = [call]
-    if isinstance(call.meta["val"], (tuple, list)):
-        results = []
-        for number, value in enumerate(call.meta["val"]):
-            item = graph.call_function(operator.getitem, (call, number))
-            item.meta["val"] = value
-            results.append(item)
-    graph.output(tuple(results))
-    return torch.fx.GraphModule(torch.nn.Module(), graph), inputs
 
 
 def with_floats(arguments, dtype):
@@ -121,7 +91,7 @@ def test_a_lowering_alone_gives_what_its_overload_gives(name, dtype):
             kept = {place: args[place] for place in ALWAYS_FLOAT32.get(name, ())}
             args, kwargs = with_floats((args, kwargs), dtype)
             args = tuple(kept.get(place, a) for place, a in enumerate(args))
-        module, inputs = graph_of(overload, args, kwargs)
+        module, inputs = graph_of_call(overload, args, kwargs)
         eager = eager_results(overload, args, kwargs)
         if eager is None:
             assert dtype != torch.float32

@@ -7,7 +7,7 @@
 from torch._dynamo import register_backend as _register_backend
 from torch._dynamo.backends.registry import list_backends as _list_backends
 
-from . import lowering
+from . import lowering, recurrence
 from .backend import backend, reset, run_fx
 from .options import Options
 from .reporting import reports
@@ -20,5 +20,6 @@ def report() -> "reports.__class__":
 
 if "coregrad" not in _list_backends(exclude_tags=None):
     _register_backend(backend, name="coregrad")
+    recurrence.let_dynamo_trace_recurrent_modules(backend)
 
 __all__ = ["Options", "backend", "lowering", "report", "reset", "run_fx"]

@@ -16,6 +16,7 @@ from .dynamic import PerShape, concrete_values
 from .importer import Importer, Layouts, has_symbols
 from .metadata import GraphRejected
 from .options import Options
+from .recurrence import replace_calls
 from .reporting import CallPath, GraphReport, reports
 
 _core.attach_exchange_api(torch.Tensor.__dlpack_c_exchange_api__)
@@ -133,6 +134,7 @@ def backend(
         return flatten_graph_inputs(
             module, example_inputs, lambda m, e: backend(m, e, mode=mode, options=options)
         )
+    replace_calls(module)
     compiler = GraphCompiler(Options.make(options))
     # AOTAutograd's way of saying that the backward graph is to be handed over now.
     with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):

@@ -329,13 +329,14 @@ class Importer:
                 )
                 self.layouts.by_name[o.name] = tuple(value.stride())
                 continue
-            if len(sharing[key]) == 1:
+            owner = owners[key]
+            base = self.traced[owner]
+            # Where AOTAutograd merged equal nodes, what owned the storage may be gone.
+            if len(sharing[key]) == 1 or not all(_fits(self.traced[n], base) for n in sharing[key]):
                 strides = output_strides(value)
                 self.layouts.by_name[o.name] = strides
                 plan.append(FromProgram(materialise(o, strides)))
                 continue
-            owner = owners[key]
-            base = self.traced[owner]
             strides = tuple(base.stride())
             if base.storage_offset() or (base.numel() and strides != output_strides(base)):
                 raise GraphRejected(
@@ -428,6 +429,12 @@ def has_symbols(module: GraphModule) -> bool:
         if not all(is_concrete(v) for v in items):
             return True
     return False
+
+
+def _fits(view: torch.Tensor, base: torch.Tensor) -> bool:
+    """True when a dense base that starts its storage has every element of a view."""
+    last = view.storage_offset() + sum((n - 1) * s for n, s in zip(view.shape, view.stride()))
+    return view.numel() == 0 or last < base.storage_offset() + base.numel()
 
 
 def _is_scalar(value: Any) -> bool:

@@ -14,6 +14,7 @@ from . import (
     pooling,
     pooling_nd,
     random,
+    recurrent,
     reductions,
     softmax,
     special,

@@ -314,10 +314,10 @@ def hardtanh_backward(b, grad, x, low, high):
 
 @lower("aten.sigmoid.default")
 def sigmoid(b, x):
-    return _sigmoid(b, b.node(x, b.dtype))
+    return sigmoid_node(b, b.node(x, b.dtype))
 
 
-def _sigmoid(b, x):
+def sigmoid_node(b, x):
     return b.g.reciprocal(1.0 + b.g.exp(-x))
 
 
@@ -338,7 +338,7 @@ def silu(b, x):
 
 @lower("aten.silu_backward.default")
 def silu_backward(b, grad, x):
-    s = _sigmoid(b, x)
+    s = sigmoid_node(b, x)
     return grad * s * (1.0 + x * (1.0 - s))
 
 
@@ -408,7 +408,7 @@ def softplus(b, x, beta=1, threshold=20):
 @lower("aten.softplus_backward.default")
 def softplus_backward(b, grad, x, beta, threshold):
     scaled = x * beta
-    return b.where(scaled > threshold, grad, grad * _sigmoid(b, b.at_most(scaled, threshold)))
+    return b.where(scaled > threshold, grad, grad * sigmoid_node(b, b.at_most(scaled, threshold)))
 
 
 @lower("aten.log_sigmoid_forward.default")
@@ -421,7 +421,7 @@ def log_sigmoid_forward(b, x):
 
 @lower("aten.log_sigmoid_backward.default")
 def log_sigmoid_backward(b, grad, x, buffer):
-    return grad * _sigmoid(b, -x)
+    return grad * sigmoid_node(b, -x)
 
 
 @lower("aten.mish.default")
@@ -432,14 +432,14 @@ def mish(b, x):
 @lower("aten.mish_backward.default")
 def mish_backward(b, grad, x):
     t = b.g.tanh(softplus(b, x))
-    return grad * (t + x * _sigmoid(b, x) * (1.0 - t * t))
+    return grad * (t + x * sigmoid_node(b, x) * (1.0 - t * t))
 
 
 @lower("aten.glu.default")
 def glu(b, x, dim=-1):
     half = x.shape[b.dim(dim, x)] // 2
     gate = b.g.narrow(x, dim, half, 2 * half)
-    return b.g.narrow(x, dim, 0, half) * _sigmoid(b, gate)
+    return b.g.narrow(x, dim, 0, half) * sigmoid_node(b, gate)
 
 
 @lower("aten.glu_backward.default")
@@ -447,5 +447,5 @@ def glu_backward(b, grad, x, dim):
     dim = b.dim(dim, x)
     half = x.shape[dim] // 2
     value, gate = b.g.narrow(x, dim, 0, half), b.g.narrow(x, dim, half, 2 * half)
-    s = _sigmoid(b, gate)
+    s = sigmoid_node(b, gate)
     return b.g.concat([grad * s, grad * value * s * (1.0 - s)], dim)

@@ -1,0 +1,1 @@
+"""Parity with PyTorch: `python -m coregrad.torch.parity`."""

@@ -1,0 +1,390 @@
+"""Random PyTorch programs, eager against compiled, float64 as the judge: `make random-programs`.
+
+    python tests/python/random_programs_run.py --seeds 0:1000 --jobs 2
+    python tests/python/random_programs_run.py --seeds 17 --show       prints the program
+    python tests/python/random_programs_run.py --program FILE          one that was printed, or edited
+
+A wrong program is cut down before it is printed. Programs that PyTorch itself gets wrong when it runs
+AOTAutograd's graph are counted apart (`upstream`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import dataclasses
+import hashlib
+import math
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import worker_pool
+from functorch.compile import aot_function
+from random_programs import Program, generate, parse
+from torch._dynamo.backends.debugging import boxed_nop
+
+import coregrad.torch
+from coregrad.torch.backend import GraphCompiler
+from coregrad.torch.options import Options
+from coregrad.torch.parity.judge import compare_all
+from coregrad.torch.parity.tolerances import SLACK
+
+SLACK_FACTOR = 8  # sums of random programs cancel more than one operator does
+MAX_REDUCTIONS = 300  # programs tried to cut one down
+BAD = ("wrong", "error", "crash")
+
+
+@dataclasses.dataclass
+class Run:
+    """What one call of a program gave."""
+
+    outputs: list[Any]
+    gradients: list[Any]
+    inputs: list[torch.Tensor]  #: after the call
+
+
+def run(program: Program, call: Callable, wide: bool = False) -> Run:
+    """Outputs, gradients for fixed cotangents, and the inputs afterwards."""
+    given = program.make_inputs()
+    if wide:
+        given = [x.double() if x.is_floating_point() else x for x in given]
+    inputs = [
+        x.detach().requires_grad_(program.grad and name in program.wants_grad)
+        for name, x in zip(program.inputs, given)
+    ]
+    torch.set_default_dtype(torch.float64 if wide else torch.float32)
+    try:
+        with torch.set_grad_enabled(program.grad):
+            outputs = list(call(*inputs))
+            leaves = [x for x in inputs if x.requires_grad]
+            roots = [o for o in outputs if o.requires_grad]
+            gradients: list[Any] = []
+            if roots and leaves:
+                generator = torch.Generator().manual_seed(1)
+                cotangents = [
+                    torch.randn(o.shape, generator=generator, dtype=torch.float64).to(o.dtype)
+                    for o in roots
+                ]
+                gradients = list(torch.autograd.grad(roots, leaves, cotangents, allow_unused=True))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    return Run([o.detach() for o in outputs], gradients, [x.detach() for x in inputs])
+
+
+def by_dynamo(program: Program) -> Callable:
+    return torch.compile(program.function(), backend="coregrad", dynamic=False)
+
+
+def by_aot(program: Program) -> Callable:
+    """What torch.compile does after Dynamo."""
+    return aot_function(program.function(), **GraphCompiler(Options.make({})).aot_arguments())
+
+
+def by_pytorch(program: Program) -> Callable:
+    """The graphs that `by_aot` compiles, run by PyTorch."""
+    arguments = GraphCompiler(Options.make({})).aot_arguments()
+    for name in ("fw_compiler", "bw_compiler", "inference_compiler"):
+        arguments[name] = boxed_nop
+    return aot_function(program.function(), **arguments)
+
+
+@dataclasses.dataclass
+class Outcome:
+    """What became of a program."""
+
+    outcome: str  #: right, wrong, error, upstream, or useless (eager refuses it)
+    detail: str = ""
+    native: int = 0
+    fallbacks: dict[str, int] = dataclasses.field(default_factory=dict)
+    digest: str = ""  #: of the first run
+    program: Program | None = None  #: the variant that is wrong
+
+
+def variants(program: Program) -> list[tuple[str, Program]]:
+    """The program itself, and the same with other results: what it computes must not change."""
+    more = list(dict.fromkeys([*program.outputs, *program.intermediates]))
+    return [
+        ("", program),
+        ("outputs reversed: ", dataclasses.replace(program, outputs=program.outputs[::-1])),
+        ("more outputs: ", dataclasses.replace(program, outputs=more)),
+    ]
+
+
+def check_seed(seed: int) -> Outcome:
+    """The program of a seed; the seed also chooses how it is compiled, and a variant."""
+    program = generate(seed)
+    ways = [by_dynamo if seed % 3 == 0 else by_aot]
+    chosen = variants(program)
+    del chosen[2 if seed % 2 else 1]
+    return _check(chosen, ways)
+
+
+def check(program: Program) -> Outcome:
+    """A program compiled in all ways, and its variants."""
+    return _check(variants(program), [by_aot, by_dynamo])
+
+
+def check_alone(program: Program) -> Outcome:
+    """The same without variants."""
+    return _check([("", program)], [by_aot, by_dynamo])
+
+
+def _check(chosen: list[tuple[str, Program]], ways: list[Callable]) -> Outcome:
+    torch._dynamo.reset()
+    coregrad.torch.reset()
+    result = Outcome("useless")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for note, program in chosen:
+            for way in ways:
+                found = _judge_program(program, way)
+                result.digest = result.digest or found.digest
+                if found.outcome == "useless" and note:
+                    continue
+                result.outcome, result.detail = found.outcome, note + found.detail
+                result.program = found.program
+                if found.outcome != "right":
+                    return result
+    fallbacks: collections.Counter = collections.Counter()
+    for graph in coregrad.torch.report().graphs:
+        result.native += graph.num_native
+        for operator, reasons in graph.fallbacks.items():
+            fallbacks[f"{operator}: {reasons[0]}"] += len(reasons)
+        if graph.rejected:
+            fallbacks[f"graph: {graph.rejected}"] += 1
+    result.fallbacks = dict(fallbacks)
+    return result
+
+
+def _judge_program(program: Program, way: Callable) -> Outcome:
+    try:
+        eager = run(program, program.function())
+    except RuntimeError as error:  # a value that the gradient needs was overwritten
+        if program.grad:
+            return _judge_program(dataclasses.replace(program, grad=False), way)
+        return Outcome("useless", str(error))
+    exact = run(program, program.function(wide=True), wide=True)
+    slack = _slack(program, exact)
+    try:
+        got = run(program, way(program))
+    except Exception as error:
+        detail = f"{type(error).__name__}: {error}"
+        try:
+            run(program, by_pytorch(program))
+        except Exception:
+            return Outcome("upstream", detail)
+        return Outcome("error", f"{detail}\n{traceback.format_exc()}", program=program)
+    message = _judge(got, eager, exact, slack)
+    if message is not None:
+        try:
+            plain = run(program, by_pytorch(program))
+        except Exception:  # only Dynamo can trace it
+            plain = eager
+        is_upstream = _judge(plain, eager, exact, slack) is not None
+        message = _judge(got, plain, exact, slack)
+        if message is not None and is_upstream and _judge(got, eager, plain, slack) is None:
+            return Outcome("upstream", message)
+        if message is not None:
+            return Outcome("wrong", message, program=program)
+    return Outcome("right", digest=_digest(got))
+
+
+def _judge(got: Run, eager: Run, exact: Run, slack: tuple[float, float]) -> str | None:
+    for part in ("outputs", "inputs", "gradients"):
+        ours, theirs, true = (getattr(r, part) for r in (got, eager, exact))
+        if len(ours) == len(theirs) == len(true):
+            ours = [_without_overflow(*values) for values in zip(ours, theirs, true)]
+        message = compare_all(ours, theirs, true, slack)
+        if message is not None:
+            return f"{part}{message}"
+    return None
+
+
+def _without_overflow(ours: Any, theirs: Any, true: Any) -> Any:
+    """Our result, but eager's where only eager's dtype makes it infinite or NaN (which sums overflow is
+    not defined), and where ours is float64's own answer (vectors of eager's make gelu(inf) NaN).
+    """
+    if ours is None or theirs is None or true is None or ours.shape != theirs.shape:
+        return ours
+    if ours.dtype != theirs.dtype or not ours.is_floating_point():
+        return ours
+    return torch.where((true.isfinite() & ~theirs.isfinite()) | (ours == true), theirs, ours)
+
+
+def _slack(program: Program, exact: Run) -> tuple[float, float]:
+    """The slack grows with the largest value in the program: its norm, since anything may be summed."""
+    everything = dataclasses.replace(program, outputs=program.intermediates, grad=False)
+    inner = run(everything, everything.function(wide=True), wide=True).outputs
+    scale = 1.0
+    for value in [*inner, *exact.outputs, *exact.gradients]:
+        if value is not None and value.is_floating_point():
+            finite = value[value.isfinite() & (value.abs() < 1e6)]
+            scale = max(scale, finite.double().square().sum().sqrt().item())
+    is_narrow = "torch.float32" in program.text()
+    absolute, relative = SLACK[torch.float32 if is_narrow else torch.float64]
+    return absolute * scale * SLACK_FACTOR, relative * SLACK_FACTOR
+
+
+def _digest(got: Run) -> str:
+    """Equal for runs that are equal bit by bit."""
+    digest = hashlib.sha256()
+    for tensor in [*got.outputs, *got.gradients, *got.inputs]:
+        if tensor is not None:
+            digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+# Cutting down
+
+
+def cut_down(program: Program, outcome_of: Callable[[Program], str] | None = None) -> Program:
+    """A smaller program with the same kind of outcome, by default tried in a process of its own."""
+    worker = worker_pool.Worker(__file__)
+    outcome_of = outcome_of or (lambda p: worker.ask({"program": p.text()})["outcome"])
+    want = outcome_of(program)
+    tries = 0
+    again = want in BAD
+    while again:
+        again = False
+        for smaller in _smaller(program):
+            tries += 1
+            if tries > MAX_REDUCTIONS:
+                break
+            if _try(smaller, outcome_of) == want:
+                program, again = smaller, True
+                break
+    worker.stop()
+    return program
+
+
+def _try(program: Program, outcome_of: Callable[[Program], str]) -> str:
+    try:
+        return outcome_of(program)
+    except Exception:  # a line that others need was cut out
+        return "invalid"
+
+
+def _smaller(program: Program) -> Iterator[Program]:
+    """Programs with one thing less, the largest cuts first."""
+    if len(program.outputs) > 1:
+        for name in program.outputs:
+            yield dataclasses.replace(program, outputs=[name])
+        half = len(program.outputs) // 2
+        yield dataclasses.replace(program, outputs=program.outputs[:half])
+        yield dataclasses.replace(program, outputs=program.outputs[half:])
+        for name in program.outputs:
+            rest = [other for other in program.outputs if other != name]
+            if rest:
+                yield dataclasses.replace(program, outputs=rest)
+    if program.grad:
+        yield dataclasses.replace(program, grad=False)
+    size = len(program.lines) // 2
+    while size:
+        for first in range(len(program.lines) - size, -1, -size):
+            lines = program.lines[:first] + program.lines[first + size :]
+            yield dataclasses.replace(program, lines=lines)
+        size //= 2
+    for name in program.wants_grad:
+        yield dataclasses.replace(program, wants_grad=program.wants_grad - {name})
+    body = " ".join([*program.lines, *program.outputs])
+    for name in program.inputs:
+        if name not in body:
+            inputs = {k: v for k, v in program.inputs.items() if k != name}
+            yield dataclasses.replace(program, inputs=inputs)
+    for name, text in program.inputs.items():
+        for layout in ("transposed", "sliced", "expanded"):
+            if layout in text:
+                plain = text.replace(layout, "contiguous")
+                yield dataclasses.replace(program, inputs={**program.inputs, name: plain})
+
+
+# The command line
+
+
+def seeds_of(text: str) -> list[int]:
+    """`7`, `0:100`, `3,8,11`."""
+    if ":" in text:
+        first, last = map(int, text.split(":"))
+        return list(range(first, last))
+    return [int(t) for t in text.split(",")]
+
+
+def answer(job: dict) -> dict:
+    """One seed, or one program without its variants, in a worker."""
+    torch.set_num_threads(1)
+    try:
+        text = job.get("program")
+        result = check_alone(parse(text)) if text else check_seed(job["seed"])
+    except Exception:  # a line that others need was cut out, or the harness itself failed
+        result = Outcome("invalid" if "program" in job else "error", traceback.format_exc())
+    return {
+        **job,
+        **dataclasses.asdict(result),
+        "program": result.program and result.program.text(),
+    }
+
+
+def report(results: list[dict], seconds: float) -> str:
+    """The faults with their programs, counts, and what ran in PyTorch."""
+    lines = []
+    outcomes = collections.Counter(r["outcome"] for r in results)
+    fallbacks: collections.Counter = collections.Counter()
+    for r in results:
+        fallbacks.update(r.get("fallbacks", {}))
+        if r["outcome"] in BAD:
+            whole = parse(r["program"]) if r.get("program") else generate(r["seed"])
+            lines.append(f"{r['outcome'].upper()} seed {r['seed']}: {r['detail']}")
+            lines.append(cut_down(whole).text())
+        elif r["outcome"] == "upstream":
+            lines.append(f"upstream, seed {r['seed']}: {r['detail'][:200]}")
+    native = sum(r.get("native", 0) for r in results)
+    counts = ", ".join(f"{name} {n}" for name, n in outcomes.most_common())
+    lines.append(f"{len(results)} programs in {seconds:.0f} s: {counts}; {native} native operators")
+    lines += [f"  {n:5} in PyTorch: {row}" for row, n in fallbacks.most_common(20)]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", default="0:1000", help="7 or 0:100 or 3,8,11")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--seconds", type=float, default=math.inf, help="start no seed after that")
+    parser.add_argument("--show", action="store_true", help="print the programs, run nothing")
+    parser.add_argument("--program", type=Path, help="a file with a printed program")
+    parser.add_argument("--cut-down", action="store_true", help="print a smaller one as well")
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        worker_pool.serve(answer)
+        return 0
+    if options.program:
+        program = parse(options.program.read_text())
+        if options.cut_down:
+            print(cut_down(program).text())
+            return 0
+        result = check(program)
+        print(result.outcome, result.detail)
+        return int(result.outcome in BAD)
+    seeds = seeds_of(options.seeds)
+    if options.show:
+        for seed in seeds:
+            print(f"# seed {seed}\n{generate(seed).text()}")
+        return 0
+    started = time.monotonic()
+    jobs = ({"seed": seed} for seed in seeds if time.monotonic() - started < options.seconds)
+    results = worker_pool.run(__file__, jobs, options.jobs)
+    print(report(results, time.monotonic() - started))
+    return int(any(r["outcome"] in BAD for r in results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Random PyTorch programs are right, with other outputs and other numbers of threads too.
+
+`make random-programs SEEDS=0:5000` runs more. Programs that were once wrong stand in `ONCE_WRONG`.
+"""
+
+import pytest
+import torch
+import worker_pool
+from random_programs import generate, parse
+from random_programs_run import BAD, check, check_alone, check_seed, cut_down
+from random_programs_run import __file__ as RUNNER
+
+from coregrad.torch import lowering
+
+NUM_SEEDS = 100
+
+#: What was wrong, and the smallest program that showed it.
+ONCE_WRONG = {
+    "an empty sum in a kernel with others was joined by dividing by its length": """
+# under torch.no_grad()
+x1 = make_input([0, 7, 0], torch.float64, 'normal', 'contiguous', 1)
+x3 = make_input([7, 7], torch.float64, 'normal', 'contiguous', 3)
+def program(x1, x3):
+    v0 = torch.logaddexp(x1, x1.to(x1.dtype))
+    v3 = x1 / (v0.square() + 0.5)
+    v4 = torch.logsumexp(x3, [0, 1], False)
+    v5 = torch.sum(v3, [0, 1, 2], False)
+    v7 = torch.log_softmax(v0, -1)
+    return (v4, v5, v7,)
+""",
+    "an empty result in a kernel with others was written": """
+# under torch.no_grad()
+x0 = make_input([8, 8, 0], torch.float32, 'special', 'contiguous', 0)
+x1 = make_input([8], torch.float32, 'special', 'contiguous', 1)
+def program(x0, x1):
+    v2 = torch.sum(x1, [0], True)
+    v15 = torch.cosh(torch.tanh(v2))
+    v18 = v15 * x0
+    return (v15, v18,)
+""",
+    "an empty product with a normalised value was written": """
+# under torch.no_grad()
+x0 = make_input([9], torch.float64, 'normal', 'contiguous', 0)
+x2 = make_input([0], torch.int64, 'normal', 'contiguous', 2)
+def program(x0, x2):
+    v1 = torch.roll(x2, 3, -1)
+    v2 = (x0.square() + 0.1) ** 1.5
+    v4 = torch.logsumexp(v2, [0], True)
+    v5 = F.layer_norm(v4, [1])
+    v9 = v4 * v1
+    return (v5, v9,)
+""",
+    "erf of large values missed 1 by one place": """
+# under torch.no_grad()
+x0 = make_input([7, 17], torch.float32, 'special', 'contiguous', 2)
+def program(x0):
+    v0 = F.gelu(x0 * 1e6)
+    return (v0,)
+""",
+}
+
+
+@pytest.mark.parametrize("seed", range(NUM_SEEDS))
+def test_a_random_program_is_right(seed):
+    result = check_seed(seed)
+    text = result.program and cut_down(result.program).text()
+    assert result.outcome not in BAD, f"seed {seed}: {result.detail}\n{text}"
+
+
+@pytest.mark.parametrize("text", ONCE_WRONG.values(), ids=ONCE_WRONG)
+def test_a_program_that_was_wrong_is_right(text):
+    result = check(parse(text))
+    assert result.outcome == "right", result.detail
+
+
+def test_results_are_the_same_bits_with_one_thread_and_with_two(monkeypatch):
+    jobs = [{"seed": seed} for seed in (*range(12), *range(19, 300, 20))]
+    digests = []
+    for threads in "12":
+        monkeypatch.setenv("COREGRAD_NUM_THREADS", threads)
+        results = worker_pool.run(RUNNER, jobs, 1)
+        digests.append({r["seed"]: r["digest"] for r in results})
+        assert sum(bool(d) for d in digests[-1].values()) > len(jobs) // 2
+    assert digests[0] == digests[1]
+
+
+def test_a_seed_always_gives_the_same_program():
+    for seed in range(20):
+        program = generate(seed)
+        assert program.text() == generate(seed).text()
+        assert parse(program.text()) == program
+
+
+def test_a_planted_fault_is_found_and_the_program_cut_down(monkeypatch):
+    right = lowering.ROWS[torch.ops.aten.sin.default]
+    monkeypatch.setitem(lowering.ROWS, torch.ops.aten.sin.default, lambda b, x: right(b, x) * 1.001)
+    text = """
+x0 = make_input([4, 5], torch.float32, 'normal', 'transposed', 0).requires_grad_()
+x1 = make_input([4, 5], torch.float32, 'normal', 'contiguous', 1).requires_grad_()
+def program(x0, x1):
+    v0 = x0 + x1
+    v1 = torch.sin(x1)
+    v2 = torch.tanh(v0)
+    v3 = v1 * 3
+    return (v2, v3,)
+"""
+    result = check(parse(text))
+    assert result.outcome == "wrong"
+    assert "outputs[1] too far" in result.detail
+    smaller = cut_down(result.program, lambda program: check_alone(program).outcome)
+    assert smaller.lines == ["v1 = torch.sin(x1)", "v3 = v1 * 3"]
+    assert (list(smaller.inputs), smaller.grad) == (["x1"], False)
+    monkeypatch.undo()
+    assert check(smaller).outcome == "right"
