@@ -67,8 +67,8 @@ Tensor from_array(const Array& array, DType dtype) {
                      std::move(owner));
 }
 
-/// The values as an array of a framework's, without a copy; NumPy gets narrow floats it does not know
-/// as `dtype`.
+/// The values as an array of a framework's, without a copy; NumPy gets narrow floats it does not
+/// know as `dtype`.
 template <class Framework>
 nb::ndarray<Framework, nb::ro> to_array(const Tensor& tensor, nb::dlpack::dtype dtype) {
   const std::shared_ptr<const void> values = [&] {
@@ -402,8 +402,7 @@ void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
 void bind_creation(nb::module_& m) {
   const auto f32 = DType::Float32;
   m.def(
-      "from_array",
-      [](const Array& array) { return from_array(array, dtype_from(array.dtype())); },
+      "from_array", [](const Array& array) { return from_array(array, dtype_from(array.dtype())); },
       nb::arg("array"),
       "A tensor over a NumPy or DLPack array's memory, without a copy; it must not change later.");
   m.def("from_bits", from_bits, nb::arg("array"), nb::arg("dtype"),

@@ -66,10 +66,9 @@ Value* narrow_float16(Builder& b, Value* value) {
       b.CreateAdd(b.CreateSub(size, n((127 - 15) << 23)), b.CreateAdd(odd, n(0xfff)));
   // Below 2^-14, adding 1/2 rounds to a multiple of 2^-24.
   Value* const half = llvm::ConstantFP::get(value->getType(), 0.5);
-  Value* const small =
-      b.CreateSub(b.CreateBitCast(b.CreateFAdd(b.CreateBitCast(size, value->getType()), half),
-                                  bits->getType()),
-                  n(0x3f000000));
+  Value* const small = b.CreateSub(
+      b.CreateBitCast(b.CreateFAdd(b.CreateBitCast(size, value->getType()), half), bits->getType()),
+      n(0x3f000000));
   Value* const nan = b.CreateOr(n(0x7e00), b.CreateAnd(b.CreateLShr(size, n(13)), n(0x1ff)));
   Value* result = b.CreateLShr(rounded, n(13));
   result = b.CreateSelect(b.CreateICmpULT(size, n(0x38800000)), small, result);

@@ -40,8 +40,8 @@ Scalar convert(Scalar number, DType dtype) {
   return Scalar::of(dtype, number.as_double());
 }
 
-/// Records a function of operands of which numbers become literals next to the first tensor; next to
-/// float16 and bfloat16 they are float32, as in PyTorch.
+/// Records a function of operands of which numbers become literals next to the first tensor; next
+/// to float16 and bfloat16 they are float32, as in PyTorch.
 template <class Make>
 Tensor record_operands(std::string_view operation, std::initializer_list<Operand> operands,
                        Make make) {
@@ -242,24 +242,28 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
 }
 
 Tensor reshape(const Tensor& x, const Dims& shape) {
-  return record_move("reshape", {x}, [&](Graph& g, Nodes n) { return ops::reshape(g, n[0], shape); });
+  return record_move("reshape", {x},
+                     [&](Graph& g, Nodes n) { return ops::reshape(g, n[0], shape); });
 }
 Tensor permute(const Tensor& x, const Dims& order) {
-  return record_move("permute", {x}, [&](Graph& g, Nodes n) { return ops::permute(g, n[0], order); });
+  return record_move("permute", {x},
+                     [&](Graph& g, Nodes n) { return ops::permute(g, n[0], order); });
 }
 Tensor transpose(const Tensor& x, int64_t dim_a, int64_t dim_b) {
   return record_move("transpose", {x},
-                [&](Graph& g, Nodes n) { return ops::transpose(g, n[0], dim_a, dim_b); });
+                     [&](Graph& g, Nodes n) { return ops::transpose(g, n[0], dim_a, dim_b); });
 }
 Tensor broadcast_to(const Tensor& x, const Dims& shape) {
   return record_move("broadcast_to", {x},
-                [&](Graph& g, Nodes n) { return ops::broadcast_to(g, n[0], shape); });
+                     [&](Graph& g, Nodes n) { return ops::broadcast_to(g, n[0], shape); });
 }
 Tensor unsqueeze(const Tensor& x, int64_t dim) {
-  return record_move("unsqueeze", {x}, [&](Graph& g, Nodes n) { return ops::unsqueeze(g, n[0], dim); });
+  return record_move("unsqueeze", {x},
+                     [&](Graph& g, Nodes n) { return ops::unsqueeze(g, n[0], dim); });
 }
 Tensor squeeze(const Tensor& x, const Dims& dims) {
-  return record_move("squeeze", {x}, [&](Graph& g, Nodes n) { return ops::squeeze(g, n[0], dims); });
+  return record_move("squeeze", {x},
+                     [&](Graph& g, Nodes n) { return ops::squeeze(g, n[0], dims); });
 }
 
 Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, int64_t step) {
@@ -320,14 +324,16 @@ std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim) {
 }
 
 Tensor roll(const Tensor& x, int64_t shift, int64_t dim) {
-  return record_move("roll", {x}, [&](Graph& g, Nodes n) { return ops::roll(g, n[0], shift, dim); });
+  return record_move("roll", {x},
+                     [&](Graph& g, Nodes n) { return ops::roll(g, n[0], shift, dim); });
 }
 Tensor tile(const Tensor& x, const Dims& counts) {
   return record_move("tile", {x}, [&](Graph& g, Nodes n) { return ops::tile(g, n[0], counts); });
 }
 Tensor repeat_interleave(const Tensor& x, int64_t count, int64_t dim) {
-  return record_move("repeat_interleave", {x},
-                [&](Graph& g, Nodes n) { return ops::repeat_interleave(g, n[0], count, dim); });
+  return record_move("repeat_interleave", {x}, [&](Graph& g, Nodes n) {
+    return ops::repeat_interleave(g, n[0], count, dim);
+  });
 }
 Tensor tril(const Tensor& x, int64_t diagonal) {
   return record_move("tril", {x}, [&](Graph& g, Nodes n) { return ops::tril(g, n[0], diagonal); });
@@ -336,8 +342,9 @@ Tensor triu(const Tensor& x, int64_t diagonal) {
   return record_move("triu", {x}, [&](Graph& g, Nodes n) { return ops::triu(g, n[0], diagonal); });
 }
 Tensor diagonal(const Tensor& x, int64_t offset, int64_t dim_a, int64_t dim_b) {
-  return record_move("diagonal", {x},
-                [&](Graph& g, Nodes n) { return ops::diagonal(g, n[0], offset, dim_a, dim_b); });
+  return record_move("diagonal", {x}, [&](Graph& g, Nodes n) {
+    return ops::diagonal(g, n[0], offset, dim_a, dim_b);
+  });
 }
 
 Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) {
@@ -415,7 +422,7 @@ Tensor einsum(std::string_view equation, std::span<const Tensor> operands) {
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
   return record_move("gather", {x, index},
-                [&](Graph& g, Nodes n) { return ops::gather(g, n[0], dim, n[1]); });
+                     [&](Graph& g, Nodes n) { return ops::gather(g, n[0], dim, n[1]); });
 }
 
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& values) {
@@ -426,12 +433,12 @@ Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tens
 
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
   return record_move("index_select", {x, index},
-                [&](Graph& g, Nodes n) { return ops::index_select(g, n[0], dim, n[1]); });
+                     [&](Graph& g, Nodes n) { return ops::index_select(g, n[0], dim, n[1]); });
 }
 
 Tensor take_along_dim(const Tensor& x, const Tensor& index, int64_t dim) {
   return record_move("take_along_dim", {x, index},
-                [&](Graph& g, Nodes n) { return ops::take_along(g, n[0], n[1], dim); });
+                     [&](Graph& g, Nodes n) { return ops::take_along(g, n[0], n[1], dim); });
 }
 Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source) {
   return record("index_add", {x, index, source},
@@ -449,7 +456,7 @@ Tensor index_put(const Tensor& x, std::span<const Tensor> indices, const Tensor&
 
 Tensor argsort(const Tensor& x, int64_t dim, bool descending) {
   return record_move("argsort", {x},
-                [&](Graph& g, Nodes n) { return ops::argsort(g, n[0], dim, descending); });
+                     [&](Graph& g, Nodes n) { return ops::argsort(g, n[0], dim, descending); });
 }
 
 Tensor sort(const Tensor& x, int64_t dim, bool descending) {

@@ -50,9 +50,9 @@ std::vector<NodeId> widen_narrow(Graph& graph, std::span<const NodeId> operands)
 /// A float32 result as the narrow float; others as they are.
 NodeId round_to(Graph& graph, NodeId result, DType narrow);
 
-/// Records `make(graph, nodes)`, which moves, picks or casts elements: float16 and bfloat16 reach it
-/// as they are. The result requires a gradient if it is floating, recording of gradients is on, and
-/// one of the operands requires one.
+/// Records `make(graph, nodes)`, which moves, picks or casts elements: float16 and bfloat16 reach
+/// it as they are. The result requires a gradient if it is floating, recording of gradients is on,
+/// and one of the operands requires one.
 template <class Make>
 Tensor record_move(std::string_view operation, std::span<const Tensor> operands, Make make) {
   Session& session = Session::global();

@@ -1,8 +1,9 @@
 // float16 and bfloat16: conversions over every value on every instruction set, and graphs of every
 // family of primitives against the interpreter.
 
-#include "base/error.h"
 #include "ir/narrow_float.h"
+
+#include "base/error.h"
 #include "ir/verify.h"
 #include "ops/primitives.h"
 
@@ -62,14 +63,15 @@ TEST(NarrowFloat, EveryValueIsItsDefinitionAndComesBack) {
 
 /// float32 values around every narrow value and every middle between two.
 std::vector<float> values_around(DType dtype) {
-  std::vector<float> values = {NAN, -NAN, INFINITY, -INFINITY, 65519.99f, 65520.0f, 65536.0f, 1e38f,
-                               3.4028235e38f};
+  std::vector<float> values = {NAN,      -NAN,     INFINITY, -INFINITY,    65519.99f,
+                               65520.0f, 65536.0f, 1e38f,    3.4028235e38f};
   const uint16_t infinity = dtype == DType::Float16 ? 0x7c00 : 0x7f80;
   for (uint16_t bits = 0; bits < infinity; ++bits) {
     const float low = widened(dtype, bits), high = widened(dtype, static_cast<uint16_t>(bits + 1));
-    const auto middle = static_cast<float>((static_cast<double>(low) + static_cast<double>(high)) / 2);
-    for (const float v : {low, std::nextafterf(low, INFINITY), middle, std::nextafterf(middle, 0.0f),
-                          std::nextafterf(middle, INFINITY)}) {
+    const auto middle =
+        static_cast<float>((static_cast<double>(low) + static_cast<double>(high)) / 2);
+    for (const float v : {low, std::nextafterf(low, INFINITY), middle,
+                          std::nextafterf(middle, 0.0f), std::nextafterf(middle, INFINITY)}) {
       values.push_back(v);
       values.push_back(-v);
     }
@@ -138,7 +140,8 @@ TEST(NarrowFloat, MachineCodeRoundsAsTheReferenceOnEveryInstructionSet) {
       const auto n = static_cast<int64_t>(values.size());
       KernelWriter w;
       const IndexExpr i = w.axis(n);
-      const int x = w.input(DType::Float32), out = w.output(dtype), again = w.output(DType::Float32);
+      const int x = w.input(DType::Float32), out = w.output(dtype),
+                again = w.output(DType::Float32);
       const ValueId narrow = w.op(Op::Cast, dtype, w.load(x, i));
       w.store(narrow, out, i);
       w.store(w.op(Op::Cast, DType::Float32, narrow), again, i);
@@ -232,7 +235,8 @@ TEST(NarrowFloat, EveryUnaryAndBinaryOperationRoundsOnce) {
 TEST(NarrowFloat, ReductionsScansAndProductsCarryFloat32) {
   for (const DType dtype : kNarrow) {
     Graph g;
-    const NodeId x = ops::input(g, 0, dtype, Dims{9, 130}), y = ops::input(g, 1, dtype, Dims{130, 17});
+    const NodeId x = ops::input(g, 0, dtype, Dims{9, 130}),
+                 y = ops::input(g, 1, dtype, Dims{130, 17});
     std::vector<NodeId> results;
     for (const Op op : {Op::Sum, Op::Prod, Op::ReduceMax, Op::ReduceMin})
       for (const Dims& dims : {Dims{0}, Dims{1}, Dims{0, 1}})
@@ -273,7 +277,8 @@ TEST(NarrowFloat, ASumOfManySmallNumbersDoesNotStop) {
 TEST(NarrowFloat, ProductsReadNarrowMemoryThroughViewsWithoutAStepOfTheirOwn) {
   for (const DType dtype : kNarrow) {
     Graph g;
-    const NodeId x = ops::input(g, 0, dtype, Dims{40, 70}), w = ops::input(g, 1, dtype, Dims{50, 70});
+    const NodeId x = ops::input(g, 0, dtype, Dims{40, 70}),
+                 w = ops::input(g, 1, dtype, Dims{50, 70});
     ContractSpec spec;
     spec.extents = {40, 50, 70};
     spec.lhs = {DimMap::label(0), DimMap::label(2)};
@@ -291,7 +296,8 @@ TEST(NarrowFloat, ProductsReadPartsThatBeginInsideOfNarrowMemory) {
   // The part's start is counted in the bytes of the memory, not of the float32 it becomes.
   for (const DType dtype : kNarrow) {
     Graph g;
-    const NodeId x = ops::input(g, 0, dtype, Dims{6, 9, 16}), w = ops::input(g, 1, dtype, Dims{16, 8});
+    const NodeId x = ops::input(g, 0, dtype, Dims{6, 9, 16}),
+                 w = ops::input(g, 1, dtype, Dims{16, 8});
     ContractSpec spec;
     spec.extents = {9, 8, 16};
     spec.lhs = {DimMap::label(0), DimMap::label(2)};
@@ -311,7 +317,8 @@ TEST(NarrowFloat, MovesWithoutAConversion) {
     const NodeId x = ops::input(g, 0, dtype, Dims{6, 10}), y = ops::input(g, 1, dtype, Dims{6, 10});
     const NodeId mask = ops::input(g, 2, DType::Bool, Dims{6, 10});
     const NodeId index = ops::input(g, 3, DType::Int64, Dims{4, 10});
-    const NodeId at = ops::binary(g, Op::Rem, index, ops::literal(g, Scalar::of_int(DType::Int64, 6)));
+    const NodeId at =
+        ops::binary(g, Op::Rem, index, ops::literal(g, Scalar::of_int(DType::Int64, 6)));
     std::vector<NodeId> results = {
         ops::permute(g, x, Dims{1, 0}),
         ops::slice(g, x, Dims{1, 0}, Dims{6, 9}, Dims{2, 3}),
@@ -330,8 +337,8 @@ TEST(NarrowFloat, MovesWithoutAConversion) {
       EXPECT_EQ(g.dtype(r), dtype);
       EXPECT_NE(g[r].op, Op::Cast);
     }
-    results.push_back(ops::scatter(g, x, 0, at, ops::slice(g, y, Dims{0, 0}, Dims{4, 10}, Dims{1, 1}),
-                                   ScatterMode::Add));
+    results.push_back(ops::scatter(
+        g, x, 0, at, ops::slice(g, y, Dims{0, 0}, Dims{4, 10}, Dims{1, 1}), ScatterMode::Add));
     test::expect_compiled_matches(g, results);
   }
 }

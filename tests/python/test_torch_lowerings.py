@@ -76,7 +76,8 @@ def eager_results(overload, args, kwargs):
     try:
         return pytree.tree_leaves(overload(*args, **kwargs))
     except RuntimeError as error:
-        assert "not implemented for" in str(error), error
+        if "not implemented for" not in str(error):
+            raise
         return None
 
 

@@ -91,7 +91,7 @@ WITHOUT_EAGER = ("lstm", torch.float16)
 
 
 @pytest.mark.parametrize(
-    "name, dtype", [(n, d) for n in MODELS for d in NARROW if (n, d) != WITHOUT_EAGER]
+    ("name", "dtype"), [(n, d) for n in MODELS for d in NARROW if (n, d) != WITHOUT_EAGER]
 )
 def test_autocast_trains_natively(name, dtype):
     make, shape = MODELS[name]
@@ -126,7 +126,7 @@ def test_inference_gives_what_eager_gives(name, dtype):
         argument = x if autocast else x.to(dtype)
         with torch.no_grad(), torch.autocast("cpu", dtype=dtype, enabled=autocast):
             got, eager = first(compiled(ours)(argument)), first(ours(argument))
-        assert got.dtype == eager.dtype and got.shape == eager.shape
+        assert (got.dtype, got.shape) == (eager.dtype, eager.shape)
         require_as_exact([got.double()], [eager.double()], [exact], dtype)
 
 

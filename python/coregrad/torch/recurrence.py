@@ -326,7 +326,7 @@ def _network(
 
 
 def _as_autocast_has_it(tensor: torch.Tensor) -> torch.Tensor:
-    """Autocast makes all operands of torch.lstm, rnn_tanh and rnn_relu narrow, those of torch.gru not."""
+    """Autocast makes operands of torch.lstm, rnn_tanh and rnn_relu narrow, those of torch.gru not."""
     if not torch.is_autocast_enabled("cpu") or tensor.dtype == torch.float64:
         return tensor
     return tensor.to(torch.get_autocast_dtype("cpu"))
