@@ -84,9 +84,10 @@ std::string ContractPlan::to_text() const {
 
 namespace {
 
-AffineOperand affine(const ContractOperand& operand, const std::vector<DimMap>& maps,
+AffineOperand affine(const ContractOperand& operand, DType dtype, const std::vector<DimMap>& maps,
                      const std::vector<int64_t>& extents) {
   AffineOperand form;
+  form.memory = operand.narrow.value_or(dtype);
   form.base = operand.offset;
   form.coef.assign(extents.size(), 0);
   for (size_t d = 0; d < maps.size(); ++d) {
@@ -187,8 +188,8 @@ void sort_by_coef(std::vector<int64_t>& labels, const AffineOperand& operand) {
 class Planner {
  public:
   Planner(const ContractKernel& kernel, const Target& target) : kernel_(kernel), target_(target) {
-    sides_[0] = affine(kernel.lhs, kernel.spec.lhs, kernel.spec.extents);
-    sides_[1] = affine(kernel.rhs, kernel.spec.rhs, kernel.spec.extents);
+    sides_[0] = affine(kernel.lhs, kernel.dtype, kernel.spec.lhs, kernel.spec.extents);
+    sides_[1] = affine(kernel.rhs, kernel.dtype, kernel.spec.rhs, kernel.spec.extents);
     width_ = std::max<int64_t>(1, target.lanes(size_of(kernel.dtype)));
     const int64_t labels = static_cast<int64_t>(kernel.spec.extents.size());
     for (int64_t label = 0; label < labels; ++label)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import lower
+from .table import lower, move
 
 
 def _rows(b, index, width):
@@ -16,7 +16,7 @@ def _int64(b, index):
     return b.node(index, b.core_int64)
 
 
-@lower("aten.embedding.default")
+@move("aten.embedding.default")
 def embedding(b, weight, index, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
     rows = b.g.gather(weight, 0, _rows(b, _int64(b, index), weight.shape[1]))
     return b.g.reshape(rows, b.shape)
@@ -38,7 +38,7 @@ def embedding_dense_backward(b, grad, index, num_weights, padding_idx, scale_gra
     return b.g.scatter(zeros, 0, _rows(b, index, width), grad, "add")
 
 
-@lower("aten.index_select.default")
+@move("aten.index_select.default")
 def index_select(b, x, dim, index):
     if not x.ndim:
         return x
@@ -50,7 +50,7 @@ def index_select(b, x, dim, index):
     )
 
 
-@lower("aten.gather.default")
+@move("aten.gather.default")
 def gather(b, x, dim, index, *, sparse_grad=False):
     if not x.ndim or not index.ndim:  # scalars count as vectors of one element
         x, index = b.g.reshape(x, [-1]), b.g.reshape(index, [-1])
@@ -70,12 +70,12 @@ def _scatter(b, x, dim, index, values, mode):
     return b.g.scatter(x, b.dim(dim, x), index, b.node(values, x.dtype), mode)
 
 
-@lower("aten.scatter.src")
+@move("aten.scatter.src")
 def scatter_src(b, x, dim, index, values):
     return _scatter(b, x, dim, index, values, "set")
 
 
-@lower("aten.scatter.value")
+@move("aten.scatter.value")
 def scatter_value(b, x, dim, index, value):
     return _scatter(b, x, dim, index, b.g.full(list(index.shape), x.dtype, value), "set")
 
@@ -177,7 +177,7 @@ def _broadcast_shape(shapes):
     return out
 
 
-@lower("aten.index.Tensor", "aten._unsafe_index.Tensor")
+@move("aten.index.Tensor", "aten._unsafe_index.Tensor")
 def index(b, x, indices):
     plan = Advanced(b, x, indices)
     rows = b.g.gather(plan.to_matrix(b, x), 0, _rows(b, plan.row, plan.width))
@@ -185,7 +185,7 @@ def index(b, x, indices):
     return b.g.permute(rows, plan.result_order())
 
 
-@lower("aten.index_put.default", "aten._unsafe_index_put.default")
+@move("aten.index_put.default", "aten._unsafe_index_put.default")
 def index_put(b, x, indices, values, accumulate=False):
     plan = Advanced(b, x, indices)
     values = b.expand(b.node(values, x.dtype), plan.result_shape())

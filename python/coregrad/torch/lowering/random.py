@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .table import lower
+from .table import lower, move
 
 
 def _keep(b, shape, dtype, p):
@@ -27,7 +27,7 @@ def native_dropout_backward(b, grad, mask, scale):
     return b.where(mask, grad * scale, 0)
 
 
-@lower("aten.rand.default", "aten.rand_like.default")
+@move("aten.rand.default", "aten.rand_like.default")
 def rand(b, *_, **__):
     return b.uniform(b.dtype, b.shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import lower
+from .table import lower, move
 
 
 @lower("aten.sum.default", "aten.sum.dim_IntList")
@@ -177,22 +177,22 @@ def _sorted(b, x, dim, descending):
     return b.g.gather(x, dim, order), order
 
 
-@lower("aten.sort.default")
+@move("aten.sort.default")
 def sort(b, x, dim=-1, descending=False):
     return _sorted(b, x, dim, descending)
 
 
-@lower("aten.sort.stable")
+@move("aten.sort.stable")
 def sort_stable(b, x, *, stable=False, dim=-1, descending=False):
     return _sorted(b, x, dim, descending)
 
 
-@lower("aten.argsort.default")
+@move("aten.argsort.default")
 def argsort(b, x, dim=-1, descending=False):
     return _sorted(b, x, dim, descending)[1]
 
 
-@lower("aten.topk.default")
+@move("aten.topk.default")
 def topk(b, x, k, dim=-1, largest=True, sorted=True):
     values, order = _sorted(b, x, dim, largest)
     if not x.ndim:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ..metadata import contiguous_strides, is_non_overlapping_and_dense
-from .table import lower
+from .table import move
 
 
-@lower("aten.view.default", "aten._unsafe_view.default", "aten.reshape.default")
+@move("aten.view.default", "aten._unsafe_view.default", "aten.reshape.default")
 def view(b, x, shape):
     return b.g.reshape(x, b.shape)
 
 
-@lower(
+@move(
     "aten.alias.default",
     "aten.detach.default",
     "aten.lift_fresh_copy.default",
@@ -24,32 +24,32 @@ def identity(b, x, **_):
     return x
 
 
-@lower("aten.permute.default", "aten.permute_copy.default")
+@move("aten.permute.default", "aten.permute_copy.default")
 def permute(b, x, order):
     return b.g.permute(x, [b.dim(d, x) for d in order])
 
 
-@lower("aten.t.default", "aten.t_copy.default")
+@move("aten.t.default", "aten.t_copy.default")
 def t(b, x):
     return b.g.transpose(x, 0, 1) if x.ndim == 2 else x
 
 
-@lower("aten.transpose.int", "aten.transpose_copy.int")
+@move("aten.transpose.int", "aten.transpose_copy.int")
 def transpose(b, x, a, c):
     return b.g.transpose(x, a, c) if x.ndim else x
 
 
-@lower("aten.expand.default", "aten.expand_copy.default")
+@move("aten.expand.default", "aten.expand_copy.default")
 def expand(b, x, shape, implicit=False):
     return b.expand(x, b.shape)
 
 
-@lower("aten.unsqueeze.default", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims")
+@move("aten.unsqueeze.default", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims")
 def same_elements(b, x, *_):
     return b.g.reshape(x, b.shape)
 
 
-@lower("aten.select.int", "aten.select_copy.int")
+@move("aten.select.int", "aten.select_copy.int")
 def select(b, x, dim, index):
     dim = b.dim(dim, x)
     index = index + x.shape[dim] if index < 0 else index
@@ -65,14 +65,14 @@ def clamp_slice(start, end, extent):
     return start, end
 
 
-@lower("aten.slice.Tensor", "aten.slice_copy.Tensor")
+@move("aten.slice.Tensor", "aten.slice_copy.Tensor")
 def slice_(b, x, dim=0, start=None, end=None, step=1):
     dim = b.dim(dim, x)
     start, end = clamp_slice(start, end, x.shape[dim])
     return b.g.narrow(x, dim, start, end, step)
 
 
-@lower("aten.split_with_sizes.default")
+@move("aten.split_with_sizes.default")
 def split_with_sizes(b, x, sizes, dim=0):
     dim = b.dim(dim, x)
     parts, start = [], 0
@@ -82,19 +82,19 @@ def split_with_sizes(b, x, sizes, dim=0):
     return tuple(parts)
 
 
-@lower("aten.split.Tensor")
+@move("aten.split.Tensor")
 def split(b, x, size, dim=0):
     return split_with_sizes(b, x, [part.shape[b.dim(dim, x)] for part in b.result], dim)
 
 
-@lower("aten.unbind.int", "aten.unbind_copy.int")
+@move("aten.unbind.int", "aten.unbind_copy.int")
 def unbind(b, x, dim=0):
     dim = b.dim(dim, x)
     shape = [n for d, n in enumerate(x.shape) if d != dim]
     return tuple(b.g.reshape(b.g.narrow(x, dim, i, i + 1), shape) for i in range(x.shape[dim]))
 
 
-@lower("aten.cat.default")
+@move("aten.cat.default")
 def cat(b, parts, dim=0):
     # PyTorch ignores empty vectors here, whatever the others' rank.
     rank = len(b.shape)
@@ -102,18 +102,18 @@ def cat(b, parts, dim=0):
     return b.g.concat(parts, dim % rank) if len(parts) > 1 else parts[0]
 
 
-@lower("aten.stack.default")
+@move("aten.stack.default")
 def stack(b, parts, dim=0):
     dim = dim % len(b.shape)
     return b.g.concat([b.g.unsqueeze(b.node(p, b.dtype), dim) for p in parts], dim)
 
 
-@lower("aten.flip.default")
+@move("aten.flip.default")
 def flip(b, x, dims):
     return b.g.flip(x, [b.dim(d, x) for d in dims]) if x.ndim and dims else x
 
 
-@lower("aten.roll.default")
+@move("aten.roll.default")
 def roll(b, x, shifts, dims=()):
     if not dims:
         flat = roll(b, b.g.reshape(x, [-1]), shifts, [0]) if x.numel else x
@@ -127,7 +127,7 @@ def roll(b, x, shifts, dims=()):
     return x
 
 
-@lower("aten.repeat.default")
+@move("aten.repeat.default")
 def repeat(b, x, repeats):
     inner = [1] * (len(repeats) - x.ndim) + list(x.shape)
     spread = [n for pair in zip([1] * len(inner), inner) for n in pair]
@@ -135,7 +135,7 @@ def repeat(b, x, repeats):
     return b.g.reshape(b.expand(b.g.reshape(x, spread), wide), b.shape)
 
 
-@lower("aten.constant_pad_nd.default")
+@move("aten.constant_pad_nd.default")
 def constant_pad_nd(b, x, pad, value=0):
     low, high = [0] * x.ndim, [0] * x.ndim
     for i in range(len(pad) // 2):
@@ -150,7 +150,7 @@ def constant_pad_nd(b, x, pad, value=0):
     return b.g.pad(x, low, high, [0] * x.ndim, value)
 
 
-@lower("aten.slice_scatter.default")
+@move("aten.slice_scatter.default")
 def slice_scatter(b, x, source, dim=0, start=None, end=None, step=1):
     dim = b.dim(dim, x)
     extent = x.shape[dim]
@@ -180,7 +180,7 @@ def _scatter_strided(b, x, source, dim, start, step):
     return b.where(b.expand(hit, x.shape), spread, x)
 
 
-@lower("aten.select_scatter.default")
+@move("aten.select_scatter.default")
 def select_scatter(b, x, source, dim, index):
     dim = b.dim(dim, x)
     index = index + x.shape[dim] if index < 0 else index
@@ -194,7 +194,7 @@ def _diagonal_place(b, x, offset, dim1, dim2):
     return order, max(-offset, 0), max(offset, 0)
 
 
-@lower("aten.diagonal.default", "aten.diagonal_copy.default")
+@move("aten.diagonal.default", "aten.diagonal_copy.default")
 def diagonal(b, x, offset=0, dim1=0, dim2=1):
     order, row, column = _diagonal_place(b, x, offset, dim1, dim2)
     length = b.shape[-1]
@@ -206,7 +206,7 @@ def diagonal(b, x, offset=0, dim1=0, dim2=1):
     return b.g.narrow(flat, -1, 0, length * length, length + 1)
 
 
-@lower("aten.diagonal_scatter.default")
+@move("aten.diagonal_scatter.default")
 def diagonal_scatter(b, x, source, offset=0, dim1=0, dim2=1):
     order, row, _ = _diagonal_place(b, x, offset, dim1, dim2)
     if not source.numel:
@@ -226,7 +226,7 @@ def diagonal_scatter(b, x, source, offset=0, dim1=0, dim2=1):
     return b.g.permute(turned, back)
 
 
-@lower("aten.unfold.default", "aten.unfold_copy.default")
+@move("aten.unfold.default", "aten.unfold_copy.default")
 def unfold(b, x, dim, size, step):
     if not x.ndim:
         return b.expand(b.g.reshape(x, [-1]), b.shape) if size else b.g.full(b.shape, b.dtype, 0)
@@ -246,7 +246,7 @@ def _in_storage_order(b, x):
     return flat, traced.storage_offset()
 
 
-@lower("aten.as_strided.default", "aten.as_strided_copy.default")
+@move("aten.as_strided.default", "aten.as_strided_copy.default")
 def as_strided(b, x, size, stride, offset=None):
     flat, first = _in_storage_order(b, x)
     offset = first if offset is None else offset
