@@ -47,14 +47,20 @@ struct DraftStep {
   std::vector<bool> written;  ///< per argument
   int source = -1;            ///< index into the kernel sources, or -1
   std::optional<LibraryUnit> library;
-  bool checked = true;        ///< its results are complete and can be validated
-  std::vector<NodeId> nodes;  ///< per argument: whose memory it is
+  bool checked = true;           ///< its results are complete and can be validated
+  std::vector<NodeId> nodes;     ///< per argument: whose memory it is
+  std::vector<int64_t> skipped;  ///< per argument: bytes of that memory before the pointer
   double bytes = 0, flops = 0, cost_ns = 0;
 
   void add_argument(const Memory& memory, NodeId node, bool is_written) {
     arguments.push_back(memory);
     nodes.push_back(node);
+    skipped.push_back(0);
     written.push_back(is_written);
+  }
+  void skip(size_t argument, int64_t bytes) {
+    arguments[argument].offset += bytes;
+    skipped[argument] += bytes;
   }
 };
 
@@ -400,8 +406,7 @@ void Compilation::start_at_first_access(DraftStep& step) {
   auto* loops = std::get_if<LoopKernel>(&source);
   if (auto* contract = std::get_if<ContractKernel>(&source)) {
     for (ContractOperand* o : {&contract->lhs, &contract->rhs})
-      step.arguments[first++].offset +=
-          std::exchange(o->offset, 0) * size_of(o->narrow.value_or(contract->dtype));
+      step.skip(first++, std::exchange(o->offset, 0) * size_of(o->narrow.value_or(contract->dtype)));
     loops = &contract->epilogue;
   }
   for (size_t b = 0; b < loops->buffers.size(); ++b) {
@@ -420,7 +425,7 @@ void Compilation::start_at_first_access(DraftStep& step) {
     for (const IndexExpr* e : accesses) least = std::min(least, e->constant);
     if (least <= 0) continue;
     for (IndexExpr* e : accesses) e->constant -= least;
-    step.arguments[first + b].offset += least * size_of(loops->buffers[b].dtype);
+    step.skip(first + b, least * size_of(loops->buffers[b].dtype));
   }
 }
 
@@ -522,11 +527,13 @@ void Compilation::add_validator() {
         draft.kind == StepKind::External || draft.kind == StepKind::Copy || !draft.checked;
     for (size_t i = 0; i < draft.nodes.size() && !skip; ++i) {
       const NodeId node = draft.nodes[i];
+      const bool is_input = graph_[node].op == Op::Input;
+      ArgumentMemory at{node, i, is_input ? memory_strides(graph_, node) : strides(node),
+                        -draft.skipped[i]};
       if (!draft.written[i])
-        memory.push_back(
-            {node, i, graph_[node].op == Op::Input ? memory_strides(graph_, node) : strides(node)});
+        memory.push_back(std::move(at));
       else if (graph_[node].op != Op::Concat)
-        results.push_back({node, i, strides(node)});
+        results.push_back(std::move(at));
     }
     steps.push_back(expectation(graph_, memory, results));
   }
@@ -577,9 +584,7 @@ CompiledPlan Compilation::run() {
       }
     }
   }
-  // The validator finds arguments by their start.
-  if (!flags().validate)
-    for (DraftStep& step : steps_) start_at_first_access(step);
+  for (DraftStep& step : steps_) start_at_first_access(step);
   report.lowering_ms = ms_since(start);
 
   start = Clock::now();

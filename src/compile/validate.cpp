@@ -121,7 +121,7 @@ StepExpectation expectation(const Graph& graph, const std::vector<ArgumentMemory
     attrs.insert(attrs.end(), m.strides.begin(), m.strides.end());
     copied[m.node.value] =
         step.graph.intern(Op::Input, graph.dtype(m.node), graph.shape(m.node), {}, attrs);
-    step.inputs.push_back(m.argument);
+    step.inputs.push_back({m.argument, m.start});
   }
   // What lies between, in index order.
   std::map<uint32_t, bool> needed;
@@ -141,7 +141,7 @@ StepExpectation expectation(const Graph& graph, const std::vector<ArgumentMemory
                                       operands, graph.attrs({index}), graph[{index}].literal);
   }
   for (const ArgumentMemory& r : results)
-    step.results.push_back({copied.at(r.node.value), r.argument, r.strides,
+    step.results.push_back({copied.at(r.node.value), r.argument, r.strides, r.start,
                             fmt::format("%{} = {} {}", r.node.value, name_of(graph[r.node].op),
                                         type_text(graph.dtype(r.node), graph.shape(r.node)))});
   return step;
@@ -151,7 +151,10 @@ void PlanValidator::after_step(const Plan& plan, size_t step, std::span<void* co
   const StepExpectation& expected = steps_[step];
   if (expected.results.empty()) return;
   std::vector<InputView> inputs;
-  for (size_t argument : expected.inputs) inputs.push_back({buffers[argument]});
+  const auto memory = [&](size_t argument, int64_t start) {
+    return static_cast<const std::byte*>(buffers[argument]) + start;
+  };
+  for (const auto& [argument, start] : expected.inputs) inputs.push_back({memory(argument, start)});
   bool any_single = false;
   double read = 1;
   for (uint32_t i = 0; i < expected.graph.size(); ++i) {
@@ -165,8 +168,9 @@ void PlanValidator::after_step(const Plan& plan, size_t step, std::span<void* co
   const std::vector<Array> arrays = interpret(expected.graph, roots, inputs);
   for (size_t i = 0; i < arrays.size(); ++i) {
     const StepExpectation::Result& r = expected.results[i];
-    const std::vector<std::byte> got = gather_dense(
-        buffers[r.argument], expected.graph.shape(r.node), r.strides, size_of(arrays[i].dtype));
+    const std::vector<std::byte> got =
+        gather_dense(memory(r.argument, r.start), expected.graph.shape(r.node), r.strides,
+                     size_of(arrays[i].dtype));
     const std::string difference =
         first_difference(arrays[i].dtype, got, arrays[i].data, relative, absolute);
     if (!difference.empty())

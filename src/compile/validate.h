@@ -15,10 +15,15 @@ struct StepExpectation {
     NodeId node;                   ///< in `graph`
     size_t argument;               ///< of the step
     std::vector<int64_t> strides;  ///< of that memory, in elements
+    int64_t start;                 ///< of that memory, in bytes from the argument's pointer
     std::string name;              ///< for the message
   };
-  Graph graph;  ///< Op::Input k stands for argument inputs[k]
-  std::vector<size_t> inputs;
+  struct Source {
+    size_t argument;
+    int64_t start;  ///< bytes from the argument's pointer
+  };
+  Graph graph;  ///< Op::Input k is read from inputs[k]
+  std::vector<Source> inputs;
   std::vector<Result> results;
 };
 
@@ -41,11 +46,12 @@ std::string first_difference(DType dtype, std::span<const std::byte> got,
                              double absolute = 0);
 
 /// The part of `graph` between `results` and the nodes in `memory` (argument node, argument number,
-/// strides), copied without folding.
+/// layout), copied without folding.
 struct ArgumentMemory {
   NodeId node;
   size_t argument;
   std::vector<int64_t> strides;
+  int64_t start = 0;  ///< bytes from the argument's pointer to the node's first element
 };
 StepExpectation expectation(const Graph& graph, const std::vector<ArgumentMemory>& memory,
                             const std::vector<ArgumentMemory>& results);

@@ -12,8 +12,8 @@ from torch.fx import GraphModule
 from .. import _core
 from . import decompositions
 from .call_path import Capture, LazyBackward, inference_call, refusal, training_call
-from .dynamic import PerShape, concrete_values
-from .importer import Importer, Layouts, has_symbols
+from .dynamic import PerSize, Sizes
+from .importer import Importer, Layouts, has_symbols, layouts_of
 from .metadata import GraphRejected
 from .options import Options
 from .recurrence import replace_calls
@@ -86,15 +86,38 @@ def compile_fx_graph(
 ) -> Callable[[list[Any]], Any]:
     """A graph of ATen operators with traced values as a boxed callable."""
     call_path = call_path if call_path is not None else CallPath()
-    if has_symbols(module):
+    if not has_symbols(module):
+        report = GraphReport(name, call_path=call_path)
+        return _compile_concrete(module, options, report, None, layouts)
+    try:
+        sizes = Sizes(module)
+    except GraphRejected as reason:
+        return _refuse(module, options, GraphReport(name, call_path=call_path), reason)
 
-        def compile_for(args: list[Any]) -> Callable[[list[Any]], Any]:
-            report = GraphReport(name, call_path=call_path)
-            return _compile_concrete(module, options, report, concrete_values(module, args), None)
+    def compile_for(values: Sequence[int], args: list[Any]) -> Callable[[list[Any]], Any]:
+        report = GraphReport(f"{name}, {sizes.text(values)}", call_path=call_path)
+        traced = sizes.traced(values)
+        return _compile_concrete(module, options, report, traced, layouts_of(module, args))
 
-        return PerShape(compile_for)
-    report = GraphReport(name, call_path=call_path)
-    return _compile_concrete(module, options, report, None, layouts)
+    return PerSize(sizes, compile_for)
+
+
+def _refuse(
+    module: GraphModule, options: Options, report: GraphReport, reason: GraphRejected
+) -> Callable[[list[Any]], Any]:
+    """The graph as PyTorch runs it, unless the user wants an error."""
+    report.rejected = str(reason)
+    _publish(report, options)
+    if options.fallback == "error":
+        message = f"coregrad: {report.name} cannot be compiled: {reason}"
+        raise _core.UnsupportedError(message) from None
+    return _eager(module)
+
+
+def _publish(report: GraphReport, options: Options) -> None:
+    reports.add(report)
+    if options.report:
+        print(report.to_text())
 
 
 def _compile_concrete(
@@ -105,17 +128,14 @@ def _compile_concrete(
     layouts: Layouts | None,
 ) -> Callable[[list[Any]], Any]:
     try:
-        return Importer(module, options, report, values, layouts).run()
+        compiled = Importer(module, options, report, values, layouts).run()
     except GraphRejected as reason:
-        report.rejected = str(reason)
-        if options.fallback == "error":
-            message = f"coregrad: {report.name} cannot be compiled: {reason}"
-            raise _core.UnsupportedError(message) from None
-        return _eager(module)
-    finally:
-        reports.add(report)
-        if options.report:
-            print(report.to_text())
+        return _refuse(module, options, report, reason)
+    except Exception:
+        _publish(report, options)
+        raise
+    _publish(report, options)
+    return compiled
 
 
 def backend(

@@ -1,71 +1,235 @@
-"""Graphs with symbolic sizes: one program for each set of concrete sizes that calls bring."""
+"""Graphs with symbolic sizes: one program for each set of concrete sizes that calls bring.
+
+The trace has every size as an expression over a few symbols. `Sizes` makes one function of all those
+expressions, so that a new set of sizes needs no second trace; `PerSize` keeps the programs.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import sympy
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx import GraphModule, Interpreter
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx import GraphModule
 from torch.fx import Node as FxNode
+from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP
+from torch.utils._sympy.printers import PythonPrinter
+from torch.utils._sympy.solve import try_solve
+
+from .importer import storage_key
+from .metadata import GraphRejected
+
+#: Programs that one graph keeps, each for other sizes. Their machine code is kept apart, and longer.
+MAX_PROGRAMS = 64
+
+Boxed = Callable[[list[Any]], list[Any]]
 
 
-class _Recorder(Interpreter):
-    """Runs a graph on fake tensors and keeps each node's value."""
+def _expression(value: Any) -> sympy.Basic:
+    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        return value.node.expr
+    return sympy.sympify(value)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tensor:
+    """A traced tensor; numbers are places in the tuple of all expressions' values."""
+
+    dtype: torch.dtype
+    layout: torch.layout
+    device: torch.device
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    storage: int  #: equal for tensors that share one
+    storage_bytes: int
+
+
+class Sizes:
+    """The traced values of a graph as functions of the symbols in its sizes.
+
+    GraphRejected if a symbol's value depends on data: no input of the graph tells it.
+    """
 
     def __init__(self, module: GraphModule) -> None:
-        super().__init__(module)
-        self.values: dict[FxNode, Any] = {}
+        self._expressions: dict[sympy.Basic, int] = {}
+        self._values = {
+            node: self._describe(node.meta["val"])
+            for node in module.graph.nodes
+            if "val" in node.meta
+        }
+        placeholders = module.graph.find_nodes(op="placeholder")
+        #: Inputs that the graph overwrites: a program does so with one set of strides.
+        self.written = [
+            placeholders.index(node.args[0])
+            for node in module.graph.find_nodes(
+                op="call_function", target=torch.ops.aten.copy_.default
+            )
+            if node.args[0] in placeholders
+        ]
+        symbols = sorted(
+            {s for e in self._expressions for s in e.free_symbols}, key=lambda s: s.name
+        )
+        self._names = [s.name for s in symbols]
+        known = dict(_sources(placeholders))
+        missing = [s.name for s in symbols if s not in known]
+        if missing:
+            raise GraphRejected(f"a size depends on data ({', '.join(missing)})")
+        printer = PythonPrinter()
+        read = ", ".join(known[s] for s in symbols)
+        values = ", ".join(printer.doprint(e) for e in self._expressions)
+        scope: dict[str, Any] = dict(SYMPY_INTERP)
+        #: The symbols' values from a call's arguments.
+        self.of: Callable[[Sequence[Any]], tuple[int, ...]] = eval(f"lambda a: ({read},)", scope)
+        self._evaluate = eval(f"lambda {', '.join(self._names)}: ({values},)", scope)
 
-    def run_node(self, node: FxNode) -> Any:
-        value = super().run_node(node)
-        if node.op != "output":
-            self.values[node] = value
-        return value
+    def text(self, sizes: Sequence[int]) -> str:
+        return ", ".join(f"{name}={n}" for name, n in zip(self._names, sizes, strict=True))
+
+    def traced(self, sizes: Sequence[int]) -> dict[FxNode, Any]:
+        """Every node's value for these sizes; tensors are fake ones, made without running anything."""
+        values = [_plain(v) for v in self._evaluate(*sizes)]
+        mode = FakeTensorMode(static_shapes=True)
+        storages: dict[int, torch.UntypedStorage] = {}
+
+        def build(what: Any) -> Any:
+            if isinstance(what, _Tensor):
+                return self._tensor(mode, storages, what, values)
+            if isinstance(what, _Number):
+                return values[what.place]
+            if isinstance(what, (tuple, list)):
+                return type(what)(build(w) for w in what)
+            return what
+
+        with torch.no_grad():
+            return {node: build(what) for node, what in self._values.items()}
+
+    @staticmethod
+    def _tensor(
+        mode: FakeTensorMode,
+        storages: dict[int, torch.UntypedStorage],
+        what: _Tensor,
+        values: Sequence[Any],
+    ) -> torch.Tensor:
+        storage = storages.get(what.storage)
+        if storage is None:
+            storage = torch.UntypedStorage(values[what.storage_bytes], device="meta")
+            storages[what.storage] = storage
+        memory = torch.empty(0, dtype=what.dtype, device="meta").set_(
+            storage,
+            values[what.offset],
+            [values[n] for n in what.sizes],
+            [values[n] for n in what.strides],
+        )
+        return FakeTensor(mode, memory, what.device)
+
+    def _describe(self, value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            return type(value)(self._describe(v) for v in value)
+        if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+            return _Number(self._place(value))
+        if not isinstance(value, torch.Tensor):
+            return value
+        if value.layout != torch.strided:
+            raise GraphRejected(f"a tensor has layout {value.layout}")
+        return _Tensor(
+            value.dtype,
+            value.layout,
+            value.device,
+            tuple(self._place(n) for n in value.shape),
+            tuple(self._place(n) for n in value.stride()),
+            self._place(value.storage_offset()),
+            storage_key(value),
+            self._place(value.untyped_storage().nbytes()),
+        )
+
+    def _place(self, value: Any) -> int:
+        return self._expressions.setdefault(_expression(value), len(self._expressions))
 
 
-def concrete_values(module: GraphModule, args: list[Any]) -> dict[FxNode, Any]:
-    """Every node's value for concrete inputs, as fake tensors: nothing is computed."""
-    with FakeTensorMode(allow_non_fake_inputs=True, static_shapes=True) as mode, torch.no_grad():
-        fakes: dict[int, Any] = {}
+@dataclasses.dataclass(frozen=True)
+class _Number:
+    """A traced size or number."""
 
-        def fake(value: Any) -> Any:
-            if not isinstance(value, torch.Tensor):
-                return value
-            return mode.from_tensor(value.detach(), static_shapes=True)
-
-        recorder = _Recorder(module)
-        recorder.run(*[fake(a) for a in args])
-        fakes.clear()
-    return recorder.values
+    place: int
 
 
-def _key(args: list[Any]) -> tuple[Any, ...]:
-    return tuple(
-        (a.dtype, tuple(a.shape), tuple(a.stride())) if isinstance(a, torch.Tensor) else a
-        for a in args
-    )
+def _plain(value: Any) -> Any:
+    """SymPy's own numbers and truth values as Python's."""
+    if isinstance(value, sympy.Integer):
+        return int(value)
+    if isinstance(value, sympy.Float):
+        return float(value)
+    if isinstance(value, sympy.logic.boolalg.BooleanAtom):
+        return bool(value)
+    return value
 
 
-class PerShape:
-    """Compiles for the sizes of each call on first sight and remembers."""
+def _sources(placeholders: Sequence[FxNode]) -> list[tuple[sympy.Symbol, str]]:
+    """For each symbol that the arguments `a` of a call tell, Python text for its value. What says it
+    outright comes last, and so counts.
+    """
+    outright, solved = [], []
+    printer = PythonPrinter()
+    for number, node in enumerate(placeholders):
+        value = node.meta.get("val")
+        places = [(value, f"a[{number}]")]
+        if isinstance(value, torch.Tensor):
+            places = [(n, f"a[{number}].shape[{d}]") for d, n in enumerate(value.shape)]
+        for what, text in places:
+            if not isinstance(what, (torch.SymInt, torch.SymFloat)):
+                continue
+            expression = _expression(what)
+            if isinstance(expression, sympy.Symbol):
+                outright.append((expression, text))
+                continue
+            if len(expression.free_symbols) == 1:
+                (symbol,) = expression.free_symbols
+                given = sympy.Symbol("given", integer=True, positive=True)
+                solution = try_solve(sympy.Eq(expression, given), symbol)
+                if solution is not None and solution[1].free_symbols == {given}:
+                    solved.append(
+                        (symbol, f"(lambda given: {printer.doprint(solution[1])})({text})")
+                    )
+    # The first place that says it is as good as any other.
+    return solved + outright[::-1]
+
+
+class PerSize:
+    """Compiles for the sizes of each call on first sight; keeps the programs used last."""
 
     def __init__(
-        self, compile_for: Callable[[list[Any]], Callable[[list[Any]], list[Any]]]
+        self, sizes: Sizes, compile_for: Callable[[Sequence[int], list[Any]], Boxed]
     ) -> None:
         self._boxed_call = True  # on the instance: wrappers copy its attributes
+        self._sizes = sizes
         self._compile_for = compile_for
-        self._programs: dict[tuple[Any, ...], Callable[[list[Any]], list[Any]]] = {}
+        self._programs: dict[Any, tuple[Boxed, list[int]]] = {}  # with the tick of the last use
+        self._ticks = itertools.count()
         self._lock = threading.Lock()
 
     def __call__(self, args: list[Any]) -> list[Any]:
-        key = _key(args)
-        program = self._programs.get(key)
-        if program is None:
-            with self._lock:
-                program = self._programs.get(key)
-                if program is None:
-                    program = self._programs[key] = self._compile_for(list(args))
-        return program(args)
+        key = sizes = self._sizes.of(args)
+        if self._sizes.written:
+            key = sizes, tuple([args[i].stride() for i in self._sizes.written])
+        found = self._programs.get(key)
+        if found is None:
+            found = self._add(key, sizes, args)
+        found[1][0] = next(self._ticks)
+        return found[0](args)
+
+    def _add(self, key: Any, sizes: Sequence[int], args: list[Any]) -> tuple[Boxed, list[int]]:
+        with self._lock:
+            found = self._programs.get(key)
+            if found is None:
+                found = self._compile_for(sizes, list(args)), [next(self._ticks)]
+                if len(self._programs) >= MAX_PROGRAMS:
+                    oldest = min(self._programs, key=lambda k: self._programs[k][1][0])
+                    del self._programs[oldest]
+                self._programs[key] = found
+        return found

@@ -65,6 +65,18 @@ class Layouts:
     by_name: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
+def layouts_of(module: GraphModule, args: Sequence[Any]) -> Layouts:
+    """The strides that a call's arguments have."""
+    placeholders = module.graph.find_nodes(op="placeholder")
+    return Layouts(
+        {
+            node.name: tuple(value.stride())
+            for node, value in zip(placeholders, args, strict=True)
+            if isinstance(value, torch.Tensor)
+        }
+    )
+
+
 class Importer:
     """Builds the program of one graph whose traced values are all concrete."""
 
@@ -128,8 +140,11 @@ class Importer:
         if not node.users:
             return
         require_dense_cpu(value, f"input {node.name}")
-        strides = self.layouts.by_name.get(node.name, tuple(value.stride()))
-        self.env[node] = self._input(index, value, strides)
+        self.env[node] = self._input(index, value, self._strides(node))
+
+    def _strides(self, placeholder: FxNode) -> tuple[int, ...]:
+        """What the memory of an input will have, which need not be what was traced."""
+        return self.layouts.by_name.get(placeholder.name, tuple(self.traced[placeholder].stride()))
 
     def _input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Node:
         shape = tuple(value.shape)
@@ -351,7 +366,7 @@ class Importer:
             )
         for index, node in self.written.items():
             value = self.traced[self.placeholders[index]]
-            strides = tuple(value.stride())
+            strides = self._strides(self.placeholders[index])
             if not is_writable(tuple(value.shape), strides):
                 raise GraphRejected(
                     f"input {self.placeholders[index].name} is overwritten and overlaps itself"

@@ -2,9 +2,9 @@
 
 PyTorch takes `torch.lstm` and its relatives apart into some twenty operators a time step before a
 backend sees them, and tracing those costs seconds. Here the part of a layer that must go step by step
-becomes one operator, `coregrad::recurrence`, with a gradient `coregrad::recurrence_backward`; what does
-not (the products with the input, the gradients of the weights) stays ordinary operators over the whole
-sequence.
+becomes one operator, `coregrad::recurrence`, with a gradient `coregrad::recurrence_backward`; what
+does not (the products with the input, the gradients of the weights) stays ordinary operators over the
+whole sequence.
 
 The formulas are written once, over a `Math` that computes on tensors (what runs when a graph runs in
 PyTorch) or records nodes (the lowering, `lowering/recurrent.py`). Shapes: T steps, batch B, H hidden, P
@@ -265,7 +265,7 @@ class _Recurrence(torch.autograd.Function):
             w_hr,
             ctx.reverse,
         )
-        into_hidden = d_hidden.flatten(0, 1) if ctx.kind == "gru" else d_gates.flatten(0, 1)
+        into_hidden = (d_hidden if ctx.kind == "gru" else d_gates).flatten(0, 1)
         first = h0.unsqueeze(0)
         before = torch.cat([out[1:], first] if ctx.reverse else [first, out[:-1]])
         d_w_hh = into_hidden.t() @ before.flatten(0, 1)

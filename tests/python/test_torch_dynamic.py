@@ -1,0 +1,319 @@
+"""Dynamic shapes: one trace, a program for each set of sizes, always the sizes of the call."""
+
+import random
+import threading
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+import coregrad.torch
+from coregrad.torch import dynamic
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    torch._dynamo.reset()
+    coregrad.torch.reset()
+    torch.manual_seed(0)
+
+
+def compiled(f, **kwargs):
+    return torch.compile(f, backend="coregrad", fullgraph=True, **kwargs)
+
+
+def graphs(kind):
+    """Reports of one kind (inference, forward, backward); each is one program."""
+    return [g for g in coregrad.torch.report().graphs if f" {kind}" in g.name]
+
+
+def traces():
+    """How many graphs Dynamo handed over."""
+    return len({g.name.split()[1] for g in coregrad.torch.report().graphs})
+
+
+def check(f, call, make, train=True):
+    """The compiled function against eager: values, and gradients of every float input."""
+    inputs = make()
+    twins = [x.clone() for x in inputs]
+    if train:
+        for x in (*inputs, *twins):
+            x.requires_grad_(x.is_floating_point())
+    got, want = call(*inputs), f(*twins)
+    torch.testing.assert_close(got, want)
+    if not train or not isinstance(got, torch.Tensor) or not got.requires_grad:
+        return
+    weight = torch.randn_like(want)
+    leaves = [x for x in inputs if x.requires_grad]
+    eager_leaves = [x for x in twins if x.requires_grad]
+    torch.testing.assert_close(
+        torch.autograd.grad(got, leaves, weight, allow_unused=True),
+        torch.autograd.grad(want, eager_leaves, weight, allow_unused=True),
+    )
+
+
+def attention(x):
+    batch, length, width = x.shape
+    q, k, v = x.view(batch, length, 3, 2, width // 6).permute(2, 0, 3, 1, 4)
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+
+
+#: name -> (function of tensors, function of two sizes that makes them)
+CASES = {
+    "a size in arithmetic": (lambda x: x * x.shape[0] + x.shape[1] / 2, lambda n, m: [(n, m)]),
+    "a size in a power and a root": (
+        lambda x: x / x.shape[1] ** 0.5 + (x.shape[0] // 2) * (x.shape[1] % 3),
+        lambda n, m: [(n, m)],
+    ),
+    "arange and full": (
+        lambda x: x + torch.arange(x.shape[1]) + torch.full((x.shape[0], 1), x.shape[0]),
+        lambda n, m: [(n, m)],
+    ),
+    "view(-1, n)": (
+        lambda x: torch.exp(x).view(-1, x.shape[1]).t(),
+        lambda n, m: [(3, max(n, 1), m)],
+    ),
+    "flatten and back": (
+        lambda x: (x.flatten() * 2).view(x.shape[0], -1) if x.numel() else x * 2,
+        lambda n, m: [(n, m)],
+    ),
+    "slices up to a size": (
+        lambda x, y: x[: y.shape[0]] + y[: x.shape[0]],
+        lambda n, m: [(n, 4), (n, 4)],
+    ),
+    "concatenation": (lambda x, y: torch.cat([x, y.tanh(), x]), lambda n, m: [(n, 3), (m, 3)]),
+    "padding by a size": (
+        lambda x: F.pad(x, (x.shape[0], 1)),
+        lambda n, m: [(n, m)],
+    ),
+    "mean and variance": (
+        lambda x: (x - x.mean(0)) / (x.var(0, unbiased=False) + 1).sqrt(),
+        lambda n, m: [(max(n, 1), m)],
+    ),
+    "softmax and sums": (lambda x: x.softmax(-1).sum(0) * x.numel(), lambda n, m: [(n, max(m, 1))]),
+    "products of matrices": (lambda x, y: x @ y @ x, lambda n, m: [(n, m), (m, n)]),
+    "batched products": (lambda x: x @ x.transpose(1, 2), lambda n, m: [(n, m, 5)]),
+    "broadcast to a size": (lambda x, y: x[:, None] * y, lambda n, m: [(n,), (m,)]),
+    "repeat and expand": (
+        lambda x: x.repeat(2, 1) + x.sum(0).expand(2 * x.shape[0], -1),
+        lambda n, m: [(n, m)],
+    ),
+    "attention": (attention, lambda n, m: [(n, max(m, 1), 12)]),
+    "convolution": (
+        lambda x, w: F.conv2d(x, w, padding=1).relu(),
+        lambda n, m: [(n, 2, m + 3, m + 4), (3, 2, 3, 3)],
+    ),
+    "triangles and masks": (
+        lambda x: torch.where(torch.ones(x.shape[1], x.shape[1]).tril() > 0, x.mT @ x, 0.0),
+        lambda n, m: [(n, m)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_random_sizes_with_none_and_one_among_them_are_right(name):
+    f, shapes = CASES[name]
+    call = compiled(f, dynamic=True)
+    rng = random.Random(name)
+    sizes = [(3, 4), (0, 3), (1, 5), (4, 1), (5, 0), (1, 1)]
+    sizes += [(rng.randint(2, 40), rng.randint(2, 40)) for _ in range(8)]
+    rng.shuffle(sizes)
+    for n, m in sizes:
+        check(f, call, lambda n=n, m=m: [torch.randn(s, dtype=torch.float64) for s in shapes(n, m)])
+    for graph in coregrad.torch.report().graphs:
+        assert graph.rejected is None, graph.to_text()
+
+
+def test_a_size_that_is_returned_is_that_of_the_call():
+    f = compiled(lambda x: (x + 1, x.shape[0] * 3, torch.tensor(x.shape[0])), dynamic=True)
+    for n in (3, 7, 2, 3):
+        y, triple, number = f(torch.zeros(n, 2))
+        assert y.shape == (n, 2)
+        assert triple == 3 * n
+        assert number.item() == n
+
+
+def test_integers_and_sizes_mix():
+    call = compiled(lambda x, n: x[:n].sum(0) * n + x.shape[0], dynamic=True)
+    for rows, n in ((5, 3), (9, 4), (6, 6), (7, 2), (5, 0)):
+        x = torch.randn(rows, 2)
+        torch.testing.assert_close(call(x, n), x[:n].sum(0) * n + rows)
+
+
+def test_sizes_change_by_themselves_after_the_second_and_are_traced_twice_at_most():
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
+    call = compiled(model)
+    for n in (3, 5, 9, 12, 5, 31):
+        x = torch.randn(n, 4)
+        torch.testing.assert_close(call(x), model(x))
+        call(x).sum().backward()
+    assert traces() == 2
+    assert len(graphs("forward")) == 1 + 4
+
+
+def test_mark_dynamic_traces_once():
+    f = lambda x: (x.sin() * x.shape[0]).sum(1)  # noqa: E731
+    call = compiled(f)
+    for n in (4, 7, 13, 2):
+        x = torch.randn(n, 3)
+        torch._dynamo.mark_dynamic(x, 0)
+        torch.testing.assert_close(call(x), f(x))
+    assert traces() == 1
+
+
+def test_buffers_follow_batches_of_every_size():
+    model, twin = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+    call = compiled(model, dynamic=True)
+    for n in (6, 9, 6, 2):
+        x = torch.randn(n, 4)
+        torch.testing.assert_close(call(x), twin(x))
+    for got, want in zip(model.buffers(), twin.buffers()):
+        torch.testing.assert_close(got, want)
+
+
+def test_a_mutated_input_of_every_size_and_layout_is_mutated():
+    def f(x):
+        x.mul_(x.shape[0]).add_(1)
+        return x.sum()
+
+    call = torch.compile(f, backend="coregrad", dynamic=True)
+    for make in (
+        lambda n: torch.randn(n, 4),
+        lambda n: torch.randn(4, n).t(),
+        lambda n: torch.randn(n, 8)[:, ::2],
+        lambda n: torch.randn(n, 6)[:, 1:5],
+    ):
+        for n in (3, 5, 8):
+            x = make(n)
+            twin = x.clone()
+            torch.testing.assert_close(call(x), f(twin))
+            torch.testing.assert_close(x, twin)
+
+
+def test_strides_of_a_call_are_its_own():
+    f = lambda x: (x * 2).cumsum(0) + x.t().contiguous().t()  # noqa: E731
+    call = compiled(f, dynamic=True)
+    base = torch.randn(9, 30)
+    for x in (base[:5, :6], base[:6, :5], base.t()[:5, :6], base[:5, ::5], base[:1].expand(5, 30)):
+        torch.testing.assert_close(call(x), f(x))
+
+
+def test_a_view_of_an_input_is_a_view_for_every_size():
+    call = compiled(lambda x: (x[1:], x.t(), x + 1), dynamic=True)
+    for n in (3, 6, 4):
+        x = torch.randn(n, 5)
+        tail, turned, _ = call(x)
+        x.zero_()
+        assert tail.shape == (n - 1, 5)
+        assert tail.abs().max() == 0
+        assert turned.abs().max() == 0
+
+
+def test_dropout_of_every_size_is_seeded():
+    call = compiled(lambda x: F.dropout(x, 0.5), dynamic=True)
+    for n in (50, 70, 90):
+        x = torch.ones(n, 8)
+        torch.manual_seed(1)
+        first = call(x)
+        torch.manual_seed(1)
+        assert torch.equal(call(x), first)
+        assert 0.3 < (first == 0).float().mean() < 0.7
+
+
+def test_a_size_met_before_compiles_nothing_and_a_new_one_no_second_trace():
+    call = compiled(lambda x: x.exp().sum(1), dynamic=True)
+    for n in (3, 4, 3, 4, 3):
+        call(torch.randn(n, 5))
+    assert traces() == 1
+    assert len(graphs("inference")) == 2
+
+
+def test_the_programs_of_a_graph_are_bounded_and_the_latest_stay(monkeypatch):
+    monkeypatch.setattr(dynamic, "MAX_PROGRAMS", 3)
+    f = lambda x: x * 2 + x.shape[0]  # noqa: E731
+    call = compiled(f, dynamic=True)
+
+    def programs_after(n):
+        x = torch.randn(n, 7)
+        torch.testing.assert_close(call(x), f(x))
+        return len(graphs("inference"))
+
+    assert [programs_after(n) for n in (2, 3, 4, 2, 5)] == [1, 2, 3, 3, 4]
+    assert programs_after(2) == 4  # used after 3, which had to go
+    assert programs_after(3) == 5
+    live = [g for g in graphs("inference") if g.compiled() is not None]
+    assert len(live) == 3
+
+
+def test_another_number_of_threads_makes_no_machine_code():
+    model = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.LayerNorm(32))
+    call = compiled(model, dynamic=True)
+    x = torch.randn(8, 16)
+    before = torch.get_num_threads()
+    want = call(x)
+    want.sum().backward()
+    compiled_before = len(coregrad.torch.report().graphs)
+    try:
+        for threads in (1, 3, 1, 2):
+            torch.set_num_threads(threads)
+            assert torch.equal(call(x), want)
+            call(x).sum().backward()
+    finally:
+        torch.set_num_threads(before)
+    # Dynamo traces once for each number of threads; the kernels are there already.
+    for graph in coregrad.torch.report().graphs[compiled_before:]:
+        assert graph.plan["kernels_compiled"] == 0
+
+
+def test_threads_that_bring_new_sizes_at_once_get_their_own():
+    f = lambda x: x.tanh() * x.shape[0]  # noqa: E731
+    call = compiled(f, dynamic=True)
+    call(torch.randn(3, 4))
+    wrong = []
+
+    def work(seed):
+        rng = random.Random(seed)
+        for _ in range(30):
+            x = torch.randn(rng.randint(2, 12), 4)
+            if not torch.allclose(call(x), f(x), atol=1e-5):
+                wrong.append(x.shape)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_a_size_that_depends_on_data_runs_in_pytorch_and_is_right():
+    f = lambda x: x.nonzero() * 2  # noqa: E731
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        call = compiled(f, dynamic=True)
+        for n in (4, 6, 9):
+            x = (torch.arange(n) % 3).float()
+            assert torch.equal(call(x), f(x))
+    assert any("depends on data" in (g.rejected or "") for g in coregrad.torch.report().graphs)
+
+
+def test_a_gradient_whose_graph_has_only_products_of_sizes_is_right():
+    f = lambda x: x.view(-1).sin().view(-1, 4).cos() * 3  # noqa: E731
+    call = compiled(f, dynamic=True)
+    for n in (3, 8, 5):
+        check(f, call, lambda n=n: [torch.randn(n, 2, 4)])
+
+
+def test_a_transformer_block_follows_batch_and_length():
+    block = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True)
+    call = compiled(block, dynamic=True)
+    for batch, length in ((2, 5), (3, 7), (2, 9), (1, 4), (5, 1)):
+        x = torch.randn(batch, length, 16)
+        torch.testing.assert_close(call(x), block(x), atol=2e-5, rtol=2e-5)
+        call(x).square().sum().backward()
+        got = [p.grad.clone() for p in block.parameters()]
+        block.zero_grad()
+        block(x).square().sum().backward()
+        for g, p in zip(got, block.parameters()):
+            torch.testing.assert_close(g, p.grad, atol=2e-3, rtol=2e-3)
+        block.zero_grad()
