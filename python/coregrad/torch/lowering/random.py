@@ -24,7 +24,7 @@ def native_dropout(b, x, p, train):
 
 @lower("aten.native_dropout_backward.default")
 def native_dropout_backward(b, grad, mask, scale):
-    return b.where(mask, grad * scale, 0)
+    return b.where(b.node(mask, b.core_bool), b.node(grad, b.dtype) * scale, 0)
 
 
 @lower("aten.rand.default", "aten.rand_like.default")
