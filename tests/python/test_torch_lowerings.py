@@ -68,7 +68,7 @@ def test_a_lowering_alone_gives_what_its_overload_gives(name):
         assert [(g.dtype, g.shape) for g in got] == [(e.dtype, e.shape) for e in eager]
         if name in UNSET:
             continue
-        if name in RANDOM and args[1:] != (0.3, False):
+        if name in RANDOM and args[-1] is not False:
             for g, e in zip(got, eager):
                 for moment in (torch.mean, torch.std):
                     # 2000 samples: four standard errors of either.

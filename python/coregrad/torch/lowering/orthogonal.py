@@ -26,9 +26,7 @@ def _ratio(b, kind, x, n):
 
     inside = b.g.acos(b.at_most(x, 1))
     outside = acosh(b, b.at_least(x, 1))
-    return b.where(
-        x < 1, of(inside, b.g.sin, b.g.cos), of(outside, b.g.sinh, b.g.cosh)
-    )
+    return b.where(x < 1, of(inside, b.g.sin, b.g.cos), of(outside, b.g.sinh, b.g.cosh))
 
 
 def _chebyshev(b, kind, x, n):

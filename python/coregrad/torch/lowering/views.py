@@ -7,7 +7,10 @@ from .table import lower
 
 
 @lower(
-    "aten.view.default", "aten.view_copy.default", "aten._unsafe_view.default", "aten.reshape.default"
+    "aten.view.default",
+    "aten.view_copy.default",
+    "aten._unsafe_view.default",
+    "aten.reshape.default",
 )
 def view(b, x, shape):
     return b.g.reshape(x, b.shape)
@@ -48,7 +51,11 @@ def expand(b, x, shape, implicit=False):
 
 
 @lower(
-    *(f"aten.squeeze{copy}.{kind}" for copy in ("", "_copy") for kind in ("default", "dim", "dims")),
+    *(
+        f"aten.squeeze{copy}.{kind}"
+        for copy in ("", "_copy")
+        for kind in ("default", "dim", "dims")
+    ),
     "aten.unsqueeze.default",
     "aten.unsqueeze_copy.default",
 )
