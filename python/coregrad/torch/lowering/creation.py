@@ -19,6 +19,7 @@ def full_like(b, x, value, **_):
     "aten.zeros.default",
     "aten.zeros_like.default",
     "aten.new_zeros.default",
+    "aten._efficientzerotensor.default",
     "aten.empty.memory_format",
     "aten.empty_like.default",
     "aten.empty_permuted.default",

@@ -7,7 +7,7 @@ from .table import lower, move
 
 @lower("aten.sum.default", "aten.sum.dim_IntList")
 def sum_(b, x, dims=None, keepdim=False, *, dtype=None):
-    return b.reduce("sum", b.node(x, b.dtype), b.dims(dims, x), keepdim)
+    return b.node(b.reduce("sum", b.node(x, b.dtype), b.dims(dims, x), keepdim), b.dtype)
 
 
 @lower("aten.mean.default", "aten.mean.dim")
@@ -29,7 +29,7 @@ def _mean(b, x, dims, keepdim):
 
 @lower("aten.prod.default", "aten.prod.dim_int")
 def prod(b, x, dim=None, keepdim=False, *, dtype=None):
-    return b.reduce("prod", b.node(x, b.dtype), b.dims(dim, x), keepdim)
+    return b.node(b.reduce("prod", b.node(x, b.dtype), b.dims(dim, x), keepdim), b.dtype)
 
 
 def _extreme(b, name, x, dims, keepdim=False):
@@ -160,13 +160,13 @@ def logsumexp(b, x, dims, keepdim=False):
 @lower("aten.cumsum.default")
 def cumsum(b, x, dim, *, dtype=None):
     x = b.node(x, b.dtype)
-    return b.g.cumsum(x, b.dim(dim, x)) if x.ndim else x
+    return b.node(b.g.cumsum(x, b.dim(dim, x)), b.dtype) if x.ndim else x
 
 
 @lower("aten.cumprod.default")
 def cumprod(b, x, dim, *, dtype=None):
     x = b.node(x, b.dtype)
-    return b.g.cumprod(x, b.dim(dim, x)) if x.ndim else x
+    return b.node(b.g.cumprod(x, b.dim(dim, x)), b.dtype) if x.ndim else x
 
 
 def _sorted(b, x, dim, descending):

@@ -6,7 +6,12 @@ from ..metadata import contiguous_strides, is_non_overlapping_and_dense
 from .table import move
 
 
-@move("aten.view.default", "aten._unsafe_view.default", "aten.reshape.default")
+@move(
+    "aten.view.default",
+    "aten.view_copy.default",
+    "aten._unsafe_view.default",
+    "aten.reshape.default",
+)
 def view(b, x, shape):
     return b.g.reshape(x, b.shape)
 
@@ -19,8 +24,9 @@ def view(b, x, shape):
     "aten.contiguous.default",
     "aten.lift_fresh.default",
     "aten.positive.default",
+    "prims.copy_strided.default",
 )
-def identity(b, x, **_):
+def identity(b, x, *_, **__):
     return x
 
 
@@ -44,7 +50,15 @@ def expand(b, x, shape, implicit=False):
     return b.expand(x, b.shape)
 
 
-@move("aten.unsqueeze.default", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims")
+@move(
+    *(
+        f"aten.squeeze{copy}.{kind}"
+        for copy in ("", "_copy")
+        for kind in ("default", "dim", "dims")
+    ),
+    "aten.unsqueeze.default",
+    "aten.unsqueeze_copy.default",
+)
 def same_elements(b, x, *_):
     return b.g.reshape(x, b.shape)
 
@@ -72,7 +86,13 @@ def slice_(b, x, dim=0, start=None, end=None, step=1):
     return b.g.narrow(x, dim, start, end, step)
 
 
-@move("aten.split_with_sizes.default")
+@move("aten.narrow_copy.default")
+def narrow_copy(b, x, dim, start, length):
+    start = start + x.shape[b.dim(dim, x)] if start < 0 else start
+    return b.g.narrow(x, b.dim(dim, x), start, start + length)
+
+
+@move("aten.split_with_sizes.default", "aten.split_with_sizes_copy.default")
 def split_with_sizes(b, x, sizes, dim=0):
     dim = b.dim(dim, x)
     parts, start = [], 0
@@ -82,7 +102,7 @@ def split_with_sizes(b, x, sizes, dim=0):
     return tuple(parts)
 
 
-@move("aten.split.Tensor")
+@move("aten.split.Tensor", "aten.split_copy.Tensor")
 def split(b, x, size, dim=0):
     return split_with_sizes(b, x, [part.shape[b.dim(dim, x)] for part in b.result], dim)
 
@@ -246,21 +266,59 @@ def _in_storage_order(b, x):
     return flat, traced.storage_offset()
 
 
+def _from_storage_order(b, flat):
+    """The inverse of _in_storage_order."""
+    traced = b.traced_args[0]
+    shape, strides = tuple(traced.shape), tuple(traced.stride())
+    order = sorted(range(len(shape)), key=lambda d: (-strides[d], d))
+    back = sorted(range(len(shape)), key=order.__getitem__)
+    x = b.g.reshape(flat, [shape[d] for d in order])
+    return b.g.permute(x, back) if shape else x
+
+
+def _strided_positions(b, x, size, stride, offset):
+    """Where the elements of a strided view stand in the storage, counted from x's first element."""
+    reach = sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 0
+    if offset < 0 or offset + reach >= max(x.numel, 1):
+        b.unsupported("as_strided beyond the tensor's own elements")
+    position = b.g.full(list(size), b.core_int64, offset)
+    for dim, (extent, step) in enumerate(zip(size, stride)):
+        position = position + b.along(b.g.iota(b.core_int64, extent), dim, len(size)) * step
+    return position
+
+
 @move("aten.as_strided.default", "aten.as_strided_copy.default")
 def as_strided(b, x, size, stride, offset=None):
     flat, first = _in_storage_order(b, x)
-    offset = first if offset is None else offset
-    reach = sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 0
-    offset -= first
-    if offset < 0 or offset + reach >= max(x.numel, 1):
-        b.unsupported("as_strided beyond the tensor's own elements")
+    offset = (first if offset is None else offset) - first
+    position = _strided_positions(b, x, size, stride, offset)
     if (
         offset == 0
         and tuple(stride) == contiguous_strides(tuple(size))
         and b.result.numel() == x.numel
     ):
         return b.g.reshape(flat, list(size))
-    position = b.g.full(list(size), b.core_int64, offset)
-    for dim, (extent, step) in enumerate(zip(size, stride)):
-        position = position + b.along(b.g.iota(b.core_int64, extent), dim, len(size)) * step
     return b.g.reshape(b.g.gather(flat, 0, b.g.reshape(position, [-1])), list(size))
+
+
+@move("aten.as_strided_scatter.default")
+def as_strided_scatter(b, x, source, size, stride, offset=None):
+    flat, first = _in_storage_order(b, x)
+    position = _strided_positions(b, x, size, stride, (first if offset is None else offset) - first)
+    if not source.numel:
+        return x
+    source = b.g.reshape(b.node(source, x.dtype), [-1])
+    flat = b.g.scatter(flat, 0, b.g.reshape(position, [-1]), source, "set")
+    return _from_storage_order(b, flat)
+
+
+@move("aten.resize.default")
+def resize(b, x, size, *, memory_format=None):
+    if tuple(b.traced_args[0].stride()) != contiguous_strides(tuple(x.shape)):
+        b.unsupported("resize of a tensor that is not contiguous")
+    flat, numel = b.g.reshape(x, [-1]), b.result.numel()
+    if numel < x.numel:
+        flat = b.g.narrow(flat, 0, 0, numel)
+    elif numel > x.numel:  # what PyTorch leaves unset
+        flat = b.g.concat([flat, b.g.full([numel - x.numel], x.dtype, 0)], 0)
+    return b.g.reshape(flat, b.shape)
