@@ -406,7 +406,8 @@ void Compilation::start_at_first_access(DraftStep& step) {
   auto* loops = std::get_if<LoopKernel>(&source);
   if (auto* contract = std::get_if<ContractKernel>(&source)) {
     for (ContractOperand* o : {&contract->lhs, &contract->rhs})
-      step.skip(first++, std::exchange(o->offset, 0) * size_of(o->narrow.value_or(contract->dtype)));
+      step.skip(first++,
+                std::exchange(o->offset, 0) * size_of(o->narrow.value_or(contract->dtype)));
     loops = &contract->epilogue;
   }
   for (size_t b = 0; b < loops->buffers.size(); ++b) {
