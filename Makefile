@@ -60,6 +60,14 @@ random-programs: build ## Run random PyTorch programs, eager against compiled; S
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/random_programs_run.py --jobs $(JOBS) \
 	  --seeds $(or $(SEEDS),0:1000)
 
+.PHONY: models
+MODELS = $(shell sed -n 's/^def \([a-z0-9_]*\)():$$/\1/p' tests/python/transformers_models.py)
+models: build ## Compare architectures of Hugging Face transformers with eager; MODELS="bert llama".
+	@python -c 'import transformers' 2> /dev/null || \
+	  python -m pip install -q -c tools/constraints.txt transformers
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity \
+	  --module $(foreach m,$(MODELS),tests/python/transformers_models.py:$(m)) $(PARITY_ARGS)
+
 .PHONY: bench
 bench: setup ## Build and run the C++ micro-benchmarks and the comparison with PyTorch.
 	@cmake --preset release -DCOREGRAD_PYTHON=ON -DCOREGRAD_BENCH=ON $(PYTHON_CMAKE) > /dev/null
