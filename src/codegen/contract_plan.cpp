@@ -185,6 +185,10 @@ void sort_by_coef(std::vector<int64_t>& labels, const AffineOperand& operand) {
   });
 }
 
+/// Off: the weight gradient of 17x2x36x37 images in float64 reads past what the windows' packing
+/// wrote (test_torch_dynamic.py, convolution). To be mended before it is used.
+constexpr bool kUseRowWindows = false;
+
 class Planner {
  public:
   Planner(const ContractKernel& kernel, const Target& target) : kernel_(kernel), target_(target) {
@@ -223,7 +227,8 @@ class Planner {
           consider(plan);
           plan.kind = TileKind::Dot;
           consider(plan);
-          if (std::optional<ContractPlan> windows = with_row_windows(arranged))
+          if (std::optional<ContractPlan> windows =
+                  kUseRowWindows ? with_row_windows(arranged) : std::nullopt)
             consider(std::move(*windows));
           for (const bool all : {false, true})
             if (std::optional<ContractPlan> windows = with_lane_windows(arranged, all))
