@@ -35,10 +35,10 @@ build: setup ## Build the library, program, tests and Python extension (release)
 test: build ## Set up, build, and run the C++ and the Python tests.
 	@echo "== C++ tests"
 	@build/coregrad_tests --gtest_brief=1
-	@echo "== Python tests"
-	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m pytest $(PYTEST_ARGS) tests/python
 	@echo "== Parity of models with eager PyTorch"
 	@$(MAKE) --no-print-directory parity PARITY_ARGS="--model mlp cnn transformer lstm"
+	@echo "== Python tests"
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m pytest $(PYTEST_ARGS) tests/python
 
 .PHONY: test-all
 test-all: test ## The tests, all of PyTorch's operator database, asan and tsan, the wheel, the demo.
