@@ -35,10 +35,10 @@ build: setup ## Build the library, program, tests and Python extension (release)
 test: build ## Set up, build, and run the C++ and the Python tests.
 	@echo "== C++ tests"
 	@build/coregrad_tests --gtest_brief=1
-	@echo "== Python tests"
-	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m pytest $(PYTEST_ARGS) tests/python
 	@echo "== Parity of models with eager PyTorch"
 	@$(MAKE) --no-print-directory parity PARITY_ARGS="--model mlp cnn transformer lstm"
+	@echo "== Python tests"
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m pytest $(PYTEST_ARGS) tests/python
 
 .PHONY: test-all
 test-all: test ## The tests, all of PyTorch's operator database, asan and tsan, the wheel, the demo.
@@ -59,6 +59,14 @@ parity: build ## Compare models with eager PyTorch, float64 as the judge; PARITY
 random-programs: build ## Run random PyTorch programs, eager against compiled; SEEDS=0:1000.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/random_programs_run.py --jobs $(JOBS) \
 	  --seeds $(or $(SEEDS),0:1000)
+
+.PHONY: models
+MODELS = $(shell sed -n 's/^def \([a-z0-9_]*\)():$$/\1/p' tests/python/transformers_models.py)
+models: build ## Compare architectures of Hugging Face transformers with eager; MODELS="bert llama".
+	@python -c 'import transformers' 2> /dev/null || \
+	  python -m pip install -q -c tools/constraints.txt transformers
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity \
+	  --module $(foreach m,$(MODELS),tests/python/transformers_models.py:$(m)) $(PARITY_ARGS)
 
 .PHONY: bench
 bench: setup ## Build and run the C++ micro-benchmarks and the comparison with PyTorch.

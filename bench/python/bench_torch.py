@@ -142,6 +142,19 @@ def matmul_cases() -> list[Case]:
     return cases
 
 
+def narrow_cases() -> list[Case]:
+    """Memory holds bfloat16; the gelu chain moves half the bytes of its float32 twin."""
+    x, y, z = (torch.randn(1 << 20).bfloat16() for _ in range(3))
+    a, w = torch.randn(256, 768).bfloat16(), torch.randn(3072, 768).bfloat16()
+    bias = torch.randn(3072).bfloat16()
+    rows = torch.randn(1024, 1024).bfloat16()
+    return [
+        Case("bf16 gelu(x*y+z) 1M", "narrow", lambda a, b, c: F.gelu(a * b + c), (x, y, z)),
+        Case("bf16 softmax 1024x1024", "narrow", lambda a: torch.softmax(a, -1), (rows,)),
+        Case("bf16 linear 256x768x3072", "narrow", lambda a, w, b: F.linear(a, w, b), (a, w, bias)),
+    ]
+
+
 def conv_cases() -> list[Case]:
     x, w = torch.randn(32, 64, 56, 56), torch.randn(64, 64, 3, 3)
     xg, wg = x[:8].clone().requires_grad_(), w.clone().requires_grad_()
@@ -367,7 +380,8 @@ def main() -> int:
 
     inductor_config.layout_optimization = False
     inductor_config.fx_graph_cache = False
-    cases = elementwise_cases() + row_cases() + matmul_cases() + conv_cases() + model_cases()
+    cases = elementwise_cases() + row_cases() + matmul_cases() + narrow_cases()
+    cases += conv_cases() + model_cases()
     rows = []
     for case in cases:
         if options.filter not in case.name and options.filter not in case.group:

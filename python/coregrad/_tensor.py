@@ -13,6 +13,8 @@ from ._core import DType, Tensor
 bool_ = DType.bool
 int32 = DType.int32
 int64 = DType.int64
+float16 = DType.float16
+bfloat16 = DType.bfloat16
 float32 = DType.float32
 float64 = DType.float64
 
@@ -118,6 +120,11 @@ def grad(function: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> C
     return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
+def _values(tensor: Tensor) -> np.ndarray:
+    """The values as NumPy has them: bfloat16 as float32, which is exact."""
+    return (tensor.cast(float32) if tensor.dtype == bfloat16 else tensor).numpy()
+
+
 class _TensorMethods:
     """Methods of Tensor that are written in Python."""
 
@@ -169,11 +176,11 @@ class _TensorMethods:
         """
         if self.numel != 1:
             raise _core.ValueError(f"item: needs exactly one element, got shape {list(self.shape)}")
-        return self.numpy().item()
+        return _values(self).item()
 
     def tolist(self: Tensor) -> Any:
         """Give the elements as nested lists of Python numbers."""
-        return self.numpy().tolist()
+        return _values(self).tolist()
 
     @property
     def size(self: Tensor) -> int:
@@ -187,7 +194,7 @@ class _TensorMethods:
 
     def __repr__(self: Tensor) -> str:
         name = str(self.dtype).removeprefix("DType.")
-        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(")
+        values = np.array2string(_values(self), separator=", ", prefix="tensor(")
         return f"tensor({values}, dtype={name}" + (
             ", requires_grad=True)" if self.requires_grad else ")"
         )
@@ -210,10 +217,11 @@ class _TensorMethods:
         return int(self.item())
 
     def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
+        return np.array(_values(self), dtype=dtype, copy=copy)
 
     def __dlpack__(self: Tensor, **kwargs: Any) -> Any:
-        return self.numpy().__dlpack__(**kwargs)
+        owner = self._dlpack() if self.dtype == bfloat16 else self.numpy()
+        return owner.__dlpack__(**kwargs)
 
     def __dlpack_device__(self: Tensor) -> tuple[int, int]:
         return (1, 0)

@@ -381,6 +381,8 @@ void bind_graph(nb::module_& m) {
       .value("bool", DType::Bool)
       .value("int32", DType::Int32)
       .value("int64", DType::Int64)
+      .value("float16", DType::Float16)
+      .value("bfloat16", DType::BFloat16)
       .value("float32", DType::Float32)
       .value("float64", DType::Float64);
 

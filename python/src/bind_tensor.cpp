@@ -30,6 +30,10 @@ nb::dlpack::dtype dtype_to(DType t) {
       return nb::dtype<int32_t>();
     case DType::Int64:
       return nb::dtype<int64_t>();
+    case DType::Float16:
+      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
+    case DType::BFloat16:
+      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat), 16, 1};
     case DType::Float32:
       return nb::dtype<float>();
     case DType::Float64:
@@ -39,14 +43,13 @@ nb::dlpack::dtype dtype_to(DType t) {
 }
 
 DType dtype_from(nb::dlpack::dtype t) {
-  for (DType candidate : {DType::Bool, DType::Int32, DType::Int64, DType::Float32, DType::Float64})
-    if (dtype_to(candidate) == t) return candidate;
+  for (int i = 0; i < kNumDTypes; ++i)
+    if (const auto candidate = static_cast<DType>(i); dtype_to(candidate) == t) return candidate;
   raise<DTypeError>("from_array: element type with code {} and {} bits is not supported", t.code,
                     t.bits);
 }
 
-Tensor from_array(const Array& array) {
-  const DType dtype = dtype_from(array.dtype());
+Tensor from_array(const Array& array, DType dtype) {
   Dims shape, strides;
   int64_t last = 0;
   for (size_t d = 0; d < array.ndim(); ++d) {
@@ -64,7 +67,10 @@ Tensor from_array(const Array& array) {
                      std::move(owner));
 }
 
-nb::ndarray<nb::numpy, nb::ro> to_numpy(const Tensor& tensor) {
+/// The values as an array of a framework's, without a copy; NumPy gets narrow floats it does not
+/// know as `dtype`.
+template <class Framework>
+nb::ndarray<Framework, nb::ro> to_array(const Tensor& tensor, nb::dlpack::dtype dtype) {
   const std::shared_ptr<const void> values = [&] {
     const nb::gil_scoped_release release;
     return tensor.storage();
@@ -72,8 +78,28 @@ nb::ndarray<nb::numpy, nb::ro> to_numpy(const Tensor& tensor) {
   const std::vector<size_t> shape(tensor.shape().begin(), tensor.shape().end());
   const Dims strides = tensor.strides();
   const nb::capsule owner = MemoryOwner(values).to_capsule();
-  return nb::ndarray<nb::numpy, nb::ro>(values.get(), shape.size(), shape.data(), owner,
-                                        strides.data(), dtype_to(tensor.dtype()));
+  return nb::ndarray<Framework, nb::ro>(values.get(), shape.size(), shape.data(), owner,
+                                        strides.data(), dtype);
+}
+
+nb::ndarray<nb::numpy, nb::ro> to_numpy(const Tensor& tensor) {
+  if (tensor.dtype() == DType::BFloat16)
+    raise<DTypeError>(
+        "numpy: NumPy has no bfloat16; cast to float32 for the values, or take bits()");
+  return to_array<nb::numpy>(tensor, dtype_to(tensor.dtype()));
+}
+
+/// float16 and bfloat16 as uint16.
+nb::ndarray<nb::numpy, nb::ro> bits_of(const Tensor& tensor) {
+  if (!is_narrow(tensor.dtype()))
+    raise<DTypeError>("bits: needs float16 or bfloat16, got {}", name_of(tensor.dtype()));
+  return to_array<nb::numpy>(tensor, nb::dtype<uint16_t>());
+}
+
+Tensor from_bits(const nb::ndarray<nb::ro, nb::device::cpu, uint16_t>& array, DType dtype) {
+  if (!is_narrow(dtype))
+    raise<DTypeError>("from_bits: needs float16 or bfloat16, got {}", name_of(dtype));
+  return from_array(Array(array), dtype);
 }
 
 /// A tensor or a Python number; anything else is another class's business.
@@ -376,8 +402,14 @@ void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
 void bind_creation(nb::module_& m) {
   const auto f32 = DType::Float32;
   m.def(
-      "from_array", from_array, nb::arg("array"),
+      "from_array", [](const Array& array) { return from_array(array, dtype_from(array.dtype())); },
+      nb::arg("array"),
       "A tensor over a NumPy or DLPack array's memory, without a copy; it must not change later.");
+  m.def("from_bits", from_bits, nb::arg("array"), nb::arg("dtype"),
+        "A float16 or bfloat16 tensor over a uint16 array's memory, without a copy.\n\n"
+        ">>> import coregrad as cg, numpy as np\n"
+        ">>> cg.from_bits(np.array([0x3F80], np.uint16), cg.bfloat16).tolist()\n"
+        "[1.0]");
   m.def("zeros", zeros, nb::arg("shape"), nb::arg("dtype") = f32, "A tensor of zeros.");
   m.def("ones", ones, nb::arg("shape"), nb::arg("dtype") = f32, "A tensor of ones.");
   m.def(
@@ -538,6 +570,10 @@ void bind_tensor(nb::module_& m) {
           },
           "Computes the value if it is not there; returns this tensor.")
       .def("numpy", to_numpy, "A read-only NumPy array over the values, without a copy.")
+      .def("bits", bits_of,
+           "A read-only uint16 NumPy array over a float16 or bfloat16 tensor, without a copy.")
+      .def("_dlpack",
+           [](const Tensor& t) { return to_array<nb::array_api>(t, dtype_to(t.dtype())); })
       .def("_item",
            [](const Tensor& t) {
              const nb::gil_scoped_release release;

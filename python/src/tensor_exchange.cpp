@@ -28,6 +28,7 @@ const dlpack::ExchangeApi& exchange() {
 dlpack::DataType data_type(DType dtype) {
   const auto bits = static_cast<uint8_t>(8 * size_of(dtype));
   if (dtype == DType::Bool) return {6, bits, 1};
+  if (dtype == DType::BFloat16) return {4, bits, 1};
   return {static_cast<uint8_t>(is_float(dtype) ? 2 : 0), bits, 1};
 }
 
@@ -202,8 +203,9 @@ void copy_to_layout(const dlpack::Tensor& tensor, const TensorSpec& spec, void* 
   }
   const auto copy = size == 8   ? copy_line<uint64_t>
                     : size == 4 ? copy_line<uint32_t>
+                    : size == 2 ? copy_line<uint16_t>
                                 : copy_line<uint8_t>;
-  COREGRAD_CHECK(size == 8 || size == 4 || size == 1);
+  COREGRAD_CHECK(size == 8 || size == 4 || size == 2 || size == 1);
   const auto* from = static_cast<const std::byte*>(tensor.data) + tensor.byte_offset;
   auto* out = static_cast<std::byte*>(to);
   std::vector<int64_t> at(order.size(), 0);

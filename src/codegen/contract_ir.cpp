@@ -1,7 +1,9 @@
 #include "codegen/contract_ir.h"
 
 #include "base/error.h"
+#include "codegen/elementwise_emitter.h"
 #include "codegen/llvm_util.h"
+#include "codegen/narrow_float_emitter.h"
 
 #include <llvm/IR/Function.h>
 
@@ -153,9 +155,45 @@ llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype) {
     case DType::Int64:
       return llvm::Type::getInt64Ty(context);
     case DType::Bool:
+    case DType::Float16:
+    case DType::BFloat16:
       break;
   }
   raise<InternalError>("contract: no products of {}", name_of(dtype));
+}
+
+ElementMemory::ElementMemory(llvm::IRBuilder<>& builder, DType dtype)
+    : builder_(builder),
+      dtype_(dtype),
+      type_(is_narrow(dtype) ? element_type(builder.getContext(), dtype)
+                             : contract_element_type(builder.getContext(), dtype)) {}
+
+llvm::Type* ElementMemory::type(unsigned width) const {
+  return width == 0 ? type_ : llvm::FixedVectorType::get(type_, width);
+}
+
+llvm::Value* ElementMemory::pointer(llvm::Value* base, llvm::Value* elements) {
+  return builder_.CreateGEP(type_, base, elements);
+}
+
+llvm::Value* ElementMemory::load(llvm::Value* at, unsigned width) {
+  return widen(builder_.CreateAlignedLoad(type(width), at, align()));
+}
+
+llvm::Value* ElementMemory::load(llvm::Value* at, unsigned width, llvm::Value* mask) {
+  return widen(builder_.CreateMaskedLoad(type(width), at, align(), mask,
+                                         llvm::Constant::getNullValue(type(width))));
+}
+
+llvm::Value* ElementMemory::gather(llvm::Value* base, llvm::Value* offsets, llvm::Value* mask) {
+  llvm::Type* const vector = type(static_cast<unsigned>(
+      llvm::cast<llvm::FixedVectorType>(offsets->getType())->getNumElements()));
+  return widen(builder_.CreateMaskedGather(vector, pointer(base, offsets), align(), mask,
+                                           llvm::Constant::getNullValue(vector)));
+}
+
+llvm::Value* ElementMemory::widen(llvm::Value* value) {
+  return is_narrow(dtype_) ? emit_widen(builder_, dtype_, value) : value;
 }
 
 }  // namespace coregrad

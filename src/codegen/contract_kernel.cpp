@@ -36,6 +36,7 @@ std::string ContractKernel::structure_key() const {
   for (const auto& [maps, operand] : {std::pair{&spec.lhs, &lhs}, std::pair{&spec.rhs, &rhs}}) {
     key += fmt::format(" ({}: {} @ {} + {};", "operand", fmt::join(operand->shape, ","),
                        fmt::join(operand->strides, ","), operand->offset);
+    if (operand->narrow) key += fmt::format(" {};", name_of(*operand->narrow));
     for (const DimMap& map : *maps)
       key += fmt::format(" ({}*l{}+{}*l{}+{})/{}", map.a, map.u, map.b, map.v, map.c, map.s);
     key += ")";
@@ -53,6 +54,8 @@ void check_kernel(const ContractKernel& kernel) {
        {std::pair{&kernel.spec.lhs, &kernel.lhs}, std::pair{&kernel.spec.rhs, &kernel.rhs}}) {
     COREGRAD_CHECK(maps->size() == operand->shape.size());
     COREGRAD_CHECK(maps->size() == operand->strides.size());
+    COREGRAD_CHECK(!operand->narrow ||
+                   (is_narrow(*operand->narrow) && kernel.dtype == DType::Float32));
     for (const DimMap& map : *maps) {
       COREGRAD_CHECK(map.u >= 0 && map.u < labels && map.v >= -1 && map.v < labels);
       COREGRAD_CHECK(map.s >= 1);
@@ -460,9 +463,12 @@ class StepEmitter {
       llvm::Value* rows = nullptr;
       switch (plan_.row_packing) {
         case RowPacking::InPlace:
-          rows = at(row_base,
-                    emit_mul_add(b_, m, segments_of(plan_.row_side, plan_.m, plan_.extents)[0].coef,
-                                 constant(0)));
+          rows =
+              ElementMemory(b_, plan_.row_side.memory)
+                  .pointer(row_base,
+                           emit_mul_add(b_, m,
+                                        segments_of(plan_.row_side, plan_.m, plan_.extents)[0].coef,
+                                        constant(0)));
           break;
         case RowPacking::RunsAlongK:
           rows = at(row_base, b_.CreateMul(local_m, constant(plan_.row_stride)));
@@ -487,10 +493,12 @@ class StepEmitter {
         llvm::Value* const lanes =
             packs_lanes()
                 ? at(lane_base, local_n)
-                : at(lane_base,
-                     emit_mul_add(b_, n,
-                                  segments_of(plan_.lane_side, plan_.n, plan_.extents)[0].coef,
-                                  constant(0)));
+                : ElementMemory(b_, plan_.lane_side.memory)
+                      .pointer(
+                          lane_base,
+                          emit_mul_add(b_, n,
+                                       segments_of(plan_.lane_side, plan_.n, plan_.extents)[0].coef,
+                                       constant(0)));
         llvm::Value* const callee =
             low ? b_.CreateSelect(is_tall, tall, low) : static_cast<llvm::Value*>(tall);
         b_.CreateCall(tall->getFunctionType(), callee,
@@ -577,7 +585,7 @@ class StepEmitter {
     PartialAddress address = emit_base(b_, operand);
     emit_advance(b_, operand, segments_of(operand, plan_.p, plan_.extents), p, address);
     emit_advance(b_, operand, segments_of(operand, plan_.k, plan_.extents), k0, address);
-    return at(source, address.offset);
+    return ElementMemory(b_, operand.memory).pointer(source, address.offset);
   }
 
   llvm::Module& module_;

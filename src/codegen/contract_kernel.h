@@ -10,6 +10,7 @@
 #include "codegen/target.h"
 #include "ir/contract.h"
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,8 @@ namespace coregrad {
 struct ContractOperand {
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;
-  int64_t offset = 0;  ///< of element 0 from the buffer's start, in elements
+  int64_t offset = 0;           ///< of element 0 from the buffer's start, in elements
+  std::optional<DType> narrow;  ///< memory holds this narrow float; the kernel's dtype is float32
 };
 
 /// buffers of the step: 0 = lhs, 1 = rhs, then the buffers of `epilogue` in its order.

@@ -54,7 +54,11 @@ class MicroKernel {
         steps_(steps_of(plan)),
         element_(contract_element_type(function->getContext(), plan.dtype)),
         vector_(llvm::FixedVectorType::get(element_, static_cast<unsigned>(plan.width))),
-        align_(static_cast<uint64_t>(size_of(plan.dtype))) {
+        align_(static_cast<uint64_t>(size_of(plan.dtype))),
+        row_memory_(b_,
+                    plan.row_packing == RowPacking::InPlace ? plan.row_side.memory : plan.dtype),
+        lane_memory_(
+            b_, plan.lane_packing == LanePacking::InPlace ? plan.lane_side.memory : plan.dtype) {
     if (plan.lane_windows.is_window()) lane_table_ = table(plan.lane_offsets());
     if (plan.row_packing == RowPacking::Windows) row_table_ = table(plan.row_offsets());
   }
@@ -96,15 +100,15 @@ class MicroKernel {
           // Rows of lanes lie apart, which the machine's own prefetching does not follow.
           for (int64_t v = 0; v < vectors; ++v) {
             llvm::Value* const ahead = b_.CreateConstGEP1_64(
-                element_, b, static_cast<uint64_t>(v * width + lanes_ahead()));
+                lane_memory_.type(), b, static_cast<uint64_t>(v * width + lanes_ahead()));
             b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
                                {ahead, b_.getInt32(0), b_.getInt32(3), b_.getInt32(1)});
           }
           for (int64_t r = 0; r < rows_; ++r) {
             llvm::Value* const at =
-                b_.CreateConstGEP1_64(element_, a, static_cast<uint64_t>(row_offset(r)));
-            llvm::Value* const splat = b_.CreateVectorSplat(
-                static_cast<unsigned>(width), b_.CreateAlignedLoad(element_, at, align_));
+                b_.CreateConstGEP1_64(row_memory_.type(), a, static_cast<uint64_t>(row_offset(r)));
+            llvm::Value* const splat =
+                b_.CreateVectorSplat(static_cast<unsigned>(width), row_memory_.load(at, 0));
             for (int64_t v = 0; v < vectors; ++v) {
               llvm::Value*& sum = acc[static_cast<size_t>(r * vectors + v)];
               sum = emit_multiply_add(b_, splat, lane_values[static_cast<size_t>(v)], sum);
@@ -122,18 +126,17 @@ class MicroKernel {
     const size_t count = static_cast<size_t>(rows_ * lanes_);
     const auto step = [&](std::vector<llvm::Value*>& acc, llvm::Value* a, llvm::Value* b,
                           llvm::Value* mask) {
-      const auto load = [&](llvm::Value* base, int64_t offset) -> llvm::Value* {
+      const auto load = [&](ElementMemory& memory, llvm::Value* base, int64_t offset) {
         llvm::Value* const at =
-            b_.CreateConstGEP1_64(element_, base, static_cast<uint64_t>(offset));
-        if (mask)
-          return b_.CreateMaskedLoad(vector_, at, align_, mask,
-                                     llvm::Constant::getNullValue(vector_));
-        return b_.CreateAlignedLoad(vector_, at, align_);
+            b_.CreateConstGEP1_64(memory.type(), base, static_cast<uint64_t>(offset));
+        const auto lanes = static_cast<unsigned>(width);
+        return mask ? memory.load(at, lanes, mask) : memory.load(at, lanes);
       };
       std::vector<llvm::Value*> row_values;
-      for (int64_t r = 0; r < rows_; ++r) row_values.push_back(load(a, r * steps_.row));
+      for (int64_t r = 0; r < rows_; ++r)
+        row_values.push_back(load(row_memory_, a, r * steps_.row));
       for (int64_t c = 0; c < lanes_; ++c) {
-        llvm::Value* const lane = load(b, c * steps_.lane);
+        llvm::Value* const lane = load(lane_memory_, b, c * steps_.lane);
         for (int64_t r = 0; r < rows_; ++r) {
           llvm::Value*& sum = acc[static_cast<size_t>(r * lanes_ + c)];
           sum = emit_multiply_add(b_, row_values[static_cast<size_t>(r)], lane, sum);
@@ -150,10 +153,10 @@ class MicroKernel {
           },
           emit_i64(b_, whole));
     if (rest > 0) {
-      llvm::Value* const a =
-          b_.CreateConstGEP1_64(element_, function_->getArg(0), static_cast<uint64_t>(whole));
-      llvm::Value* const b =
-          b_.CreateConstGEP1_64(element_, function_->getArg(1), static_cast<uint64_t>(whole));
+      llvm::Value* const a = b_.CreateConstGEP1_64(row_memory_.type(), function_->getArg(0),
+                                                   static_cast<uint64_t>(whole));
+      llvm::Value* const b = b_.CreateConstGEP1_64(lane_memory_.type(), function_->getArg(1),
+                                                   static_cast<uint64_t>(whole));
       step(sums, a, b, first_lanes(rest));
     }
     // Sums of `group` rows at a time land in the lanes of one vector.
@@ -206,14 +209,15 @@ class MicroKernel {
     }
     step(sums, place(row_table_, 0, a), place(lane_table_, 1, b));
     const bool dot = plan_.kind == TileKind::Dot;
-    const auto advance = [&](llvm::PHINode* at, bool by_table, int64_t distance) {
+    const auto advance = [&](llvm::PHINode* at, bool by_table, llvm::Type* element,
+                             int64_t distance) {
       at->addIncoming(by_table
                           ? b_.CreateConstGEP1_64(b_.getInt32Ty(), at, 1)
-                          : b_.CreateConstGEP1_64(element_, at, static_cast<uint64_t>(distance)),
+                          : b_.CreateConstGEP1_64(element, at, static_cast<uint64_t>(distance)),
                       loop);
     };
-    advance(a, row_table_, dot ? k_step : k_step * steps_.row_k);
-    advance(b, lane_table_, dot ? k_step : k_step * steps_.lane_k);
+    advance(a, row_table_, row_memory_.type(), dot ? k_step : k_step * steps_.row_k);
+    advance(b, lane_table_, lane_memory_.type(), dot ? k_step : k_step * steps_.lane_k);
     llvm::Value* const left = b_.CreateNSWSub(k, emit_i64(b_, k_step));
     k->addIncoming(left, loop);
     for (size_t i = 0; i < sums.size(); ++i) carried[i]->addIncoming(sums[i], loop);
@@ -262,12 +266,12 @@ class MicroKernel {
   /// Vector v of a k row; in place, lanes behind the last are not read.
   llvm::Value* load_lanes(llvm::Value* base, int64_t v) {
     llvm::Value* const at =
-        b_.CreateConstGEP1_64(element_, base, static_cast<uint64_t>(v * plan_.width));
+        b_.CreateConstGEP1_64(lane_memory_.type(), base, static_cast<uint64_t>(v * plan_.width));
+    const auto width = static_cast<unsigned>(plan_.width);
     const int64_t active = std::min(plan_.width, lanes_ - v * plan_.width);
     if (active < plan_.width && plan_.lane_packing == LanePacking::InPlace)
-      return b_.CreateMaskedLoad(vector_, at, align_, first_lanes(active),
-                                 llvm::Constant::getNullValue(vector_));
-    return b_.CreateAlignedLoad(vector_, at, align_);
+      return lane_memory_.load(at, width, first_lanes(active));
+    return lane_memory_.load(at, width);
   }
 
   /// Lane j of the result is the sum of the lanes of parts[j]; parts has `width` vectors.
@@ -299,6 +303,7 @@ class MicroKernel {
   llvm::Type* element_;
   llvm::FixedVectorType* vector_;
   llvm::Align align_;
+  ElementMemory row_memory_, lane_memory_;
 };
 
 }  // namespace

@@ -21,6 +21,7 @@ struct CheckedDim {
 
 /// Element address = base + sum of coef[label] * label, plus stride * (x / s) of checks with s > 1.
 struct AffineOperand {
+  DType memory = DType::Float32;  ///< dtype of the elements in memory
   int64_t base = 0;
   std::vector<int64_t> coef;
   std::vector<CheckedDim> checks;

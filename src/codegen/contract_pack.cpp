@@ -53,7 +53,7 @@ class RunPacker {
         function_(function),
         element_(contract_element_type(function->getContext(), plan.dtype)),
         width_(static_cast<unsigned>(plan.width)),
-        vector_(llvm::FixedVectorType::get(element_, width_)) {}
+        memory_(b_, operand_.memory) {}
 
   void emit() {
     const auto p_segments = segments_of(operand_, plan_.p, plan_.extents);
@@ -173,16 +173,15 @@ class RunPacker {
     llvm::Value* const mask = b_.CreateBitCast(b_.CreateTrunc(word, b_.getIntNTy(width_)),
                                                llvm::FixedVectorType::get(b_.getInt1Ty(), width_));
     llvm::Value* const source =
-        b_.CreateGEP(element_, function_->getArg(0), b_.CreateAdd(address.offset, u));
+        memory_.pointer(function_->getArg(0), b_.CreateAdd(address.offset, u));
     prefetch(source);
-    b_.CreateAlignedStore(b_.CreateMaskedLoad(vector_, source, align(), mask, zeros(width_)),
-                          target, align());
+    b_.CreateAlignedStore(memory_.load(source, width_, mask), target, align());
   }
 
   /// Asks for the elements of the next row.
   void prefetch(llvm::Value* source) {
     if (ahead_ == 0) return;
-    llvm::Value* const at = b_.CreateConstGEP1_64(element_, source, static_cast<uint64_t>(ahead_));
+    llvm::Value* const at = memory_.pointer(source, emit_i64(b_, ahead_));
     b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
                        {at, b_.getInt32(0), b_.getInt32(3), b_.getInt32(1)});
   }
@@ -214,17 +213,16 @@ class RunPacker {
       low = emit_max(b_, low, from);
       high = emit_min(b_, high, to);
     }
-    llvm::Value* const source = b_.CreateGEP(element_, function_->getArg(0), address.offset);
+    llvm::Value* const source = memory_.pointer(function_->getArg(0), address.offset);
     const auto store = [&](llvm::Value* u, llvm::Value* value) {
-      b_.CreateAlignedStore(value, b_.CreateGEP(element_, target, b_.CreateSub(u, begin)),
-                            llvm::Align(static_cast<uint64_t>(size_of(plan_.dtype))));
+      b_.CreateAlignedStore(value, b_.CreateGEP(element_, target, b_.CreateSub(u, begin)), align());
     };
     if (operand_.checks.empty() && run_.coef == 1) {
       llvm::Value* const whole =
           b_.CreateAnd(b_.CreateSub(end, begin), emit_i64(b_, -static_cast<int64_t>(width_)));
       llvm::Value* const whole_end = b_.CreateAdd(begin, whole);
       emit_loop(b_, begin, whole_end, width_, [&](llvm::Value* u) {
-        prefetch(b_.CreateGEP(element_, source, u));
+        prefetch(memory_.pointer(source, u));
         store(u, plain_load(source, u));
       });
       emit_if(b_, b_.CreateICmpSLT(whole_end, end),
@@ -247,9 +245,8 @@ class RunPacker {
           llvm::Value* const mask =
               b_.CreateBitCast(word, llvm::FixedVectorType::get(b_.getInt1Ty(), width_));
           llvm::Value* const at = b_.CreateAdd(u, emit_i64(b_, part));
-          prefetch(b_.CreateGEP(element_, source, at));
-          store(at, b_.CreateMaskedLoad(vector_, b_.CreateGEP(element_, source, at), align(), mask,
-                                        zeros(width_)));
+          prefetch(memory_.pointer(source, at));
+          store(at, memory_.load(memory_.pointer(source, at), width_, mask));
         }
       });
       return;
@@ -267,20 +264,16 @@ class RunPacker {
   }
 
   llvm::Align align() const { return llvm::Align(static_cast<uint64_t>(size_of(plan_.dtype))); }
-  llvm::Value* zeros(unsigned width) const {
-    return llvm::Constant::getNullValue(llvm::FixedVectorType::get(element_, width));
-  }
   llvm::Value* lane_mask(llvm::Value* u, llvm::Value* low, llvm::Value* high) {
     return emit_lane_mask(b_, b_.CreateSub(low, u), b_.CreateSub(high, u), width_,
                           size_of(plan_.dtype), target_);
   }
   llvm::Value* plain_load(llvm::Value* source, llvm::Value* u) {
-    return b_.CreateAlignedLoad(vector_, b_.CreateGEP(element_, source, u), align());
+    return memory_.load(memory_.pointer(source, u), width_);
   }
   llvm::Value* masked_load(llvm::Value* source, llvm::Value* u, llvm::Value* low,
                            llvm::Value* high) {
-    return b_.CreateMaskedLoad(vector_, b_.CreateGEP(element_, source, u), align(),
-                               lane_mask(u, low, high), zeros(width_));
+    return memory_.load(memory_.pointer(source, u), width_, lane_mask(u, low, high));
   }
 
   /// Masked on machines with masks; elsewhere only where some lane is outside.
@@ -301,7 +294,7 @@ class RunPacker {
     llvm::BasicBlock* const border_end = b_.GetInsertBlock();
     b_.CreateBr(join);
     b_.SetInsertPoint(join);
-    llvm::PHINode* const value = b_.CreatePHI(vector_, 2);
+    llvm::PHINode* const value = b_.CreatePHI(all->getType(), 2);
     value->addIncoming(all, plain);
     value->addIncoming(some, border_end);
     return value;
@@ -320,18 +313,12 @@ class RunPacker {
                                     : static_cast<int>(width_));
       llvm::Value* const part =
           b_.CreateShuffleVector(mask, llvm::Constant::getNullValue(mask->getType()), spread);
-      llvm::Value* const at =
-          b_.CreateGEP(element_, source,
-                       emit_mul_add(b_, u, 2, emit_i64(b_, static_cast<int64_t>(half * width_))));
-      halves[half] = b_.CreateMaskedLoad(vector_, at, align(), part, zeros(width_));
+      llvm::Value* const at = memory_.pointer(
+          source, emit_mul_add(b_, u, 2, emit_i64(b_, static_cast<int64_t>(half * width_))));
+      halves[half] = memory_.load(at, width_, part);
     }
     for (unsigned l = 0; l < width_; ++l) evens.push_back(static_cast<int>(2 * l));
     return b_.CreateShuffleVector(halves[0], halves[1], evens);
-  }
-
-  llvm::Value* gather(llvm::Value* base, llvm::Value* offsets, llvm::Value* mask) {
-    llvm::Value* const places = b_.CreateGEP(element_, base, offsets);
-    return b_.CreateMaskedGather(vector_, places, align(), mask, zeros(width_));
   }
 
   llvm::Value* strided_load(llvm::Value* source, llvm::Value* u, llvm::Value* low,
@@ -339,7 +326,7 @@ class RunPacker {
     llvm::Value* const lanes = emit_lane_numbers(b_, width_);
     llvm::Value* const places = b_.CreateMul(b_.CreateAdd(lanes, b_.CreateVectorSplat(width_, u)),
                                              b_.CreateVectorSplat(width_, emit_i64(b_, run_.coef)));
-    return gather(source, places, lane_mask(u, low, high));
+    return memory_.gather(source, places, lane_mask(u, low, high));
   }
 
   /// Dimensions that divide: only every s-th lane may lie on an element.
@@ -369,7 +356,7 @@ class RunPacker {
       mask = b_.CreateAnd(mask, b_.CreateAnd(in_range, on));
       places = b_.CreateAdd(places, b_.CreateMul(index, constant(check.stride)));
     }
-    return gather(function_->getArg(0), places, mask);
+    return memory_.gather(function_->getArg(0), places, mask);
   }
 
   llvm::IRBuilder<> b_;
@@ -381,7 +368,7 @@ class RunPacker {
   llvm::Function* function_;
   llvm::Type* element_;
   unsigned width_;
-  llvm::FixedVectorType* vector_;
+  ElementMemory memory_;
   Segment run_;
   int64_t ahead_ = 0;  ///< elements to the next row, if it is far
 };
@@ -431,7 +418,6 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
   COREGRAD_CHECK(operand.checks.empty());
   llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
   const auto width = static_cast<unsigned>(plan.width);
-  llvm::FixedVectorType* const vector = llvm::FixedVectorType::get(element, width);
   const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
   const auto lanes = segments_of(operand, plan.n, plan.extents);
   auto outer = segments_of(operand, plan.k, plan.extents);
@@ -446,7 +432,8 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
   llvm::Value* const extent = emit_i64(b, run.extent);
   // 16-byte blocks of `block` steps of k: vector j collects lanes j, j + block, j + 2 * block, ..
   const unsigned block = 16 / static_cast<unsigned>(size_of(plan.dtype));
-  llvm::FixedVectorType* const piece = llvm::FixedVectorType::get(element, block);
+  ElementMemory memory(b, operand.memory);
+  llvm::Type *const piece = memory.type(block), *const vector = memory.type(width);
   // The last vector of lanes is moved back to end at the last lane: it repeats lanes that are
   // packed already, in front of n0 if need be, where the row before has its padding.
   const bool moves_back = lanes.size() == 1 && plan.n.extent >= plan.width;
@@ -474,18 +461,17 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
     // is used while it is there: rows that lie a power of two apart push each other out of the
     // caches.
     const auto copy = [&](llvm::Value* place, llvm::Value* k, llvm::Value* mask, unsigned groups) {
-      llvm::Value* const source = b.CreateGEP(element, function->getArg(0), place);
+      llvm::Value* const source = memory.pointer(function->getArg(0), place);
       std::vector<std::vector<llvm::Value*>> rows(groups, std::vector<llvm::Value*>(block));
       for (unsigned j = 0; j < block; ++j) {
         for (unsigned part = 0; part < width / block; ++part) {
           for (unsigned g = 0; g < groups; ++g) {
-            llvm::Value* const from = b.CreateGEP(
-                element, source,
-                b.CreateAdd(sources[part * block + j], emit_i64(b, int64_t{g} * block)));
+            llvm::Value* const from = memory.pointer(
+                source, b.CreateAdd(sources[part * block + j], emit_i64(b, int64_t{g} * block)));
             llvm::Value* const loaded =
                 mask ? static_cast<llvm::Value*>(b.CreateMaskedLoad(
-                           piece, from, align, mask, llvm::Constant::getNullValue(piece)))
-                     : b.CreateAlignedLoad(piece, from, align);
+                           piece, from, memory.align(), mask, llvm::Constant::getNullValue(piece)))
+                     : b.CreateAlignedLoad(piece, from, memory.align());
             llvm::Value*& row = rows[g][j];
             if (width == block) {
               row = loaded;
@@ -497,6 +483,7 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
         }
       }
       for (unsigned g = 0; g < groups; ++g) {
+        for (llvm::Value*& row : rows[g]) row = memory.widen(row);
         transpose_blocks(b, rows[g], plan.width);
         for (unsigned i = 0; i < block; ++i) {
           llvm::Value* const row = b.CreateAdd(b.CreateSub(k, k0), emit_i64(b, g * block + i));
@@ -559,22 +546,21 @@ llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& na
   const AffineOperand& operand = plan.row_side;
   llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
   const auto width = static_cast<unsigned>(plan.width);
-  auto* const vector = llvm::FixedVectorType::get(element, width);
   const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
+  ElementMemory memory(b, operand.memory);
   const int64_t row_k = segments_of(operand, plan.k, plan.extents).back().coef;
   llvm::Value *const k0 = function->getArg(2), *const k1 = function->getArg(3),
                      *const first = function->getArg(4), *const end = function->getArg(5);
   PartialAddress base = emit_base(b, operand);
   emit_advance(b, operand, segments_of(operand, plan.p, plan.extents), function->getArg(1), base);
-  llvm::Value* const source = b.CreateGEP(element, function->getArg(0), base.offset);
+  llvm::Value* const source = memory.pointer(function->getArg(0), base.offset);
   llvm::Value *const num_tall_panels = function->getArg(7), *const panel_elements =
                                                                 function->getArg(8);
   llvm::Value* const tall_end = emit_min(b, end, num_tall_panels);
   // Steps of k outside: memory is read in its own order. A panel's vectors are stored whole; what
   // is too much lies where the next step is stored afterwards.
   emit_loop(b, k0, k1, 1, [&](llvm::Value* k) {
-    llvm::Value* const from =
-        b.CreateGEP(element, source, emit_mul_add(b, k, row_k, emit_i64(b, 0)));
+    llvm::Value* const from = memory.pointer(source, emit_mul_add(b, k, row_k, emit_i64(b, 0)));
     llvm::Value* const to =
         b.CreateGEP(element, function->getArg(6),
                     emit_mul_add(b, b.CreateSub(k, k0), plan.row_stride, emit_i64(b, 0)));
@@ -588,10 +574,8 @@ llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& na
       for (int64_t done = 0; done < rows; done += width) {
         std::vector<llvm::Constant*> bits;
         for (int64_t l = 0; l < width; ++l) bits.push_back(b.getInt1(done + l < rows));
-        llvm::Value* const at = b.CreateConstGEP1_64(element, b.CreateGEP(element, from, m),
-                                                     static_cast<uint64_t>(done));
-        b.CreateAlignedStore(b.CreateMaskedLoad(vector, at, align, llvm::ConstantVector::get(bits),
-                                                llvm::Constant::getNullValue(vector)),
+        llvm::Value* const at = memory.pointer(memory.pointer(from, m), emit_i64(b, done));
+        b.CreateAlignedStore(memory.load(at, width, llvm::ConstantVector::get(bits)),
                              b.CreateConstGEP1_64(element, place, static_cast<uint64_t>(done)),
                              align);
       }

@@ -3,6 +3,7 @@
 #include "codegen/elementwise_emitter.h"
 
 #include "base/error.h"
+#include "codegen/narrow_float_emitter.h"
 #include "codegen/vector_math.h"
 
 #include <llvm/IR/Constants.h>
@@ -228,6 +229,9 @@ Value* compare(Builder& b, Op op, DType dtype, Value* x, Value* y) {
 
 Value* cast(Builder& b, DType from, DType to, Value* x) {
   if (from == to) return x;
+  if (is_narrow(from) && to == DType::Float32) return emit_widen(b, from, x);
+  if (is_narrow(to) && from == DType::Float32) return emit_narrow(b, to, x);
+  COREGRAD_CHECK(!is_narrow(from) && !is_narrow(to));
   Type* const type = with_element(x->getType(), element_type(b.getContext(), to));
   if (to == DType::Bool) {
     llvm::Constant* const zero = llvm::Constant::getNullValue(x->getType());
@@ -250,6 +254,9 @@ Type* element_type(llvm::LLVMContext& context, DType dtype) {
       return Type::getInt32Ty(context);
     case DType::Int64:
       return Type::getInt64Ty(context);
+    case DType::Float16:
+    case DType::BFloat16:
+      return Type::getInt16Ty(context);
     case DType::Float32:
       return Type::getFloatTy(context);
     case DType::Float64:
@@ -260,6 +267,8 @@ Type* element_type(llvm::LLVMContext& context, DType dtype) {
 
 llvm::Constant* constant_of(llvm::LLVMContext& context, DType dtype, Scalar value) {
   Type* const type = element_type(context, dtype);
+  if (is_narrow(dtype))
+    return ConstantInt::get(type, Scalar::of_float(dtype, value.as_double()).memory_bits());
   if (is_float(dtype)) return ConstantFP::get(type, value.as_double());
   COREGRAD_CHECK(!is_float(value.dtype));
   return ConstantInt::get(type, static_cast<uint64_t>(value.i), /*IsSigned=*/true);

@@ -6,15 +6,21 @@ namespace coregrad {
 namespace {
 constexpr const char* kFmaFlag = "coregrad.fma";
 constexpr const char* kAvx512Flag = "coregrad.avx512";
+constexpr const char* kFloat16Flag = "coregrad.float16";
 }  // namespace
 
 bool has_fma(const llvm::Module& module) { return module.getModuleFlag(kFmaFlag) != nullptr; }
 
 bool has_avx512(const llvm::Module& module) { return module.getModuleFlag(kAvx512Flag) != nullptr; }
 
+bool has_float16(const llvm::Module& module) {
+  return module.getModuleFlag(kFloat16Flag) != nullptr;
+}
+
 void describe_target(llvm::Module& module, const Target& target) {
   if (target.has_fma) module.addModuleFlag(llvm::Module::Max, kFmaFlag, 1);
   if (target.isa == Isa::Avx512) module.addModuleFlag(llvm::Module::Max, kAvx512Flag, 1);
+  if (target.has_float16) module.addModuleFlag(llvm::Module::Max, kFloat16Flag, 1);
 }
 
 llvm::Value* emit_fma(llvm::IRBuilder<>& builder, llvm::Value* a, llvm::Value* b, llvm::Value* c) {

@@ -186,19 +186,23 @@ class Scheduler {
     }
   }
 
-  /// Vectors of the narrowest dtype fill a register; wider ones take several.
+  /// Vectors of the narrowest dtype fill a register; wider ones take several. Narrow floats count
+  /// where nothing is computed with them.
   void choose_width() {
     int narrowest = 16;
-    bool has_bool = false;
+    bool has_bool = false, has_narrow = false;
     const auto consider = [&](DType t) {
       if (t == DType::Bool)
         has_bool = true;
+      else if (is_narrow(t))
+        has_narrow = true;
       else
         narrowest = std::min(narrowest, size_of(t));
     };
     for (const KernelValue& v : kernel_.values)
       if (v.kind != ValueKind::Literal) consider(v.dtype);
     for (const KernelStore& s : kernel_.stores) consider(value(s.value).dtype);
+    if (narrowest == 16 && has_narrow) narrowest = 2;
     int width = narrowest == 16 ? std::min(32, target_.lanes(1)) : target_.lanes(narrowest);
     if (narrowest == 16 && !has_bool) width = 1;
     int64_t extent = 1;

@@ -109,6 +109,7 @@ struct Host {
     target.l3_bytes = l3;
     target.threads = flags().num_threads > 0 ? flags().num_threads : usable_cpus();
     target.cpu = cpu;
+    target.has_float16 = is_aarch64 || (isa != Isa::Generic && has(features, "f16c"));
     FeatureMap chosen = features;
     switch (isa) {
       case Isa::Generic:

@@ -21,6 +21,7 @@ struct Target {
   int num_registers = 16;
   bool has_masks = false;  ///< masked loads and stores cost about as much as plain ones
   bool has_fma = false;  ///< llvm.fma is one instruction; otherwise it would be a slow library call
+  bool has_float16 = false;  ///< float16 from and to float32 is one instruction
   int64_t l1_bytes = 32 * 1024, l2_bytes = 1024 * 1024, l3_bytes = 16 * 1024 * 1024;
   int threads = 1;  ///< into how many shares work should fall; no result depends on it
 

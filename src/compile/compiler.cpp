@@ -276,14 +276,16 @@ void Compilation::draft_contract(const FusionUnit& unit) {
   kernel.spec = ContractSpec::decode(graph_.attrs(unit.node));
   for (size_t i = 0; i < 2; ++i) {
     const NodeId operand = graph_.operand(unit.node, i);
-    const StridedView view = strided_view(graph_, operand);
+    const StridedView view = strided_view(graph_, operand, true);
     const Shape shape = graph_.shape(operand);
     ContractOperand& o = i == 0 ? kernel.lhs : kernel.rhs;
     o.shape.assign(shape.begin(), shape.end());
     o.strides = view.strides;
     o.offset = view.offset;
+    const DType stored = graph_.dtype(view.base);
+    if (is_narrow(stored)) o.narrow = stored;
     step.add_argument(memory_of(view.base), view.base, false);
-    step.bytes += static_cast<double>(graph_.numel(operand)) * size_of(kernel.dtype);
+    step.bytes += static_cast<double>(graph_.numel(operand)) * size_of(stored);
   }
   LoweredLoops epilogue = lower_epilogue(graph_, fusion_, unit, *this);
   for (const KernelArgument& a : epilogue.arguments) {
@@ -406,7 +408,8 @@ void Compilation::start_at_first_access(DraftStep& step) {
   auto* loops = std::get_if<LoopKernel>(&source);
   if (auto* contract = std::get_if<ContractKernel>(&source)) {
     for (ContractOperand* o : {&contract->lhs, &contract->rhs})
-      step.skip(first++, std::exchange(o->offset, 0) * size_of(contract->dtype));
+      step.skip(first++,
+                std::exchange(o->offset, 0) * size_of(o->narrow.value_or(contract->dtype)));
     loops = &contract->epilogue;
   }
   for (size_t b = 0; b < loops->buffers.size(); ++b) {

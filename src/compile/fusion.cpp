@@ -167,7 +167,7 @@ void Planner::choose_roots() {
       case Family::Gather: {
         // What is gathered from must lie in memory, or be cheap.
         const NodeId source = graph_.operand(id, 0);
-        make_root(strided_view(graph_, source).base);
+        make_root(strided_view(graph_, source, true).base);
         break;
       }
       case Family::Leaf:
@@ -184,14 +184,23 @@ void Planner::choose_roots() {
     const NodeId id{i};
     if (!live_[i] || graph_[id].op == Op::Input) continue;
     if (root(id) && !is_fusable(graph_, id)) continue;
-    int total = op_cost(graph_[id].op, graph_.dtype(id));
+    const Op op = graph_[id].op;
+    int total = op_cost(op, graph_.dtype(id));
     for (NodeId o : graph_.operands(id))
       if (graph_[o].op != Op::Input && !root(o)) total = std::min(total + cost[o.value], 1 << 20);
     cost[i] = total;
     if (root(id) || !is_fusable(graph_, id) || family_of(graph_[id].op) == Family::View) continue;
     if (graph_.numel(id) > 1 &&
-        ((uses[i] > 1 && total >= kShareCost) || (repeated[i] && total >= kRepeatCost)))
-      root(id) = true;
+        ((uses[i] > 1 && total >= kShareCost) || (repeated[i] && total >= kRepeatCost))) {
+      // A widened value is stored in its narrow form.
+      const NodeId below = op == Op::Cast ? graph_.operand(id, 0) : id;
+      if (is_narrow(graph_.dtype(below)) && is_elementwise(graph_[below].op)) {
+        root(below) = true;
+        cost[i] = 1;
+      } else {
+        root(id) = true;
+      }
+    }
   }
   cut_long_cones();
   place_parts();

@@ -6,12 +6,12 @@
 #include "runtime/library_steps.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace coregrad {
 namespace {
 
 Element element_of(DType t) { return static_cast<Element>(t); }
+static_assert(static_cast<int>(Element::BFloat16) == static_cast<int>(DType::BFloat16));
 static_assert(static_cast<int>(Element::Float64) == static_cast<int>(DType::Float64));
 static_assert(static_cast<int>(ScatterCombine::Min) == static_cast<int>(ScatterMode::Min));
 
@@ -35,10 +35,7 @@ std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
   const int64_t count = graph.numel(node), bytes = size_of(graph.dtype(node));
   std::vector<LibraryUnit> units;
   if (const std::optional<Scalar> fill = ops::constant_value(graph, x)) {
-    uint64_t bits = fill->bits();
-    if (graph.dtype(node) == DType::Float32)
-      bits = std::bit_cast<uint32_t>(static_cast<float>(fill->f));
-    units.push_back(from_step("fill", make_fill(bytes, count, bits)));
+    units.push_back(from_step("fill", make_fill(bytes, count, fill->memory_bits())));
   } else {
     StridedCopySpec copy{.element_bytes = bytes, .shape = graph.shape(node)};
     const std::vector<int64_t> dense = contiguous_strides(graph.shape(node));

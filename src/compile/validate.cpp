@@ -13,18 +13,25 @@ namespace coregrad {
 namespace {
 
 template <class T>
+double number(T x) {
+  if constexpr (std::is_arithmetic_v<T>)
+    return static_cast<double>(x);
+  else
+    return static_cast<double>(static_cast<float>(x));
+}
+
+template <class T>
 std::string compare(std::span<const T> got, std::span<const T> expected, double relative,
                     double absolute) {
   double largest = 0;
   for (T v : expected)
-    if (std::isfinite(static_cast<double>(v)))
-      largest = std::max(largest, std::abs(static_cast<double>(v)));
+    if (std::isfinite(number(v))) largest = std::max(largest, std::abs(number(v)));
   for (size_t i = 0; i < got.size(); ++i) {
-    const auto a = static_cast<double>(got[i]), b = static_cast<double>(expected[i]);
+    const double a = number(got[i]), b = number(expected[i]);
     if (a == b || (std::isnan(a) && std::isnan(b)) ||
         std::abs(a - b) <= relative * largest + absolute)
       continue;
-    return fmt::format("element {}: got {}, expected {}", i, got[i], expected[i]);
+    return fmt::format("element {}: got {}, expected {}", i, a, b);
   }
   return {};
 }
@@ -63,10 +70,16 @@ double largest_magnitude(const Graph& graph, NodeId input, std::span<const Input
                    size_of(dtype));
   double largest = 0;
   const auto scan = [&](auto values) {
-    for (const auto v : values)
-      if (std::isfinite(v)) largest = std::max(largest, std::abs(static_cast<double>(v)));
+    for (const auto v : values) {
+      const double size = std::abs(number(v));
+      if (std::isfinite(size)) largest = std::max(largest, size);
+    }
   };
-  if (dtype == DType::Float32)
+  if (dtype == DType::Float16)
+    scan(as<Float16>(dense));
+  else if (dtype == DType::BFloat16)
+    scan(as<BFloat16>(dense));
+  else if (dtype == DType::Float32)
     scan(as<float>(dense));
   else
     scan(as<double>(dense));
@@ -79,6 +92,11 @@ std::string first_difference(DType dtype, std::span<const std::byte> got,
                              std::span<const std::byte> expected, double relative,
                              double absolute) {
   switch (dtype) {
+    // One more rounding, which may fall to the other side.
+    case DType::Float16:
+      return compare(as<Float16>(got), as<Float16>(expected), relative + 0x1p-10, absolute);
+    case DType::BFloat16:
+      return compare(as<BFloat16>(got), as<BFloat16>(expected), relative + 0x1p-7, absolute);
     case DType::Float32:
       return compare(as<float>(got), as<float>(expected), relative, absolute);
     case DType::Float64:

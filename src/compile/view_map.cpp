@@ -63,7 +63,15 @@ std::vector<int64_t> memory_strides(const Graph& graph, NodeId node) {
   return contiguous_strides(shape);
 }
 
-StridedView strided_view(const Graph& graph, NodeId node) {
+namespace {
+
+bool is_widening(const Graph& graph, NodeId node) {
+  return graph[node].op == Op::Cast && is_narrow(graph.dtype(graph.operand(node, 0)));
+}
+
+}  // namespace
+
+StridedView strided_view(const Graph& graph, NodeId node, bool through_widening) {
   const Shape shape = graph.shape(node);
   IndexContext context;
   std::vector<IndexExpr> index(shape.size());
@@ -84,7 +92,13 @@ StridedView strided_view(const Graph& graph, NodeId node) {
   };
   COREGRAD_CHECK(settle(node));
   std::vector<IndexBound> bounds;
-  for (NodeId at = node; is_index_map(graph[at].op);) {
+  for (NodeId at = node;;) {
+    if (through_widening && is_widening(graph, at)) {
+      at = graph.operand(at, 0);
+      settle(at);
+      continue;
+    }
+    if (!is_index_map(graph[at].op)) break;
     index = map_through_view(context, graph, at, index, bounds);
     at = graph.operand(at, 0);
     if (!bounds.empty()) break;
@@ -100,7 +114,7 @@ std::vector<StridedView> memory_operands(const Graph& graph, NodeId node) {
   const Op op = graph[node].op;
   for (size_t i = 0; i < operands.size(); ++i) {
     if (op == Op::Contract) {
-      views.push_back(strided_view(graph, operands[i]));
+      views.push_back(strided_view(graph, operands[i], true));
       continue;
     }
     if (op == Op::Scatter && i == 0 && ops::constant_value(graph, operands[0])) {

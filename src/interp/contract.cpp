@@ -52,7 +52,7 @@ Array run_contract(const Graph& graph, NodeId id, Operands operands) {
   }
   const std::vector<int64_t> lhs_strides = row_major(lhs.shape), rhs_strides = row_major(rhs.shape);
 
-  dispatch(out.dtype, [&](auto zero) {
+  dispatch_computed(out.dtype, [&](auto zero) {
     using T = decltype(zero);
     using C = CarrierOf<T>;
     const std::span<const T> a = lhs.as<T>(), b = rhs.as<T>();

@@ -204,7 +204,13 @@ void binary(Op op, std::span<const T> a, std::span<const T> b, std::span<T> out)
 
 template <class To, class From>
 To convert(From x) {
-  if constexpr (std::is_same_v<To, bool>) {
+  if constexpr (std::is_same_v<To, From>) {
+    return x;
+  } else if constexpr (is_narrow_type<From>) {
+    return convert<To>(static_cast<float>(x));
+  } else if constexpr (is_narrow_type<To>) {
+    return To(convert<float>(x));
+  } else if constexpr (std::is_same_v<To, bool>) {
     return x != 0;
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     // -low is a power of two and so exact in both float types; max is not.
@@ -248,6 +254,9 @@ Array run_elementwise(const Graph& graph, NodeId id, Operands operands) {
       const std::span<const T> a = operands[1]->as<T>(), b = operands[2]->as<T>();
       const std::span<T> to = out.as<T>();
       for (size_t i = 0; i < to.size(); ++i) to[i] = condition[i] ? a[i] : b[i];
+    } else if constexpr (is_narrow_type<T>) {
+      COREGRAD_CHECK(op == Op::Detach);
+      out.data = operands[0]->data;
     } else if (family_of(op) == Family::Compare) {
       const auto f = find(kCompare<T>, op, dtype);
       const std::span<const T> a = operands[0]->as<T>(), b = operands[1]->as<T>();

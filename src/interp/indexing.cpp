@@ -25,17 +25,22 @@ std::vector<int64_t> strides_without(const Array& other, int64_t dim) {
 
 template <class C>
 C combine(ScatterMode mode, C old_value, C value) {
-  switch (mode) {
-    case ScatterMode::Set:
-      return value;
-    case ScatterMode::Add:
-      return plus(old_value, value);
-    case ScatterMode::Mul:
-      return times(old_value, value);
-    case ScatterMode::Max:
-      return replaces(value, old_value, true) ? value : old_value;
-    case ScatterMode::Min:
-      return replaces(value, old_value, false) ? value : old_value;
+  if constexpr (is_narrow_type<C>) {
+    COREGRAD_CHECK(mode == ScatterMode::Set);
+    return value;
+  } else {
+    switch (mode) {
+      case ScatterMode::Set:
+        return value;
+      case ScatterMode::Add:
+        return plus(old_value, value);
+      case ScatterMode::Mul:
+        return times(old_value, value);
+      case ScatterMode::Max:
+        return replaces(value, old_value, true) ? value : old_value;
+      case ScatterMode::Min:
+        return replaces(value, old_value, false) ? value : old_value;
+    }
   }
   COREGRAD_UNREACHABLE("scatter mode");
 }
@@ -96,11 +101,12 @@ Array run_scatter(const Graph& graph, NodeId id, Operands operands) {
   COREGRAD_CHECK(out.shape == x.shape && static_cast<size_t>(dim) < x.shape.size());
   dispatch(out.dtype, [&](auto zero) {
     using T = decltype(zero);
-    if (mode == ScatterMode::Add || mode == ScatterMode::Mul) {
-      scatter<T, CarrierOf<T>>(mode, x, dim, index, values, out);
-    } else {
-      scatter<T, T>(mode, x, dim, index, values, out);
-    }
+    if constexpr (!is_narrow_type<T>)
+      if (mode == ScatterMode::Add || mode == ScatterMode::Mul) {
+        scatter<T, CarrierOf<T>>(mode, x, dim, index, values, out);
+        return;
+      }
+    scatter<T, T>(mode, x, dim, index, values, out);
   });
   return out;
 }

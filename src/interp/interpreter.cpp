@@ -69,7 +69,7 @@ Array draw(const Graph& graph, NodeId id, const Array& seed_array) {
   Array out = make_array(graph.dtype(id), graph.shape(id));
   const auto seed = static_cast<uint64_t>(seed_array.as<int64_t>()[0]);
   const auto stream = static_cast<uint64_t>(graph.attr(id, 0));
-  dispatch(out.dtype, [&](auto zero) {
+  dispatch_computed(out.dtype, [&](auto zero) {
     using T = decltype(zero);
     const std::span<T> to = out.as<T>();
     for (size_t i = 0; i < to.size(); ++i) {
@@ -100,13 +100,12 @@ Array run_leaf(const Graph& graph, NodeId id, Operands operands,
     using T = decltype(zero);
     const std::span<T> to = out.as<T>();
     if (op == Op::Iota) {
-      for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<T>(i);
+      if constexpr (!is_narrow_type<T>)
+        for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<T>(i);
       return;
     }
     COREGRAD_CHECK(op == Op::Literal);
-    const Scalar value = graph.literal(id);
-    std::fill(to.begin(), to.end(),
-              std::is_floating_point_v<T> ? static_cast<T>(value.f) : static_cast<T>(value.i));
+    std::fill(to.begin(), to.end(), element_from<T>(graph.literal(id)));
   });
   return out;
 }

@@ -35,6 +35,10 @@ Array cast_array(const Array& x, DType dtype);
 /// An array of zeros.
 Array make_array(DType dtype, Shape shape);
 
+/// Narrow floats are moved and converted; the verifier keeps all other operations away from them.
+template <class T>
+inline constexpr bool is_narrow_type = std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>;
+
 /// Calls fn with a zero of the C++ type of `dtype`.
 template <class F>
 auto dispatch(DType dtype, F&& fn) {
@@ -45,12 +49,37 @@ auto dispatch(DType dtype, F&& fn) {
       return fn(int32_t{});
     case DType::Int64:
       return fn(int64_t{});
+    case DType::Float16:
+      return fn(Float16{});
+    case DType::BFloat16:
+      return fn(BFloat16{});
     case DType::Float32:
       return fn(float{});
     case DType::Float64:
       return fn(double{});
   }
   COREGRAD_UNREACHABLE("dtype");
+}
+
+/// The same for dtypes that are computed with.
+template <class F>
+auto dispatch_computed(DType dtype, F&& fn) {
+  using Result = decltype(fn(bool{}));
+  return dispatch(dtype, [&](auto zero) -> Result {
+    if constexpr (is_narrow_type<decltype(zero)>)
+      raise<InternalError>("interpret: {} is stored, not computed with", name_of(dtype));
+    else
+      return fn(zero);
+  });
+}
+
+/// A scalar as an element.
+template <class T>
+T element_from(Scalar value) {
+  if constexpr (std::is_floating_point_v<T> || is_narrow_type<T>)
+    return static_cast<T>(static_cast<std::conditional_t<is_narrow_type<T>, float, T>>(value.f));
+  else
+    return static_cast<T>(value.i);
 }
 
 /// The type that sums and products of T are carried in: wider for floats, unsigned for integers.

@@ -127,7 +127,7 @@ Array run_reduce(const Graph& graph, NodeId id, Operands operands) {
   if (!is_sum_or_prod && x->data.empty() && !out.data.empty())
     raise<ShapeError>("{}: nothing to choose from in a dimension of extent 0", name_of(op));
   const std::vector<int64_t> strides = result_strides(*x, dims);
-  dispatch(x->dtype, [&](auto zero) {
+  dispatch_computed(x->dtype, [&](auto zero) {
     using T = decltype(zero);
     if (is_sum_or_prod)
       sum_or_prod<T>(op, *x, strides, out);
@@ -149,7 +149,8 @@ Array run_scan(const Graph& graph, NodeId id, Operands operands) {
     widened = cast_array(*x, out.dtype);
     x = &widened;
   }
-  dispatch(out.dtype, [&](auto zero) { scan<decltype(zero)>(is_sum, *x, graph.attr(id, 0), out); });
+  dispatch_computed(out.dtype,
+                    [&](auto zero) { scan<decltype(zero)>(is_sum, *x, graph.attr(id, 0), out); });
   return out;
 }
 
@@ -157,7 +158,7 @@ Array run_argsort(const Graph& graph, NodeId id, Operands operands) {
   COREGRAD_CHECK(graph[id].op == Op::ArgSort);
   Array out = make_array(graph.dtype(id), graph.shape(id));
   const Array& x = *operands[0];
-  dispatch(x.dtype, [&](auto zero) {
+  dispatch_computed(x.dtype, [&](auto zero) {
     sorted_positions<decltype(zero)>(graph.attr(id, 1) != 0, x, graph.attr(id, 0), out);
   });
   return out;

@@ -32,8 +32,7 @@ void pad(const Graph& graph, NodeId id, const Array& x, Array& out) {
   dispatch(out.dtype, [&](auto zero) {
     using T = decltype(zero);
     const std::span<T> to = out.as<T>();
-    std::fill(to.begin(), to.end(),
-              std::is_floating_point_v<T> ? static_cast<T>(fill.f) : static_cast<T>(fill.i));
+    std::fill(to.begin(), to.end(), element_from<T>(fill));
   });
   std::vector<int64_t> strides = row_major(out.shape);
   int64_t start = 0;

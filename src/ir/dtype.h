@@ -1,14 +1,16 @@
 #pragma once
 // Element types and the facts about them, one row each.
 
+#include "ir/narrow_float.h"
+
 #include <array>
 #include <cstdint>
 #include <string_view>
 
 namespace coregrad {
 
-enum class DType : uint8_t { Bool, Int32, Int64, Float32, Float64 };
-inline constexpr int kNumDTypes = 5;
+enum class DType : uint8_t { Bool, Int32, Int64, Float16, BFloat16, Float32, Float64 };
+inline constexpr int kNumDTypes = 7;
 
 struct DTypeInfo {
   std::string_view name;        ///< PyTorch's name
@@ -22,6 +24,8 @@ inline constexpr std::array<DTypeInfo, kNumDTypes> kDTypeInfo = {{
     {"bool", "b8", 1, false, false},
     {"int32", "i32", 4, false, true},
     {"int64", "i64", 8, false, true},
+    {"float16", "f16", 2, true, false},
+    {"bfloat16", "bf16", 2, true, false},
     {"float32", "f32", 4, true, false},
     {"float64", "f64", 8, true, false},
 }};
@@ -31,9 +35,17 @@ constexpr int size_of(DType t) { return info(t).size; }
 constexpr bool is_float(DType t) { return info(t).is_float; }
 constexpr bool is_integer(DType t) { return info(t).is_integer; }
 constexpr std::string_view name_of(DType t) { return info(t).name; }
+/// Stored only: primitives that compute take float32 in their place (ops/primitives.h).
+constexpr bool is_narrow(DType t) { return t == DType::Float16 || t == DType::BFloat16; }
+/// The dtype that operations on t compute in.
+constexpr DType compute_dtype(DType t) { return is_narrow(t) ? DType::Float32 : t; }
 
-/// PyTorch's promotion of two tensors of rank > 0: the later category wins, then the wider type.
-constexpr DType promote(DType a, DType b) { return a > b ? a : b; }
+/// PyTorch's promotion of two tensors of rank > 0: the later category wins, then the wider type;
+/// float16 and bfloat16 meet in float32.
+constexpr DType promote(DType a, DType b) {
+  if (is_narrow(a) && is_narrow(b) && a != b) return DType::Float32;
+  return a > b ? a : b;
+}
 
 /// A scalar of any dtype: integers and bool in `i`, floats in `f`.
 struct Scalar {
@@ -52,7 +64,14 @@ struct Scalar {
   static constexpr Scalar of_float(DType t, double v) {
     Scalar s;
     s.dtype = t;
-    s.f = t == DType::Float32 ? static_cast<double>(static_cast<float>(v)) : v;
+    if (t == DType::Float64)
+      s.f = v;
+    else if (t == DType::BFloat16)
+      s.f = static_cast<float>(BFloat16(static_cast<float>(v)));
+    else if (t == DType::Float16)
+      s.f = static_cast<float>(Float16(static_cast<float>(v)));
+    else
+      s.f = static_cast<double>(static_cast<float>(v));
     return s;
   }
   /// Value converted to dtype t, as C does (a float that does not fit an integer saturates; NaN is
@@ -68,6 +87,13 @@ struct Scalar {
   }
   constexpr double as_double() const { return is_float(dtype) ? f : static_cast<double>(i); }
   constexpr uint64_t bits() const { return static_cast<uint64_t>(i); }
+  /// The element as it lies in memory, in the low bytes.
+  constexpr uint64_t memory_bits() const {
+    if (dtype == DType::Float16) return Float16(static_cast<float>(f)).bits;
+    if (dtype == DType::BFloat16) return BFloat16(static_cast<float>(f)).bits;
+    if (dtype == DType::Float32) return std::bit_cast<uint32_t>(static_cast<float>(f));
+    return static_cast<uint64_t>(i);
+  }
 };
 
 }  // namespace coregrad

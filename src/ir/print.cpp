@@ -34,7 +34,8 @@ std::string escaped(std::string_view text) {
 std::string scalar_text(Scalar value) {
   if (value.dtype == DType::Bool) return value.i ? "true" : "false";
   if (is_integer(value.dtype)) return fmt::format("{}", value.i);
-  if (value.dtype == DType::Float32) return fmt::format("{}", static_cast<float>(value.f));
+  if (is_float(value.dtype) && value.dtype != DType::Float64)
+    return fmt::format("{}", static_cast<float>(value.f));
   return fmt::format("{}", value.f);
 }
 

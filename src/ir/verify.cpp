@@ -36,6 +36,9 @@ Broken check_elementwise(const Facts& f) {
   for (size_t i = 0; i < f.operands.size(); ++i)
     if (!equal(f.operand_shape(i), f.shape)) return "operands must have the result's shape";
   const DType dtype = f.node.dtype;
+  if (f.node.op != Op::Cast && f.node.op != Op::Select && f.node.op != Op::Detach &&
+      is_narrow(f.operand_dtype(0)))
+    return "narrow floats are not computed with";
   switch (family_of(f.node.op)) {
     case Family::Unary: {
       if (f.operand_dtype(0) != dtype) return "the operand must have the result's dtype";
@@ -67,7 +70,11 @@ Broken check_elementwise(const Facts& f) {
                  ? nullptr
                  : "both values must have the result's dtype";
     case Family::Cast:
-      return nullptr;
+      if (is_narrow(f.operand_dtype(0)))
+        return dtype == DType::Float32 ? nullptr : "a narrow float becomes float32";
+      return is_narrow(dtype) && f.operand_dtype(0) != DType::Float32
+                 ? "a narrow float comes from float32"
+                 : nullptr;
     case Family::Leaf:
     case Family::Random:
     case Family::View:
@@ -185,6 +192,7 @@ Broken check_index_map(const Facts& f) {
 Broken check_reduce(const Facts& f) {
   const Shape from = f.operand_shape(0);
   const bool is_arg = f.node.op == Op::ArgMax || f.node.op == Op::ArgMin;
+  if (is_narrow(f.operand_dtype(0))) return "narrow floats are not computed with";
   if (is_arg ? f.node.dtype != DType::Int64 : f.node.dtype != f.operand_dtype(0))
     return "the dtype must be the operand's, or int64 for argmax and argmin";
   if ((f.node.op == Op::Sum || f.node.op == Op::Prod) &&
@@ -209,6 +217,7 @@ Broken check_reduce(const Facts& f) {
 
 Broken check_contract(const Facts& f) {
   if (f.node.dtype == DType::Bool) return "bool has no products";
+  if (is_narrow(f.node.dtype)) return "narrow floats are not computed with";
   if (f.operand_dtype(0) != f.node.dtype || f.operand_dtype(1) != f.node.dtype)
     return "operands must have the result's dtype";
   const ContractSpec spec = ContractSpec::decode(f.attrs);
@@ -258,6 +267,8 @@ Broken check_indexing(const Facts& f) {
     return equal(index, f.shape) ? nullptr : "the result must have the index's shape";
   if (f.attrs[1] < 0 || f.attrs[1] > static_cast<int64_t>(ScatterMode::Min))
     return "the mode must exist";
+  if (is_narrow(f.node.dtype) && f.attrs[1] != static_cast<int64_t>(ScatterMode::Set))
+    return "narrow floats are not computed with";
   if (f.operand_dtype(2) != f.node.dtype) return "the values must have the result's dtype";
   if (!equal(f.operand_shape(2), index)) return "index and values must have one shape";
   return equal(from, f.shape) ? nullptr : "the result must have the operand's shape";
@@ -269,6 +280,7 @@ Broken check_along_dimension(const Facts& f) {
       f.attrs[0] >= static_cast<int64_t>(f.rank()))
     return "the dimension must lie in the operand";
   if (!equal(f.operand_shape(0), f.shape)) return "the shape must stay";
+  if (is_narrow(f.operand_dtype(0))) return "narrow floats are not computed with";
   if (is_sort) return f.node.dtype == DType::Int64 ? nullptr : "a sort gives int64 places";
   if (f.node.dtype == DType::Bool || f.node.dtype == DType::Int32)
     return "scans of bool and int32 are int64";
@@ -287,6 +299,7 @@ Broken check_leaf(const Facts& f) {
   if (f.operand_dtype(0) != DType::Int64 || !f.operand_shape(0).empty())
     return "the seed must be one int64 of rank 0";
   if (f.node.dtype == DType::Bool) return "there is no random bool";
+  if (is_narrow(f.node.dtype)) return "a narrow random number comes from float32";
   return f.attrs.size() == 1 ? nullptr : "there must be a stream";
 }
 

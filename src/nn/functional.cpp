@@ -285,14 +285,16 @@ Tensor embedding(const Tensor& index, const Tensor& weight, std::optional<int64_
                         text_of(weight));
     if (*padding_index < 0) *padding_index += rows;
   }
-  return record("embedding", {index, weight},
-                [&](Graph& g, Nodes n) { return ops::embedding(g, n[1], n[0], padding_index); });
+  return record_move("embedding", {index, weight}, [&](Graph& g, Nodes n) {
+    return ops::embedding(g, n[1], n[0], padding_index);
+  });
 }
 
 Tensor one_hot(const Tensor& index, int64_t classes) {
   if (classes < 1) raise<ValueError>("one_hot: there must be at least one class: got {}", classes);
-  return record("one_hot", {index},
-                [&](Graph& g, Nodes n) { return ops::one_hot(g, n[0], classes, DType::Int64); });
+  return record_move("one_hot", {index}, [&](Graph& g, Nodes n) {
+    return ops::one_hot(g, n[0], classes, DType::Int64);
+  });
 }
 
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,

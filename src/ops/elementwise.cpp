@@ -244,6 +244,8 @@ DType result_type(const Graph& graph, NodeId a, NodeId b) {
 NodeId unary(Graph& graph, Op op, NodeId x) {
   require_family(op, Family::Unary, "unary");
   const DType dtype = graph.dtype(x);
+  if (is_narrow(dtype) && op != Op::Detach && op != Op::Not)
+    return cast(graph, unary(graph, op, cast(graph, x, DType::Float32)), dtype);
   if (op == Op::Not && is_float(dtype))
     raise<DTypeError>("not: the operand must be bool or an integer: got {}", describe(graph, x));
   if (op == Op::Neg && dtype == DType::Bool)
@@ -265,6 +267,11 @@ NodeId binary(Graph& graph, Op op, NodeId a, NodeId b) {
   DType dtype = result_type(graph, a, b);
   require_binary_dtype(graph, op, a, b, dtype);
   if (op == Op::Atan2 && !is_float(dtype)) dtype = DType::Float32;
+  if (is_narrow(dtype)) {
+    a = cast(graph, a, DType::Float32);
+    b = cast(graph, b, DType::Float32);
+    return cast(graph, binary(graph, op, a, b), dtype);
+  }
   unify(graph, op, a, b, dtype);
   if (dtype == DType::Bool) op = bool_operation(op);
   order_commutative(graph, op, a, b);
@@ -280,7 +287,7 @@ NodeId binary(Graph& graph, Op op, NodeId a, NodeId b) {
 
 NodeId compare(Graph& graph, Op op, NodeId a, NodeId b) {
   require_family(op, Family::Compare, "compare");
-  const DType dtype = result_type(graph, a, b);
+  const DType dtype = compute_dtype(result_type(graph, a, b));
   unify(graph, op, a, b, dtype);
   order_commutative(graph, op, a, b);
   const std::optional<Scalar> left = constant_value(graph, a), right = constant_value(graph, b);
@@ -325,10 +332,15 @@ NodeId cast(Graph& graph, NodeId x, DType dtype) {
   if (from == dtype) return x;
   if (const std::optional<Scalar> value = constant_value(graph, x))
     return full(graph, graph.shape(x), fold_cast(*value, dtype));
+  // Narrow floats and everything else meet in float32, as in PyTorch.
+  if (is_narrow(from) ? dtype != DType::Float32 : is_narrow(dtype) && from != DType::Float32)
+    return cast(graph, cast(graph, x, DType::Float32), dtype);
   if (graph[x].op == Op::Cast) {
     // A first cast that keeps every value needs no place of its own.
     const NodeId below = graph.operand(x, 0);
     const DType first = graph.dtype(below);
+    if (is_narrow(first) && first == dtype) return below;
+    if (is_narrow(first) || is_narrow(dtype)) return make_like(graph, Op::Cast, dtype, {x});
     const bool is_exact =
         first == DType::Bool ||
         (first == DType::Int32 && from != DType::Float32 && from != DType::Bool) ||

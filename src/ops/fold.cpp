@@ -263,10 +263,10 @@ bool compare(Op op, T a, T b) {
 Scalar fold_cast(Scalar x, DType dtype) {
   if (is_float(x.dtype)) return Scalar::of(dtype, x.f);
   if (!is_float(dtype)) return Scalar::of_int(dtype, x.i);
-  // Straight to float32: going through double would round twice.
-  return Scalar::of_float(dtype, dtype == DType::Float32
-                                     ? static_cast<double>(static_cast<float>(x.i))
-                                     : static_cast<double>(x.i));
+  // Straight to float32: going through double would round twice. Narrow floats come from there.
+  return Scalar::of_float(dtype, dtype == DType::Float64
+                                     ? static_cast<double>(x.i)
+                                     : static_cast<double>(static_cast<float>(x.i)));
 }
 
 Scalar fold_unary(Op op, Scalar x) { return fold(op, x, x); }

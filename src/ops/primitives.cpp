@@ -154,6 +154,14 @@ NodeId random(Graph& graph, NodeId seed, DType dtype, Shape shape, int64_t strea
                       describe(graph, seed));
   if (dtype == DType::Bool)
     raise<DTypeError>("random: the dtype must be a float or an integer: got bool");
+  if (is_narrow(dtype)) {
+    // The leading bits of the float32: rounding could give 1.
+    const double steps = dtype == DType::BFloat16 ? 256 : 2048;
+    const NodeId wide = random(graph, seed, DType::Float32, shape, stream);
+    const NodeId whole =
+        unary(graph, Op::Floor, mul(graph, wide, literal(graph, DType::Float32, steps)));
+    return cast(graph, mul(graph, whole, literal(graph, DType::Float32, 1 / steps)), dtype);
+  }
   const int64_t attrs[] = {stream};
   return make(graph, Op::Random, dtype, shape, {{seed}}, attrs);
 }

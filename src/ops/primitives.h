@@ -7,6 +7,10 @@
 // what the function says. Binary functions broadcast and promote as PyTorch does for tensors:
 // category first, with 0-d operands ("wrapped numbers" are the caller's business: make the literal
 // in the right dtype) taking part only when they bring a higher category.
+//
+// float16 and bfloat16 are stored, never computed with. Leaves, views, select, gather and a scatter
+// that sets take them as they are; a cast joins them to float32 and no other dtype. Every other
+// function here gives cast(operation(cast(x, float32)), narrow): computed in float32, rounded once.
 
 #include "ir/contract.h"
 #include "ir/graph.h"

@@ -20,6 +20,12 @@ NodeId widened(Graph& graph, NodeId x) {
   return dtype == DType::Bool || dtype == DType::Int32 ? cast(graph, x, DType::Int64) : x;
 }
 
+// For primitives that do not take narrow floats: `apply` to float32 operands, rounded once.
+template <class F>
+NodeId in_float32(Graph& graph, NodeId x, F&& apply) {
+  return cast(graph, apply(cast(graph, x, DType::Float32)), graph.dtype(x));
+}
+
 bool is_arg(Op op) { return op == Op::ArgMax || op == Op::ArgMin; }
 
 NodeId reduce_constant(Graph& graph, Op op, Scalar value, Shape shape, int64_t count) {
@@ -65,6 +71,10 @@ NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested,
   if (is_arg(op) && dims.size() != 1)
     raise<ValueError>("{}: exactly one dimension must be given: got {} for {}", name_of(op),
                       dims.size(), describe(graph, x));
+  if (is_narrow(graph.dtype(x))) {
+    const auto apply = [&](NodeId wide) { return reduce(graph, op, wide, requested, keepdim); };
+    return is_arg(op) ? apply(cast(graph, x, DType::Float32)) : in_float32(graph, x, apply);
+  }
   if (op == Op::Sum || op == Op::Prod) x = widened(graph, x);
   const Shape from = graph.shape(x);
   Dims shape, kept_shape(from.begin(), from.end());
@@ -197,6 +207,10 @@ NodeId contract(Graph& graph, NodeId lhs, NodeId rhs, const ContractSpec& reques
   if (dtype != graph.dtype(rhs) || dtype == DType::Bool)
     raise<DTypeError>("contract: the operands must have one dtype other than bool: got {} and {}",
                       describe(graph, lhs), describe(graph, rhs));
+  if (is_narrow(dtype))
+    return in_float32(graph, lhs, [&](NodeId wide) {
+      return contract(graph, wide, cast(graph, rhs, DType::Float32), requested);
+    });
   ContractSpec spec = requested;
   checked_numel(spec.extents, "contract");
   require_maps(graph, lhs, spec.lhs, requested.rhs, spec, "lhs");
@@ -258,6 +272,10 @@ NodeId scatter(Graph& graph, NodeId x, int64_t dim, NodeId index, NodeId values,
     raise<ShapeError>("scatter: index and values must have one shape: got {} and {}",
                       describe(graph, index), describe(graph, values));
   if (graph.numel(index) == 0) return x;
+  if (is_narrow(graph.dtype(x)) && mode != ScatterMode::Set)
+    return in_float32(graph, x, [&](NodeId wide) {
+      return scatter(graph, wide, at, index, cast(graph, values, DType::Float32), mode);
+    });
   const Dims shape = shape_of(graph, x);
   const int64_t attrs[] = {at, static_cast<int64_t>(mode)};
   return make(graph, Op::Scatter, graph.dtype(x), shape, {{x, index, values}}, attrs);
@@ -266,6 +284,8 @@ NodeId scatter(Graph& graph, NodeId x, int64_t dim, NodeId index, NodeId values,
 NodeId scan(Graph& graph, Op op, NodeId x, int64_t dim) {
   require_family(op, Family::Scan, "scan");
   const int64_t at = normalize_dim(dim, graph.rank(x), name_of(op));
+  if (is_narrow(graph.dtype(x)))
+    return in_float32(graph, x, [&](NodeId wide) { return scan(graph, op, wide, at); });
   x = widened(graph, x);
   const Dims shape = shape_of(graph, x);
   if (shape[static_cast<size_t>(at)] <= 1) return x;
@@ -275,6 +295,7 @@ NodeId scan(Graph& graph, Op op, NodeId x, int64_t dim) {
 
 NodeId argsort(Graph& graph, NodeId x, int64_t dim, bool descending) {
   const int64_t at = normalize_dim(dim, graph.rank(x), "argsort");
+  x = cast(graph, x, compute_dtype(graph.dtype(x)));
   const Dims shape = shape_of(graph, x);
   if (shape[static_cast<size_t>(at)] == 1)
     return full(graph, shape, Scalar::of_int(DType::Int64, 0));

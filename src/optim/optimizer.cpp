@@ -47,11 +47,14 @@ void Optimizer::step(std::span<const Tensor> together) {
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor gradient = parameters_[i].grad();
     if (!gradient.is_defined()) continue;
+    // Narrow floats would lose small steps and averages: the state and the update are float32.
+    const DType work = compute_dtype(parameters_[i].dtype());
     std::vector<Tensor>& state = states_[i];
     if (state.empty())
       for (int k = 0; k < num_states(); ++k)
-        state.push_back(zeros(parameters_[i].shape(), parameters_[i].dtype()).realize());
-    updated.emplace_back(i, update(parameters_[i], gradient, state));
+        state.push_back(zeros(parameters_[i].shape(), work).realize());
+    const Tensor value = update(cast(parameters_[i], work), cast(gradient, work), state);
+    updated.emplace_back(i, cast(value, parameters_[i].dtype()));
     pending.push_back(updated.back().second);
     pending.insert(pending.end(), state.begin(), state.end());
   }

@@ -11,12 +11,15 @@
 
 namespace coregrad {
 
-enum class Element : uint8_t { Bool, Int32, Int64, Float32, Float64 };
+enum class Element : uint8_t { Bool, Int32, Int64, Float16, BFloat16, Float32, Float64 };
 
 constexpr int64_t size_of(Element e) {
   switch (e) {
     case Element::Bool:
       return 1;
+    case Element::Float16:
+    case Element::BFloat16:
+      return 2;
     case Element::Int32:
     case Element::Float32:
       return 4;
@@ -27,9 +30,12 @@ constexpr int64_t size_of(Element e) {
   return 0;
 }
 
-/// Calls `f(std::type_identity<T>())` with the C++ type of the element.
+/// Stored only; see ir/narrow_float.h.
+constexpr bool is_narrow(Element e) { return e == Element::Float16 || e == Element::BFloat16; }
+
+/// Calls `f(std::type_identity<T>())` with the C++ type of an element that is computed with.
 template <class F>
-decltype(auto) with_element_type(Element e, F&& f) {
+decltype(auto) with_computed_type(Element e, F&& f) {
   switch (e) {
     case Element::Bool:
       return f(std::type_identity<bool>());
@@ -41,8 +47,18 @@ decltype(auto) with_element_type(Element e, F&& f) {
       return f(std::type_identity<float>());
     case Element::Float64:
       return f(std::type_identity<double>());
+    case Element::Float16:
+    case Element::BFloat16:
+      break;
   }
   COREGRAD_UNREACHABLE("element type");
+}
+
+/// The same for elements that are moved at most: narrow floats are their bits.
+template <class F>
+decltype(auto) with_element_type(Element e, F&& f) {
+  if (is_narrow(e)) return f(std::type_identity<uint16_t>());
+  return with_computed_type(e, f);
 }
 
 /// a + b as the primitives define it: or for bool, wrapping for integers.

@@ -61,7 +61,7 @@ LibraryStep make_scan(ScanKind kind, Element element, std::span<const int64_t> s
   LibraryStep step;
   const int64_t blocks = ceil_div(s.inner, kBlock);
   step.context = std::make_shared<ScanContext>(ScanContext{s, blocks});
-  with_element_type(element, [&]<class T>(std::type_identity<T>) {
+  with_computed_type(element, [&]<class T>(std::type_identity<T>) {
     step.function =
         kind == ScanKind::Sum ? scan_blocks<T, ScanKind::Sum> : scan_blocks<T, ScanKind::Product>;
   });

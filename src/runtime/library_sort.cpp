@@ -119,7 +119,7 @@ LibraryStep make_argsort(Element element, std::span<const int64_t> shape, int64_
   const bool wide = s.extent > std::numeric_limits<uint32_t>::max();
   LibraryStep step;
   step.context = std::make_shared<SortContext>(SortContext{s});
-  with_element_type(element, [&]<class T>(std::type_identity<T>) {
+  with_computed_type(element, [&]<class T>(std::type_identity<T>) {
     step.function =
         wide ? (descending ? argsort_lines<T, uint64_t, true> : argsort_lines<T, uint64_t, false>)
              : (descending ? argsort_lines<T, uint32_t, true> : argsort_lines<T, uint32_t, false>);

@@ -150,6 +150,11 @@ Tensor scalar_data(Scalar value) {
     }
     case DType::Int64:
       return from_bytes(&value.i, DType::Int64, {});
+    case DType::Float16:
+    case DType::BFloat16: {
+      const auto v = static_cast<uint16_t>(value.memory_bits());
+      return from_bytes(&v, value.dtype, {});
+    }
     case DType::Float32: {
       const auto v = static_cast<float>(value.f);
       return from_bytes(&v, DType::Float32, {});

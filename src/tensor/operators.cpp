@@ -40,7 +40,8 @@ Scalar convert(Scalar number, DType dtype) {
   return Scalar::of(dtype, number.as_double());
 }
 
-/// Records a function of operands of which numbers become literals next to the first tensor.
+/// Records a function of operands of which numbers become literals next to the first tensor; next
+/// to float16 and bfloat16 they are float32, as in PyTorch.
 template <class Make>
 Tensor record_operands(std::string_view operation, std::initializer_list<Operand> operands,
                        Make make) {
@@ -54,7 +55,8 @@ Tensor record_operands(std::string_view operation, std::initializer_list<Operand
     size_t next = 0;
     for (const Operand& o : operands)
       nodes.push_back(o.is_number()
-                          ? ops::literal(g, convert(o.number(), dtype_of_number(o.number(), other)))
+                          ? ops::literal(g, convert(o.number(), compute_dtype(dtype_of_number(
+                                                                    o.number(), other))))
                           : n[next++]);
     return make(g, Nodes(nodes));
   });
@@ -77,7 +79,13 @@ Tensor record_arithmetic(Op op, const Operand& a, const Operand& b) {
 }
 
 Tensor record_compare(std::string_view operation, Op op, const Operand& a, const Operand& b) {
-  return record_binary(operation, a, b,
+  // A number is rounded to the tensor's dtype before it is compared with it.
+  const auto rounded = [](const Operand& x, const Operand& other) {
+    const bool meets_narrow = x.is_number() && !other.is_number() &&
+                              is_narrow(dtype_of_number(x.number(), other.tensor().dtype()));
+    return meets_narrow ? Operand(convert(x.number(), other.tensor().dtype()).as_double()) : x;
+  };
+  return record_binary(operation, rounded(a, b), rounded(b, a),
                        [op](Graph& g, NodeId x, NodeId y) { return ops::compare(g, op, x, y); });
 }
 
@@ -138,7 +146,7 @@ Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> positive,
 }
 
 Tensor cast(const Tensor& x, DType dtype) {
-  return record("cast", {x}, [&](Graph& g, Nodes n) { return ops::cast(g, n[0], dtype); });
+  return record_move("cast", {x}, [&](Graph& g, Nodes n) { return ops::cast(g, n[0], dtype); });
 }
 
 Tensor add(const Operand& a, const Operand& b) { return record_arithmetic(Op::Add, a, b); }
@@ -202,7 +210,7 @@ Tensor where(const Tensor& condition, const Operand& a, const Operand& b) {
   std::vector<Tensor> tensors{condition};
   for (const Operand* o : {&a, &b})
     if (!o->is_number()) tensors.push_back(o->tensor());
-  return record("where", tensors, [&](Graph& g, Nodes n) {
+  return record_move("where", tensors, [&](Graph& g, Nodes n) {
     size_t next = 1;
     const auto node = [&](const Operand& o) {
       if (!o.is_number()) return n[next++];
@@ -228,30 +236,34 @@ Tensor lerp(const Tensor& start, const Tensor& end, const Operand& weight) {
                          [](Graph& g, Nodes n) { return ops::lerp(g, n[0], n[1], n[2]); });
 }
 Tensor masked_fill(const Tensor& x, const Tensor& mask, double value) {
-  return record("masked_fill", {x, mask}, [&](Graph& g, Nodes n) {
+  return record_move("masked_fill", {x, mask}, [&](Graph& g, Nodes n) {
     return ops::masked_fill(g, n[0], n[1], ops::number_like(g, n[0], value));
   });
 }
 
 Tensor reshape(const Tensor& x, const Dims& shape) {
-  return record("reshape", {x}, [&](Graph& g, Nodes n) { return ops::reshape(g, n[0], shape); });
+  return record_move("reshape", {x},
+                     [&](Graph& g, Nodes n) { return ops::reshape(g, n[0], shape); });
 }
 Tensor permute(const Tensor& x, const Dims& order) {
-  return record("permute", {x}, [&](Graph& g, Nodes n) { return ops::permute(g, n[0], order); });
+  return record_move("permute", {x},
+                     [&](Graph& g, Nodes n) { return ops::permute(g, n[0], order); });
 }
 Tensor transpose(const Tensor& x, int64_t dim_a, int64_t dim_b) {
-  return record("transpose", {x},
-                [&](Graph& g, Nodes n) { return ops::transpose(g, n[0], dim_a, dim_b); });
+  return record_move("transpose", {x},
+                     [&](Graph& g, Nodes n) { return ops::transpose(g, n[0], dim_a, dim_b); });
 }
 Tensor broadcast_to(const Tensor& x, const Dims& shape) {
-  return record("broadcast_to", {x},
-                [&](Graph& g, Nodes n) { return ops::broadcast_to(g, n[0], shape); });
+  return record_move("broadcast_to", {x},
+                     [&](Graph& g, Nodes n) { return ops::broadcast_to(g, n[0], shape); });
 }
 Tensor unsqueeze(const Tensor& x, int64_t dim) {
-  return record("unsqueeze", {x}, [&](Graph& g, Nodes n) { return ops::unsqueeze(g, n[0], dim); });
+  return record_move("unsqueeze", {x},
+                     [&](Graph& g, Nodes n) { return ops::unsqueeze(g, n[0], dim); });
 }
 Tensor squeeze(const Tensor& x, const Dims& dims) {
-  return record("squeeze", {x}, [&](Graph& g, Nodes n) { return ops::squeeze(g, n[0], dims); });
+  return record_move("squeeze", {x},
+                     [&](Graph& g, Nodes n) { return ops::squeeze(g, n[0], dims); });
 }
 
 Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, int64_t step) {
@@ -262,7 +274,7 @@ Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, int64_t 
   };
   const int64_t first = clamp(start);
   const int64_t last = std::max(first, clamp(stop));
-  return record("slice", {x}, [&](Graph& g, Nodes n) {
+  return record_move("slice", {x}, [&](Graph& g, Nodes n) {
     return ops::narrow(g, n[0], ops::normalize_dim(dim, g.rank(n[0]), "slice"), first, last, step);
   });
 }
@@ -274,28 +286,28 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
                       type_text(x.dtype(), x.shape()));
   const int64_t at = index < 0 ? index + extent : index;
   const int64_t d = ops::normalize_dim(dim, x.ndim(), "select");
-  return record("select", {x}, [&](Graph& g, Nodes n) {
+  return record_move("select", {x}, [&](Graph& g, Nodes n) {
     return ops::squeeze(g, ops::narrow(g, n[0], d, at, at + 1), Dims{d});
   });
 }
 
 Tensor flip(const Tensor& x, const Dims& dims) {
-  return record("flip", {x}, [&](Graph& g, Nodes n) { return ops::flip(g, n[0], dims); });
+  return record_move("flip", {x}, [&](Graph& g, Nodes n) { return ops::flip(g, n[0], dims); });
 }
 
 Tensor pad(const Tensor& x, const Dims& low, const Dims& high, double fill) {
-  return record("pad", {x}, [&](Graph& g, Nodes n) {
+  return record_move("pad", {x}, [&](Graph& g, Nodes n) {
     const Dims interior(low.size(), 0);
     return ops::pad(g, n[0], low, high, interior, Scalar::of(g.dtype(n[0]), fill));
   });
 }
 
 Tensor concat(std::span<const Tensor> parts, int64_t dim) {
-  return record("concat", parts, [&](Graph& g, Nodes n) { return ops::concat(g, n, dim); });
+  return record_move("concat", parts, [&](Graph& g, Nodes n) { return ops::concat(g, n, dim); });
 }
 
 Tensor stack(std::span<const Tensor> parts, int64_t dim) {
-  return record("stack", parts, [&](Graph& g, Nodes n) {
+  return record_move("stack", parts, [&](Graph& g, Nodes n) {
     std::vector<NodeId> raised;
     for (NodeId part : n) raised.push_back(ops::unsqueeze(g, part, dim));
     return ops::concat(g, raised, dim);
@@ -312,24 +324,27 @@ std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim) {
 }
 
 Tensor roll(const Tensor& x, int64_t shift, int64_t dim) {
-  return record("roll", {x}, [&](Graph& g, Nodes n) { return ops::roll(g, n[0], shift, dim); });
+  return record_move("roll", {x},
+                     [&](Graph& g, Nodes n) { return ops::roll(g, n[0], shift, dim); });
 }
 Tensor tile(const Tensor& x, const Dims& counts) {
-  return record("tile", {x}, [&](Graph& g, Nodes n) { return ops::tile(g, n[0], counts); });
+  return record_move("tile", {x}, [&](Graph& g, Nodes n) { return ops::tile(g, n[0], counts); });
 }
 Tensor repeat_interleave(const Tensor& x, int64_t count, int64_t dim) {
-  return record("repeat_interleave", {x},
-                [&](Graph& g, Nodes n) { return ops::repeat_interleave(g, n[0], count, dim); });
+  return record_move("repeat_interleave", {x}, [&](Graph& g, Nodes n) {
+    return ops::repeat_interleave(g, n[0], count, dim);
+  });
 }
 Tensor tril(const Tensor& x, int64_t diagonal) {
-  return record("tril", {x}, [&](Graph& g, Nodes n) { return ops::tril(g, n[0], diagonal); });
+  return record_move("tril", {x}, [&](Graph& g, Nodes n) { return ops::tril(g, n[0], diagonal); });
 }
 Tensor triu(const Tensor& x, int64_t diagonal) {
-  return record("triu", {x}, [&](Graph& g, Nodes n) { return ops::triu(g, n[0], diagonal); });
+  return record_move("triu", {x}, [&](Graph& g, Nodes n) { return ops::triu(g, n[0], diagonal); });
 }
 Tensor diagonal(const Tensor& x, int64_t offset, int64_t dim_a, int64_t dim_b) {
-  return record("diagonal", {x},
-                [&](Graph& g, Nodes n) { return ops::diagonal(g, n[0], offset, dim_a, dim_b); });
+  return record_move("diagonal", {x}, [&](Graph& g, Nodes n) {
+    return ops::diagonal(g, n[0], offset, dim_a, dim_b);
+  });
 }
 
 Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) {
@@ -406,8 +421,8 @@ Tensor einsum(std::string_view equation, std::span<const Tensor> operands) {
 }
 
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index) {
-  return record("gather", {x, index},
-                [&](Graph& g, Nodes n) { return ops::gather(g, n[0], dim, n[1]); });
+  return record_move("gather", {x, index},
+                     [&](Graph& g, Nodes n) { return ops::gather(g, n[0], dim, n[1]); });
 }
 
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& values) {
@@ -417,13 +432,13 @@ Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tens
 }
 
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
-  return record("index_select", {x, index},
-                [&](Graph& g, Nodes n) { return ops::index_select(g, n[0], dim, n[1]); });
+  return record_move("index_select", {x, index},
+                     [&](Graph& g, Nodes n) { return ops::index_select(g, n[0], dim, n[1]); });
 }
 
 Tensor take_along_dim(const Tensor& x, const Tensor& index, int64_t dim) {
-  return record("take_along_dim", {x, index},
-                [&](Graph& g, Nodes n) { return ops::take_along(g, n[0], n[1], dim); });
+  return record_move("take_along_dim", {x, index},
+                     [&](Graph& g, Nodes n) { return ops::take_along(g, n[0], n[1], dim); });
 }
 Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source) {
   return record("index_add", {x, index, source},
@@ -433,19 +448,19 @@ Tensor index_put(const Tensor& x, std::span<const Tensor> indices, const Tensor&
                  bool accumulate) {
   std::vector<Tensor> operands{x, values};
   operands.insert(operands.end(), indices.begin(), indices.end());
-  return record("index_put", operands, [&](Graph& g, Nodes n) {
+  return record_move("index_put", operands, [&](Graph& g, Nodes n) {
     return ops::index_put(g, n[0], n.subspan(2), n[1],
                           accumulate ? ScatterMode::Add : ScatterMode::Set);
   });
 }
 
 Tensor argsort(const Tensor& x, int64_t dim, bool descending) {
-  return record("argsort", {x},
-                [&](Graph& g, Nodes n) { return ops::argsort(g, n[0], dim, descending); });
+  return record_move("argsort", {x},
+                     [&](Graph& g, Nodes n) { return ops::argsort(g, n[0], dim, descending); });
 }
 
 Tensor sort(const Tensor& x, int64_t dim, bool descending) {
-  return record("sort", {x}, [&](Graph& g, Nodes n) {
+  return record_move("sort", {x}, [&](Graph& g, Nodes n) {
     return ops::gather(g, n[0], dim, ops::argsort(g, n[0], dim, descending));
   });
 }

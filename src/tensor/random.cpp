@@ -60,13 +60,14 @@ Tensor rand(const Dims& shape, DType dtype, Generator& generator) {
 Tensor randn(const Dims& shape, DType dtype, Generator& generator) {
   require_float(dtype, "randn");
   return record("randn", {seed_data(generator)}, [&](Graph& g, std::span<const NodeId> n) {
+    const DType work = compute_dtype(dtype);
     // Box and Muller's transform; 1 - u lies in (0, 1], where the logarithm is finite.
-    const NodeId one = ops::literal(g, dtype, 1);
-    const NodeId u = ops::sub(g, one, ops::random(g, n[0], dtype, shape, 0));
-    const NodeId angle = ops::mul(g, ops::random(g, n[0], dtype, shape, 1),
-                                  ops::literal(g, dtype, 2 * std::numbers::pi));
-    const NodeId radius = ops::sqrt(g, ops::mul(g, ops::log(g, u), ops::literal(g, dtype, -2)));
-    return ops::mul(g, radius, ops::unary(g, Op::Cos, angle));
+    const NodeId one = ops::literal(g, work, 1);
+    const NodeId u = ops::sub(g, one, ops::random(g, n[0], work, shape, 0));
+    const NodeId angle = ops::mul(g, ops::random(g, n[0], work, shape, 1),
+                                  ops::literal(g, work, 2 * std::numbers::pi));
+    const NodeId radius = ops::sqrt(g, ops::mul(g, ops::log(g, u), ops::literal(g, work, -2)));
+    return ops::cast(g, ops::mul(g, radius, ops::unary(g, Op::Cos, angle)), dtype);
   });
 }
 

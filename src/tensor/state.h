@@ -5,6 +5,7 @@
 #include "ir/graph.h"
 #include "tensor/session.h"
 
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -41,10 +42,19 @@ NodeId node_of(const Tensor& tensor, std::string_view operation);
 /// A tensor for a node. Under the session's lock.
 Tensor wrap(NodeId node, bool requires_grad);
 
-/// Records `make(graph, nodes)`; the result requires a gradient if it is floating, recording of
-/// gradients is on, and one of the operands requires one.
+/// The narrow float that an operation on these operands gives, as PyTorch promotes them: operands
+/// without dimensions count where there are no others.
+std::optional<DType> narrow_result(const Graph& graph, std::span<const NodeId> operands);
+/// The operands with float32 in place of float16 and bfloat16.
+std::vector<NodeId> widen_narrow(Graph& graph, std::span<const NodeId> operands);
+/// A float32 result as the narrow float; others as they are.
+NodeId round_to(Graph& graph, NodeId result, DType narrow);
+
+/// Records `make(graph, nodes)`, which moves, picks or casts elements: float16 and bfloat16 reach
+/// it as they are. The result requires a gradient if it is floating, recording of gradients is on,
+/// and one of the operands requires one.
 template <class Make>
-Tensor record(std::string_view operation, std::span<const Tensor> operands, Make make) {
+Tensor record_move(std::string_view operation, std::span<const Tensor> operands, Make make) {
   Session& session = Session::global();
   const Session::Lock lock(session);
   std::vector<NodeId> nodes;
@@ -56,6 +66,23 @@ Tensor record(std::string_view operation, std::span<const Tensor> operands, Make
   }
   const NodeId result = make(session.graph(), std::span<const NodeId>(nodes));
   return wrap(result, requires_grad && grad_enabled() && is_float(session.graph().dtype(result)));
+}
+
+template <class Make>
+Tensor record_move(std::string_view operation, std::initializer_list<Tensor> operands, Make make) {
+  return record_move(operation, std::span<const Tensor>(operands.begin(), operands.size()), make);
+}
+
+/// The same where `make` computes: if the result is float16 or bfloat16, it meets float32 in their
+/// place and what it gives is rounded once.
+template <class Make>
+Tensor record(std::string_view operation, std::span<const Tensor> operands, Make make) {
+  return record_move(operation, operands, [&](Graph& graph, std::span<const NodeId> nodes) {
+    const std::optional<DType> narrow = narrow_result(graph, nodes);
+    if (!narrow) return make(graph, nodes);
+    const std::vector<NodeId> wide = widen_narrow(graph, nodes);
+    return round_to(graph, make(graph, std::span<const NodeId>(wide)), *narrow);
+  });
 }
 
 template <class Make>
@@ -86,8 +113,15 @@ std::vector<Tensor> record_many(std::string_view operation, std::initializer_lis
   const Session::Lock lock(Session::global());
   std::vector<NodeId> results;
   const Tensor first =
-      record(operation, operands, [&](Graph& graph, std::span<const NodeId> nodes) {
-        results = make(graph, nodes);
+      record_move(operation, operands, [&](Graph& graph, std::span<const NodeId> nodes) {
+        const std::optional<DType> narrow = narrow_result(graph, nodes);
+        if (!narrow) {
+          results = make(graph, nodes);
+        } else {
+          const std::vector<NodeId> wide = widen_narrow(graph, nodes);
+          results = make(graph, std::span<const NodeId>(wide));
+          for (NodeId& r : results) r = round_to(graph, r, *narrow);
+        }
         return results.front();
       });
   std::vector<Tensor> tensors{first};

@@ -45,6 +45,29 @@ Tensor wrap(NodeId node, bool requires_grad) {
   return Tensor(std::make_shared<TensorState>(node, requires_grad));
 }
 
+std::optional<DType> narrow_result(const Graph& graph, std::span<const NodeId> operands) {
+  std::optional<DType> with_dims, without;
+  for (const NodeId node : operands) {
+    const DType dtype = graph.dtype(node);
+    if (!is_float(dtype)) continue;
+    std::optional<DType>& result = graph.rank(node) > 0 ? with_dims : without;
+    result = result ? promote(*result, dtype) : dtype;
+  }
+  const std::optional<DType> result = with_dims ? with_dims : without;
+  return result && is_narrow(*result) ? result : std::nullopt;
+}
+
+std::vector<NodeId> widen_narrow(Graph& graph, std::span<const NodeId> operands) {
+  std::vector<NodeId> wide;
+  for (const NodeId node : operands)
+    wide.push_back(ops::cast(graph, node, compute_dtype(graph.dtype(node))));
+  return wide;
+}
+
+NodeId round_to(Graph& graph, NodeId result, DType narrow) {
+  return graph.dtype(result) == DType::Float32 ? ops::cast(graph, result, narrow) : result;
+}
+
 std::optional<NodeId> realized_node(const TensorState& state) {
   Session& session = Session::global();
   const NodeId node = session.graph().resolve(state.handle);
@@ -116,7 +139,10 @@ void copy_elements(const void* data, const Dims& shape, const Dims& strides, std
   Dims at(shape.size(), 0);
   int64_t offset = 0;
   for (T& element : out) {
-    element = static_cast<T>(values[offset]);
+    if constexpr (std::is_arithmetic_v<Stored>)
+      element = static_cast<T>(values[offset]);
+    else
+      element = static_cast<T>(static_cast<float>(values[offset]));
     for (size_t d = shape.size(); d-- > 0;) {
       offset += strides[d];
       if (++at[d] < shape[d]) break;
@@ -142,6 +168,12 @@ std::vector<T> Tensor::to_vector() const {
       break;
     case DType::Int64:
       copy_elements<int64_t>(values, shape(), steps, out);
+      break;
+    case DType::Float16:
+      copy_elements<Float16>(values, shape(), steps, out);
+      break;
+    case DType::BFloat16:
+      copy_elements<BFloat16>(values, shape(), steps, out);
       break;
     case DType::Float32:
       copy_elements<float>(values, shape(), steps, out);

@@ -33,6 +33,14 @@ inline std::vector<std::vector<std::byte>> random_inputs(const Graph& graph, uin
       for (size_t k = 0; k < count; ++k) p[k] = make(random());
     };
     switch (graph.dtype({i})) {
+      case DType::Float16:
+        fill(reinterpret_cast<Float16*>(b.data()),
+             [](uint64_t r) { return Float16(static_cast<float>(r >> 40) * 0x1p-22f - 2); });
+        break;
+      case DType::BFloat16:
+        fill(reinterpret_cast<BFloat16*>(b.data()),
+             [](uint64_t r) { return BFloat16(static_cast<float>(r >> 40) * 0x1p-22f - 2); });
+        break;
       case DType::Float32:
         fill(reinterpret_cast<float*>(b.data()),
              [](uint64_t r) { return static_cast<float>(r >> 40) * 0x1p-22f - 2; });

@@ -12,18 +12,38 @@
 namespace coregrad {
 namespace {
 
+/// The operand's values as its memory holds them.
+template <class T>
+GuardedBuffer in_memory(const ContractOperand& operand, const std::vector<T>& values, bool behind) {
+  const int64_t size = operand.narrow ? size_of(*operand.narrow) : int64_t{sizeof(T)};
+  GuardedBuffer buffer(static_cast<int64_t>(values.size()) * size, behind);
+  for (size_t i = 0; i < values.size(); ++i) {
+    const auto value = static_cast<float>(values[i]);
+    if (!operand.narrow)
+      buffer.as<T>()[i] = values[i];
+    else if (*operand.narrow == DType::BFloat16)
+      buffer.as<BFloat16>()[i] = BFloat16(value);
+    else
+      buffer.as<Float16>()[i] = Float16(value);
+  }
+  return buffer;
+}
+
 /// Runs the kernel and compares every element with the reference, exactly.
 template <class T>
 void expect_exact(const ContractKernel& kernel, const Target& target, std::mt19937& random,
                   const std::string& what) {
   const bool behind = random() % 2 == 0;
-  const int64_t lhs_span = span_of(kernel.lhs), rhs_span = span_of(kernel.rhs);
-  const GuardedBuffer lhs(lhs_span * static_cast<int64_t>(sizeof(T)), behind),
-      rhs(rhs_span * static_cast<int64_t>(sizeof(T)), behind);
-  fill_small(lhs.as<T>(), lhs_span, random);
-  fill_small(rhs.as<T>(), rhs_span, random);
+  const auto lhs_span = static_cast<size_t>(span_of(kernel.lhs)),
+             rhs_span = static_cast<size_t>(span_of(kernel.rhs));
+  std::vector<T> lhs_values(lhs_span), rhs_values(rhs_span);
+  fill_small(lhs_values.data(), span_of(kernel.lhs), random);
+  fill_small(rhs_values.data(), span_of(kernel.rhs), random);
+  const GuardedBuffer lhs = in_memory(kernel.lhs, lhs_values, behind),
+                      rhs = in_memory(kernel.rhs, rhs_values, behind);
   using Sum = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
-  const std::vector<Sum> expected = reference_contract<T, Sum>(kernel, lhs.as<T>(), rhs.as<T>());
+  const std::vector<Sum> expected =
+      reference_contract<T, Sum>(kernel, lhs_values.data(), rhs_values.data());
   const auto count = static_cast<int64_t>(expected.size());
   const GuardedBuffer out(count * static_cast<int64_t>(sizeof(T)), behind);
   std::fill_n(out.as<T>(), count, T{77});
@@ -60,8 +80,15 @@ void expect_exact(ContractKernel kernel, const Target& target, std::mt19937& ran
                   const std::string& what) {
   kernel.any_size = random() % 2 == 0;
   switch (kernel.dtype) {
-    case DType::Float32:
-      return expect_exact<float>(kernel, target, random, what);
+    case DType::Float32: {
+      expect_exact<float>(kernel, target, random, what);
+      // The same with operands that are widened as they are read.
+      ContractKernel narrow = kernel;
+      const auto choice = random() % 4;
+      if (choice != 0) narrow.lhs.narrow = choice == 1 ? DType::Float16 : DType::BFloat16;
+      if (choice != 2) narrow.rhs.narrow = choice == 1 ? DType::Float16 : DType::BFloat16;
+      return expect_exact<float>(narrow, target, random, what + ", narrow");
+    }
     case DType::Float64:
       return expect_exact<double>(kernel, target, random, what);
     case DType::Int32:
@@ -69,6 +96,8 @@ void expect_exact(ContractKernel kernel, const Target& target, std::mt19937& ran
     case DType::Int64:
       return expect_exact<int64_t>(kernel, target, random, what);
     case DType::Bool:
+    case DType::Float16:
+    case DType::BFloat16:
       break;
   }
   COREGRAD_UNREACHABLE("dtype");
@@ -245,7 +274,9 @@ ContractKernel random_contract(std::mt19937& random, DType dtype) {
       strides[order[i]] = reach;
       reach *= shape[side][order[i]] + (below(6) == 0 ? 3 : 0);
     }
-    operands[side] = {shape[side], strides, below(3) * 5};
+    operands[side].shape = shape[side];
+    operands[side].strides = strides;
+    operands[side].offset = below(3) * 5;
   }
   ContractKernel kernel = plain_contract(dtype, spec, operands[0], operands[1]);
   if (below(3) == 0 && spec.out.size() > 1) {

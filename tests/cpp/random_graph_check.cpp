@@ -19,6 +19,10 @@ struct Tolerance {
 };
 Tolerance tolerance_of(DType dtype) {
   switch (dtype) {
+    case DType::Float16:
+      return {0x1p-11, 8};
+    case DType::BFloat16:
+      return {0x1p-8, 8};
     case DType::Float32:
       return {4 * 0x1p-24, 16};
     case DType::Float64:
@@ -48,7 +52,7 @@ bool rounds(const Graph& graph, NodeId id) {
     case Family::Scan:
       return true;
     case Family::Cast:
-      return graph.dtype(id) == DType::Float32;
+      return graph.dtype(id) != DType::Float64;
     case Family::Scatter:
       return static_cast<ScatterMode>(graph.attr(id, 1)) == ScatterMode::Add ||
              static_cast<ScatterMode>(graph.attr(id, 1)) == ScatterMode::Mul;
@@ -72,7 +76,7 @@ bool adds_terms(const Graph& graph, NodeId id) {
          (op == Op::Scatter && static_cast<ScatterMode>(graph.attr(id, 1)) == ScatterMode::Add);
 }
 
-DType widened(DType dtype) { return dtype == DType::Float32 ? DType::Float64 : dtype; }
+DType widened(DType dtype) { return is_float(dtype) ? DType::Float64 : dtype; }
 
 /// The outputs' twins in a new graph; with noise (and its seed) added, or none.
 std::vector<NodeId> make_twin(const RandomGraph& random, Graph& twin, bool noisy, int64_t seed) {
@@ -90,6 +94,8 @@ std::vector<NodeId> make_twin(const RandomGraph& random, Graph& twin, bool noisy
     const bool keeps_bits = node.op == Op::Input || node.op == Op::Random;
     NodeId made = twin.intern(node.op, keeps_bits ? node.dtype : dtype, from.shape(id), operands,
                               from.attrs(id), node.literal);
+    if (keeps_bits && is_narrow(node.dtype))
+      made = twin.intern(Op::Cast, DType::Float32, from.shape(id), {{made}});
     if (keeps_bits && dtype != node.dtype)
       made = twin.intern(Op::Cast, dtype, from.shape(id), {{made}});
     if (noisy && rounds(from, id)) {
@@ -99,6 +105,10 @@ std::vector<NodeId> make_twin(const RandomGraph& random, Graph& twin, bool noisy
           magnitudes.push_back(is_float(twin.dtype(o)) ? ops::unary(twin, Op::Abs, o) : o);
         scale = twin.intern(node.op, dtype, from.shape(id), magnitudes, from.attrs(id));
       }
+      // Subnormals of float16 are rounded to multiples of 2^-24.
+      if (node.dtype == DType::Float16)
+        scale = ops::add(twin, ops::unary(twin, Op::Abs, scale),
+                         ops::literal(twin, DType::Float64, 0x1p-14));
       const double noise = tolerance_of(node.dtype).noise;
       const NodeId uniform =
           ops::random(twin, seed_node, DType::Float64, from.shape(id), static_cast<int64_t>(i));
@@ -121,6 +131,8 @@ std::vector<Array> run_twin(const RandomGraph& random, bool noisy, int64_t seed)
 }
 
 double element(const Array& array, size_t i) {
+  if (array.dtype == DType::Float16) return static_cast<float>(array.as<Float16>()[i]);
+  if (array.dtype == DType::BFloat16) return static_cast<float>(array.as<BFloat16>()[i]);
   return array.dtype == DType::Float32 ? static_cast<double>(array.as<float>()[i])
                                        : array.as<double>()[i];
 }

@@ -73,8 +73,9 @@ class Maker {
   // ---- Shapes, inputs and choices
 
   DType any_dtype() {
-    constexpr DType dtypes[] = {DType::Bool,    DType::Int32,   DType::Int64,  DType::Float32,
-                                DType::Float32, DType::Float32, DType::Float64};
+    constexpr DType dtypes[] = {DType::Bool,    DType::Int32,   DType::Int64,
+                                DType::Float32, DType::Float32, DType::Float32,
+                                DType::Float64, DType::Float16, DType::BFloat16};
     return dice_.pick(dtypes);
   }
 
@@ -131,6 +132,10 @@ class Maker {
         return put(static_cast<int32_t>(whole));
       case DType::Int64:
         return put(whole);
+      case DType::Float16:
+        return put(Float16(static_cast<float>(real)).bits);
+      case DType::BFloat16:
+        return put(BFloat16(static_cast<float>(real)).bits);
       case DType::Float32:
         return put(static_cast<float>(real));
       case DType::Float64:
@@ -149,7 +154,10 @@ class Maker {
     return good[std::max(a, b)];
   }
 
-  DType float_dtype() { return dice_.chance(75) ? DType::Float32 : DType::Float64; }
+  DType float_dtype() {
+    if (dice_.chance(15)) return dice_.chance(50) ? DType::BFloat16 : DType::Float16;
+    return dice_.chance(75) ? DType::Float32 : DType::Float64;
+  }
   Value any_float() {
     return find(float_dtype(), [&](const Value& v) { return is_float(g_.dtype(v.id)); });
   }

@@ -131,7 +131,9 @@ void Maker::cast() {
     keep(ops::cast(g_, small, to), true, 8);
     return;
   }
-  const bool narrows = g_.dtype(x.id) == DType::Float64 && to == DType::Float32;
+  const DType from = g_.dtype(x.id);
+  const bool narrows = (from == DType::Float64 && to == DType::Float32) ||
+                       (is_narrow(to) && from != to && from != DType::Bool);
   keep(ops::cast(g_, x.id, to), x.exact && !narrows, std::max(x.bound, 1.0));
 }
 
@@ -384,6 +386,8 @@ NodeId Maker::indices(const Dims& s, int64_t extent) {
   if (dice_.chance(30)) {
     const NodeId seed = ops::literal(g_, Scalar::of_int(DType::Int64, dice_.between(0, 1000)));
     raw = ops::random(g_, seed, DType::Int64, s, dice_.between(0, 9));
+  } else if (!s.empty() && dice_.chance(15)) {
+    raw = ops::broadcast_to(g_, ops::iota(g_, DType::Int64, s.back()), s);
   }
   return ops::unary(g_, Op::Abs, ops::binary(g_, Op::Rem, raw, whole(raw, extent)));
 }

@@ -453,6 +453,21 @@ case("aten.randn.default", lambda: call([40, 50]))
 case("aten.rand_like.default", lambda: call(f(40, 50)))
 case("aten.randn_like.default", lambda: call(f(40, 50)))
 case("aten.bernoulli.p", lambda: call(f(40, 50), 0.3))
+case("aten.uniform.default", lambda: call(f(40, 50), -1.0, 2.0))
+case("aten.exponential.default", lambda: call(f(40, 50), 2.0))
+case("aten.geometric.default", lambda: call(f(40, 50), 0.8), lambda: call(i(40, 50), 0.7))
+case("aten.log_normal.default", lambda: call(f(40, 50), 0.1, 0.3))
+case("aten.normal_functional.default", lambda: call(f(40, 50), 3.0, 0.5))
+case("aten.normal.Tensor_float", lambda: call(f(40, 50).sign(), 0.5))
+case("aten.normal.float_Tensor", lambda: call(2.0, torch.ones(40, 50)))
+case("aten.normal.Tensor_Tensor", lambda: call(torch.ones(40, 50), torch.ones(40, 50)))
+case("aten.normal.float_float", lambda: call(1.0, 0.5, [40, 50]))
+case("aten.randint.default", lambda: call(3, [40, 50]))
+case("aten.randint.low", lambda: call(-1, 2, [40, 50]))
+case("aten.randint_like.default", lambda: call(f(40, 50), 3))
+case("aten.randint_like.low_dtype", lambda: call(i(40, 50), -1, 2))
+# Without moments: so narrow that its middle shows, and no far value.
+case("aten.cauchy.default", lambda: call(f(40, 50), 3.0, 1e-9))
 case("aten.native_dropout.default", lambda: call(f(9), 0.3, False))
 case("aten.native_dropout.default", lambda: call(torch.ones(40, 50), 0.3, True))
 case("aten.native_dropout_backward.default", lambda: call(f(9), m(9), 1.5))
@@ -474,6 +489,20 @@ RANDOM = (
     "aten.randn_like.default",
     "aten.bernoulli.p",
     "aten.native_dropout.default",
+    "aten.uniform.default",
+    "aten.exponential.default",
+    "aten.cauchy.default",
+    "aten.geometric.default",
+    "aten.log_normal.default",
+    "aten.normal_functional.default",
+    "aten.normal.Tensor_float",
+    "aten.normal.float_Tensor",
+    "aten.normal.Tensor_Tensor",
+    "aten.normal.float_float",
+    "aten.randint.default",
+    "aten.randint.low",
+    "aten.randint_like.default",
+    "aten.randint_like.low_dtype",
 )
 
 

@@ -88,6 +88,7 @@ KEEP = (
     "any",
     "all",
     "square",
+    "eye",
 )
 
 

@@ -23,6 +23,7 @@ from .._core import Graph, Node
 from . import fallback
 from .lowering import ROWS, Lowering, Unsupported
 from .metadata import (
+    NARROW,
     TO_CORE,
     GraphRejected,
     contiguous_strides,
@@ -42,6 +43,12 @@ READS_STORAGE = (
     torch.ops.aten.as_strided_scatter,
 )
 SHAPES_UNKNOWN = (torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only)
+#: Operators that read what those gave, which for narrow floats has other shapes than traced.
+READS_SHAPES_UNKNOWN = (
+    torch.ops.aten._embedding_bag_backward,
+    torch.ops.aten._embedding_bag_dense_backward,
+    torch.ops.aten._embedding_bag_per_sample_weights_backward,
+)
 
 
 def storage_key(value: torch.Tensor) -> int:
@@ -237,6 +244,13 @@ class Importer:
         if target.overloadpacket in SHAPES_UNKNOWN:
             raise GraphRejected(
                 f"{target} has results of other shapes than those it is traced with"
+            )
+        if (
+            target.overloadpacket in READS_SHAPES_UNKNOWN
+            and TO_CORE[self.lowering.traced_args[0].dtype] in NARROW
+        ):
+            raise GraphRejected(
+                f"{target} has operands of other shapes than those it is traced with"
             )
         if target.overloadpacket not in READS_STORAGE:
             return

@@ -12,10 +12,13 @@ TO_CORE = {
     torch.bool: DType.bool,
     torch.int32: DType.int32,
     torch.int64: DType.int64,
+    torch.float16: DType.float16,
+    torch.bfloat16: DType.bfloat16,
     torch.float32: DType.float32,
     torch.float64: DType.float64,
 }
 TO_TORCH = {core: name for name, core in TO_CORE.items()}
+NARROW = (DType.float16, DType.bfloat16)  #: stored, never computed with
 
 
 class GraphRejected(Exception):

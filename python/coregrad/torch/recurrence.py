@@ -2,9 +2,9 @@
 
 PyTorch takes `torch.lstm` and its relatives apart into some twenty operators a time step before a
 backend sees them, and tracing those costs seconds. Here the part of a layer that must go step by step
-becomes one operator, `coregrad::recurrence`, with a gradient `coregrad::recurrence_backward`; what does
-not (the products with the input, the gradients of the weights) stays ordinary operators over the whole
-sequence.
+becomes one operator, `coregrad::recurrence`, with a gradient `coregrad::recurrence_backward`; what
+does not (the products with the input, the gradients of the weights) stays ordinary operators over the
+whole sequence.
 
 The formulas are written once, over a `Math` that computes on tensors (what runs when a graph runs in
 PyTorch) or records nodes (the lowering, `lowering/recurrent.py`). Shapes: T steps, batch B, H hidden, P
@@ -265,7 +265,7 @@ class _Recurrence(torch.autograd.Function):
             w_hr,
             ctx.reverse,
         )
-        into_hidden = d_hidden.flatten(0, 1) if ctx.kind == "gru" else d_gates.flatten(0, 1)
+        into_hidden = (d_hidden if ctx.kind == "gru" else d_gates).flatten(0, 1)
         first = h0.unsqueeze(0)
         before = torch.cat([out[1:], first] if ctx.reverse else [first, out[:-1]])
         d_w_hh = into_hidden.t() @ before.flatten(0, 1)
@@ -281,7 +281,7 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _unrolled(kind, reverse, gates, h0, c0, w_hh, b_hh, w_hr) -> tuple[Any, ...]:
-    """The same as ordinary operators: for dtypes that CoreGrad does not compile."""
+    """The same as ordinary operators: for mixed dtypes."""
     return forward(_TensorMath(gates), kind, gates, h0, c0, w_hh, b_hh, w_hr, reverse)
 
 
@@ -293,7 +293,7 @@ def _layer(kind, x, h0, c0, params, has_biases, reverse) -> tuple[Any, ...]:
     if has_biases and kind != "gru":  # elsewhere the hidden state's bias is added apart
         b_ih, b_hh = b_ih + b_hh, None
     gates = F.linear(x, w_ih, b_ih)
-    is_native = gates.dtype in (torch.float32, torch.float64) and gates.dtype == h0.dtype
+    is_native = gates.dtype.is_floating_point and gates.dtype == h0.dtype
     run = _Recurrence.apply if is_native else _unrolled
     return run(kind, reverse, gates, h0, c0, w_hh, b_hh, w_hr)[:3]
 
@@ -325,15 +325,31 @@ def _network(
     return (x, *last)
 
 
-def _lstm(x, hx, *rest) -> tuple[Any, ...]:
-    return _network("lstm", x, hx[0], hx[1], *rest)
+def _as_autocast_has_it(tensor: torch.Tensor) -> torch.Tensor:
+    """Autocast makes operands of torch.lstm, rnn_tanh and rnn_relu narrow, those of torch.gru not."""
+    if not torch.is_autocast_enabled("cpu") or tensor.dtype == torch.float64:
+        return tensor
+    return tensor.to(torch.get_autocast_dtype("cpu"))
 
 
-def _of_kind(kind: str) -> Callable[..., tuple[Any, ...]]:
-    return lambda x, hx, *rest: _network(kind, x, hx, None, *rest)
+def _lstm(x, hx, params, *rest) -> tuple[Any, ...]:
+    x, h, c = map(_as_autocast_has_it, (x, hx[0], hx[1]))
+    return _network("lstm", x, h, c, [_as_autocast_has_it(p) for p in params], *rest)
 
 
-_gru, _tanh, _relu = _of_kind("gru"), _of_kind("tanh"), _of_kind("relu")
+def _simple(kind: str) -> Callable[..., tuple[Any, ...]]:
+    def call(x, hx, params, *rest):
+        x, h = map(_as_autocast_has_it, (x, hx))
+        return _network(kind, x, h, None, [_as_autocast_has_it(p) for p in params], *rest)
+
+    return call
+
+
+def _gru(x, hx, *rest) -> tuple[Any, ...]:
+    return _network("gru", x, hx, None, *rest)
+
+
+_tanh, _relu = _simple("tanh"), _simple("relu")
 REPLACEMENTS: dict[Any, Callable[..., tuple[Any, ...]]] = {
     torch.lstm: _lstm,
     torch.gru: _gru,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import lower
+from .table import lower, move
 
 
 @lower("aten.full.default", "aten.new_full.default")
@@ -19,6 +19,7 @@ def full_like(b, x, value, **_):
     "aten.zeros.default",
     "aten.zeros_like.default",
     "aten.new_zeros.default",
+    "aten._efficientzerotensor.default",
     "aten.empty.memory_format",
     "aten.empty_like.default",
     "aten.empty_permuted.default",
@@ -95,11 +96,11 @@ def _keep_triangle(b, x, keep):
     return b.where(b.expand(keep(rows, columns), x.shape), x, b.full_like(x, 0))
 
 
-@lower("aten.tril.default")
+@move("aten.tril.default")
 def tril(b, x, diagonal=0):
     return _keep_triangle(b, x, lambda row, column: column - diagonal <= row)
 
 
-@lower("aten.triu.default")
+@move("aten.triu.default")
 def triu(b, x, diagonal=0):
     return _keep_triangle(b, x, lambda row, column: column - diagonal >= row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import lower
+from .table import lower, move
 
 
 def _rows(b, index, width):
@@ -16,7 +16,7 @@ def _int64(b, index):
     return b.node(index, b.core_int64)
 
 
-@lower("aten.embedding.default")
+@move("aten.embedding.default")
 def embedding(b, weight, index, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
     rows = b.g.gather(weight, 0, _rows(b, _int64(b, index), weight.shape[1]))
     return b.g.reshape(rows, b.shape)
@@ -38,7 +38,7 @@ def embedding_dense_backward(b, grad, index, num_weights, padding_idx, scale_gra
     return b.g.scatter(zeros, 0, _rows(b, index, width), grad, "add")
 
 
-@lower("aten.index_select.default")
+@move("aten.index_select.default")
 def index_select(b, x, dim, index):
     if not x.ndim:
         return x
@@ -50,7 +50,7 @@ def index_select(b, x, dim, index):
     )
 
 
-@lower("aten.gather.default")
+@move("aten.gather.default")
 def gather(b, x, dim, index, *, sparse_grad=False):
     if not x.ndim or not index.ndim:  # scalars count as vectors of one element
         x, index = b.g.reshape(x, [-1]), b.g.reshape(index, [-1])
@@ -70,12 +70,12 @@ def _scatter(b, x, dim, index, values, mode):
     return b.g.scatter(x, b.dim(dim, x), index, b.node(values, x.dtype), mode)
 
 
-@lower("aten.scatter.src")
+@move("aten.scatter.src")
 def scatter_src(b, x, dim, index, values):
     return _scatter(b, x, dim, index, values, "set")
 
 
-@lower("aten.scatter.value")
+@move("aten.scatter.value")
 def scatter_value(b, x, dim, index, value):
     return _scatter(b, x, dim, index, b.g.full(list(index.shape), x.dtype, value), "set")
 
@@ -85,21 +85,115 @@ def scatter_add(b, x, dim, index, values):
     return _scatter(b, x, dim, index, values, "add")
 
 
-REDUCE_MODES = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
-NEUTRAL = {"sum": 0, "prod": 1}
+@lower("aten.scatter.reduce")
+def scatter_with(b, x, dim, index, values, *, reduce):
+    return _scatter(b, x, dim, index, values, {"add": "add", "multiply": "mul"}[reduce])
+
+
+@lower("aten.scatter.value_reduce")
+def scatter_value_with(b, x, dim, index, value, *, reduce):
+    value = b.g.full(list(index.shape), x.dtype, value)
+    return scatter_with(b, x, dim, index, value, reduce=reduce)
+
+
+REDUCE_MODES = {"sum": "add", "mean": "add", "prod": "mul", "amax": "max", "amin": "min"}
+NEUTRAL = {"sum": 0, "mean": 0, "prod": 1}
 
 
 @lower("aten.scatter_reduce.two")
 def scatter_reduce(b, x, dim, index, values, reduce, *, include_self=True):
-    if reduce not in REDUCE_MODES:
-        b.unsupported(f"scatter_reduce {reduce}")
+    counts = b.full_like(x, 1 if include_self else 0) if reduce == "mean" else None
     if not include_self and index.numel:
         # What is written to starts with the first value that comes: where nothing else is there,
         # any of the values does, for sums and products the neutral element.
         first = NEUTRAL.get(reduce)
         start = b.full_like(values, first) if first is not None else values
         x = _scatter(b, x, dim, index, start, "set")
-    return _scatter(b, x, dim, index, values, REDUCE_MODES[reduce])
+    total = _scatter(b, x, dim, index, values, REDUCE_MODES[reduce])
+    if counts is None:
+        return total
+    if x.dtype == b.core_bool:
+        b.unsupported("the mean of truth values")
+    counts = b.at_least(_scatter(b, counts, dim, index, b.full_like(values, 1), "add"), 1)
+    return total / counts if _is_float(total) else _floor_quotient(b, total, counts)
+
+
+def _is_float(x):
+    return x.dtype.name.startswith("float")
+
+
+def _floor_quotient(b, x, y):
+    """Of integers, y > 0."""
+    rest = b.g.rem(x, y)
+    rest = b.where(rest < 0, rest + y, rest)
+    return b.g.div(x - rest, y)
+
+
+@lower("aten.index_reduce.default")
+def index_reduce(b, x, dim, index, source, reduce, *, include_self=True):
+    if not x.ndim:
+        x, source = b.g.reshape(x, [-1]), b.g.reshape(source, [-1])
+    dim = b.dim(dim, x)
+    wide = b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), source.shape)
+    total = scatter_reduce(b, x, dim, wide, source, reduce, include_self=include_self)
+    return b.g.reshape(total, b.shape)
+
+
+@lower("aten.put.default")
+def put(b, x, index, source, accumulate=False):
+    if not index.numel:
+        return x
+    flat, index = b.g.reshape(x, [-1]), b.g.reshape(_int64(b, index), [-1])
+    index = b.where(index < 0, index + x.numel, index)
+    mode = "add" if accumulate else "set"
+    source = b.g.reshape(b.node(source, x.dtype), [-1])
+    return b.g.reshape(b.g.scatter(flat, 0, index, source, mode), b.shape)
+
+
+def _number_of_true(b, mask):
+    """For each element of a mask how many before it are true, as a vector."""
+    return b.g.cumsum(b.node(b.g.reshape(mask, [-1]), b.core_int64), 0) - 1
+
+
+@lower("aten.masked_scatter.default")
+def masked_scatter(b, x, mask, source):
+    x, mask = b.expand(x, b.shape), b.expand(mask, b.shape)
+    if not source.numel or not x.numel:
+        b.unsupported("a masked scatter of nothing")
+    place = _number_of_true(b, mask)
+    place = b.where(b.g.reshape(mask, [-1]), place, 0)  # too few elements: a bad index
+    values = b.g.gather(b.g.reshape(source, [-1]), 0, place)
+    return b.where(mask, b.g.reshape(values, b.shape), x)
+
+
+def _packed(b, values, mask, size, fill):
+    """The first `size` of a vector's elements where a mask is true, and after them `fill`."""
+    place = _number_of_true(b, mask)
+    kept = b.g.reshape(mask, [-1]) & (place < size)
+    room = b.g.full([size + 1], values.dtype, fill)  # the last place is for all others
+    room = b.g.scatter(room, 0, b.where(kept, place, size), values, "set")
+    return b.g.narrow(room, 0, 0, size)
+
+
+@lower("aten.masked_scatter_backward.default")
+def masked_scatter_backward(b, grad, mask, sizes):
+    mask = b.g.reshape(b.expand(mask, grad.shape), [-1])
+    if not grad.numel:
+        return b.g.full(b.shape, b.dtype, 0)
+    packed = _packed(b, b.g.reshape(grad, [-1]), mask, b.result.numel(), 0)
+    return b.g.reshape(packed, b.shape)
+
+
+@lower("aten.nonzero_static.default")
+def nonzero_static(b, x, *, size, fill_value=-1):
+    if not x.numel or not x.ndim or not size:
+        return b.g.full(b.shape, b.dtype, fill_value)
+    mask = b.g.reshape(b.node(x, b.core_bool), [-1])
+    columns = []
+    for dim, extent in enumerate(x.shape):
+        place = b.expand(b.along(b.g.iota(b.core_int64, extent), dim, x.ndim), x.shape)
+        columns.append(_packed(b, b.g.reshape(place, [-1]), mask, size, fill_value))
+    return b.g.concat([b.g.unsqueeze(c, 1) for c in columns], 1)
 
 
 class Advanced:
@@ -177,7 +271,7 @@ def _broadcast_shape(shapes):
     return out
 
 
-@lower("aten.index.Tensor", "aten._unsafe_index.Tensor")
+@move("aten.index.Tensor", "aten._unsafe_index.Tensor")
 def index(b, x, indices):
     plan = Advanced(b, x, indices)
     rows = b.g.gather(plan.to_matrix(b, x), 0, _rows(b, plan.row, plan.width))
@@ -185,7 +279,7 @@ def index(b, x, indices):
     return b.g.permute(rows, plan.result_order())
 
 
-@lower("aten.index_put.default", "aten._unsafe_index_put.default")
+@move("aten.index_put.default", "aten._unsafe_index_put.default")
 def index_put(b, x, indices, values, accumulate=False):
     plan = Advanced(b, x, indices)
     values = b.expand(b.node(values, x.dtype), plan.result_shape())

@@ -6,7 +6,7 @@ import math
 
 import torch._inductor.inductor_prims  # noqa: F401  registers prims.fma
 
-from .table import lower
+from .table import lower, move
 
 FLOAT_UNARY = (
     "exp",
@@ -56,7 +56,8 @@ def _compare(b, x, y, op, exchanged):
 
 
 for _name, (_op, _exchanged) in COMPARISONS.items():
-    lower(f"aten.{_name}.Tensor", f"aten.{_name}.Scalar")(
+    # A number is rounded to the other operand's dtype before it is compared.
+    move(f"aten.{_name}.Tensor", f"aten.{_name}.Scalar")(
         lambda b, x, y, _op=_op, _exchanged=_exchanged: _compare(b, x, y, _op, _exchanged)
     )
 
@@ -256,12 +257,12 @@ def isfinite(b, x):
     return b.g.abs(x) < math.inf
 
 
-@lower("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar")
+@move("aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf", "aten.where.Scalar")
 def where(b, condition, x, y):
     return b.g.select(b.node(condition, b.core_bool), *_broadcast(b, x, y))
 
 
-@lower("aten.masked_fill.Scalar", "aten.masked_fill.Tensor")
+@move("aten.masked_fill.Scalar", "aten.masked_fill.Tensor")
 def masked_fill(b, x, mask, value):
     x, mask = b.expand(x, b.shape), b.expand(mask, b.shape)
     return b.g.select(mask, b.expand(b.node(value, b.dtype), b.shape), x)

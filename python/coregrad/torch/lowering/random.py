@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .table import lower
+from .table import lower, move
 
 
 def _keep(b, shape, dtype, p):
@@ -24,10 +24,10 @@ def native_dropout(b, x, p, train):
 
 @lower("aten.native_dropout_backward.default")
 def native_dropout_backward(b, grad, mask, scale):
-    return b.where(mask, grad * scale, 0)
+    return b.where(b.node(mask, b.core_bool), b.node(grad, b.dtype) * scale, 0)
 
 
-@lower("aten.rand.default", "aten.rand_like.default")
+@move("aten.rand.default", "aten.rand_like.default")
 def rand(b, *_, **__):
     return b.uniform(b.dtype, b.shape)
 
@@ -42,3 +42,84 @@ def randn(b, *_, **__):
 @lower("aten.bernoulli.p")
 def bernoulli(b, x, p=0.5, *, generator=None):
     return b.node(b.uniform(b.core_float32, b.shape) < p, b.dtype)
+
+
+def _uniform64(b):
+    """In float64, so that neither end nor a rounding is hit more often than it should."""
+    return b.uniform(b.core_float64, b.shape)
+
+
+def _normal64(b):
+    radius = b.g.sqrt(b.g.log(1.0 - _uniform64(b)) * -2.0)
+    return radius * b.g.cos(_uniform64(b) * (2 * math.pi))
+
+
+@lower("aten.uniform.default")
+def uniform(b, x, low=0.0, high=1.0, *, generator=None):
+    return b.uniform(b.dtype, b.shape) * (high - low) + low
+
+
+@lower("aten.exponential.default")
+def exponential(b, x, rate=1.0, *, generator=None):
+    return b.node(b.g.log(1.0 - _uniform64(b)) * (-1.0 / rate), b.dtype)
+
+
+@lower("aten.cauchy.default")
+def cauchy(b, x, median=0.0, sigma=1.0, *, generator=None):
+    return b.node(b.g.tan((_uniform64(b) - 0.5) * math.pi) * sigma + median, b.dtype)
+
+
+@lower("aten.geometric.default")
+def geometric(b, x, p, *, generator=None):
+    if not 0 < p < 1:
+        b.unsupported("a geometric distribution of p = 1")
+    tries = b.g.ceil(b.g.log(1.0 - _uniform64(b)) / math.log1p(-p))
+    return b.node(b.at_least(tries, 1), b.dtype)
+
+
+@lower("aten.log_normal.default")
+def log_normal(b, x, mean=1.0, std=2.0, *, generator=None):
+    return b.node(b.g.exp(_normal64(b) * std + mean), b.dtype)
+
+
+@lower("aten.normal_functional.default")
+def normal_functional(b, x, mean=0.0, std=1.0, *, generator=None):
+    return b.node(_normal64(b) * std + mean, b.dtype)
+
+
+@lower(
+    "aten.normal.Tensor_float",
+    "aten.normal.float_Tensor",
+    "aten.normal.Tensor_Tensor",
+    "aten.normal.float_float",
+)
+def normal(b, mean, std=1.0, *_, **__):
+    mean, std = b.node(mean, b.core_float64), b.node(std, b.core_float64)
+    return b.node(_normal64(b) * std + mean, b.dtype)
+
+
+def _integers(b, low, high):
+    if not 0 < high - low <= 2**40:
+        b.unsupported("random integers of a wide range")
+    value = b.g.floor(_uniform64(b) * float(high - low))
+    return b.node(b.node(value, b.core_int64) + low, b.dtype)
+
+
+@lower("aten.randint.default")
+def randint(b, high, size, **_):
+    return _integers(b, 0, high)
+
+
+@lower("aten.randint.low")
+def randint_low(b, low, high, size, **_):
+    return _integers(b, low, high)
+
+
+@lower("aten.randint_like.default")
+def randint_like(b, x, high, **_):
+    return _integers(b, 0, high)
+
+
+@lower("aten.randint_like.low_dtype")
+def randint_like_low(b, x, low, high, **_):
+    return _integers(b, low, high)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from .table import lower
+from .table import lower, move
 
 
 @lower("aten.sum.default", "aten.sum.dim_IntList")
 def sum_(b, x, dims=None, keepdim=False, *, dtype=None):
-    return b.reduce("sum", b.node(x, b.dtype), b.dims(dims, x), keepdim)
+    return b.node(b.reduce("sum", b.node(x, b.dtype), b.dims(dims, x), keepdim), b.dtype)
 
 
 @lower("aten.mean.default", "aten.mean.dim")
@@ -29,7 +29,7 @@ def _mean(b, x, dims, keepdim):
 
 @lower("aten.prod.default", "aten.prod.dim_int")
 def prod(b, x, dim=None, keepdim=False, *, dtype=None):
-    return b.reduce("prod", b.node(x, b.dtype), b.dims(dim, x), keepdim)
+    return b.node(b.reduce("prod", b.node(x, b.dtype), b.dims(dim, x), keepdim), b.dtype)
 
 
 def _extreme(b, name, x, dims, keepdim=False):
@@ -160,13 +160,13 @@ def logsumexp(b, x, dims, keepdim=False):
 @lower("aten.cumsum.default")
 def cumsum(b, x, dim, *, dtype=None):
     x = b.node(x, b.dtype)
-    return b.g.cumsum(x, b.dim(dim, x)) if x.ndim else x
+    return b.node(b.g.cumsum(x, b.dim(dim, x)), b.dtype) if x.ndim else x
 
 
 @lower("aten.cumprod.default")
 def cumprod(b, x, dim, *, dtype=None):
     x = b.node(x, b.dtype)
-    return b.g.cumprod(x, b.dim(dim, x)) if x.ndim else x
+    return b.node(b.g.cumprod(x, b.dim(dim, x)), b.dtype) if x.ndim else x
 
 
 def _sorted(b, x, dim, descending):
@@ -177,22 +177,22 @@ def _sorted(b, x, dim, descending):
     return b.g.gather(x, dim, order), order
 
 
-@lower("aten.sort.default")
+@move("aten.sort.default")
 def sort(b, x, dim=-1, descending=False):
     return _sorted(b, x, dim, descending)
 
 
-@lower("aten.sort.stable")
+@move("aten.sort.stable")
 def sort_stable(b, x, *, stable=False, dim=-1, descending=False):
     return _sorted(b, x, dim, descending)
 
 
-@lower("aten.argsort.default")
+@move("aten.argsort.default")
 def argsort(b, x, dim=-1, descending=False):
     return _sorted(b, x, dim, descending)[1]
 
 
-@lower("aten.topk.default")
+@move("aten.topk.default")
 def topk(b, x, k, dim=-1, largest=True, sorted=True):
     values, order = _sorted(b, x, dim, largest)
     if not x.ndim:

@@ -4,23 +4,28 @@ A row is a function `f(b, *args, **kwargs)` with the operator's own arguments, w
 `Node`s and symbolic sizes ints. It returns a node, or a tuple of nodes (None for a result nobody may
 use). The importer checks shapes and dtypes of what comes back, so a row that meets a combination it
 does not know calls `b.unsupported(reason)` and the operator runs in PyTorch.
+
+float16 and bfloat16 are invisible to rows that `lower` registers: their operands come as float32, and
+what they return as float32 is rounded once where PyTorch's result is narrow. Rows that `move` registers
+meet them as they are.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 
 from ..._core import DType, Graph, Node
-from ..metadata import TO_CORE
+from ..metadata import NARROW, TO_CORE
 
 Row = Callable[..., Any]
 ROWS: dict[Any, Row] = {}
 
 
-def lower(*names: str) -> Callable[[Row], Row]:
+def move(*names: str) -> Callable[[Row], Row]:
     """Registers a function for overloads named as in `aten.add.Tensor`; unknown ones are skipped, so
     that one table serves several versions of PyTorch.
     """
@@ -33,6 +38,48 @@ def lower(*names: str) -> Callable[[Row], Row]:
         return function
 
     return register
+
+
+def lower(*names: str) -> Callable[[Row], Row]:
+    """The same for a function that computes: in float32 where PyTorch has float16 or bfloat16."""
+
+    def register(function: Row) -> Row:
+        move(*names)(_in_float32(function))
+        return function
+
+    return register
+
+
+def _in_float32(function: Row) -> Row:
+    @functools.wraps(function)
+    def row(b: Lowering, *args: Any, **kwargs: Any) -> Any:
+        b.widens = True
+        try:
+            args = tuple(_widened(b, a) for a in args)
+            kwargs = {name: _widened(b, a) for name, a in kwargs.items()}
+            result = function(b, *args, **kwargs)
+        finally:
+            b.widens = False
+        return _rounded(b, result, b.result)
+
+    return row
+
+
+def _widened(b: Lowering, value: Any) -> Any:
+    if isinstance(value, Node):
+        return b.node(value, b.core_float32) if value.dtype in NARROW else value
+    return type(value)(_widened(b, v) for v in value) if type(value) in (list, tuple) else value
+
+
+def _rounded(b: Lowering, result: Any, traced: Any) -> Any:
+    if isinstance(result, (tuple, list)):
+        if not isinstance(traced, (tuple, list)) or len(result) != len(traced):
+            return result  # the importer refuses it
+        return tuple(_rounded(b, r, t) for r, t in zip(result, traced))
+    if not isinstance(result, Node) or not isinstance(traced, torch.Tensor):
+        return result
+    dtype = TO_CORE.get(traced.dtype)
+    return b.node(result, dtype) if dtype in NARROW else result
 
 
 def find_overload(name: str) -> Any | None:
@@ -65,6 +112,7 @@ class Lowering:
         self._streams = 0
         self.result: Any = None  #: traced value(s) of the current operator
         self.traced_args: Sequence[Any] = ()  #: traced values of its positional arguments
+        self.widens = False  #: the current row meets float32 in place of narrow floats
 
     def unsupported(self, reason: str) -> None:
         raise Unsupported(reason)
@@ -86,7 +134,8 @@ class Lowering:
     def core_dtype(self, dtype: torch.dtype) -> DType:
         if dtype not in TO_CORE:
             raise Unsupported(f"dtype {dtype}")
-        return TO_CORE[dtype]
+        core = TO_CORE[dtype]
+        return self.core_float32 if self.widens and core in NARROW else core
 
     def node(self, value: Node | float | bool, dtype: DType) -> Node:
         """A node cast to `dtype`, or a number as a literal of it."""

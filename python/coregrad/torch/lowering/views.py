@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from ..metadata import contiguous_strides, is_non_overlapping_and_dense
-from .table import lower
+from .table import move
 
 
-@lower("aten.view.default", "aten._unsafe_view.default", "aten.reshape.default")
+@move(
+    "aten.view.default",
+    "aten.view_copy.default",
+    "aten._unsafe_view.default",
+    "aten.reshape.default",
+)
 def view(b, x, shape):
     return b.g.reshape(x, b.shape)
 
 
-@lower(
+@move(
     "aten.alias.default",
     "aten.detach.default",
     "aten.lift_fresh_copy.default",
@@ -19,37 +24,46 @@ def view(b, x, shape):
     "aten.contiguous.default",
     "aten.lift_fresh.default",
     "aten.positive.default",
+    "prims.copy_strided.default",
 )
-def identity(b, x, **_):
+def identity(b, x, *_, **__):
     return x
 
 
-@lower("aten.permute.default", "aten.permute_copy.default")
+@move("aten.permute.default", "aten.permute_copy.default")
 def permute(b, x, order):
     return b.g.permute(x, [b.dim(d, x) for d in order])
 
 
-@lower("aten.t.default", "aten.t_copy.default")
+@move("aten.t.default", "aten.t_copy.default")
 def t(b, x):
     return b.g.transpose(x, 0, 1) if x.ndim == 2 else x
 
 
-@lower("aten.transpose.int", "aten.transpose_copy.int")
+@move("aten.transpose.int", "aten.transpose_copy.int")
 def transpose(b, x, a, c):
     return b.g.transpose(x, a, c) if x.ndim else x
 
 
-@lower("aten.expand.default", "aten.expand_copy.default")
+@move("aten.expand.default", "aten.expand_copy.default")
 def expand(b, x, shape, implicit=False):
     return b.expand(x, b.shape)
 
 
-@lower("aten.unsqueeze.default", "aten.squeeze.default", "aten.squeeze.dim", "aten.squeeze.dims")
+@move(
+    *(
+        f"aten.squeeze{copy}.{kind}"
+        for copy in ("", "_copy")
+        for kind in ("default", "dim", "dims")
+    ),
+    "aten.unsqueeze.default",
+    "aten.unsqueeze_copy.default",
+)
 def same_elements(b, x, *_):
     return b.g.reshape(x, b.shape)
 
 
-@lower("aten.select.int", "aten.select_copy.int")
+@move("aten.select.int", "aten.select_copy.int")
 def select(b, x, dim, index):
     dim = b.dim(dim, x)
     index = index + x.shape[dim] if index < 0 else index
@@ -65,14 +79,20 @@ def clamp_slice(start, end, extent):
     return start, end
 
 
-@lower("aten.slice.Tensor", "aten.slice_copy.Tensor")
+@move("aten.slice.Tensor", "aten.slice_copy.Tensor")
 def slice_(b, x, dim=0, start=None, end=None, step=1):
     dim = b.dim(dim, x)
     start, end = clamp_slice(start, end, x.shape[dim])
     return b.g.narrow(x, dim, start, end, step)
 
 
-@lower("aten.split_with_sizes.default")
+@move("aten.narrow_copy.default")
+def narrow_copy(b, x, dim, start, length):
+    start = start + x.shape[b.dim(dim, x)] if start < 0 else start
+    return b.g.narrow(x, b.dim(dim, x), start, start + length)
+
+
+@move("aten.split_with_sizes.default", "aten.split_with_sizes_copy.default")
 def split_with_sizes(b, x, sizes, dim=0):
     dim = b.dim(dim, x)
     parts, start = [], 0
@@ -82,19 +102,19 @@ def split_with_sizes(b, x, sizes, dim=0):
     return tuple(parts)
 
 
-@lower("aten.split.Tensor")
+@move("aten.split.Tensor", "aten.split_copy.Tensor")
 def split(b, x, size, dim=0):
     return split_with_sizes(b, x, [part.shape[b.dim(dim, x)] for part in b.result], dim)
 
 
-@lower("aten.unbind.int", "aten.unbind_copy.int")
+@move("aten.unbind.int", "aten.unbind_copy.int")
 def unbind(b, x, dim=0):
     dim = b.dim(dim, x)
     shape = [n for d, n in enumerate(x.shape) if d != dim]
     return tuple(b.g.reshape(b.g.narrow(x, dim, i, i + 1), shape) for i in range(x.shape[dim]))
 
 
-@lower("aten.cat.default")
+@move("aten.cat.default")
 def cat(b, parts, dim=0):
     # PyTorch ignores empty vectors here, whatever the others' rank.
     rank = len(b.shape)
@@ -102,18 +122,18 @@ def cat(b, parts, dim=0):
     return b.g.concat(parts, dim % rank) if len(parts) > 1 else parts[0]
 
 
-@lower("aten.stack.default")
+@move("aten.stack.default")
 def stack(b, parts, dim=0):
     dim = dim % len(b.shape)
     return b.g.concat([b.g.unsqueeze(b.node(p, b.dtype), dim) for p in parts], dim)
 
 
-@lower("aten.flip.default")
+@move("aten.flip.default")
 def flip(b, x, dims):
     return b.g.flip(x, [b.dim(d, x) for d in dims]) if x.ndim and dims else x
 
 
-@lower("aten.roll.default")
+@move("aten.roll.default")
 def roll(b, x, shifts, dims=()):
     if not dims:
         flat = roll(b, b.g.reshape(x, [-1]), shifts, [0]) if x.numel else x
@@ -127,7 +147,7 @@ def roll(b, x, shifts, dims=()):
     return x
 
 
-@lower("aten.repeat.default")
+@move("aten.repeat.default")
 def repeat(b, x, repeats):
     inner = [1] * (len(repeats) - x.ndim) + list(x.shape)
     spread = [n for pair in zip([1] * len(inner), inner) for n in pair]
@@ -135,7 +155,7 @@ def repeat(b, x, repeats):
     return b.g.reshape(b.expand(b.g.reshape(x, spread), wide), b.shape)
 
 
-@lower("aten.constant_pad_nd.default")
+@move("aten.constant_pad_nd.default")
 def constant_pad_nd(b, x, pad, value=0):
     low, high = [0] * x.ndim, [0] * x.ndim
     for i in range(len(pad) // 2):
@@ -150,7 +170,7 @@ def constant_pad_nd(b, x, pad, value=0):
     return b.g.pad(x, low, high, [0] * x.ndim, value)
 
 
-@lower("aten.slice_scatter.default")
+@move("aten.slice_scatter.default")
 def slice_scatter(b, x, source, dim=0, start=None, end=None, step=1):
     dim = b.dim(dim, x)
     extent = x.shape[dim]
@@ -180,7 +200,7 @@ def _scatter_strided(b, x, source, dim, start, step):
     return b.where(b.expand(hit, x.shape), spread, x)
 
 
-@lower("aten.select_scatter.default")
+@move("aten.select_scatter.default")
 def select_scatter(b, x, source, dim, index):
     dim = b.dim(dim, x)
     index = index + x.shape[dim] if index < 0 else index
@@ -194,7 +214,7 @@ def _diagonal_place(b, x, offset, dim1, dim2):
     return order, max(-offset, 0), max(offset, 0)
 
 
-@lower("aten.diagonal.default", "aten.diagonal_copy.default")
+@move("aten.diagonal.default", "aten.diagonal_copy.default")
 def diagonal(b, x, offset=0, dim1=0, dim2=1):
     order, row, column = _diagonal_place(b, x, offset, dim1, dim2)
     length = b.shape[-1]
@@ -206,7 +226,7 @@ def diagonal(b, x, offset=0, dim1=0, dim2=1):
     return b.g.narrow(flat, -1, 0, length * length, length + 1)
 
 
-@lower("aten.diagonal_scatter.default")
+@move("aten.diagonal_scatter.default")
 def diagonal_scatter(b, x, source, offset=0, dim1=0, dim2=1):
     order, row, _ = _diagonal_place(b, x, offset, dim1, dim2)
     if not source.numel:
@@ -226,7 +246,7 @@ def diagonal_scatter(b, x, source, offset=0, dim1=0, dim2=1):
     return b.g.permute(turned, back)
 
 
-@lower("aten.unfold.default", "aten.unfold_copy.default")
+@move("aten.unfold.default", "aten.unfold_copy.default")
 def unfold(b, x, dim, size, step):
     if not x.ndim:
         return b.expand(b.g.reshape(x, [-1]), b.shape) if size else b.g.full(b.shape, b.dtype, 0)
@@ -246,21 +266,59 @@ def _in_storage_order(b, x):
     return flat, traced.storage_offset()
 
 
-@lower("aten.as_strided.default", "aten.as_strided_copy.default")
-def as_strided(b, x, size, stride, offset=None):
-    flat, first = _in_storage_order(b, x)
-    offset = first if offset is None else offset
+def _from_storage_order(b, flat):
+    """The inverse of _in_storage_order."""
+    traced = b.traced_args[0]
+    shape, strides = tuple(traced.shape), tuple(traced.stride())
+    order = sorted(range(len(shape)), key=lambda d: (-strides[d], d))
+    back = sorted(range(len(shape)), key=order.__getitem__)
+    x = b.g.reshape(flat, [shape[d] for d in order])
+    return b.g.permute(x, back) if shape else x
+
+
+def _strided_positions(b, x, size, stride, offset):
+    """Where the elements of a strided view stand in the storage, counted from x's first element."""
     reach = sum((n - 1) * s for n, s in zip(size, stride)) if 0 not in size else 0
-    offset -= first
     if offset < 0 or offset + reach >= max(x.numel, 1):
         b.unsupported("as_strided beyond the tensor's own elements")
+    position = b.g.full(list(size), b.core_int64, offset)
+    for dim, (extent, step) in enumerate(zip(size, stride)):
+        position = position + b.along(b.g.iota(b.core_int64, extent), dim, len(size)) * step
+    return position
+
+
+@move("aten.as_strided.default", "aten.as_strided_copy.default")
+def as_strided(b, x, size, stride, offset=None):
+    flat, first = _in_storage_order(b, x)
+    offset = (first if offset is None else offset) - first
+    position = _strided_positions(b, x, size, stride, offset)
     if (
         offset == 0
         and tuple(stride) == contiguous_strides(tuple(size))
         and b.result.numel() == x.numel
     ):
         return b.g.reshape(flat, list(size))
-    position = b.g.full(list(size), b.core_int64, offset)
-    for dim, (extent, step) in enumerate(zip(size, stride)):
-        position = position + b.along(b.g.iota(b.core_int64, extent), dim, len(size)) * step
     return b.g.reshape(b.g.gather(flat, 0, b.g.reshape(position, [-1])), list(size))
+
+
+@move("aten.as_strided_scatter.default")
+def as_strided_scatter(b, x, source, size, stride, offset=None):
+    flat, first = _in_storage_order(b, x)
+    position = _strided_positions(b, x, size, stride, (first if offset is None else offset) - first)
+    if not source.numel:
+        return x
+    source = b.g.reshape(b.node(source, x.dtype), [-1])
+    flat = b.g.scatter(flat, 0, b.g.reshape(position, [-1]), source, "set")
+    return _from_storage_order(b, flat)
+
+
+@move("aten.resize.default")
+def resize(b, x, size, *, memory_format=None):
+    if tuple(b.traced_args[0].stride()) != contiguous_strides(tuple(x.shape)):
+        b.unsupported("resize of a tensor that is not contiguous")
+    flat, numel = b.g.reshape(x, [-1]), b.result.numel()
+    if numel < x.numel:
+        flat = b.g.narrow(flat, 0, 0, numel)
+    elif numel > x.numel:  # what PyTorch leaves unset
+        flat = b.g.concat([flat, b.g.full([numel - x.numel], x.dtype, 0)], 0)
+    return b.g.reshape(flat, b.shape)
