@@ -58,9 +58,9 @@ struct DraftStep {
     skipped.push_back(0);
     written.push_back(is_written);
   }
-  void skip(size_t argument, int64_t bytes) {
-    arguments[argument].offset += bytes;
-    skipped[argument] += bytes;
+  void skip(size_t argument, int64_t distance) {
+    arguments[argument].offset += distance;
+    skipped[argument] += distance;
   }
 };
 
