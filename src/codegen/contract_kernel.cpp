@@ -542,11 +542,8 @@ class StepEmitter {
     const WindowPacking& packing = plan_.row_windows;
     AffineOperand columns;
     columns.coef.assign(plan_.extents.size(), 0);
-    for (const int64_t label : packing.columns.labels) {
-      const SlidingWindow* const window = packing.window_over(label);
-      columns.coef[static_cast<size_t>(label)] =
-          packing.column_stride(label) * (window ? window->sliding_step : 1);
-    }
+    for (const int64_t label : packing.columns.labels)
+      columns.coef[static_cast<size_t>(label)] = packing.position_step(label);
     return affine(columns, plan_.k, k);
   }
 

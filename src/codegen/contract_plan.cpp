@@ -200,10 +200,6 @@ int64_t common_height(int64_t rows) {
   return height;
 }
 
-/// Off: the weight gradient of 17x2x36x37 images in float64 reads past what the windows' packing
-/// wrote (test_torch_dynamic.py, convolution). To be mended before it is used.
-constexpr bool kUseRowWindows = false;
-
 class Planner {
  public:
   Planner(const ContractKernel& kernel, const Target& target) : kernel_(kernel), target_(target) {
@@ -242,8 +238,7 @@ class Planner {
           consider(plan);
           plan.kind = TileKind::Dot;
           consider(plan);
-          if (std::optional<ContractPlan> windows =
-                  kUseRowWindows ? with_row_windows(arranged) : std::nullopt)
+          if (std::optional<ContractPlan> windows = with_row_windows(arranged))
             consider(std::move(*windows));
           for (const bool all : {false, true})
             if (std::optional<ContractPlan> windows = with_lane_windows(arranged, all))
@@ -471,7 +466,8 @@ class Planner {
       plan.m.labels.push_back(window.window);
     plan.row_windows = find();
     choose_row_span(plan, kMostBlock);
-    if (plan.row_windows.share() > 0.75 ||
+    // What is packed for the neighbouring blocks must not cost what is won.
+    if (4 * plan.row_span_columns() > 3 * plan.k_block * plan.row_windows.steps() ||
         plan.k_block < std::min(plan.k.extent, kLeastWindowBlock))
       return std::nullopt;
     return plan;
@@ -502,19 +498,23 @@ class Planner {
   static void choose_row_span(ContractPlan& plan, int64_t most) {
     const WindowPacking& packing = plan.row_windows;
     plan.k_turn = 1;
+    // A block reads from the place of its first step to as far behind that of its last as windows
+    // reach, those over the labels outside of the block among them.
+    int64_t last = 0;
     for (size_t i = plan.k.labels.size(); i-- > 0;) {
       const int64_t label = plan.k.labels[i];
       const int64_t extent = plan.extents[static_cast<size_t>(label)];
       const int64_t blocks = ceil_div(extent, std::max<int64_t>(1, most / plan.k_turn));
       const int64_t inner = plan.k_turn;
+      const int64_t span = packing.position_step(label);
       plan.k_turn *= extent;
-      if (blocks == 1 && i > 0) continue;
-      const SlidingWindow* const window = packing.window_over(label);
-      const int64_t stride = packing.column_stride(label);
+      if (blocks == 1 && i > 0) {
+        last += (extent - 1) * span;
+        continue;
+      }
       plan.row_span_k = inner;
-      plan.row_span = stride * (window ? window->sliding_step : 1);
-      plan.row_span_rest =
-          packing.extents[static_cast<size_t>(label)] * stride - extent * plan.row_span;
+      plan.row_span = span;
+      plan.row_span_rest = last + packing.reach() + 1 - span;
       plan.k_block = ceil_div(extent, blocks) * inner;
       break;
     }
@@ -678,9 +678,7 @@ class Planner {
           elements = area(plan.row_panel_elements, plan.panels_per_row_block);
           break;
         case RowPacking::Windows:
-          plan.row_stride =
-              padded(plan.k_block / plan.row_span_k * plan.row_span + plan.row_span_rest + width_) +
-              64 / size;
+          plan.row_stride = padded(plan.row_span_columns() + width_) + 64 / size;
           elements = area(ceil_div(rows, plan.row_windows.steps()) + 1, plan.row_stride);
           break;
       }

@@ -94,6 +94,8 @@ struct ContractPlan {
   std::vector<int64_t> lane_offsets() const;
   /// Where the elements of each step of a block of k lie from those of the first, with row windows.
   std::vector<int64_t> row_offsets() const;
+  /// Packed columns of a whole block of k, with row windows.
+  int64_t row_span_columns() const { return k_block / row_span_k * row_span + row_span_rest; }
   /// Row windows: packed elements from row 0 to row m; m from a multiple of the tile's rows on.
   int64_t row_offset(int64_t i) const {
     return row_windows.packed_row(i) * row_stride + row_windows.offset(i);

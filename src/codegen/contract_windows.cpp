@@ -62,12 +62,15 @@ int64_t WindowPacking::column_stride(int64_t label) const {
   return stride;
 }
 
+int64_t WindowPacking::position_step(int64_t label) const {
+  const SlidingWindow* const window = window_over(label);
+  return column_stride(label) * (window ? window->sliding_step : 1);
+}
+
 int64_t WindowPacking::position(int64_t i) const {
   int64_t sum = 0;
-  decode(from_columns, from_extents, i, [&](int64_t label, int64_t index) {
-    const SlidingWindow* const window = window_over(label);
-    sum += index * (window ? window->sliding_step : 1) * column_stride(label);
-  });
+  decode(from_columns, from_extents, i,
+         [&](int64_t label, int64_t index) { sum += index * position_step(label); });
   return sum;
 }
 
@@ -119,9 +122,10 @@ WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
       if (packing.window_over(u)) continue;
       const std::optional<SlidingWindow> found = window_between(operand, t, u);
       if (!found || found->sliding_step > most_step) continue;
-      // Farther apart than the label slides: another dimension, which only happens to be a
-      // multiple.
-      if (reach_of(*found, extents) >= found->sliding_step * extents[at(u)]) continue;
+      // Farther apart than the label slides, or side by side: another dimension, which only
+      // happens to be a multiple or a fraction.
+      const int64_t reach = reach_of(*found, extents);
+      if (reach < found->sliding_step || reach >= found->sliding_step * extents[at(u)]) continue;
       if (!best || std::abs(found->window_step) < std::abs(best->window_step)) best = found;
     }
     if (!best) {

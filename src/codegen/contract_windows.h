@@ -36,6 +36,8 @@ struct WindowPacking {
   double share() const;
   /// Packed columns between neighbours of a label of the columns.
   int64_t column_stride(int64_t label) const;
+  /// Packed columns from one index of a label of the columns before to the next.
+  int64_t position_step(int64_t label) const;
   /// Packed column of column `i` at the first step of every window.
   int64_t position(int64_t i) const;
   /// Packed row of row `i`, and how many packed columns its steps of windows lie ahead.

@@ -72,13 +72,13 @@ struct FusionPlan {
   std::vector<Placement> placed;  ///< by node index
   /// By node index: somebody takes the memory for row-major (a contract, a placed part of it).
   std::vector<bool> needs_dense;
+  bool is_unmerged = false;  ///< merging went wrong, so each root has its own kernel
 
   /// Calls f(node) for a node and every Concat whose memory it is computed into.
   template <class F>
   void for_each_memory(NodeId node, F&& f) const {
     for (; node.is_valid(); node = placed[node.value].concat) f(node);
   }
-  bool is_unmerged = false;  ///< merging went wrong, so each root has its own kernel
 };
 
 struct FusionOptions {

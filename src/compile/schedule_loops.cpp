@@ -238,16 +238,15 @@ void join_short_lanes(LoopKernel& k, int lanes) {
   }
 }
 
-/// Row-major position in the extents of the parallel axes [first, num_parallel).
+/// Row-major position in the parallel axes from `first` on.
 IndexExpr dense_place(LoopKernel& k, int first) {
-  IndexExpr place = IndexContext::constant(0);
-  int64_t stride = 1;
-  for (int a = k.num_parallel - 1; a >= first; --a) {
-    const int64_t extent = k.axes[static_cast<size_t>(a)].extent;
-    place = k.context.add(place, k.context.mul(k.context.axis(a, extent), stride));
-    stride *= extent;
+  std::vector<IndexExpr> index;
+  std::vector<int64_t> shape;
+  for (int a = first; a < k.num_parallel; ++a) {
+    shape.push_back(k.axes[static_cast<size_t>(a)].extent);
+    index.push_back(k.context.axis(a, shape.back()));
   }
-  return place;
+  return linearize(k.context, index, contiguous_strides(shape));
 }
 
 /// Column sums, parts of which are the outer parallel axes: every unit would walk down a few

@@ -208,6 +208,28 @@ TEST_P(ContractOn, StepsOfAWindowReadTheSamePackedLanes) {
     }
 }
 
+/// Sums over more steps than one block of packed rows takes: images are cut within.
+TEST_P(ContractOn, WeightGradientsWhoseImagesAreCutIntoBlocks) {
+  for (const DType dtype : {DType::Float32, DType::Float64}) {
+    // The channels of two images look like windows of one over the images.
+    for (const ConvCase& c :
+         {ConvCase{2, 2, 36, 37, 3, 3, 1, 1}, ConvCase{3, 5, 43, 44, 4, 3, 1, 0},
+          ConvCase{2, 3, 4, 1500, 3, 3, 1, 1}, ConvCase{2, 2, 75, 77, 4, 5, 2, 2}})
+      expect_exact(conv_weight_gradient_kernel(dtype, c), target(), random_,
+                   fmt::format("{}x{}x{}x{}", c.n, c.ci, c.h, c.w));
+    // Volumes: labels outside of the cut have windows too.
+    ContractSpec spec;
+    spec.extents = {4, 2, 3, 3, 3, 2, 6, 40, 41};  // co, ci, kernel, n, volume
+    spec.out = {0, 1, 2, 3, 4};
+    spec.lhs = {DimMap::label(5), DimMap::label(1)};
+    for (int64_t d = 0; d < 3; ++d) spec.lhs.push_back({6 + d, 2 + d, 1, 1, -1, 1});
+    spec.rhs = {DimMap::label(5), DimMap::label(0), DimMap::label(6), DimMap::label(7),
+                DimMap::label(8)};
+    expect_exact(plain_contract(dtype, spec, dense({2, 2, 6, 40, 41}), dense({2, 4, 6, 40, 41})),
+                 target(), random_, "volume");
+  }
+}
+
 /// A contract of random labels, windows, layouts and output order.
 ContractKernel random_contract(std::mt19937& random, DType dtype) {
   const auto below = [&](int64_t n) {

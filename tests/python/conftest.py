@@ -1,7 +1,9 @@
-"""Options of the whole suite: which share of PyTorch's operator database a run takes."""
+"""Options of the whole suite (which share of PyTorch's operator database a run takes), and fixtures."""
 
 import datetime
 import os
+
+import pytest
 
 SEED = "COREGRAD_OP_DB_SEED"
 SHARE = "COREGRAD_OP_DB_SHARE"
@@ -28,3 +30,15 @@ def pytest_report_header(config):
         f"operator database: one entry in {os.environ[SHARE]}, seed {os.environ[SEED]} "
         "(--op-db-share, --op-db-seed)"
     )
+
+
+@pytest.fixture
+def fresh_torch():
+    """Nothing compiled, no reports, and PyTorch's random numbers from the start."""
+    import torch
+
+    import coregrad.torch
+
+    torch._dynamo.reset()
+    coregrad.torch.reset()
+    torch.manual_seed(0)

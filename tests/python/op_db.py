@@ -22,7 +22,7 @@ from torch.utils import _pytree as pytree
 import coregrad.torch
 from coregrad.torch.backend import GraphCompiler
 from coregrad.torch.options import Options
-from coregrad.torch.parity.judge import compare_all
+from coregrad.torch.parity.judge import compare_all, cotangents
 
 # The database fixes the seed inside of its random operators; here their results must show as random.
 common_methods_invocations.wrapper_set_seed = lambda op, *args, **kwargs: op(*args, **kwargs)
@@ -269,12 +269,7 @@ def _run(call: Callable[..., list[Any]], tensors: list[torch.Tensor]) -> Run:
     leaves = [t for t in tensors if t.requires_grad]
     gradients: list[Any] = []
     if roots and leaves:
-        generator = torch.Generator().manual_seed(1)
-        cotangents = [
-            torch.randn(o.shape, generator=generator, dtype=torch.float64).to(o.dtype)
-            for o in roots
-        ]
-        gradients = list(torch.autograd.grad(roots, leaves, cotangents, allow_unused=True))
+        gradients = list(torch.autograd.grad(roots, leaves, cotangents(roots), allow_unused=True))
     return Run(
         [o.detach() if isinstance(o, torch.Tensor) else o for o in outputs],
         [t.detach() for t in tensors],

@@ -33,7 +33,7 @@ from torch._dynamo.backends.debugging import boxed_nop
 import coregrad.torch
 from coregrad.torch.backend import GraphCompiler
 from coregrad.torch.options import Options
-from coregrad.torch.parity.judge import compare_all
+from coregrad.torch.parity.judge import compare_all, cotangents
 from coregrad.torch.parity.tolerances import SLACK
 
 SLACK_FACTOR = 8  # sums of random programs cancel more than one operator does
@@ -67,12 +67,9 @@ def run(program: Program, call: Callable, wide: bool = False) -> Run:
             roots = [o for o in outputs if o.requires_grad]
             gradients: list[Any] = []
             if roots and leaves:
-                generator = torch.Generator().manual_seed(1)
-                cotangents = [
-                    torch.randn(o.shape, generator=generator, dtype=torch.float64).to(o.dtype)
-                    for o in roots
-                ]
-                gradients = list(torch.autograd.grad(roots, leaves, cotangents, allow_unused=True))
+                gradients = list(
+                    torch.autograd.grad(roots, leaves, cotangents(roots), allow_unused=True)
+                )
     finally:
         torch.set_default_dtype(torch.float32)
     return Run([o.detach() for o in outputs], gradients, [x.detach() for x in inputs])

@@ -12,12 +12,7 @@ import coregrad
 import coregrad.torch
 from coregrad.torch.lowering import ROWS
 
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    torch._dynamo.reset()
-    coregrad.torch.reset()
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("fresh_torch")
 
 
 def test_batch_norm_updates_its_buffers_in_place_and_bumps_their_versions():

@@ -13,12 +13,7 @@ from torch import nn
 import coregrad
 import coregrad.torch
 
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    torch._dynamo.reset()
-    coregrad.torch.reset()
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("fresh_torch")
 
 
 def compiled(f, **kwargs):

@@ -11,12 +11,7 @@ from torch import nn
 import coregrad.torch
 from coregrad.torch import dynamic
 
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    torch._dynamo.reset()
-    coregrad.torch.reset()
-    torch.manual_seed(0)
+pytestmark = pytest.mark.usefixtures("fresh_torch")
 
 
 def compiled(f, **kwargs):

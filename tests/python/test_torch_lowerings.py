@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from lowering_cases import CASES, RANDOM, UNSET
 from torch.utils import _pytree as pytree
 
-import coregrad.torch
 from coregrad.torch.backend import compile_fx_graph
 from coregrad.torch.lowering import ROWS
 from coregrad.torch.lowering.table import find_overload
@@ -35,12 +34,10 @@ INPUTS = {
 }
 
 
+@pytest.mark.usefixtures("fresh_torch")
 @pytest.mark.parametrize("window", [(2, 2, 0), (3, 1, 1), (3, 2, 1)])
 @pytest.mark.parametrize("name", INPUTS)
 def test_max_pool_values_and_indices_equal_those_of_torch(name, window):
-    torch._dynamo.reset()
-    coregrad.torch.reset()
-    torch.manual_seed(0)
     size, stride, padding = window
     x = INPUTS[name]()
 

@@ -10,17 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-import coregrad.torch
+pytestmark = pytest.mark.usefixtures("fresh_torch")
 
 NARROW = [torch.float16, torch.bfloat16]
 TIMES = 3
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    torch._dynamo.reset()
-    coregrad.torch.reset()
-    torch.manual_seed(0)
 
 
 def compiled(function, fallback="error"):

@@ -8,14 +8,9 @@ from torch import nn
 
 import coregrad.torch
 
+pytestmark = pytest.mark.usefixtures("fresh_torch")
+
 SLACK = 2e-5
-
-
-@pytest.fixture(autouse=True)
-def _fresh():
-    torch._dynamo.reset()
-    coregrad.torch.reset()
-    torch.manual_seed(0)
 
 
 def compiled(f, **kwargs):

@@ -23,6 +23,24 @@ SMALL = {
     "max_position_embeddings": 64,
     "pad_token_id": 0,
 }
+PATCHES = {
+    "image_size": 32,
+    "patch_size": 8,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+TWO_SIDED = {
+    "vocab_size": VOCABULARY,
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+}
 GROUPED = SMALL | {"num_key_value_heads": 2}
 
 
@@ -166,30 +184,12 @@ def t5():
 
 
 def bart():
-    config = tf.BartConfig(
-        vocab_size=VOCABULARY,
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        max_position_embeddings=64,
-    )
+    config = tf.BartConfig(**TWO_SIDED, max_position_embeddings=64)
     return seq2seq(tf.BartForConditionalGeneration(config))
 
 
 def vit():
-    config = tf.ViTConfig(
-        image_size=32,
-        patch_size=8,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-    )
-    return vision(tf.ViTForImageClassification(config))
+    return vision(tf.ViTForImageClassification(tf.ViTConfig(**PATCHES)))
 
 
 def swin():
@@ -239,17 +239,9 @@ def segformer():
 
 
 def clip():
-    vision = {
-        "hidden_size": 32,
-        "intermediate_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "image_size": 32,
-        "patch_size": 8,
-    }
     words = {k: v for k, v in SMALL.items() if k != "pad_token_id"}
     config = tf.CLIPConfig(
-        text_config=words | {"eos_token_id": 2}, vision_config=vision, projection_dim=16
+        text_config=words | {"eos_token_id": 2}, vision_config=PATCHES, projection_dim=16
     )
     names = ("input_ids", "pixel_values", "attention_mask")
     return First(tf.CLIPModel(config), names), (tokens(), image(), mask())
@@ -272,14 +264,7 @@ def wav2vec2():
 
 def whisper():
     config = tf.WhisperConfig(
-        vocab_size=VOCABULARY,
-        d_model=32,
-        encoder_layers=2,
-        decoder_layers=2,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
+        **TWO_SIDED,
         num_mel_bins=16,
         max_source_positions=20,
         max_target_positions=32,

@@ -41,7 +41,6 @@ class _Tensor:
     """A traced tensor; numbers are places in the tuple of all expressions' values."""
 
     dtype: torch.dtype
-    layout: torch.layout
     device: torch.device
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
@@ -139,7 +138,6 @@ class Sizes:
             raise GraphRejected(f"a tensor has layout {value.layout}")
         return _Tensor(
             value.dtype,
-            value.layout,
             value.device,
             tuple(self._place(n) for n in value.shape),
             tuple(self._place(n) for n in value.stride()),

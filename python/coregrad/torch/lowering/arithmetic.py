@@ -7,18 +7,16 @@ import math
 import torch
 
 from .matmul import bmm_nodes
-from .table import lower
-
-
-def _is_float(x):
-    return x.dtype.name.startswith("float")
+from .table import is_float, lower
 
 
 def _ignoring_nan(name):
     def row(b, x, y):
         x, y = b.expand(b.node(x, b.dtype), b.shape), b.expand(b.node(y, b.dtype), b.shape)
         best = getattr(b.g, name)(x, y)
-        return b.where(b.g.ne(x, x), y, b.where(b.g.ne(y, y), x, best)) if _is_float(x) else best
+        return (
+            b.where(b.g.ne(x, x), y, b.where(b.g.ne(y, y), x, best)) if is_float(x.dtype) else best
+        )
 
     return row
 
@@ -29,7 +27,7 @@ lower("aten.fmin.default")(_ignoring_nan("min"))
 
 @lower("aten.signbit.default")
 def signbit(b, x):
-    if _is_float(x):
+    if is_float(x.dtype):
         b.unsupported("signbit of floats: the sign of a NaN")
     if x.dtype == b.core_bool:
         return b.full_like(x, False)
@@ -52,7 +50,7 @@ def ldexp(b, x, exponent):
 
 @lower("aten.round.decimals")
 def round_decimals(b, x, *, decimals):
-    if not _is_float(x):
+    if not is_float(x.dtype):
         return x
     if decimals == 0:
         return b.g.round(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import lower, move
+from .table import is_float, lower, move
 
 
 @lower("aten.full.default", "aten.new_full.default")
@@ -48,7 +48,7 @@ def fill(b, x, value):
 
 def _progression(b, start, step):
     """Start + i * step, computed as PyTorch does: in int64, or in float64 and then rounded."""
-    if not b.dtype.name.startswith("float"):
+    if not is_float(b.dtype):
         start, step = int(start), int(step)  # truncated before they are added up
     whole = isinstance(start, int) and isinstance(step, int)
     position = b.g.iota(b.core_int64, b.shape[0])

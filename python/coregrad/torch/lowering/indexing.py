@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .table import lower, move
+from .pointwise import floor_quotient
+from .table import is_float, lower, move
 
 
 def _rows(b, index, width):
@@ -115,18 +116,7 @@ def scatter_reduce(b, x, dim, index, values, reduce, *, include_self=True):
     if x.dtype == b.core_bool:
         b.unsupported("the mean of truth values")
     counts = b.at_least(_scatter(b, counts, dim, index, b.full_like(values, 1), "add"), 1)
-    return total / counts if _is_float(total) else _floor_quotient(b, total, counts)
-
-
-def _is_float(x):
-    return x.dtype.name.startswith("float")
-
-
-def _floor_quotient(b, x, y):
-    """Of integers, y > 0."""
-    rest = b.g.rem(x, y)
-    rest = b.where(rest < 0, rest + y, rest)
-    return b.g.div(x - rest, y)
+    return total / counts if is_float(total.dtype) else floor_quotient(b, total, counts)
 
 
 @lower("aten.index_reduce.default")

@@ -6,7 +6,7 @@ import math
 
 import torch._inductor.inductor_prims  # noqa: F401  registers prims.fma
 
-from .table import lower, move
+from .table import is_float, lower, move
 
 FLOAT_UNARY = (
     "exp",
@@ -45,7 +45,7 @@ for _name in FLOAT_UNARY + ANY_UNARY:
     lower(f"aten.{_name}.default")(lambda b, x, _op=_name: getattr(b.g, _op)(b.node(x, b.dtype)))
 for _name in ROUNDING:
     lower(f"aten.{_name}.default")(
-        lambda b, x, _op=_name: getattr(b.g, _op)(x) if x.dtype.name.startswith("float") else x
+        lambda b, x, _op=_name: getattr(b.g, _op)(x) if is_float(x.dtype) else x
     )
 
 
@@ -103,8 +103,8 @@ def rsub(b, x, y, alpha=1):
     return b.node(y, b.dtype) - _scaled(b, x, alpha)
 
 
-def _floor_divide(b, x, y):
-    if b.dtype.name.startswith("float"):
+def floor_quotient(b, x, y):
+    if is_float(b.dtype):
         # The exact quotient of x - fmod(x, y), as PyTorch computes it: x / y may round up.
         remainder = _floor_remainder(b, x, y)
         exact = (x - remainder) / y
@@ -132,15 +132,15 @@ def _broadcast(b, x, y):
 def div_mode(b, x, y, *, rounding_mode=None):
     x, y = _broadcast(b, x, y)
     if rounding_mode == "floor":
-        return _floor_divide(b, x, y)
+        return floor_quotient(b, x, y)
     quotient = b.g.div(x, y)
-    is_float = b.dtype.name.startswith("float")
-    return b.g.trunc(quotient) if rounding_mode == "trunc" and is_float else quotient
+    is_truncated = rounding_mode == "trunc" and is_float(b.dtype)
+    return b.g.trunc(quotient) if is_truncated else quotient
 
 
 @lower("aten.floor_divide.default")
 def floor_divide(b, x, y):
-    return _floor_divide(b, *_broadcast(b, x, y))
+    return floor_quotient(b, *_broadcast(b, x, y))
 
 
 @lower("aten.remainder.Tensor", "aten.remainder.Scalar")
@@ -245,14 +245,14 @@ def isnan(b, x):
 
 @lower("aten.isinf.default")
 def isinf(b, x):
-    if not x.dtype.name.startswith("float"):
+    if not is_float(x.dtype):
         return b.g.full(b.shape, b.core_bool, False)
     return b.g.eq(b.g.abs(x), b.g.literal(x.dtype, math.inf))
 
 
 @lower("aten.isfinite.default")
 def isfinite(b, x):
-    if not x.dtype.name.startswith("float"):
+    if not is_float(x.dtype):
         return b.g.full(b.shape, b.core_bool, True)
     return b.g.abs(x) < math.inf
 

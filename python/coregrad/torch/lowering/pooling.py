@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from .matmul import label
-from .table import lower
+from .table import is_float, lower
 
 NEGATIVE_INFINITY = float("-inf")
 LARGEST_UNROLLED = 16  #: elements of a window that are compared one by one
@@ -37,7 +37,7 @@ def _windows(b, x, kernel, stride, padding, dilation, out_shape, fill):
 def max_pool2d_with_indices(b, x, kernel, stride=(), padding=(0,), dilation=(1,), ceil_mode=False):
     kernel = _pair(kernel)
     stride, padding, dilation = _pair(stride, kernel), _pair(padding), _pair(dilation)
-    fill = NEGATIVE_INFINITY if x.dtype.name.startswith("float") else None
+    fill = NEGATIVE_INFINITY if is_float(x.dtype) else None
     if fill is None:
         b.unsupported("max pooling of integers")
     shape, first = b.shape, x.ndim - 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .table import lower
+from .table import is_float, lower
 
 
 def _all(values, rank, default=None):
@@ -21,7 +21,7 @@ def _choose(b, flat, table):
     last = flat.ndim - 1
     place = b.expand(b.along(b.g.iota(b.core_int64, flat.shape[last]), last, last + 1), flat.shape)
     first = b.g.argmax(flat, [last], True)
-    if flat.dtype.name.startswith("float"):
+    if is_float(flat.dtype):
         last_nan = b.g.reduce_max(b.where(b.g.ne(flat, flat), place, -1), [last], True)
         first = b.where(last_nan < 0, first, last_nan)
     # A sum over one place is a gather that needs no index of its own.
@@ -89,7 +89,7 @@ def _windows(b, x, kernel, stride, padding, dilation, places, fill):
 
 @lower("aten.max_pool3d_with_indices.default")
 def max_pool3d(b, x, kernel, stride=(), padding=(0,), dilation=(1,), ceil_mode=False):
-    if not x.dtype.name.startswith("float"):
+    if not is_float(x.dtype):
         b.unsupported("max pooling of integers")
     kernel = _all(kernel, 3)
     stride, padding, dilation = _all(stride, 3, kernel), _all(padding, 3), _all(dilation, 3)

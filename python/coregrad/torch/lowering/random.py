@@ -34,9 +34,13 @@ def rand(b, *_, **__):
 
 @lower("aten.randn.default", "aten.randn_like.default")
 def randn(b, *_, **__):
+    return _normal(b, b.dtype)
+
+
+def _normal(b, dtype):
     # Box and Muller's transform; 1 - u keeps the logarithm finite.
-    radius = b.g.sqrt(b.g.log(1.0 - b.uniform(b.dtype, b.shape)) * -2.0)
-    return radius * b.g.cos(b.uniform(b.dtype, b.shape) * (2 * math.pi))
+    radius = b.g.sqrt(b.g.log(1.0 - b.uniform(dtype, b.shape)) * -2.0)
+    return radius * b.g.cos(b.uniform(dtype, b.shape) * (2 * math.pi))
 
 
 @lower("aten.bernoulli.p")
@@ -50,8 +54,7 @@ def _uniform64(b):
 
 
 def _normal64(b):
-    radius = b.g.sqrt(b.g.log(1.0 - _uniform64(b)) * -2.0)
-    return radius * b.g.cos(_uniform64(b) * (2 * math.pi))
+    return _normal(b, b.core_float64)
 
 
 @lower("aten.uniform.default")

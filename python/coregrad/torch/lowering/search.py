@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import lower
+from .table import is_float, lower
 
 
 def _search(b, boundaries, values, right, sorter=None):
@@ -59,7 +59,7 @@ def repeat_interleave(b, repeats, *, output_size=None):
 @lower("aten.histc.default")
 def histc(b, x, bins=100, min=0, max=0):
     flat = b.g.reshape(x, [-1])
-    if not x.numel or not x.dtype.name.startswith("float"):
+    if not x.numel or not is_float(x.dtype):
         b.unsupported("a histogram of nothing, or of integers")
     if min == max:
         low, high = b.g.reduce_min(flat, [0], True), b.g.reduce_max(flat, [0], True)
@@ -108,7 +108,7 @@ def _extreme_scan(name):
         def join(earlier, later):
             old, new = earlier[0], later[0]
             wins = new >= old if name == "max" else new <= old
-            if x.dtype.name.startswith("float"):
+            if is_float(x.dtype):
                 wins = b.g.ne(new, new) | (b.g.eq(old, old) & wins)
             return [b.where(wins, n, o) for o, n in zip(earlier, later)]
 

@@ -82,6 +82,11 @@ def _rounded(b: Lowering, result: Any, traced: Any) -> Any:
     return b.node(result, dtype) if dtype in NARROW else result
 
 
+def is_float(dtype: DType) -> bool:
+    """Whether a row computes with floats: narrow ones have become float32 by then."""
+    return dtype in (DType.float32, DType.float64)
+
+
 def find_overload(name: str) -> Any | None:
     """The overload with a dotted name, or None in a PyTorch that does not have it."""
     namespace, packet, overload = name.split(".")

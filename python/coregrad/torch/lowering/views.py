@@ -255,25 +255,28 @@ def unfold(b, x, dim, size, step):
     return b.g.window(x, [(b.dim(dim, x), size, step, 1)])
 
 
+def _storage_order(traced):
+    """The dimensions in the order in which they lie in memory."""
+    strides = traced.stride()
+    return sorted(range(traced.ndim), key=lambda d: (-strides[d], d))
+
+
 def _in_storage_order(b, x):
     """The elements as a vector in the order of their storage, and the place of the first one."""
     traced = b.traced_args[0]
-    shape, strides = tuple(traced.shape), tuple(traced.stride())
-    if not is_non_overlapping_and_dense(shape, strides):
+    if not is_non_overlapping_and_dense(tuple(traced.shape), tuple(traced.stride())):
         b.unsupported("as_strided of a tensor with gaps")
-    order = sorted(range(x.ndim), key=lambda d: (-strides[d], d))
-    flat = b.g.reshape(b.g.permute(x, order) if x.ndim else x, [-1])
+    flat = b.g.reshape(b.g.permute(x, _storage_order(traced)) if x.ndim else x, [-1])
     return flat, traced.storage_offset()
 
 
 def _from_storage_order(b, flat):
     """The inverse of _in_storage_order."""
     traced = b.traced_args[0]
-    shape, strides = tuple(traced.shape), tuple(traced.stride())
-    order = sorted(range(len(shape)), key=lambda d: (-strides[d], d))
-    back = sorted(range(len(shape)), key=order.__getitem__)
-    x = b.g.reshape(flat, [shape[d] for d in order])
-    return b.g.permute(x, back) if shape else x
+    order = _storage_order(traced)
+    back = sorted(range(traced.ndim), key=order.__getitem__)
+    x = b.g.reshape(flat, [traced.shape[d] for d in order])
+    return b.g.permute(x, back) if order else x
 
 
 def _strided_positions(b, x, size, stride, offset):
@@ -291,13 +294,13 @@ def _strided_positions(b, x, size, stride, offset):
 def as_strided(b, x, size, stride, offset=None):
     flat, first = _in_storage_order(b, x)
     offset = (first if offset is None else offset) - first
-    position = _strided_positions(b, x, size, stride, offset)
     if (
         offset == 0
         and tuple(stride) == contiguous_strides(tuple(size))
         and b.result.numel() == x.numel
     ):
         return b.g.reshape(flat, list(size))
+    position = _strided_positions(b, x, size, stride, offset)
     return b.g.reshape(b.g.gather(flat, 0, b.g.reshape(position, [-1])), list(size))
 
 

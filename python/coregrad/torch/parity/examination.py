@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from ..reporting import reports
 from . import divergence
-from .judge import Measure, Slack, measure
+from .judge import Measure, Slack, cotangents, measure
 from .models import Subject
 from .tolerances import SLACK
 
@@ -206,12 +206,8 @@ def _backward(subject: Subject, out: Any) -> None:
         subject.loss(out).backward()
         return
     roots = [t for t in pytree.tree_leaves(out) if isinstance(t, torch.Tensor) and t.requires_grad]
-    generator = torch.Generator().manual_seed(1)
-    weights = [
-        torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in roots
-    ]
     if roots:
-        torch.autograd.backward(roots, weights)
+        torch.autograd.backward(roots, cotangents(roots))
 
 
 def _exact(subject: Subject, settings: Settings, result: Examination) -> dict[str, Any]:

@@ -69,6 +69,16 @@ def measure(got: Any, eager: Any, exact: Any = None, slack: Slack | None = None)
     return Measure(message, _largest(distance), own, math.inf if message and share <= 1 else share)
 
 
+def cotangents(roots: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    """Weights of a random projection of results that are differentiated: the same in each run, and up
+    to rounding in each dtype.
+    """
+    generator = torch.Generator().manual_seed(1)
+    return [
+        torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in roots
+    ]
+
+
 def compare(got: Any, eager: Any, exact: Any = None, slack: Slack | None = None) -> str | None:
     """None if `got` is right, else what is wrong with it; judged as in `measure`."""
     return measure(got, eager, exact, slack).wrong
