@@ -81,10 +81,10 @@ void expect_exact(ContractKernel kernel, const Target& target, std::mt19937& ran
   kernel.any_size = random() % 2 == 0;
   switch (kernel.dtype) {
     case DType::Float32: {
-      expect_exact<float>(kernel, target, random, what);
+      if (!target.only_tiles) expect_exact<float>(kernel, target, random, what);
       // The same with operands that are widened as they are read.
       ContractKernel narrow = kernel;
-      const auto choice = random() % 4;
+      const auto choice = target.only_tiles ? 3 : static_cast<int>(random() % 4);
       if (choice != 0) narrow.lhs.narrow = choice == 1 ? DType::Float16 : DType::BFloat16;
       if (choice != 2) narrow.rhs.narrow = choice == 1 ? DType::Float16 : DType::BFloat16;
       return expect_exact<float>(narrow, target, random, what + ", narrow");
@@ -108,12 +108,18 @@ class ContractOn : public testing::TestWithParam<Isa> {
   void SetUp() override {
     if (!host_supports(GetParam())) GTEST_SKIP() << "this machine has no " << name_of(GetParam());
   }
-  Target target() const { return target_for(GetParam()); }
+  /// With tile registers, they are used for every product that they can do: other tests have the
+  /// rest.
+  Target target() const {
+    Target target = target_for(GetParam());
+    target.only_tiles = target.has_tiles;
+    return target;
+  }
   std::mt19937 random_{20240607};
 };
 
 INSTANTIATE_TEST_SUITE_P(EachIsa, ContractOn,
-                         testing::Values(Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512),
+                         testing::Values(Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx),
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
 constexpr DType kDTypes[] = {DType::Float32, DType::Float64, DType::Int32, DType::Int64};
@@ -130,6 +136,21 @@ TEST_P(ContractOn, MatrixProductsOfSizesAroundTileEdges) {
   }
 }
 
+/// bfloat16 on machines with tile registers, whose instructions take 16 rows and lanes x 32 steps
+/// of k; elsewhere the same products without them.
+TEST_P(ContractOn, BFloat16ProductsOfEveryLengthUpToSeventy) {
+  for (int64_t k = 1; k <= 70; ++k) {
+    const int64_t m = 1 + static_cast<int64_t>(random_() % 70),
+                  n = 1 + static_cast<int64_t>(random_() % 70);
+    const bool ta = random_() % 2, tb = random_() % 2;
+    ContractKernel kernel = matmul_kernel(DType::Float32, 1 + k % 2, m, k, n, ta, tb);
+    kernel.lhs.narrow = kernel.rhs.narrow = DType::BFloat16;
+    kernel.any_size = random_() % 2;
+    if (target().has_tiles) EXPECT_EQ(plan_contract(kernel, target()).kind, TileKind::Matrix);
+    expect_exact<float>(kernel, target(), random_, fmt::format("{}x{}x{} {}{}", m, k, n, ta, tb));
+  }
+}
+
 TEST_P(ContractOn, LargeMatrixProductsSplitIntoBlocksOfEveryDirection) {
   const auto check = [&](DType dtype, int64_t m, int64_t k, int64_t n, bool ta, bool tb) {
     expect_exact(matmul_kernel(dtype, 1, m, k, n, ta, tb), target(), random_,
@@ -139,6 +160,7 @@ TEST_P(ContractOn, LargeMatrixProductsSplitIntoBlocksOfEveryDirection) {
   check(DType::Float32, 37, 1500, 260, true, false);
   check(DType::Float32, 300, 129, 35, false, false);
   check(DType::Float64, 140, 600, 133, true, true);
+  if (target().has_tiles) check(DType::Float32, 300, 2500, 90, true, true);
 }
 
 TEST_P(ContractOn, NarrowProductsAlongContiguousRows) {
@@ -320,8 +342,8 @@ ContractKernel random_contract(std::mt19937& random, DType dtype) {
 
 TEST_P(ContractOn, RandomLabelsWindowsLayoutsAndOutputOrders) {
   for (int i = 0; i < 80; ++i)
-    expect_exact(random_contract(random_, kDTypes[i % 4]), target(), random_,
-                 fmt::format("case {}", i));
+    expect_exact(random_contract(random_, target().only_tiles ? DType::Float32 : kDTypes[i % 4]),
+                 target(), random_, fmt::format("case {}", i));
 }
 
 TEST_P(ContractOn, AnEmptySumIsZeroAndAnEmptyOutputHasNoUnits) {
