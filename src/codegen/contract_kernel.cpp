@@ -436,12 +436,9 @@ class StepEmitter {
     llvm::Value* const p0 = b_.CreateMul(p_group, p_per_unit_);
     llvm::Value* const p1 = emit_min(b_, b_.CreateAdd(p0, p_per_unit_), p_extent_);
     emit_loop(b_, p0, p1, 1, [&](llvm::Value* p) {
-      emit_loop(b_, constant(0), num_k_blocks_, 1, [&](llvm::Value* k_block) {
-        if (plan_.kind == TileKind::Matrix)
-          emit_tile_block(p0, p, k_block);
-        else
-          emit_block(p0, p, k_block);
-      });
+      if (plan_.kind == TileKind::Matrix) return emit_tile_blocks(p0, p);
+      emit_loop(b_, constant(0), num_k_blocks_, 1,
+                [&](llvm::Value* k_block) { emit_block(p0, p, k_block); });
     });
   }
 
@@ -571,67 +568,90 @@ class StepEmitter {
     }
   }
 
-  /// emit_block for tile registers.
-  void emit_tile_block(llvm::Value* p0, llvm::Value* p, llvm::Value* k_block) {
-    const auto [k0, k1] = steps_of(k_block);
-    llvm::Value* const k_count = b_.CreateSub(k1, k0);
-    const auto pack = [&](const AffineOperand& operand, const FlatSpace& space, llvm::Value* memory,
-                          const TileOperand& how, llvm::Function* copy, llvm::Function* packer,
-                          llvm::Value* first, llvm::Value* end, llvm::Value* target) {
-      llvm::Value* source = copy_;
-      if (!how.is_copied) {
-        PartialAddress address = emit_base(b_, operand);
-        emit_advance(b_, operand, segments_of(operand, plan_.p, plan_.extents), p, address);
-        emit_advance(b_, operand, segments_of(operand, plan_.k, plan_.extents), k0, address);
-        emit_advance(b_, operand, segments_of(operand, space, plan_.extents), first, address);
-        source = ElementMemory(b_, operand.memory).pointer(memory, address.offset);
-      } else if (how.along_k) {
-        b_.CreateCall(copy, {memory, p, first, end, k0, k1, copy_});
-      } else {
-        b_.CreateCall(copy, {memory, p, k0, k1, first, end, copy_});
-      }
-      b_.CreateCall(packer, {source, k_count, b_.CreateSub(end, first), target});
+  /// The blocks of a unit at p for tile registers.
+  void emit_tile_blocks(llvm::Value* p0, llvm::Value* p) {
+    const auto pack_rows = [&](llvm::Value* k0, llvm::Value* k1) {
+      emit_tile_pack(plan_.row_side, plan_.m, row_source_, plan_.tile_row_side, parts_.copy_rows,
+                     parts_.pack_rows, p, m0_, m1_, k0, k1, row_pack_);
     };
-    emit_rows_once(p0, p, [&] {
-      pack(plan_.row_side, plan_.m, row_source_, plan_.tile_row_side, parts_.copy_rows,
-           parts_.pack_rows, m0_, m1_, row_pack_);
+    const bool one_k_block = plan_.num_k_blocks == 1;
+    if (one_k_block) {
+      const auto [k0, k1] = steps_of(constant(0));
+      emit_rows_once(p0, p, [&, first = k0, end = k1] { pack_rows(first, end); });
+    }
+    emit_loop(b_, n0_, n1_, plan_.lanes_at_once, [&](llvm::Value* n) {
+      llvm::Value* const end_n = emit_min(b_, b_.CreateAdd(n, constant(plan_.lanes_at_once)), n1_);
+      emit_loop(b_, constant(0), num_k_blocks_, 1, [&](llvm::Value* k_block) {
+        const auto [k0, k1] = steps_of(k_block);
+        if (!one_k_block) pack_rows(k0, k1);
+        emit_tile_pack(plan_.lane_side, plan_.n, lane_source_, plan_.tile_lane_side,
+                       parts_.copy_lanes, parts_.pack_lanes, p, n, end_n, k0, k1, lane_pack_);
+        emit_tile_block(p, n, end_n, b_.CreateSub(k1, k0), k_block);
+      });
     });
-    pack(plan_.lane_side, plan_.n, lane_source_, plan_.tile_lane_side, parts_.copy_lanes,
-         parts_.pack_lanes, n0_, n1_, lane_pack_);
-    const auto packed = [&](llvm::Value* base, llvm::Value* number, int64_t stride) {
-      return b_.CreateGEP(b_.getInt16Ty(), base, b_.CreateMul(number, constant(stride)));
+  }
+
+  /// Packs rows or lanes [first, end) of one side.
+  void emit_tile_pack(const AffineOperand& operand, const FlatSpace& space, llvm::Value* memory,
+                      const TileOperand& how, llvm::Function* copy, llvm::Function* pack,
+                      llvm::Value* p, llvm::Value* first, llvm::Value* end, llvm::Value* k0,
+                      llvm::Value* k1, llvm::Value* target) {
+    llvm::Value* source = copy_;
+    if (!how.is_copied) {
+      PartialAddress address = emit_base(b_, operand);
+      emit_advance(b_, operand, segments_of(operand, plan_.p, plan_.extents), p, address);
+      emit_advance(b_, operand, segments_of(operand, plan_.k, plan_.extents), k0, address);
+      emit_advance(b_, operand, segments_of(operand, space, plan_.extents), first, address);
+      source = ElementMemory(b_, operand.memory).pointer(memory, address.offset);
+    } else if (how.along_k) {
+      b_.CreateCall(copy, {memory, p, first, end, k0, k1, copy_});
+    } else {
+      b_.CreateCall(copy, {memory, p, k0, k1, first, end, copy_});
+    }
+    b_.CreateCall(pack, {source, b_.CreateSub(k1, k0), b_.CreateSub(end, first), target});
+  }
+
+  /// The packed rows of the unit times packed lanes [n0, n1).
+  void emit_tile_block(llvm::Value* p, llvm::Value* n0, llvm::Value* n1, llvm::Value* k_count,
+                       llvm::Value* k_block) {
+    const auto packed = [&](llvm::Value* base, llvm::Value* number, int64_t panel, llvm::Value* k) {
+      llvm::Value* const place = b_.CreateMul(number, constant(panel / kTileSide));
+      return b_.CreateGEP(b_.getInt16Ty(), base, emit_mul_add(b_, k, kTileSide, place));
     };
-    llvm::Value* const accumulate = b_.CreateICmpSGT(k_block, constant(0));
     const bool one_k_block = plan_.num_k_blocks == 1;
     emit_loop(b_, first_panel_, end_panel_, 1, [&](llvm::Value* panel) {
       llvm::Value *const m = panel_row(panel), *const next_m =
                                                    panel_row(b_.CreateAdd(panel, constant(1)));
       llvm::Value* const local_m = b_.CreateSub(m, m0_);
-      llvm::Value* const rows = packed(row_pack_, local_m, plan_.row_stride);
       llvm::Value* const is_tall =
           b_.CreateICmpSGT(b_.CreateSub(next_m, m), constant(plan_.tile_rows - kTileSide));
       // A few panels of lanes, and then their epilogue, while the sums are in the first cache.
-      emit_loop(b_, n0_, n1_, plan_.finished_lanes, [&](llvm::Value* first) {
+      emit_loop(b_, n0, n1, plan_.finished_lanes, [&](llvm::Value* first) {
         llvm::Value* const end =
-            emit_min(b_, b_.CreateAdd(first, constant(plan_.finished_lanes)), n1_);
+            emit_min(b_, b_.CreateAdd(first, constant(plan_.finished_lanes)), n1);
         llvm::Value* const result =
             one_k_block ? result_
                         : at(result_, b_.CreateMul(local_m, constant(plan_.result_stride)));
-        const auto multiply = [&](llvm::Function* tall, llvm::Function* low, llvm::Value* n) {
-          llvm::Value* const callee =
-              low ? b_.CreateSelect(is_tall, tall, low) : static_cast<llvm::Value*>(tall);
-          b_.CreateCall(
-              tall->getFunctionType(), callee,
-              {rows, packed(lane_pack_, b_.CreateSub(n, n0_), plan_.lane_stride / kTileSide),
-               at(result, b_.CreateSub(n, first)), k_count, accumulate});
-        };
-        llvm::Value* const full_end = has_tail() ? emit_min(b_, end, full_lanes_) : end;
-        if (parts_.tall)
-          emit_loop(b_, first, full_end, plan_.tile_lanes,
-                    [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });
-        if (has_tail())
-          emit_if(b_, b_.CreateICmpSLT(full_end, end),
-                  [&] { multiply(parts_.tall_tail, parts_.low_tail, full_end); });
+        emit_loop(b_, constant(0), k_count, plan_.k_at_once, [&](llvm::Value* k) {
+          llvm::Value* const count =
+              emit_min(b_, b_.CreateSub(k_count, k), constant(plan_.k_at_once));
+          llvm::Value* const accumulate = b_.CreateICmpSGT(b_.CreateAdd(k, k_block), constant(0));
+          const auto multiply = [&](llvm::Function* tall, llvm::Function* low, llvm::Value* n) {
+            llvm::Value* const callee =
+                low ? b_.CreateSelect(is_tall, tall, low) : static_cast<llvm::Value*>(tall);
+            b_.CreateCall(tall->getFunctionType(), callee,
+                          {packed(row_pack_, local_m, plan_.row_stride, k),
+                           packed(lane_pack_, b_.CreateSub(n, n0), plan_.lane_stride, k),
+                           at(result, b_.CreateSub(n, first)), count, accumulate});
+          };
+          llvm::Value* const full_end = has_tail() ? emit_min(b_, end, full_lanes_) : end;
+          if (parts_.tall)
+            emit_loop(b_, first, full_end, plan_.tile_lanes,
+                      [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });
+          if (has_tail())
+            emit_if(b_, b_.CreateICmpSLT(full_end, end),
+                    [&] { multiply(parts_.tall_tail, parts_.low_tail, full_end); });
+        });
         const auto finish = [&] {
           b_.CreateCall(parts_.epilogue, {args_, p, m, next_m, first, end, result});
         };

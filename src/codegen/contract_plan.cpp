@@ -130,6 +130,7 @@ constexpr int64_t kMostWindowSteps = 64, kMostSlidingStep = 4;
 constexpr int64_t kMostBlock = 1024, kLeastWindowBlock = 128;
 constexpr int64_t kTallest = 16;  ///< rows of a tile
 constexpr int64_t kFinishedLanes = 128;
+constexpr int64_t kMostTileSteps = 384;  ///< a panel of rows over so many steps of k stays in L1
 
 struct TileCost {
   int64_t rows = 1, lanes = 1;
@@ -518,11 +519,18 @@ class Planner {
 
   /// choose_blocks for tile registers.
   void choose_matrix_blocks(ContractPlan& plan) const {
-    const int64_t k_extent = plan.k.extent;
-    const auto k_block_of = [&](int64_t rows, int64_t lanes) {
-      const int64_t most = std::max<int64_t>(256, target_.l2_bytes / 2 / (2 * (rows + lanes)));
-      if (k_extent <= most + most / 4) return k_extent;
-      return round_up(ceil_div(k_extent, ceil_div(k_extent, most)), 32);
+    const int64_t k = plan.k.extent;
+    const int64_t budget = target_.l2_bytes / 2 / 2;  // packed elements that share half of L2
+    // Lanes packed at once, and steps of k: all of them, so that rows are packed once a unit,
+    // unless they would leave no room for lanes.
+    const auto part_of = [&](int64_t rows, int64_t lanes) {
+      for (const int64_t part : {512, 256, 128})
+        if ((rows + std::min(part, lanes)) * k <= budget)
+          return std::pair{std::min(part, lanes), k};
+      const int64_t part = std::min<int64_t>(256, lanes);
+      const int64_t most = std::max<int64_t>(256, budget / (rows + part));
+      return std::pair{part,
+                       k <= most + most / 4 ? k : round_up(ceil_div(k, ceil_div(k, most)), 32)};
     };
     double best = INFINITY;
     const int64_t most_blocks = std::max<int64_t>(64, 4 * target_.threads);
@@ -532,12 +540,15 @@ class Planner {
            ++lane_blocks) {
         const int64_t rows = ceil_div(plan.num_row_panels, row_blocks) * plan.tile_rows,
                       lanes = ceil_div(plan.num_lane_panels, lane_blocks) * plan.tile_lanes;
-        const int64_t k_block = k_block_of(rows, lanes);
+        const auto [part, k_block] = part_of(rows, lanes);
+        const int64_t k_blocks = ceil_div(k, k_block);
+        const int64_t row_times = k_blocks > 1 ? ceil_div(lanes, part) : 1;
         const auto r = static_cast<double>(rows), l = static_cast<double>(lanes),
-                   k = static_cast<double>(k_extent), w = static_cast<double>(width_);
-        const double unit = 2000 + matrix_cost(rows, lanes, k_extent) +
-                            k / w * (r * plan.row_copy_cost + l * plan.lane_copy_cost) +
-                            static_cast<double>(ceil_div(k_extent, k_block) - 1) * r * l / 4;
+                   steps = static_cast<double>(k) / static_cast<double>(width_);
+        const double unit = 2000 + matrix_cost(rows, lanes, k) +
+                            steps * (r * plan.row_copy_cost * static_cast<double>(row_times) +
+                                     l * plan.lane_copy_cost) +
+                            static_cast<double>(k_blocks - 1) * r * l / 4;
         const auto share = static_cast<double>(ceil_div(
             checked_mul(plan.p.extent, row_blocks * lane_blocks, "contract"), target_.threads));
         if (unit * (share + 0.1) >= best) continue;
@@ -545,11 +556,13 @@ class Planner {
         plan.num_row_blocks = row_blocks, plan.num_lane_blocks = lane_blocks;
         plan.panels_per_row_block = ceil_div(plan.num_row_panels, row_blocks);
         plan.panels_per_lane_block = ceil_div(plan.num_lane_panels, lane_blocks);
+        plan.lanes_at_once = round_up(ceil_div(lanes, ceil_div(lanes, part)), plan.tile_lanes);
         plan.k_block = k_block;
-        plan.num_k_blocks = ceil_div(k_extent, k_block);
+        plan.num_k_blocks = k_blocks;
       }
     }
-    plan.k_turn = k_extent;
+    plan.k_turn = k;
+    plan.k_at_once = round_up(ceil_div(plan.k_block, ceil_div(plan.k_block, kMostTileSteps)), 32);
     const int64_t blocks =
         checked_mul(plan.p.extent, plan.num_row_blocks * plan.num_lane_blocks, "contract");
     plan.p_per_unit = std::clamp<int64_t>(blocks / (16 * target_.threads), 1, plan.p.extent);
@@ -557,11 +570,10 @@ class Planner {
 
     // Two elements of memory take the place of one of scratch.
     const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
-    const int64_t rows = plan.panels_per_row_block * plan.tile_rows, lanes = plan.lanes_per_block();
+    const int64_t rows = plan.panels_per_row_block * plan.tile_rows, lanes = plan.lanes_at_once;
     const int64_t k_padded = round_up(plan.k_block, 32);
-    plan.row_stride = k_padded + 32;  // lines of neighbouring rows fall into different cache sets
-    plan.lane_stride = k_padded * 16;
-    plan.row_pack_elements = area(rows, plan.row_stride) / 2;
+    plan.row_stride = plan.lane_stride = k_padded * 16;
+    plan.row_pack_elements = area(rows / 16, plan.row_stride) / 2;
     plan.lane_pack_elements = area(lanes / 16, plan.lane_stride) / 2;
     plan.finished_lanes = plan.num_k_blocks > 1 ? lanes : std::min(lanes, kFinishedLanes);
     plan.result_stride = plan.finished_lanes + 16;

@@ -69,6 +69,8 @@ struct ContractPlan {
 
   /// With TileKind::Matrix. The packing kinds above are not used then.
   TileOperand tile_row_side, tile_lane_side;
+  int64_t lanes_at_once = 0;   ///< lanes of a unit that are packed at once
+  int64_t k_at_once = 0;       ///< steps of k that a tile of sums is kept in registers for
   int64_t finished_lanes = 0;  ///< lanes that the epilogue takes at once
   int64_t copy_elements = 0;   ///< scratch behind the results
 

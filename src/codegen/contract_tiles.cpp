@@ -13,10 +13,10 @@
 namespace coregrad {
 namespace {
 
-constexpr int64_t kElement = 2;                                  // bytes
-constexpr int64_t kTileElements = kTileSide * kTileDepth;        // of packed rows or lanes
-constexpr int64_t kPiece = 16 / kElement;                        // elements of a 16-byte block
-constexpr unsigned kUnits = static_cast<unsigned>(kTileSide);    // 4-byte units of a vector
+constexpr int64_t kElement = 2;                                // bytes
+constexpr int64_t kTileElements = kTileSide * kTileDepth;      // of packed rows or lanes
+constexpr int64_t kPiece = 16 / kElement;                      // elements of a 16-byte block
+constexpr unsigned kUnits = static_cast<unsigned>(kTileSide);  // 4-byte units of a vector
 
 /// void (ptr source, i64 k count, i64 rows or lanes, ptr target).
 llvm::Function* declare_pack(llvm::Module& module, const std::string& name) {
@@ -37,8 +37,7 @@ llvm::Function* declare_pack(llvm::Module& module, const std::string& name) {
 class TilePacker {
  public:
   TilePacker(llvm::Function* function, const Target& target)
-      : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
-        target_(target) {}
+      : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)), target_(target) {}
 
   llvm::IRBuilder<>& builder() { return b_; }
 
@@ -52,8 +51,7 @@ class TilePacker {
   void blocks(llvm::Value* count, int64_t size, Body body) {
     llvm::Value* const whole = b_.CreateAnd(count, emit_i64(b_, -size));
     emit_loop(b_, emit_i64(b_, 0), whole, size, [&](llvm::Value* i) { body(i, nullptr); });
-    emit_if(b_, b_.CreateICmpSLT(whole, count),
-            [&] { body(whole, b_.CreateSub(count, whole)); });
+    emit_if(b_, b_.CreateICmpSLT(whole, count), [&] { body(whole, b_.CreateSub(count, whole)); });
   }
 
   /// target[pair of k][x][2] for 16 neighbours x, whose steps of k lie k_stride apart.
@@ -65,19 +63,18 @@ class TilePacker {
       llvm::Value* const from = at(source, b_.CreateMul(k, emit_i64(b_, k_stride)));
       if (!k_left && !x_left) return b_.CreateAlignedLoad(narrow, from, llvm::Align(kElement));
       llvm::Value* lanes = x_left ? x_left : emit_i64(b_, kTileSide);
-      if (k_left)
-        lanes = b_.CreateSelect(b_.CreateICmpSLT(k, k_left), lanes, emit_i64(b_, 0));
-      return b_.CreateMaskedLoad(narrow, from, llvm::Align(kElement),
-                                 emit_lane_mask(b_, emit_i64(b_, 0), lanes, kTileSide, kElement,
-                                                target_),
-                                 llvm::Constant::getNullValue(narrow));
+      if (k_left) lanes = b_.CreateSelect(b_.CreateICmpSLT(k, k_left), lanes, emit_i64(b_, 0));
+      return b_.CreateMaskedLoad(
+          narrow, from, llvm::Align(kElement),
+          emit_lane_mask(b_, emit_i64(b_, 0), lanes, kTileSide, kElement, target_),
+          llvm::Constant::getNullValue(narrow));
     };
     const auto pair = [&](llvm::Value* k) {
       llvm::Value* const low = b_.CreateZExt(load(k), wide);
       llvm::Value* const high = b_.CreateZExt(load(b_.CreateAdd(k, emit_i64(b_, 1))), wide);
-      b_.CreateAlignedStore(
-          b_.CreateOr(low, b_.CreateShl(high, llvm::ConstantInt::get(wide, 16))),
-          at(target, b_.CreateMul(k, emit_i64(b_, kTileSide))), llvm::Align(kElement));
+      b_.CreateAlignedStore(b_.CreateOr(low, b_.CreateShl(high, llvm::ConstantInt::get(wide, 16))),
+                            at(target, b_.CreateMul(k, emit_i64(b_, kTileSide))),
+                            llvm::Align(kElement));
     };
     if (k_left || x_left) {
       emit_loop(b_, emit_i64(b_, 0), emit_i64(b_, kTileDepth), 2, pair);
@@ -89,7 +86,7 @@ class TilePacker {
   /// target[unit][row] for 16 rows of 16 neighbouring units of two elements. Units behind the last
   /// are zero, rows behind the last repeat it.
   void transpose(llvm::Value* source, int64_t row_stride, llvm::Value* elements_left,
-                 llvm::Value* rows_left, llvm::Value* target, int64_t target_stride) {
+                 llvm::Value* rows_left, llvm::Value* target) {
     llvm::Type* const piece = llvm::FixedVectorType::get(b_.getInt32Ty(), kPiece / 2);
     llvm::Type* const masked = llvm::FixedVectorType::get(b_.getInt16Ty(), kPiece);
     llvm::Type* const vector = llvm::FixedVectorType::get(b_.getInt32Ty(), kUnits);
@@ -109,10 +106,9 @@ class TilePacker {
         for (size_t j = 0; j < collected.size(); ++j) {
           llvm::Value* const from = at(rows[part * 4 + j], first);
           llvm::Value* const loaded =
-              mask ? b_.CreateBitCast(
-                         b_.CreateMaskedLoad(masked, from, llvm::Align(kElement), mask,
-                                             llvm::Constant::getNullValue(masked)),
-                         piece)
+              mask ? b_.CreateBitCast(b_.CreateMaskedLoad(masked, from, llvm::Align(kElement), mask,
+                                                          llvm::Constant::getNullValue(masked)),
+                                      piece)
                    : static_cast<llvm::Value*>(
                          b_.CreateAlignedLoad(piece, from, llvm::Align(kElement)));
           collected[j] = b_.CreateInsertVector(vector, collected[j], loaded,
@@ -124,7 +120,7 @@ class TilePacker {
         llvm::Value* const unit =
             b_.CreateAdd(b_.CreateLShr(first, 1), emit_i64(b_, static_cast<int64_t>(i)));
         b_.CreateAlignedStore(collected[i],
-                              at(target, b_.CreateMul(unit, emit_i64(b_, target_stride))),
+                              at(target, b_.CreateMul(unit, emit_i64(b_, kTileDepth))),
                               llvm::Align(kElement));
       }
     };
@@ -133,6 +129,28 @@ class TilePacker {
       return;
     }
     for (int64_t first = 0; first < kTileDepth; first += kPiece) column(emit_i64(b_, first));
+  }
+
+  /// target[row][k] for 16 rows.
+  void copy(llvm::Value* source, int64_t row_stride, llvm::Value* k_left, llvm::Value* rows_left,
+            llvm::Value* target) {
+    llvm::Type* const vector = llvm::FixedVectorType::get(b_.getInt16Ty(), kTileDepth);
+    const auto line = [&](llvm::Value* m) {
+      llvm::Value* const from = at(source, b_.CreateMul(m, emit_i64(b_, row_stride)));
+      llvm::Value* const loaded =
+          k_left ? static_cast<llvm::Value*>(b_.CreateMaskedLoad(
+                       vector, from, llvm::Align(kElement),
+                       emit_lane_mask(b_, emit_i64(b_, 0), k_left, kTileDepth, kElement, target_),
+                       llvm::Constant::getNullValue(vector)))
+                 : b_.CreateAlignedLoad(vector, from, llvm::Align(kElement));
+      b_.CreateAlignedStore(loaded, at(target, b_.CreateMul(m, emit_i64(b_, kTileDepth))),
+                            llvm::Align(kElement));
+    };
+    if (k_left || rows_left) {
+      emit_loop(b_, emit_i64(b_, 0), rows_left ? rows_left : emit_i64(b_, kTileSide), 1, line);
+      return;
+    }
+    for (int64_t m = 0; m < kTileSide; ++m) line(emit_i64(b_, m));
   }
 
   /// A tile of memory of this function.
@@ -215,25 +233,23 @@ llvm::Function* emit_tile_micro_kernel(llvm::Module& module, const std::string& 
   b.CreateBr(ready);
   b.SetInsertPoint(ready);
   emit_loop(b, emit_i64(b, 0), function->getArg(3), kTileDepth, [&](llvm::Value* k) {
-    llvm::Value* const row_source = b.CreateGEP(b.getInt16Ty(), function->getArg(0), k);
-    llvm::Value* const lane_source = b.CreateGEP(b.getInt16Ty(), function->getArg(1),
-                                                 b.CreateMul(k, emit_i64(b, kTileSide)));
-    const auto load_tile = [&](int64_t tile, llvm::Value* source, int64_t elements,
-                               int64_t stride) {
-      llvm::Value* const from =
-          b.CreateConstGEP1_64(b.getInt16Ty(), source, static_cast<uint64_t>(elements));
+    // Tiles of 16 x 32 elements one after the other along k.
+    llvm::Value* const place = b.CreateMul(k, emit_i64(b, kTileSide));
+    const auto load_tile = [&](int64_t tile, unsigned argument, int64_t elements) {
+      llvm::Value* const panel = b.CreateConstGEP1_64(b.getInt16Ty(), function->getArg(argument),
+                                                      static_cast<uint64_t>(elements));
       b.CreateIntrinsic(llvm::Intrinsic::x86_tileloadd64, {},
-                        {tile_number(b, tile), from, emit_i64(b, stride * kElement)});
+                        {tile_number(b, tile), b.CreateGEP(b.getInt16Ty(), panel, place),
+                         emit_i64(b, kTileDepth * kElement)});
     };
     for (int64_t l = 0; l < lane_tiles; ++l) {
       const int64_t lane = first_lane + l % lane_registers;
-      load_tile(lane, lane_source, l * plan.lane_stride, kTileDepth);
+      load_tile(lane, 1, l * plan.lane_stride);
       for (int64_t r = 0; r < row_tiles; ++r) {
-        if (l == 0)
-          load_tile(sums + r, row_source, r * kTileSide * plan.row_stride, plan.row_stride);
-        b.CreateIntrinsic(llvm::Intrinsic::x86_tdpbf16ps, {},
-                          {tile_number(b, r * lane_tiles + l), tile_number(b, sums + r),
-                           tile_number(b, lane)});
+        if (l == 0) load_tile(sums + r, 0, r * plan.row_stride);
+        b.CreateIntrinsic(
+            llvm::Intrinsic::x86_tdpbf16ps, {},
+            {tile_number(b, r * lane_tiles + l), tile_number(b, sums + r), tile_number(b, lane)});
       }
     }
   });
@@ -261,7 +277,7 @@ llvm::Function* emit_pack_tile_lanes(llvm::Module& module, const std::string& na
     pack.blocks(lanes, kTileSide, [&](llvm::Value* n, llvm::Value* n_left) {
       llvm::Value* const from = pack.at(source, emit_mul_add(b, n, how.stride, emit_i64(b, 0)));
       pack.blocks(k_count, kTileDepth, [&](llvm::Value* k, llvm::Value* k_left) {
-        pack.transpose(pack.at(from, k), how.stride, k_left, n_left, target_of(n, k), kTileDepth);
+        pack.transpose(pack.at(from, k), how.stride, k_left, n_left, target_of(n, k));
       });
     });
   } else {
@@ -283,21 +299,16 @@ llvm::Function* emit_pack_tile_rows(llvm::Module& module, const std::string& nam
   TilePacker pack(function, target);
   llvm::IRBuilder<>& b = pack.builder();
   llvm::Value *const source = function->getArg(0), *const k_count = function->getArg(1),
-                     *const rows = function->getArg(2), *const packed = function->getArg(3);
+                     *const rows = function->getArg(2);
+  const auto target_of = [&](llvm::Value* m, llvm::Value* k) {
+    llvm::Value* const place = b.CreateMul(m, emit_i64(b, plan.row_stride / kTileSide));
+    return pack.at(function->getArg(3), emit_mul_add(b, k, kTileSide, place));
+  };
   if (how.along_k) {
-    llvm::Type* const vector = llvm::FixedVectorType::get(b.getInt16Ty(), kTileDepth);
-    emit_loop(b, emit_i64(b, 0), rows, 1, [&](llvm::Value* m) {
+    pack.blocks(rows, kTileSide, [&](llvm::Value* m, llvm::Value* m_left) {
       llvm::Value* const from = pack.at(source, emit_mul_add(b, m, how.stride, emit_i64(b, 0)));
-      llvm::Value* const to = pack.at(packed, b.CreateMul(m, emit_i64(b, plan.row_stride)));
       pack.blocks(k_count, kTileDepth, [&](llvm::Value* k, llvm::Value* k_left) {
-        llvm::Value* const at = pack.at(from, k);
-        llvm::Value* const loaded =
-            k_left ? static_cast<llvm::Value*>(b.CreateMaskedLoad(
-                         vector, at, llvm::Align(kElement),
-                         emit_lane_mask(b, emit_i64(b, 0), k_left, kTileDepth, kElement, target),
-                         llvm::Constant::getNullValue(vector)))
-                   : b.CreateAlignedLoad(vector, at, llvm::Align(kElement));
-        b.CreateAlignedStore(loaded, pack.at(to, k), llvm::Align(kElement));
+        pack.copy(pack.at(from, k), how.stride, k_left, m_left, target_of(m, k));
       });
     });
   } else {
@@ -306,8 +317,7 @@ llvm::Function* emit_pack_tile_rows(llvm::Module& module, const std::string& nam
       llvm::Value* const from = pack.at(source, emit_mul_add(b, k, how.stride, emit_i64(b, 0)));
       pack.blocks(rows, kTileSide, [&](llvm::Value* m, llvm::Value* m_left) {
         pack.interleave(pack.at(from, m), how.stride, k_left, m_left, tile);
-        pack.transpose(tile, kTileDepth, nullptr, nullptr,
-                       pack.at(packed, emit_mul_add(b, m, plan.row_stride, k)), plan.row_stride);
+        pack.transpose(tile, kTileDepth, nullptr, nullptr, target_of(m, k));
       });
     });
   }

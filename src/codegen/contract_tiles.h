@@ -1,9 +1,10 @@
 #pragma once
 // Products in tile registers (AMX): packing, and the micro-kernel over them.
 //
-// A tile instruction adds the product of 16 rows x 32 steps of k and 32 steps of k x 16 lanes to 16 x
-// 16 float32 sums. Packed rows lie as [row][k]; packed lanes as panels of 16, [k / 2][lane][2]. Steps
-// of k are padded to a multiple of 32 with zeros, rows and lanes to a multiple of 16 with anything.
+// A tile instruction adds the product of 16 rows x 32 steps of k and 32 steps of k x 16 lanes to 16
+// x 16 float32 sums. Operands are packed as panels of 16 rows or lanes, the tiles of a panel one
+// after the other: 16 rows of 32 steps of k, or 16 pairs of steps of k for 16 lanes. Steps of k are
+// padded to a multiple of 32 with zeros, rows and lanes to a multiple of 16 with anything.
 
 #include "codegen/contract_plan.h"
 
@@ -13,7 +14,7 @@
 
 namespace coregrad {
 
-constexpr int64_t kTileSide = 16;  ///< rows and lanes of a tile of sums
+constexpr int64_t kTileSide = 16;   ///< rows and lanes of a tile of sums
 constexpr int64_t kTileDepth = 32;  ///< steps of k of an instruction
 
 /// Between these two, tiles may be used. Nothing else uses tile registers, and no other function
