@@ -130,7 +130,7 @@ constexpr int64_t kMostWindowSteps = 64, kMostSlidingStep = 4;
 constexpr int64_t kMostBlock = 1024, kLeastWindowBlock = 128;
 constexpr int64_t kTallest = 16;  ///< rows of a tile
 constexpr int64_t kFinishedLanes = 128;
-constexpr int64_t kMostTileSteps = 384;  ///< a panel of rows over so many steps of k stays in L1
+constexpr int64_t kMostTileSteps = 256;  ///< a panel of rows over so many steps of k stays in L1
 
 struct TileCost {
   int64_t rows = 1, lanes = 1;
@@ -473,7 +473,8 @@ class Planner {
     const bool is_plain = operand.checks.empty() && across.size() == 1 && k.size() == 1;
     TileOperand result;
     result.along_k = next_k && (is_plain || !next_across || k.back().extent > across.back().extent);
-    *cost = result.along_k ? (is_lane_side ? 4 : 1.5) : (is_lane_side ? 3 : 8);
+    // Measured with operands that come from L3.
+    *cost = result.along_k ? (is_lane_side ? 11 : 9) : (is_lane_side ? 13 : 16);
     if (is_plain && (next_k || next_across)) {
       result.stride = result.along_k ? across.back().coef : k.back().coef;
       return result;
@@ -499,10 +500,11 @@ class Planner {
     plan.tile_row_side = tile_operand(plan, plan.row_side, plan.m, false, &plan.row_copy_cost);
     plan.tile_lane_side = tile_operand(plan, plan.lane_side, plan.n, true, &plan.lane_copy_cost);
     if (target_.only_tiles) return 0;
+    // What is left beside products this fast: results stored one by one are dear.
     const auto p = static_cast<double>(plan.p.extent), m = static_cast<double>(plan.m.extent),
                n = static_cast<double>(plan.n.extent), k = static_cast<double>(plan.k.extent),
                w = static_cast<double>(width_);
-    const double store_cost = stores_contiguously(plan) ? 3 / w : 1.7;
+    const double store_cost = stores_contiguously(plan) ? 3 / w : 12;
     const auto panels = static_cast<double>(plan.num_row_panels * plan.num_lane_panels);
     return 1000 + p * (matrix_cost(round_up(plan.m.extent, 16), round_up(plan.n.extent, 16),
                                    plan.k.extent) +
@@ -511,10 +513,11 @@ class Planner {
                        m * n * (store_cost + 2 / w));
   }
 
-  /// Tile instructions in vector operations: 16 cycles for 16 x 16 x 32 multiply-adds.
+  /// Tile instructions in vector operations: 16 cycles for 16 x 16 x 32 multiply-adds, twice as
+  /// many with operands that come from L2.
   static double matrix_cost(int64_t rows, int64_t lanes, int64_t k) {
     return static_cast<double>(rows) * static_cast<double>(lanes) *
-           static_cast<double>(round_up(k, 32)) / 256;
+           static_cast<double>(round_up(k, 32)) / 128;
   }
 
   /// choose_blocks for tile registers.

@@ -61,7 +61,10 @@ class TilePacker {
     llvm::Type* const wide = llvm::FixedVectorType::get(b_.getInt32Ty(), kUnits);
     const auto load = [&](llvm::Value* k) -> llvm::Value* {
       llvm::Value* const from = at(source, b_.CreateMul(k, emit_i64(b_, k_stride)));
-      if (!k_left && !x_left) return b_.CreateAlignedLoad(narrow, from, llvm::Align(kElement));
+      if (!k_left && !x_left) {
+        prefetch(at(from, kTileDepth * k_stride));
+        return b_.CreateAlignedLoad(narrow, from, llvm::Align(kElement));
+      }
       llvm::Value* lanes = x_left ? x_left : emit_i64(b_, kTileSide);
       if (k_left) lanes = b_.CreateSelect(b_.CreateICmpSLT(k, k_left), lanes, emit_i64(b_, 0));
       return b_.CreateMaskedLoad(
@@ -128,6 +131,8 @@ class TilePacker {
       emit_loop(b_, emit_i64(b_, 0), emit_i64(b_, kTileDepth), kPiece, column);
       return;
     }
+    if (row_stride != kTileDepth)
+      for (llvm::Value* row : rows) prefetch(at(row, kTileSide * row_stride));
     for (int64_t first = 0; first < kTileDepth; first += kPiece) column(emit_i64(b_, first));
   }
 
@@ -137,6 +142,7 @@ class TilePacker {
     llvm::Type* const vector = llvm::FixedVectorType::get(b_.getInt16Ty(), kTileDepth);
     const auto line = [&](llvm::Value* m) {
       llvm::Value* const from = at(source, b_.CreateMul(m, emit_i64(b_, row_stride)));
+      if (!k_left && !rows_left) prefetch(at(from, kTileSide * row_stride));
       llvm::Value* const loaded =
           k_left ? static_cast<llvm::Value*>(b_.CreateMaskedLoad(
                        vector, from, llvm::Align(kElement),
@@ -162,6 +168,13 @@ class TilePacker {
   }
 
  private:
+  /// Asks for an element of the next block across the order in which memory lies: the machine's own
+  /// prefetching does not follow so many rows.
+  void prefetch(llvm::Value* address) {
+    b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
+                       {address, b_.getInt32(0), b_.getInt32(2), b_.getInt32(1)});
+  }
+
   llvm::IRBuilder<> b_;
   const Target& target_;
 };

@@ -7,6 +7,7 @@
 #include "contract_cases.h"
 #include "contract_reference.h"
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace coregrad {
@@ -49,7 +50,7 @@ void expect_exact(const ContractKernel& kernel, const Target& target, std::mt199
   std::fill_n(out.as<T>(), count, T{77});
   const CompiledContract compiled(kernel, target);
   const GuardedBuffer scratch(round_up(compiled.step.scratch_bytes, 64), true);
-  std::memset(scratch.as<void>(), 0x7f, static_cast<size_t>(compiled.step.scratch_bytes));
+  std::memset(scratch.as<void>(), 0xff, static_cast<size_t>(compiled.step.scratch_bytes));
   compiled.run({lhs.as<void>(), rhs.as<void>(), out.as<void>()}, random() % 2 == 0 ? 1 : INT64_MAX,
                scratch.as<void>());
   // The index is that of the output dimensions in order; `store` may put them elsewhere.
@@ -463,6 +464,93 @@ TEST(Contract, ResultsAreBitwiseTheSameHoweverUnitsAreShared) {
     compiled.run({lhs.data(), rhs.data(), pieces.data()}, piece);
     EXPECT_EQ(std::memcmp(once.data(), pieces.data(), once.size() * sizeof(float)), 0);
   }
+}
+
+/// What a machine with tile registers does with bfloat16 products.
+class ContractTiles : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!host_supports(Isa::Amx)) GTEST_SKIP() << "this machine has no AMX";
+    target_ = target_for(Isa::Amx);
+    target_.only_tiles = true;
+  }
+  static ContractKernel kernel(int64_t m, int64_t k, int64_t n, bool ta = false, bool tb = false) {
+    ContractKernel kernel = matmul_kernel(DType::Float32, 1, m, k, n, ta, tb);
+    kernel.lhs.narrow = kernel.rhs.narrow = DType::BFloat16;
+    return kernel;
+  }
+  std::vector<BFloat16> uniform(int64_t count) {
+    std::uniform_real_distribution<float> distribution(-1, 1);
+    std::vector<BFloat16> values(static_cast<size_t>(count));
+    for (BFloat16& x : values) x = BFloat16(distribution(random_));
+    return values;
+  }
+  std::vector<float> run(const ContractKernel& kernel, std::vector<BFloat16>& lhs,
+                         std::vector<BFloat16>& rhs, int64_t piece = INT64_MAX) const {
+    std::vector<float> out(static_cast<size_t>(kernel.spec.extents[1] * kernel.spec.extents[2]));
+    CompiledContract(kernel, target_).run({lhs.data(), rhs.data(), out.data()}, piece);
+    return out;
+  }
+  Target target_;
+  std::mt19937 random_{11};
+};
+
+TEST_F(ContractTiles, RoundLikeSumsOfFloat32) {
+  for (const auto& [m, k, n] :
+       {std::tuple{33, 70, 35}, std::tuple{100, 768, 64}, std::tuple{7, 3000, 130}}) {
+    const ContractKernel product = kernel(m, k, n, k % 3 == 0, k % 2 == 0);
+    std::vector<BFloat16> lhs = uniform(m * k), rhs = uniform(k * n);
+    const std::vector<float> lhs_wide(lhs.begin(), lhs.end()), rhs_wide(rhs.begin(), rhs.end());
+    const std::vector<double> expected =
+        reference_contract<float, double>(product, lhs_wide.data(), rhs_wide.data());
+    const std::vector<float> got = run(product, lhs, rhs);
+    for (size_t i = 0; i < got.size(); ++i)
+      // Each of k / 2 additions rounds a sum below k by half a unit.
+      ASSERT_NEAR(got[i], expected[i], 0.5 * k * std::sqrt(k) * 0x1p-24) << k << ": " << i;
+  }
+}
+
+TEST_F(ContractTiles, AnInfinityOrNanStaysInItsRow) {
+  std::vector<BFloat16> lhs(35 * 37, BFloat16(1.0f)), rhs(37 * 33, BFloat16(0.0f));
+  lhs[2 * 37 + 36] = BFloat16(INFINITY);
+  lhs[20 * 37] = BFloat16(NAN);
+  for (int64_t n = 0; n < 33; ++n) rhs[static_cast<size_t>(36 * 33 + n)] = BFloat16(2.0f);
+  const std::vector<float> got = run(kernel(35, 37, 33), lhs, rhs);
+  for (int64_t i = 0; i < 35 * 33; ++i) {
+    const float x = got[static_cast<size_t>(i)];
+    if (i / 33 == 20)
+      ASSERT_TRUE(std::isnan(x)) << i;
+    else
+      ASSERT_EQ(x, i / 33 == 2 ? INFINITY : 2.0f) << i;
+  }
+}
+
+TEST_F(ContractTiles, SubnormalNumbersCountAsZero) {
+  std::vector<BFloat16> lhs(16 * 32, BFloat16(0x1p-130f)), rhs(32 * 16, BFloat16(0x1p100f));
+  EXPECT_EQ(run(kernel(16, 32, 16), lhs, rhs)[0], 0.0f);
+  std::fill(lhs.begin(), lhs.end(), BFloat16(0x1p-126f));
+  EXPECT_EQ(run(kernel(16, 32, 16), lhs, rhs)[0], 0x1p-21f);
+}
+
+TEST_F(ContractTiles, ResultsDoNotDependOnThreadsOrHowUnitsAreShared) {
+  const ContractKernel product = kernel(300, 2100, 310, false, true);
+  std::vector<BFloat16> lhs = uniform(300 * 2100), rhs = uniform(2100 * 310);
+  target_.threads = 1;
+  const std::vector<float> once = run(product, lhs, rhs);
+  for (const int threads : {2, 3, 16}) {
+    target_.threads = threads;
+    const std::vector<float> shared = run(product, lhs, rhs, threads == 16 ? 1 : INT64_MAX);
+    EXPECT_EQ(std::memcmp(once.data(), shared.data(), once.size() * sizeof(float)), 0) << threads;
+  }
+}
+
+TEST_F(ContractTiles, TinyProductsKeepTheOtherPath) {
+  target_.only_tiles = false;
+  EXPECT_NE(plan_contract(kernel(1, 768, 768), target_).kind, TileKind::Matrix);
+  EXPECT_NE(plan_contract(kernel(8, 8, 8), target_).kind, TileKind::Matrix);
+  EXPECT_EQ(plan_contract(kernel(64, 64, 64), target_).kind, TileKind::Matrix);
+  EXPECT_EQ(plan_contract(kernel(256, 768, 3072), target_).kind, TileKind::Matrix);
+  EXPECT_NE(plan_contract(kernel(256, 768, 3072), target_for(Isa::Avx512)).kind, TileKind::Matrix);
 }
 
 TEST(Contract, KeysTellShapesStridesWindowsAndDTypesApart) {
