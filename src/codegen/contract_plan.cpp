@@ -409,7 +409,8 @@ class Planner {
       // that they push each other out.
       const bool apart = std::abs(lane_k[0].coef) * size_of(plan.dtype) >= 1024;
       const double again = bytes <= 24 * 1024 ? 0.05 : apart ? 0.9 : 0.3;
-      const double in_place = p * k * n / w * (0.25 + again * (row_panels - 1));
+      const double widen = is_narrow(plan.lane_side.memory) ? row_panels : 0;
+      const double in_place = p * k * n / w * (0.25 + again * (row_panels - 1) + widen);
       if (in_place < lane_cost) {
         plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
         plan.lane_copy_cost = 0;
@@ -439,8 +440,11 @@ class Planner {
     const bool near_along_k = row_k[0].coef == 1 || plan.k.extent == 1;
     const bool fits = m * k * static_cast<double>(size_of(plan.dtype)) <=
                       static_cast<double>(target_.l2_bytes) / 4;
+    // Elements that are widened one by one, again for each panel of lanes.
+    const double widen_rows = is_narrow(plan.row_side.memory) ? p * k * m * lane_panels : 0;
     const double in_place_cost =
-        rows_plain && !near_along_k ? p * k * row_panels * lane_panels * (fits ? 0.5 : 4) : 0;
+        (rows_plain && !near_along_k ? p * k * row_panels * lane_panels * (fits ? 0.5 : 4) : 0) +
+        widen_rows;
     plan.row_packing = RowPacking::InPlace;
     if (rows_plain) row_cost = in_place_cost;
     {
