@@ -111,6 +111,26 @@ TEST(Compile, RunsLargeReductionsInParts) {
   }
 }
 
+TEST(Compile, PadsThePartsOfAReductionWithWhatChangesNoResult) {
+  // A prime number of elements has no equal parts. All results are such that a wrong padding shows.
+  const Dims shape = {100003};
+  for (const DType dtype : {DType::Float32, DType::Int64}) {
+    Graph g;
+    const NodeId x = in(g, 0, shape, dtype);
+    const NodeId positive = ops::add(g, ops::mul(g, x, x), ops::literal(g, Scalar::of(dtype, 1)));
+    check(g, {ops::reduce(g, Op::ReduceMin, positive, {}),
+              ops::reduce(g, Op::ReduceMax, ops::neg(g, positive), {}),
+              ops::reduce(g, Op::Sum, positive, {})});
+  }
+  Graph g;
+  const NodeId x = in(g, 0, shape, DType::Float64);
+  const NodeId small = ops::mul(g, x, ops::literal(g, DType::Float64, 1e-4));
+  const NodeId three = ops::literal(g, DType::Float64, 3);
+  check(g, {ops::reduce(g, Op::Prod, ops::exp(g, small), {}),
+            ops::reduce(g, Op::ReduceMin, ops::compare(g, Op::Lt, x, three), {}),
+            ops::reduce(g, Op::ReduceMax, ops::compare(g, Op::Lt, three, x), {})});
+}
+
 TEST(Compile, AddsLongColumnsInParts) {
   for (const Dims& shape : {Dims{1024, 512}, Dims{1000, 530}, Dims{777, 701}, Dims{30, 3, 6000},
                             Dims{4, 300, 601}, Dims{9, 70000}})
@@ -372,6 +392,7 @@ TEST(Compile, RunsZeroSizedAndScalarGraphs) {
   const NodeId x = in(g, 0, {0, 5}), s = in(g, 1, {});
   check(g,
         {ops::exp(g, x), ops::reduce(g, Op::Sum, x, Dims{0}), ops::reduce(g, Op::Sum, x, Dims{1}),
+         ops::reduce(g, Op::Prod, x, Dims{0}), ops::reduce(g, Op::Prod, x, Dims{1}),
          ops::add(g, s, ops::literal(g, DType::Float32, 2))});
 }
 

@@ -186,7 +186,8 @@ class Generator:
         self.values: list[Value] = []
         self.lines: list[str] = []
         self.wants_grad: set[str] = set()  #: inputs
-        self.is_special = self.r.random() < 0.12
+        self.is_special = self.r.random() < 0.12  #: inputs with NaN and infinities
+        self.is_grad = self.r.random() < 0.7
         is_large = seed % 20 == 19  # large enough for steps to be shared among threads
         self.max_elements = MAX_ELEMENTS_LARGE if is_large else MAX_ELEMENTS
         sizes = [31, 64, 100, 129, 200] if is_large else [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
@@ -313,7 +314,7 @@ class Generator:
             outputs.append(self.r.choice(names))
         if self.r.random() > 0.05:
             outputs = list(dict.fromkeys(outputs))
-        return Program(inputs, self.wants_grad, self.lines, outputs, self.r.random() < 0.7)
+        return Program(inputs, self.wants_grad, self.lines, outputs, self.is_grad)
 
     def _inputs(self) -> dict[str, str]:
         inputs: dict[str, str] = {}

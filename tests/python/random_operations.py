@@ -270,12 +270,13 @@ def window(g: Generator) -> None:
     rank = len(x.shape) - 2
     y = g.floats(lambda v: v.dtype is x.dtype)
     size = g.r.randint(1, 3)
-    # Whether zeros of the padding meet infinite weights depends on the algorithm.
+    # Infinite weights meet the zeros that stand for positions without an element: of the padding in
+    # whatever algorithm eager chose, and of transposed convolutions and input gradients in ours.
     convolve = not g.is_special
-    if convolve and g.r.random() < 0.5:
+    if (convolve or not g.is_grad) and g.r.random() < 0.5:
         out = g.r.randint(1, 4)
         weight = g.carve(y, [out, x.shape[1], *[size] * rank])
-        stride, padding = g.r.randint(1, 2), g.r.randint(0, 2)
+        stride, padding = g.r.randint(1, 2), g.r.randint(0, 2) if convolve else 0
         dilation = g.r.randint(1, 2)
         g.add(f"F.conv{rank}d({x.name}, {weight}, None, {stride}, {padding}, {dilation})", False)
     elif g.r.random() < 0.5:
