@@ -433,11 +433,20 @@ for _reduction in (0, 1, 2):
 # Pooling
 
 case("aten.max_pool2d_with_indices.default", lambda: call(f(2, 3, 7, 8), [3], [2], [1]))
+for _size in (3, 5):  # a window of nothing but -inf names its first place inside the input
+    case(
+        "aten.max_pool2d_with_indices.default",
+        lambda n=_size: call(torch.full((1, 9, 10), -float("inf")), [n], [1], [n // 2], [2]),
+    )
 case(
     "aten.max_pool2d_with_indices_backward.default",
     lambda: call(f(2, 3, 2, 3), f(2, 3, 5, 7), [2], [2], [0], [1], False, at(35, 2, 3, 2, 3)),
 )
-case("aten.avg_pool2d.default", lambda: call(f(2, 3, 7, 8), [3], [2], [1], True, False))
+for _include in (False, True):
+    case(
+        "aten.avg_pool2d.default",
+        lambda i=_include: call(f(2, 3, 7, 8), [3], [2], [1], True, i),
+    )
 case(
     "aten.avg_pool2d_backward.default",
     lambda: call(f(2, 3, 4, 4), f(2, 3, 7, 8), [3], [2], [1], False, True, None),

@@ -19,6 +19,8 @@ MAX_ELEMENTS = 3000
 MAX_ELEMENTS_LARGE = 150_000
 MAX_MAGNITUDE = 300.0
 MAX_INTEGER = 1 << 20
+NARROW = (torch.float16, torch.bfloat16)
+KNOWN = (torch.float32, torch.float64, *NARROW, torch.int32, torch.int64, torch.bool)
 
 # Inputs
 
@@ -98,7 +100,7 @@ class Program:
         """The function; `wide` in float64 throughout."""
         source = self.source()
         if wide:
-            source = source.replace("torch.float32", "torch.float64")
+            source = re.sub(r"torch\.b?float(16|32)\b", "torch.float64", source)
         space: dict[str, Any] = {"torch": torch, "F": F}
         exec(compile(source, "<random program>", "exec"), space)
         return space["program"]
@@ -254,7 +256,7 @@ class Generator:
         value = eval(text, self.space)
         if not isinstance(value, torch.Tensor) or value.numel() > self.max_elements:
             raise NoSuchValue
-        if value.dtype not in (torch.float32, torch.float64, torch.int32, torch.int64, torch.bool):
+        if value.dtype not in KNOWN:
             raise NoSuchValue
         exact = exact or value.dtype is torch.bool or not value.is_floating_point()
         self._require_tame(value, exact)
@@ -318,7 +320,7 @@ class Generator:
 
     def _inputs(self) -> dict[str, str]:
         inputs: dict[str, str] = {}
-        main = self.r.choice([torch.float32, torch.float32, torch.float32, torch.float64])
+        main = self.r.choices([torch.float32, torch.float64, *NARROW], [12, 4, 1, 1])[0]
         others = [main, torch.float64, torch.float32, torch.int64, torch.int32, torch.bool]
         count = self.r.randint(1, 3)
         kinds = [main, main, *self.r.choices(others, [4, 1, 1, 3, 1, 2], k=count)]

@@ -128,6 +128,93 @@ def indexing(g: Generator) -> None:
             g.add(f"{x.name}.scatter({d}, {i.name} % {n}, 2)", x.exact)
 
 
+@operation(6)
+def more_indexing(g: Generator) -> None:
+    """Indices and values that are slices, and the rest of the family."""
+    x = g.pick(lambda v: bool(v.shape) and v.dtype is not torch.bool)
+    d = g.dim(x) % len(x.shape)
+    n = x.shape[d]
+    if not n:
+        raise NoSuchValue
+    numbers = [
+        v for v in g.values if v.dtype is torch.int64 and len(v.shape) == 1 and v.shape[0] > 1
+    ]
+    made = g.r.randint(2, 5)
+    i, count = f"torch.arange({made}) * {g.r.randint(1, 9)}", made - 1
+    if numbers and g.r.random() < 0.5:
+        chosen = g.r.choice(numbers)
+        i, count = chosen.name, chosen.shape[0] - 1
+    y = g.like(x, lambda v: v.dtype is x.dtype)
+    rows = f"({i} % {n})[1:]"
+    shape = [*x.shape[:d], count, *x.shape[d + 1 :]]
+    wide = [1] * len(shape)
+    wide[d] = count
+    index = f"{rows}.reshape({wide}).expand({shape})"
+    source = g.carve(y, [*x.shape[:d], count + 1, *x.shape[d + 1 :]])
+    source += f".narrow({d}, 1, {count})"
+    exact = x.exact and y.exact
+    kind = g.r.randrange(9)
+    if kind == 0:
+        g.add(f"{x.name}.scatter_add({d}, {index}, {source})", False)
+    elif kind == 1:
+        way = g.r.choice(["amax", "amin"]) if exact else g.r.choice(["sum", "mean"])
+        own = g.r.random() < 0.5
+        text = f"{x.name}.scatter_reduce({d}, {index}, {source}, {way!r}, include_self={own})"
+        g.add(text, exact)
+    elif kind == 2:  # of equal indices nobody knows which one wins
+        g.add(f"{x.name}.index_copy({d}, {rows}[:1], {source}.narrow({d}, 0, 1))", exact)
+    elif kind == 3:
+        g.add(f"{x.name}.index_fill({d}, {rows}, 2)", x.exact)
+    elif kind == 4:
+        g.add(f"{x.name}.index_select({d}, {rows}).transpose({d}, -1)", x.exact)
+    elif kind == 5:
+        start = g.r.randint(0, n - 1)
+        step = g.r.randint(1, 3)
+        length = len(range(start, n, step))
+        part = g.carve(y, [*x.shape[:d], length, *x.shape[d + 1 :]])
+        g.add(f"torch.slice_scatter({x.name}, {part}, {d}, {start}, None, {step})", exact)
+    elif kind == 6:
+        part = g.carve(y, [*x.shape[:d], *x.shape[d + 1 :]])
+        g.add(f"torch.select_scatter({x.name}, {part}, {d}, {g.r.randint(0, n - 1)})", exact)
+    elif kind == 7:
+        g.add(f"torch.take({x.name}, {i} % {x.tensor.numel()})", x.exact)
+    else:
+        g.add(f"{x.name}.index_put([{rows}], {_ones(x, count, g)}, accumulate=True)", False)
+
+
+def _ones(x: Value, count: int, g: Generator) -> str:
+    """Values to add at rows of x."""
+    y = g.like(x, lambda v: v.dtype is x.dtype)
+    return g.carve(y, [count, *x.shape[1:]])
+
+
+@operation(3)
+def more_joining(g: Generator) -> None:
+    """Concatenations of computed parts that are read again, and strided views."""
+    x = g.floats(lambda v: 1 <= len(v.shape) <= 3)
+    y = g.like(x, lambda v: v.shape == x.shape and v.dtype is x.dtype)
+    d = g.dim(x)
+    kind = g.r.randrange(5)
+    if kind == 0:
+        parts = f"[torch.tanh({x.name}), {y.name}, {x.name} * {y.name}]"
+        g.add(f"torch.cat({parts}, {d})", False)
+    elif kind == 1:
+        parts = f"torch.stack([torch.sin({x.name}), {y.name} + 1], {d})"
+        g.add(f"{parts}.unflatten({d}, [2, 1]).squeeze()", False)
+    elif kind == 2:
+        n = x.tensor.numel()
+        rows, columns = g.r.randint(1, 4), g.r.randint(1, 4)
+        strides = [g.r.randint(1, 3), g.r.randint(1, 3)]
+        if (rows - 1) * strides[0] + (columns - 1) * strides[1] + 1 >= n:
+            raise NoSuchValue
+        flat = f"{x.name}.flatten()[1:].contiguous()"
+        g.add(f"{flat}.as_strided([{rows}, {columns}], {strides})", x.exact)
+    elif kind == 3:
+        g.add(f"torch.hstack([{x.name}, {y.name}.exp().clamp_max(1)])", False)
+    else:
+        g.add(f"torch.block_diag({x.name}[:2].reshape(-1), {y.name}.flatten()[:3])", x.exact)
+
+
 @operation(5)
 def assignment(g: Generator) -> None:
     """Writes through indices, masks and slices."""

@@ -402,3 +402,87 @@ def images(g: Generator) -> None:
          "F.avg_pool2d({x}, 2, 1, 1, count_include_pad=False)", "F.lp_pool2d({x} + 3, 2, 2)"]
     )  # fmt: skip
     g.add(text.format(x=x.name), False)
+
+
+@operation(3)
+def more_windows(g: Generator) -> None:
+    """Groups, biases, dilation, windows that stick out."""
+    x = g.floats(lambda v: len(v.shape) in (3, 4))
+    rank = len(x.shape) - 2
+    y = g.floats(lambda v: v.dtype is x.dtype)
+    size, channels = g.r.randint(1, 3), x.shape[1]
+    stride, dilation = g.r.randint(1, 3), g.r.randint(1, 3)
+    kind = g.r.randrange(4)
+    if kind < 2 and g.is_special:
+        raise NoSuchValue  # see `window`
+    groups = g.r.choice([n for n in (1, 2, 3, 4) if channels % n == 0])
+    if kind == 0:
+        out = groups * g.r.randint(1, 3)
+        weight = g.carve(y, [out, channels // groups, *[size] * rank])
+        bias = g.carve(y, [out])
+        padding = g.r.choice([0, 1, 3, "'same'"]) if stride == 1 else g.r.randint(0, 3)
+        g.add(
+            f"F.conv{rank}d({x.name}, {weight}, {bias}, {stride}, {padding}, {dilation}, {groups})",
+            False,
+        )
+    elif kind == 1:
+        out = g.r.randint(1, 3)
+        weight = g.carve(y, [channels, out, *[size] * rank])
+        bias = g.carve(y, [out * groups])
+        more = g.r.randint(0, max(stride, dilation) - 1)
+        padding = g.r.randint(0, 2)
+        g.add(
+            f"F.conv_transpose{rank}d({x.name}, {weight}, {bias}, {stride}, {padding}, {more}, "
+            f"{groups}, {dilation})",
+            False,
+        )
+    elif kind == 2:
+        if not x.exact:
+            raise NoSuchValue
+        ceil, padding = g.r.random() < 0.5, g.r.randint(0, size // 2)
+        place = g.r.randint(0, 1)
+        g.add(
+            f"F.max_pool{rank}d({x.name}, {size}, {stride}, {padding}, {dilation}, {ceil}, "
+            f"return_indices=True)[{place}]",
+            True,
+        )
+    else:
+        ceil, counts = g.r.random() < 0.5, g.r.random() < 0.5
+        padding = g.r.randint(0, size // 2)
+        g.add(f"F.avg_pool{rank}d({x.name}, {size}, {stride}, {padding}, {ceil}, {counts})", False)
+
+
+@operation(2)
+def attention(g: Generator) -> None:
+    """Heads, masks, a scale of its own."""
+    if g.is_special:
+        raise NoSuchValue  # see `layers`
+    x = g.floats(lambda v: len(v.shape) >= 2)
+    y = g.floats(lambda v: v.dtype is x.dtype)
+    heads, width = g.r.choice([1, 2, 3]), g.r.choice([1, 3, 8])
+    rows, keys = g.r.choice([1, 4, 7]), g.r.choice([2, 5, 8])
+    q = g.carve(x, [1, heads, rows, width])
+    k, v = g.carve(y, [1, heads, keys, width]), g.carve(x, [1, heads, keys, width])
+    mask = g.r.choice(["None", "float", "bool"])
+    if mask == "float":
+        mask = g.carve(y, [rows, keys])
+    elif mask == "bool":
+        b = g.pick(lambda v: v.dtype is torch.bool)
+        mask = g.carve(b, [rows, keys])
+    scale = g.r.choice(["None", "0.5"])
+    g.add(f"F.scaled_dot_product_attention({q}, {k}, {v}, {mask}, scale={scale})", False)
+
+
+@operation(2)
+def running_statistics(g: Generator) -> None:
+    """Batch norm that updates statistics; they must be contiguous and of their own."""
+    x = g.floats(lambda v: len(v.shape) >= 2)
+    y = g.floats(lambda v: v.dtype is x.dtype)
+    channels = x.shape[1]
+    mean, variance = g.carve(y, [channels]), g.carve(x, [channels])
+    training = g.r.random() < 0.5
+    g.add(
+        f"F.batch_norm({x.name}, {mean}.clone(), {variance}.square() + 0.5, "
+        f"{g.carve(y, [channels])}, None, {training}, 0.2)",
+        False,
+    )

@@ -33,6 +33,14 @@ def _windows(b, x, kernel, stride, padding, dilation, out_shape, fill):
     return windows
 
 
+def first_inside(b, start, dilation, extent):
+    """The first place inside the input of a window that may start in front of it."""
+    if dilation == 1:
+        return b.at_least(start, 0)
+    steps = b.g.div(b.at_least(-start, 0) + (dilation - 1), b.g.literal(start.dtype, dilation))
+    return b.at_most(start + steps * dilation, extent - 1)
+
+
 @lower("aten.max_pool2d_with_indices.default")
 def max_pool2d_with_indices(b, x, kernel, stride=(), padding=(0,), dilation=(1,), ceil_mode=False):
     kernel = _pair(kernel)
@@ -54,7 +62,10 @@ def max_pool2d_with_indices(b, x, kernel, stride=(), padding=(0,), dilation=(1,)
     width = x.shape[first + 1]
     corner = starts[0] * width + starts[1]
     best = b.g.full(shape, x.dtype, fill)
-    place = b.expand(b.at_least(starts[0], 0) * width + b.at_least(starts[1], 0), shape)
+    first_row, first_column = (
+        first_inside(b, starts[i], dilation[i], x.shape[first + i]) for i in range(2)
+    )
+    place = b.expand(first_row * width + first_column, shape)
     for i, j in itertools.product(range(kernel[0]), range(kernel[1])):
         window = b.g.narrow(b.g.narrow(windows, x.ndim, i, i + 1), x.ndim + 1, j, j + 1)
         value = b.g.reshape(window, shape)
@@ -85,9 +96,10 @@ def _max_and_place(b, x, windows, kernel, stride, padding, dilation):
             row = row + base
         else:
             column = column + base
-    # A window of nothing but -inf may choose padding; its index must still lie inside.
-    row = b.at_most(b.at_least(row, 0), x.shape[first] - 1)
-    column = b.at_most(b.at_least(column, 0), x.shape[first + 1] - 1)
+    # A window of nothing but -inf may choose padding; PyTorch names the first place inside.
+    row = b.at_most(first_inside(b, row, dilation[0], x.shape[first]), x.shape[first] - 1)
+    column = first_inside(b, column, dilation[1], x.shape[first + 1])
+    column = b.at_most(column, x.shape[first + 1] - 1)
     return b.g.reduce_max(flat, [last], False), row * x.shape[first + 1] + column
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .pooling import first_inside
 from .table import is_float, lower
 
 
@@ -101,8 +102,7 @@ def max_pool3d(b, x, kernel, stride=(), padding=(0,), dilation=(1,), ceil_mode=F
         start = b.along(b.g.iota(b.core_int64, places[i]) * stride[i] - padding[i], 0, 2)
         position = start + b.along(b.g.iota(b.core_int64, kernel[i]) * dilation[i], 1, 2)
         # Where all is -inf PyTorch names the first place inside the input.
-        steps = b.g.div(b.at_least(-start, 0) + (dilation[i] - 1), _int(b, dilation[i]))
-        inside = b.expand(start + steps * dilation[i], position.shape)
+        inside = b.expand(first_inside(b, start, dilation[i], extents[i]), position.shape)
         positions.append(b.at_most(b.where(position < 0, inside, position), extents[i] - 1))
     return _choose(b, flat, _table(b, positions, extents, x.ndim - 3))
 
