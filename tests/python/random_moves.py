@@ -208,7 +208,7 @@ def more_joining(g: Generator) -> None:
         if (rows - 1) * strides[0] + (columns - 1) * strides[1] + 1 >= n:
             raise NoSuchValue
         flat = f"{x.name}.flatten()[1:].contiguous()"
-        g.add(f"{flat}.as_strided([{rows}, {columns}], {strides})", x.exact)
+        g.add(f"{flat}.as_strided([{rows}, {columns}], {strides}).clone()", x.exact)
     elif kind == 3:
         g.add(f"torch.hstack([{x.name}, {y.name}.exp().clamp_max(1)])", False)
     else:

@@ -411,7 +411,8 @@ def more_windows(g: Generator) -> None:
     rank = len(x.shape) - 2
     y = g.floats(lambda v: v.dtype is x.dtype)
     size, channels = g.r.randint(1, 3), x.shape[1]
-    stride, dilation = g.r.randint(1, 3), g.r.randint(1, 3)
+    # No farther than the input is long: a window must hold an element of it.
+    stride, dilation = g.r.randint(1, 3), g.r.randint(1, max(1, min(3, *x.shape[2:])))
     kind = g.r.randrange(4)
     if kind < 2 and g.is_special:
         raise NoSuchValue  # see `window`
