@@ -11,6 +11,7 @@
 #include "compile_check.h"
 #include <atomic>
 #include <functional>
+#include <numeric>
 #include <pthread.h>
 #include <thread>
 
@@ -201,6 +202,43 @@ TEST(Compile, RunsMatmulWithEpilogue) {
   check(g, {y, c});
 }
 
+TEST(Compile, JoinsNoKernelWithOneThatReadsItsResultElsewhere) {
+  Graph g;
+  const NodeId dear = ops::exp(g, ops::unary(g, Op::Tanh, in(g, 0, {6})));
+  const NodeId sums = ops::reduce(g, Op::Sum, in(g, 1, {6, 40}), Dims{1});
+  for (const NodeId p : {dear, sums}) {
+    // Along two axes at once, over its end, and where another reduction has an axis more.
+    const NodeId outer = ops::add(g, spread(g, p, {6, 1}, {6, 6}), spread(g, p, {1, 6}, {6, 6}));
+    const NodeId padded = ops::pad(g, p, Dims{0}, Dims{3}, Dims{0}, Scalar::of(DType::Float32, 2));
+    const NodeId inner = ops::reduce(
+        g, Op::Sum, ops::mul(g, in(g, 2, {6, 5, 7}), spread(g, p, {6, 1, 1}, {6, 5, 7})), Dims{2});
+    for (const NodeId reader : {outer, padded, inner}) check(g, {p, reader});
+  }
+  // A product that its reader wants straight and transposed is no epilogue.
+  const NodeId c = ops::contract(g, in(g, 3, {16, 9}), in(g, 4, {9, 16}), matmul_spec(16, 16, 9));
+  check(g, {ops::sub(g, c, ops::permute(g, c, Dims{1, 0}))});
+}
+
+TEST(Compile, TakesOverMemoryOnlyOfWhatDiesAndIsReadInPlace) {
+  // Scans are steps of their own, so what they read and give lies in memory.
+  Graph g;
+  const NodeId sums = ops::scan(g, Op::CumSum, in(g, 0, {300}), 0);
+  const NodeId half = ops::mul(g, sums, ops::literal(g, DType::Float32, 0.5));
+  const NodeId turned = ops::add(g, half, ops::flip(g, sums, Dims{0}));
+  const NodeId shifted = ops::scan(g, Op::CumSum, turned, 0);
+  check(g, {shifted});
+  const NodeId again = ops::scan(g, Op::CumSum, half, 0);
+  check(g, {ops::add(g, again, sums)});
+}
+
+TEST(Compile, ReadsColumnSumsWhenTheyAreComplete) {
+  Graph g;
+  const NodeId sums = ops::reduce(g, Op::Sum, in(g, 0, {4, 64, 512}), Dims{1});
+  const NodeId scaled = ops::mul(g, sums, ops::literal(g, DType::Float32, 0.01));
+  check(g, {ops::exp(g, scaled)});
+  check(g, {sums, ops::exp(g, scaled)});
+}
+
 TEST(Compile, RunsMatmulOfTransposedAndComputedOperands) {
   Graph g;
   const NodeId a = in(g, 0, {30, 65}), b = in(g, 1, {47, 30});
@@ -233,6 +271,19 @@ TEST(Compile, RunsGatherAndReportsBadIndices) {
   reinterpret_cast<int64_t*>(bad[1].data())[5] = 8;
   const std::vector<NodeId> outputs = {rows};
   EXPECT_THROW(test::run_compiled(g, outputs, bad), IndexError);
+}
+
+TEST(Compile, ScattersSlicesOfIndicesAndValues) {
+  Graph g;
+  const NodeId x = in(g, 0, {9, 4}), values = in(g, 1, {6, 8});
+  const NodeId ids = in(g, 2, {5, 1}, DType::Int64);
+  const auto sliced = [&](NodeId n, const Dims& starts, const Dims& stops) {
+    return ops::slice(g, n, starts, stops, Dims{1, 1});
+  };
+  const NodeId rows = sliced(ids, {2, 0}, {5, 1}), some = sliced(values, {3, 4}, {6, 8});
+  const NodeId index = ops::broadcast_to(g, rows, Dims{3, 4});
+  check(g, {ops::scatter(g, x, 0, index, some, ScatterMode::Add),
+            ops::scatter(g, x, 0, index, some, ScatterMode::Max)});
 }
 
 TEST(Compile, ReportsBadIndicesIntoOperandsThatAreTheSameEverywhere) {
@@ -434,6 +485,19 @@ TEST(Compile, UpdatesAnInputInItsOwnMemory) {
   run(*compiled.plan, in_pointers, out_pointers);
   EXPECT_EQ(total, 1500.0f);
   for (float v : values) EXPECT_EQ(v, 3.0f);
+}
+
+TEST(Compile, UpdatesAnInputAfterAllOfItIsRead) {
+  Graph g;
+  const NodeId x = in(g, 0, {1000});
+  const OutputSpec spec{ops::sub(g, ops::flip(g, x, Dims{0}), x), {}, 0};
+  const CompiledPlan compiled = compile(g, std::span(&spec, 1), 1);
+  std::vector<float> values(1000);
+  std::iota(values.begin(), values.end(), 0.0f);
+  const void* in_pointers[] = {values.data()};
+  void* out_pointers[] = {values.data()};
+  run(*compiled.plan, in_pointers, out_pointers);
+  for (size_t i = 0; i < 1000; ++i) EXPECT_EQ(values[i], 999.0f - 2.0f * static_cast<float>(i));
 }
 
 TEST(Compile, OutputsThatAreInputsKeepTheirOldValuesWhereInputsAreOverwritten) {

@@ -103,13 +103,6 @@ REWRITES = [
 
 FUSION = [
     Mutant(
-        "fuse-straight-and-transposed",
-        "src/compile/fusion_merge.cpp",
-        "    if (to >= 0 && to != axes[d]) return false;\n",
-        "",
-        "a kernel that reads another's result both straight and transposed joins it",
-    ),
-    Mutant(
         "fuse-outer-sum",
         "src/compile/fusion_merge.cpp",
         "  if (!is_injective(map)) return {};\n",
@@ -126,9 +119,9 @@ FUSION = [
     Mutant(
         "fuse-across-parallel-axis",
         "src/compile/fusion_merge.cpp",
-        "      if (kind == K::Parallel && back[a] < 0) return {};\n",
-        "",
-        "a reduction joins one whose parallel axes it does not have",
+        "      if (map[k] < 0 && second.axes[k].kind == K::Parallel) return {};\n",
+        "      if (map[k] < 0 && second.axes[k].kind == K::Parallel) continue;\n",
+        "a reduction joins what does not have all of its parallel axes",
     ),
     Mutant(
         "fuse-around-a-cycle",
@@ -197,11 +190,11 @@ LOWERING = [
         "a scatter reads a slice of its values from the start of memory",
     ),
     Mutant(
-        "argmax-along-outer-lanes",
+        "column-sum-read-too-early",
         "src/compile/schedule_loops.cpp",
-        "if (!last && (has_position_reduction(k, axis.loop_set) || k.num_loop_sets > 1)) continue;",
-        "if (!last && k.num_loop_sets > 1) continue;",
-        "positions are counted in another order than elements are met",
+        "      if (o >= 0 && is_sum[static_cast<size_t>(o)]) return 0;\n",
+        "",
+        "a column sum is read by its own kernel before its last row is in",
     ),
     Mutant(
         "shared-code-wrong-width",
