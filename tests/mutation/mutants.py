@@ -190,13 +190,6 @@ LOWERING = [
         "a scatter reads a slice of its values from the start of memory",
     ),
     Mutant(
-        "column-sum-read-too-early",
-        "src/compile/schedule_loops.cpp",
-        "      if (o >= 0 && is_sum[static_cast<size_t>(o)]) return 0;\n",
-        "",
-        "a column sum is read by its own kernel before its last row is in",
-    ),
-    Mutant(
         "shared-code-wrong-width",
         "src/compile/compiler.cpp",
         "step.skip(first + b, least * size_of(loops->buffers[b].dtype));",
@@ -264,6 +257,13 @@ CODE = [
         "step(sums, a, b, first_lanes(rest));",
         "step(sums, a, b, nullptr);",
         "the last part of a dot product runs into the next row",
+    ),
+    Mutant(
+        "kept-rows-overlap",
+        "src/codegen/loop_nest.cpp",
+        "number(int64_t{slot} * schedule_.width));",
+        "number(0));",
+        "vectors that go through a loop together keep their values in one place",
     ),
     Mutant(
         "lane-remainder-one-more",
