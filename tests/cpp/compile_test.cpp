@@ -331,6 +331,12 @@ TEST(Compile, RunsRandomTheSameForEveryFusion) {
   const NodeId d = ops::random(g, seed, DType::Float64, Dims{7, 11}, 6);
   const NodeId i = ops::random(g, seed, DType::Int64, Dims{19}, 7);
   check(g, {u, d, i, ops::mul(g, u, in(g, 0, {33, 20}))});
+  // Rows and slices that start inside a block of the generator.
+  for (const DType dtype : {DType::Float32, DType::Float64}) {
+    const NodeId v = ops::random(g, seed, dtype, Dims{9, 37}, 8);
+    check(g, {ops::reduce(g, Op::Sum, v, Dims{1}),
+              ops::slice(g, v, Dims{1, 3}, Dims{8, 36}, Dims{1, 1})});
+  }
 }
 
 TEST(Compile, RunsConcat) {
