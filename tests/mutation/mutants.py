@@ -301,11 +301,11 @@ CODE = [
         "maximum of NaN and a number is the number",
     ),
     Mutant(
-        "random-inside-a-block",
+        "random-numbers-repeat",
         "src/codegen/vector_math_philox.cpp",
-        "builder.CreateGEP(builder.getInt32Ty(), buffer, builder.CreateAnd(base, 3));",
-        "builder.CreateGEP(builder.getInt32Ty(), buffer, builder.getInt64(0));",
-        "random numbers that start inside a block of four are those of its start",
+        "std::array<Value*, 4> c = {block, b.CreateLShr(block, 32),",
+        "std::array<Value*, 4> c = {block, constant(0),",
+        "after 2^34 random numbers the first ones come again",
     ),
 ]
 

@@ -263,6 +263,7 @@ for _name in ("unfold", "unfold_copy"):
 
 case("aten.embedding.default", lambda: call(f(6, 3), at(6, 2, 4)))
 case("aten.embedding_dense_backward.default", lambda: call(f(2, 4, 3), at(6, 2, 4), 6, 2, True))
+case("aten.embedding_dense_backward.default", lambda: call(f(2, 9, 3), at(3, 2, 9), 3, 0, False))
 case(
     "aten.index_select.default", lambda: call(f(3, 5), 1, at(5, 4)), lambda: call(i(5), 0, at(5, 2))
 )
@@ -354,6 +355,15 @@ def _attention_backward(causal):
 
 _flash = "aten._scaled_dot_product_flash_attention_for_cpu"
 case(f"{_flash}.default", lambda: call(*_attention()), lambda: call(*_attention(), scale=0.3))
+case(f"{_flash}.default", lambda: call(*_attention(), 0.0, True))
+
+
+def _mask_of_rows():
+    """The second query may attend to nothing."""
+    return torch.zeros(5, 7).index_fill(0, torch.tensor([1]), -float("inf"))
+
+
+case(f"{_flash}.default", lambda: call(*_attention(), attn_mask=_mask_of_rows()))
 case(f"{_flash}_backward.default", lambda: _attention_backward(False))
 case(f"{_flash}_backward.default", lambda: _attention_backward(True))
 
