@@ -346,26 +346,25 @@ def _attention():
     return f(2, 2, 5, 4), f(2, 2, 7, 4), f(2, 2, 7, 4)
 
 
-def _attention_backward(causal):
-    q, k, v = f(2, 2, 5, 4), f(2, 2, 5, 4), f(2, 2, 5, 4)
-    aten = torch.ops.aten
-    out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
-    return call(f(2, 2, 5, 4), q, k, v, out, lse, 0.0, causal)
-
-
-_flash = "aten._scaled_dot_product_flash_attention_for_cpu"
-case(f"{_flash}.default", lambda: call(*_attention()), lambda: call(*_attention(), scale=0.3))
-case(f"{_flash}.default", lambda: call(*_attention(), 0.0, True))
-
-
 def _mask_of_rows():
     """The second query may attend to nothing."""
     return torch.zeros(5, 7).index_fill(0, torch.tensor([1]), -float("inf"))
 
 
+def _attention_backward(causal, **mask):
+    q, k, v = _attention()
+    aten = torch.ops.aten
+    out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, **mask)
+    return call(f(2, 2, 5, 4), q, k, v, out, lse, 0.0, causal, **mask)
+
+
+_flash = "aten._scaled_dot_product_flash_attention_for_cpu"
+case(f"{_flash}.default", lambda: call(*_attention()), lambda: call(*_attention(), scale=0.3))
+case(f"{_flash}.default", lambda: call(*_attention(), 0.0, True))
 case(f"{_flash}.default", lambda: call(*_attention(), attn_mask=_mask_of_rows()))
 case(f"{_flash}_backward.default", lambda: _attention_backward(False))
 case(f"{_flash}_backward.default", lambda: _attention_backward(True))
+case(f"{_flash}_backward.default", lambda: _attention_backward(False, attn_mask=_mask_of_rows()))
 
 # Softmax and normalisation
 
