@@ -94,6 +94,20 @@ TEST(Compile, RunsSoftmaxAsOneStep) {
   }
 }
 
+TEST(Compile, KeepsAValueForEachOfTheVectorsThatGoThroughALoopTogether) {
+  // Columns side by side; `value` is dear enough to be kept, and cheap enough for several vectors.
+  for (const Dims& shape : {Dims{33, 257}, Dims{4, 1000}, Dims{64, 64}}) {
+    Graph g;
+    const NodeId x = in(g, 0, shape);
+    const NodeId two = ops::literal(g, DType::Float32, 2);
+    const NodeId value = ops::div(g, x, ops::add(g, ops::mul(g, x, x), two));
+    const NodeId sum = ops::reduce(g, Op::Sum, value, Dims{0}, /*keepdim=*/true);
+    CompileReport report;
+    check(g, {ops::sub(g, value, ops::broadcast_to(g, sum, shape))}, &report);
+    EXPECT_EQ(report.steps, 1);
+  }
+}
+
 TEST(Compile, RunsReductionsOverEveryChoiceOfDimensions) {
   for (int mask = 1; mask < 8; ++mask)
     for (const Op op : {Op::Sum, Op::Prod, Op::ReduceMax, Op::ReduceMin}) {
