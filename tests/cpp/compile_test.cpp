@@ -230,6 +230,15 @@ TEST(Compile, JoinsNoKernelWithOneThatReadsItsResultElsewhere) {
         g, Op::Sum, ops::mul(g, in(g, 2, {6, 5, 7}), spread(g, p, {6, 1, 1}, {6, 5, 7})), Dims{2});
     for (const NodeId reader : {outer, padded, inner}) check(g, {p, reader});
   }
+  // What reads a concatenation waits for all of its parts.
+  for (const int64_t n : {6, 300}) {
+    const NodeId one = ops::exp(g, ops::unary(g, Op::Tanh, in(g, 5, {300})));
+    const NodeId part = ops::slice(g, one, Dims{0}, Dims{n}, Dims{1});
+    const NodeId parts[] = {one, ops::exp(g, in(g, 6, {n}))};
+    const NodeId whole = ops::flip(g, ops::concat(g, parts, 0), Dims{0});
+    check(g, {ops::add(g, part, ops::slice(g, whole, Dims{0}, Dims{n}, Dims{1})),
+              ops::add(g, one, ops::slice(g, whole, Dims{0}, Dims{300}, Dims{1}))});
+  }
   // A product that its reader wants straight and transposed is no epilogue.
   const NodeId c = ops::contract(g, in(g, 3, {16, 9}), in(g, 4, {9, 16}), matmul_spec(16, 16, 9));
   check(g, {ops::sub(g, c, ops::permute(g, c, Dims{1, 0}))});
