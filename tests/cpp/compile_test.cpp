@@ -284,6 +284,31 @@ TEST(Compile, RunsAConvolution) {
   check(g, {y, ops::unary(g, Op::Tanh, y)});
 }
 
+TEST(Compile, RunsDepthwiseConvolutionsAndTheirGradients) {
+  // Windows that fit exactly, that leave elements over, and that reach into the padding.
+  for (const int64_t stride : {1, 2, 3})
+    for (const int64_t pad : {0, 1, 2})
+      for (const int64_t dilation : {1, 2}) {
+        Graph g;
+        const int64_t h = 9, w = 12;
+        const auto out = [&](int64_t n) { return (n + 2 * pad - 2 * dilation - 1) / stride + 1; };
+        const NodeId x = in(g, 0, {2, 3, h, w}), kernel = in(g, 1, {3, 3, 3});
+        ContractSpec spec;  // n c oh ow | kh kw
+        spec.extents = {2, 3, out(h), out(w), 3, 3};
+        spec.lhs = {DimMap::label(0),
+                    DimMap::label(1),
+                    {2, 4, stride, dilation, -pad, 1},
+                    {3, 5, stride, dilation, -pad, 1}};
+        spec.rhs = {DimMap::label(1), DimMap::label(4), DimMap::label(5)};
+        spec.out = {0, 1, 2, 3};
+        const NodeId y = ops::contract(g, x, kernel, spec);
+        const NodeId outputs[] = {y}, targets[] = {x, kernel};
+        const NodeId seeds[] = {in(g, 2, {2, 3, out(h), out(w)})};
+        const std::vector<NodeId> slopes = gradients(g, outputs, seeds, targets);
+        check(g, {y, slopes[0], slopes[1]});
+      }
+}
+
 TEST(Compile, RunsGatherAndReportsBadIndices) {
   Graph g;
   const NodeId table = in(g, 0, {8, 20}), ids = in(g, 1, {6, 3}, DType::Int64);

@@ -99,6 +99,20 @@ REWRITES = [
         "if (family == Family::Library ||",
         "a scan reads an input with other strides as if it were dense",
     ),
+    Mutant(
+        "unrolled-window-over-the-edge",
+        "src/compile/unroll_windows.cpp",
+        "to = std::min(floor_div(size - 1 - index, stride),",
+        "to = std::min(floor_div(size - index, stride),",
+        "a step of a depthwise convolution's window reads behind the end of the image",
+    ),
+    Mutant(
+        "unrolled-window-after-the-start",
+        "src/compile/unroll_windows.cpp",
+        "const int64_t from = std::max<int64_t>(0, ceil_div(-index, stride)),",
+        "const int64_t from = std::max<int64_t>(0, floor_div(-index, stride) + 1),",
+        "a step of a depthwise convolution's window leaves out its first element",
+    ),
 ]
 
 FUSION = [
