@@ -37,6 +37,11 @@ EXACT_RESULT = (
     *("sgn", "positive", "nan_to_num", "threshold"),
 )
 
+#: Their slope at NaN depends on whether an element is in one of eager's vectors or behind the last.
+UNSURE_AT_NAN = (
+    *("F.elu", "celu", "selu", "hardswish", "hardtanh", "relu6", "softshrink", "hardshrink"),
+)
+
 
 @operation(9)
 def smooth(g: Generator) -> None:
@@ -51,6 +56,8 @@ def kinked(g: Generator) -> None:
     x = g.exact(lambda v: v.is_float)
     if "hardsigmoid" in text and x.dtype is torch.float64:
         raise NoSuchValue  # eager's gradient has 1/6 in float32
+    if g.is_special and g.is_grad and any(name in text for name in UNSURE_AT_NAN):
+        raise NoSuchValue
     g.add(text.format(x=x.name), is_exact)
 
 
@@ -297,6 +304,8 @@ def layers(g: Generator) -> None:
     y = g.floats(lambda v: v.dtype is x.dtype)
     kind = g.r.randrange(6)
     if kind == 0:
+        if g.is_special:
+            raise NoSuchValue  # see `running_statistics`
         weight, bias = g.carve(y, [channels]), g.carve(y, [channels])
         g.add(f"F.batch_norm({x.name}, None, None, {weight}, {bias}, True)", False)
     elif kind == 1:
@@ -477,6 +486,8 @@ def attention(g: Generator) -> None:
 @operation(2)
 def running_statistics(g: Generator) -> None:
     """Batch norm that updates statistics; they must be contiguous and of their own."""
+    if g.is_special:
+        raise NoSuchValue  # eager multiplies value and mean by an infinite weight each
     x = g.floats(lambda v: len(v.shape) >= 2)
     y = g.floats(lambda v: v.dtype is x.dtype)
     channels = x.shape[1]
