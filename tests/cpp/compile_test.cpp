@@ -50,6 +50,22 @@ TEST(Compile, RunsAnElementwiseChain) {
   EXPECT_EQ(report.steps, 1);
 }
 
+/// A batched product in PyTorch: views around a product of three dimensions.
+TEST(Compile, AReshapedOutputIsWrittenByTheEpilogueBelow) {
+  Graph g;
+  const NodeId x = in(g, 0, {6, 5, 8}, DType::BFloat16), y = in(g, 1, {6, 8, 7}, DType::BFloat16);
+  ContractSpec spec;
+  spec.extents = {6, 5, 7, 8};
+  spec.lhs = {DimMap::label(0), DimMap::label(1), DimMap::label(3)};
+  spec.rhs = {DimMap::label(0), DimMap::label(3), DimMap::label(2)};
+  spec.out = {0, 1, 2};
+  const NodeId product =
+      ops::contract(g, ops::cast(g, x, DType::Float32), ops::cast(g, y, DType::Float32), spec);
+  CompileReport report;
+  check(g, {ops::reshape(g, ops::cast(g, product, DType::BFloat16), Dims{2, 3, 5, 7})}, &report);
+  EXPECT_EQ(report.steps, 1);
+}
+
 TEST(Compile, ReadsStridedInputs) {
   Graph g;
   const NodeId x = ops::input(g, 0, DType::Float32, Dims{5, 7, 9}, Dims{1, 45, 5});
