@@ -347,6 +347,21 @@ TEST_P(ContractOn, RandomLabelsWindowsLayoutsAndOutputOrders) {
                  target(), random_, fmt::format("case {}", i));
 }
 
+/// Windows along which memory is read backwards, and that stick out at both ends.
+TEST_P(ContractOn, WindowsThatReadBackwards) {
+  for (const DType dtype : kDTypes)
+    for (const int64_t backwards : {1, 2})
+      for (const bool is_summed : {false, true}) {
+        ContractSpec spec;  // of two labels one is summed, the other in the result; then rows
+        spec.extents = {9, 21, 5};
+        spec.lhs = {{0, 1, 3, -backwards, 2, 1}};
+        spec.rhs = {DimMap::label(is_summed ? 1 : 0), DimMap::label(2)};
+        spec.out = {2, is_summed ? 0 : 1};
+        expect_exact(plain_contract(dtype, spec, dense({13}), dense({is_summed ? 21 : 9, 5})),
+                     target(), random_, fmt::format("{} {}", backwards, is_summed));
+      }
+}
+
 TEST_P(ContractOn, AnEmptySumIsZeroAndAnEmptyOutputHasNoUnits) {
   expect_exact(matmul_kernel(DType::Float32, 2, 5, 0, 21), target(), random_, "k = 0");
   expect_exact(matmul_kernel(DType::Int64, 2, 1, 0, 1), target(), random_, "k = 0, one element");
