@@ -466,6 +466,14 @@ case("aten.randint.default", lambda: call(3, [40, 50]))
 case("aten.randint.low", lambda: call(-1, 2, [40, 50]))
 case("aten.randint_like.default", lambda: call(f(40, 50), 3))
 case("aten.randint_like.low_dtype", lambda: call(i(40, 50), -1, 2))
+case("aten.randperm.default", lambda: call(50))
+case("aten.multinomial.default", lambda: call(torch.tensor([0.0, 0.2, 0.1, 0.7]), 2000, True))
+case("aten.multinomial.default", lambda: call(torch.tensor([0.5, 0.2, 9.0]).expand(999, 3), 2))
+for _training in (False, True):
+    case(
+        "aten.rrelu_with_noise_functional.default",
+        lambda t=_training: call(f(40, 50), torch.ones(40, 50), 0.1, 0.3, t),
+    )
 # Without moments: so narrow that its middle shows, and no far value.
 case("aten.cauchy.default", lambda: call(f(40, 50), 3.0, 1e-9))
 case("aten.native_dropout.default", lambda: call(f(9), 0.3, False))
@@ -503,6 +511,9 @@ RANDOM = (
     "aten.randint.low",
     "aten.randint_like.default",
     "aten.randint_like.low_dtype",
+    "aten.randperm.default",
+    "aten.multinomial.default",
+    "aten.rrelu_with_noise_functional.default",
 )
 
 

@@ -97,3 +97,26 @@ def dist(b, x, y, p=2):
         return b.g.sqrt(b.reduce("sum", d * d, every))
     total = b.reduce("sum", b.g.pow(d, b.full_like(d, p)), every)
     return b.g.pow(total, b.full_like(total, 1 / p))
+
+
+EUCLID_STEPS = (
+    92  #: of the longest chain of remainders of int64: neighbours among Fibonacci's numbers
+)
+
+
+def _gcd(b, x, y):
+    for _ in range(EUCLID_STEPS):
+        nonzero = b.g.ne(y, b.full_like(y, 0))
+        x, y = b.where(nonzero, y, x), b.where(nonzero, b.g.rem(x, y), 0)
+    return b.g.abs(x)
+
+
+@lower("aten.gcd.default")
+def gcd(b, x, y):
+    return _gcd(b, *(b.expand(b.node(v, b.dtype), b.shape) for v in (x, y)))
+
+
+@lower("aten.lcm.default")
+def lcm(b, x, y):
+    x, y = (b.expand(b.node(v, b.dtype), b.shape) for v in (x, y))
+    return b.g.abs(b.g.div(x, _gcd(b, x, y)) * y)
