@@ -270,7 +270,7 @@ def index(b, x, indices):
 
 
 def _put_where(b, x, at, mask, values, accumulate):
-    """`values` where a mask over the dimensions from `at` on is true: one for all, or one a true place."""
+    """`values` where a mask over the dimensions from `at` on is true: one for all, or one each."""
     rest = x.ndim - at - mask.ndim
     shape = [1] * (at + 1 + rest - values.ndim) + list(values.shape)
     values = b.node(values, x.dtype)
@@ -282,7 +282,7 @@ def _put_where(b, x, at, mask, values, accumulate):
         full = b.expand(b.g.narrow(count, 0, mask.numel - 1, mask.numel), [mask.numel])
         wrong = b.g.ne(full, b.full_like(full, number - 1))  # PyTorch's error: here a bad index
         place = b.where(wrong, number, b.where(b.g.reshape(mask, [-1]), count, 0))
-        wide = shape[:at] + [mask.numel] + shape[at + 1 :]
+        wide = [*shape[:at], mask.numel, *shape[at + 1 :]]
         values = b.g.gather(
             b.g.reshape(values, shape), at, b.expand(b.along(place, at, len(shape)), wide)
         )

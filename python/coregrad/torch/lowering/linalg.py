@@ -1,4 +1,4 @@
-"""Dense linear algebra of small matrices, step by step with LAPACK's conventions; larger ones run in PyTorch.
+"""Dense linear algebra of small matrices, step by step with LAPACK's conventions.
 
 Matrices stand in the last two dimensions. Each step of an elimination is a few elementwise nodes over
 the whole batch. Pivots are numbers from 0 here, from 1 in results, as LAPACK has them.
@@ -250,11 +250,11 @@ def solve(b, a, y, *, left=True, check_errors=False):
         b.unsupported("a system of nothing")
     is_vector = y.ndim == 1 or (a.ndim - 1 == y.ndim and list(y.shape) == list(a.shape[:-1]))
     y = b.g.unsqueeze(y, y.ndim) if is_vector else y
-    lu, pivots, info, turned = _lu_as_saved(b, a)
+    lu, pivots, info = _lu(b, a)
     if not left:
         y = _T(b, y)
     wide_lu, wide_pivots, y = _batch(b, lu, pivots, y)
-    x = _lu_solve(b, wide_lu, wide_pivots, y, turned == left)
+    x = _lu_solve(b, wide_lu, wide_pivots, y, not left)
     x = x if left else _T(b, x)
     x = b.g.reshape(x, b.shape) if is_vector else x
     return x, lu, _pivot_result(b, pivots), _info_result(b, info)
@@ -429,7 +429,7 @@ def _upper(b, x):
 def qr(b, a, mode="reduced"):
     _require_small(b, *a.shape[-2:])
     q, r = _zeros(b)
-    rows, columns = a.shape[-2:]
+    rows = a.shape[-2]
     if not a.numel:
         return _identity(b, a, rows) if q.numel else q, r
     packed, factors = _reflections(b, a)
