@@ -21,11 +21,12 @@ from torch.fx import Node as FxNode
 from .. import _core
 from .._core import Graph, Node
 from . import fallback
-from .lowering import ROWS, Lowering, Unsupported
+from .lowering import COMPLEX_ROWS, ROWS, Complex, Lowering, Unsupported, interleaved, split_pairs
 from .metadata import (
     NARROW,
     TO_CORE,
     GraphRejected,
+    as_pairs,
     contiguous_strides,
     is_concrete,
     is_writable,
@@ -103,6 +104,7 @@ class Importer:
         self.externals: list[tuple[str, Any, list[tuple[Any, list[int]]]]] = []
         self.written: dict[int, Node] = {}  #: input number -> what overwrites it
         self.seed: Node | None = None
+        self.complex_inputs: list[int] = []
         self.num_placeholders = sum(n.op == "placeholder" for n in module.graph.nodes)
         self.num_constants = sum(n.op == "get_attr" for n in module.graph.nodes)
 
@@ -140,7 +142,11 @@ class Importer:
             return
         if not node.users:
             return
-        require_dense_cpu(value, f"input {node.name}")
+        require_dense_cpu(value, f"input {node.name}", value.is_complex())
+        if value.is_complex():
+            self.complex_inputs.append(index)
+            self.env[node] = self._complex_input(index, value, self._strides(node))
+            return
         self.env[node] = self._input(index, value, self._strides(node))
 
     def _strides(self, placeholder: FxNode) -> tuple[int, ...]:
@@ -152,6 +158,13 @@ class Importer:
         if 0 in shape or strides == contiguous_strides(shape):
             strides = ()
         return self.graph.input(index, TO_CORE[value.dtype], list(shape), list(strides))
+
+    def _complex_input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Complex:
+        """Its parts, which the call hands over as a last dimension."""
+        shape, strides = (*value.shape, 2), as_pairs(strides)
+        given = () if 0 in shape or strides == contiguous_strides(shape) else strides
+        pairs = self.graph.input(index, TO_CORE[value.dtype.to_real()], list(shape), list(given))
+        return split_pairs(self.graph, pairs)
 
     def _constant(self, node: FxNode) -> None:
         value: Any = self.module
@@ -194,9 +207,33 @@ class Importer:
             return
         if target._schema.is_mutable:
             raise GraphRejected(f"{target} writes to its operands")
+        is_complex = self._meets_complex(node)
+        if is_complex and target not in COMPLEX_ROWS:
+            raise GraphRejected(f"{target} of complex numbers: no lowering")
         for tensor in _tensors(value):
-            require_dense_cpu(tensor, f"a result of {target}")
-        self.env[node] = self._lower(node, target, value)
+            require_dense_cpu(tensor, f"a result of {target}", is_complex)
+        lower = self._lower_complex if is_complex else self._lower
+        self.env[node] = lower(node, target, value)
+
+    def _meets_complex(self, node: FxNode) -> bool:
+        """Whether a tensor among the arguments or results is complex."""
+        values = [self.traced.get(n) for n in (node, *node.all_input_nodes)]
+        return any(t.is_complex() for v in values for t in _tensors(v))
+
+    def _lower_complex(self, node: FxNode, target: Any, value: Any) -> Any:
+        """Like _lower, for values that no step in PyTorch can take."""
+        context = self.lowering
+        context.result = value
+        context.traced_args = [self._traced_of(a) for a in node.args]
+        args = [self._lookup(a) for a in node.args]
+        kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
+        self.graph.set_origin(node.name)
+        try:
+            result = _checked(COMPLEX_ROWS[target](context, *args, **kwargs), value)
+        except (Unsupported, _core.CoreGradError) as reason:
+            raise GraphRejected(f"{target} of complex numbers: {reason}") from None
+        self.report.native[str(target)] += 1
+        return result
 
     def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
         args = [self._lookup(a) for a in node.args]
@@ -265,6 +302,8 @@ class Importer:
         target, source = node.args[:2]
         index = self.placeholders.index(target)
         value = self.traced[target]
+        if value.is_complex():
+            raise GraphRejected(f"complex input {target.name} is overwritten")
         new = self._lookup(source)
         if new.dtype != TO_CORE[value.dtype]:
             new = self.graph.cast(new, TO_CORE[value.dtype])
@@ -311,9 +350,11 @@ class Importer:
         def materialise(node: FxNode, strides: tuple[int, ...]) -> int:
             if node not in number_of:
                 number_of[node] = len(program_outputs)
-                value = self.traced[node]
-                given = None if strides == contiguous_strides(tuple(value.shape)) else list(strides)
-                program_outputs.append((self.env[node], given, -1))
+                value, made = self.traced[node], self.env[node]
+                is_plain = strides == contiguous_strides(tuple(value.shape))
+                if isinstance(made, Complex):
+                    made, strides = interleaved(self.graph, made), as_pairs(strides)
+                program_outputs.append((made, None if is_plain else list(strides), -1))
             return number_of[node]
 
         plan: list[Any] = []
@@ -328,19 +369,23 @@ class Importer:
             if o.target is torch.ops.aten.copy_.default and o.args[0] in self.placeholders:
                 plan.append(FromInput(self.placeholders.index(o.args[0])))
                 continue
-            require_dense_cpu(value, f"output {o.name}")
+            require_dense_cpu(value, f"output {o.name}", value.is_complex())
             key = storage_key(value)
             if key in inputs_by_storage:
                 index, source = self._viewed_input(o) or inputs_by_storage[key]
                 base = self.traced[source]
+                if value.is_conj() or base.is_complex():
+                    raise GraphRejected(f"output {o.name} is a view of a complex input")
+                step = 2 if value.is_complex() else 1
                 plan.append(
                     View(
                         FromInput(index),
                         tuple(value.shape),
                         tuple(value.stride()),
                         # A call may bring the input at another place of its storage.
-                        value.storage_offset() - base.storage_offset(),
+                        step * value.storage_offset() - base.storage_offset(),
                         tuple(base.stride()),
+                        value.is_complex(),
                     )
                 )
                 self.layouts.by_name[o.name] = tuple(value.stride())
@@ -351,8 +396,14 @@ class Importer:
             if len(sharing[key]) == 1 or not all(_fits(self.traced[n], base) for n in sharing[key]):
                 strides = output_strides(value)
                 self.layouts.by_name[o.name] = strides
-                plan.append(FromProgram(materialise(o, strides)))
+                made = FromProgram(materialise(o, strides))
+                if value.is_complex():
+                    plan.append(View(made, tuple(value.shape), strides, 0, is_complex=True))
+                else:
+                    plan.append(made)
                 continue
+            if any(self.traced[n].is_complex() for n in sharing[key]):
+                raise GraphRejected("outputs share the storage of complex numbers")
             strides = tuple(base.stride())
             if base.storage_offset() or (base.numel() and strides != output_strides(base)):
                 raise GraphRejected(
@@ -397,6 +448,7 @@ class Importer:
             self.constants + [None] * (self.num_constants - len(self.constants)),
             self.seed is not None,
             self.report,
+            self.complex_inputs,
         )
         self.report.compiled = weakref.ref(compiled)
         return compiled
@@ -471,8 +523,15 @@ def _checked(result: Any, value: Any) -> Any:
         return tuple(
             None if v is None or r is None else _checked(r, v) for r, v in zip(result, value)
         )
-    if list(result.shape) != list(value.shape):
-        raise Unsupported(f"the lowering gave shape {list(result.shape)}, not {list(value.shape)}")
-    if result.dtype != TO_CORE[value.dtype]:
-        raise Unsupported(f"the lowering gave {result.dtype}, not {value.dtype}")
+    if isinstance(result, Complex) != value.is_complex():
+        raise Unsupported(
+            "the lowering gave a real value for a complex one, or the other way round"
+        )
+    dtype = value.dtype.to_real() if value.is_complex() else value.dtype
+    for node in (result.re, result.im) if isinstance(result, Complex) else (result,):
+        if list(node.shape) != list(value.shape):
+            shapes = f"{list(node.shape)}, not {list(value.shape)}"
+            raise Unsupported(f"the lowering gave shape {shapes}")
+        if node.dtype != TO_CORE[dtype]:
+            raise Unsupported(f"the lowering gave {node.dtype}, not {dtype}")
     return result

@@ -25,13 +25,14 @@ class GraphRejected(Exception):
     """A graph that cannot be taken as a whole; the message is the reason."""
 
 
-def require_dense_cpu(value: torch.Tensor, what: str) -> None:
+def require_dense_cpu(value: torch.Tensor, what: str, may_be_complex: bool = False) -> None:
     """Raises GraphRejected unless the traced tensor is a plain strided CPU tensor of a known dtype."""
     if value.layout != torch.strided:
         raise GraphRejected(f"{what} has layout {value.layout}")
     if value.device.type != "cpu":
         raise GraphRejected(f"{what} is on device {value.device}")
-    if value.dtype not in TO_CORE:
+    dtype = value.dtype.to_real() if may_be_complex and value.is_complex() else value.dtype
+    if dtype not in TO_CORE:
         raise GraphRejected(f"{what} has dtype {value.dtype}")
 
 
@@ -50,6 +51,11 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(extent, 1)
     return tuple(reversed(strides))
+
+
+def as_pairs(strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of complex numbers as those of their parts, which become a last dimension."""
+    return (*(2 * s for s in strides), 1)
 
 
 def is_non_overlapping_and_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

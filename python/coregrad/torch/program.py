@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from .. import _core
+from .metadata import as_pairs
 from .reporting import GraphReport
 
 
@@ -36,6 +37,7 @@ class View:
     stride: tuple[int, ...]
     offset: int  #: from the source's first element
     source_stride: tuple[int, ...] | None = None  #: what `stride` and `offset` go by; None: as made
+    is_complex: bool = False  #: over a real source, in whose elements `offset` counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +80,29 @@ def _view(output: View, base: torch.Tensor) -> torch.Tensor:
             # Traced with other strides: the right values matter more than the shared storage.
             base = torch.empty_strided(base.shape, expected, dtype=base.dtype).copy_(base)
         offset = base.storage_offset() + output.offset
+        if output.is_complex:
+            parts = base.as_strided((*output.size, 2), as_pairs(output.stride), offset)
+            return torch.view_as_complex(parts)
         return base.as_strided(output.size, output.stride, offset)
+
+
+def _with_pairs(
+    entry: Callable[..., tuple[Any, ...]], places: frozenset[int], outputs: Sequence[Output]
+) -> Callable[..., tuple[Any, ...]]:
+    """An entry whose program reads some inputs, which are complex, as pairs of numbers."""
+
+    def run(*args: Any) -> tuple[Any, ...]:
+        with torch.no_grad():
+            given = [
+                torch.view_as_real(a.resolve_conj()) if i in places else a
+                for i, a in enumerate(args)
+            ]
+        results = entry(*given)
+        return tuple(
+            args[o.index] if isinstance(o, FromInput) else r for o, r in zip(outputs, results)
+        )
+
+    return run
 
 
 class CompiledGraph:
@@ -92,6 +116,7 @@ class CompiledGraph:
         constants: Sequence[torch.Tensor | None],
         needs_seed: bool,
         report: GraphReport,
+        complex_inputs: Sequence[int] = (),
     ) -> None:
         self._boxed_call = True  # on the instance: wrappers copy its attributes
         self.program = program
@@ -100,6 +125,7 @@ class CompiledGraph:
         self.constants = list(constants)
         self.needs_seed = needs_seed
         self.report = report
+        self.complex_inputs = frozenset(complex_inputs)
         self.entry = self._make_entry((), None)
 
     def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
@@ -110,7 +136,7 @@ class CompiledGraph:
         """A built-in function of the graph's inputs. It is invisible to the garbage collector: what
         `owner` reaches must not reach the function.
         """
-        return _core.make_entry(
+        entry = _core.make_entry(
             self.program,
             self.num_inputs,
             self.constants,
@@ -119,6 +145,9 @@ class CompiledGraph:
             list(written),
             torch._C._increment_version if written else None,
             owner,
+        )
+        return (
+            _with_pairs(entry, self.complex_inputs, self.outputs) if self.complex_inputs else entry
         )
 
     def __call__(self, args: list[Any]) -> list[Any]:

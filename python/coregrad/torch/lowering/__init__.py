@@ -27,6 +27,15 @@ from . import (
     special,
     views,
 )
+from .complex import COMPLEX_ROWS, Complex, interleaved, split_pairs
 from .table import ROWS, Lowering, Unsupported
 
-__all__ = ["ROWS", "Lowering", "Unsupported"]
+__all__ = [
+    "COMPLEX_ROWS",
+    "ROWS",
+    "Complex",
+    "Lowering",
+    "Unsupported",
+    "interleaved",
+    "split_pairs",
+]

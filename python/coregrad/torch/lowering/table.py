@@ -137,6 +137,8 @@ class Lowering:
         return list(first.shape)
 
     def core_dtype(self, dtype: torch.dtype) -> DType:
+        """Ours; of a complex one that of its parts."""
+        dtype = dtype.to_real() if dtype.is_complex else dtype
         if dtype not in TO_CORE:
             raise Unsupported(f"dtype {dtype}")
         core = TO_CORE[dtype]
