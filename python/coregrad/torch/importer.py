@@ -21,20 +21,32 @@ from torch.fx import Node as FxNode
 from .. import _core
 from .._core import Graph, Node
 from . import fallback
-from .lowering import COMPLEX_ROWS, ROWS, Complex, Lowering, Unsupported, interleaved, split_pairs
+from .lowering import (
+    COMPLEX_ROWS,
+    ROWS,
+    Complex,
+    Lowering,
+    Unsupported,
+    interleaved,
+    small_integers,
+    split_pairs,
+)
 from .metadata import (
     NARROW,
+    SMALL,
     TO_CORE,
     GraphRejected,
     as_pairs,
     contiguous_strides,
+    is_adapted,
     is_concrete,
     is_writable,
     output_strides,
+    part_dtype,
     require_dense_cpu,
 )
 from .options import Options
-from .program import CompiledGraph, Fixed, FromInput, FromProgram, View
+from .program import CompiledGraph, Converted, Fixed, FromInput, FromProgram, View
 from .reporting import GraphReport
 
 #: Operators whose result depends on their first operand's storage, not only on its elements.
@@ -104,7 +116,7 @@ class Importer:
         self.externals: list[tuple[str, Any, list[tuple[Any, list[int]]]]] = []
         self.written: dict[int, Node] = {}  #: input number -> what overwrites it
         self.seed: Node | None = None
-        self.complex_inputs: list[int] = []
+        self.adapted_inputs: list[int] = []
         self.num_placeholders = sum(n.op == "placeholder" for n in module.graph.nodes)
         self.num_constants = sum(n.op == "get_attr" for n in module.graph.nodes)
 
@@ -142,29 +154,23 @@ class Importer:
             return
         if not node.users:
             return
-        require_dense_cpu(value, f"input {node.name}", value.is_complex())
-        if value.is_complex():
-            self.complex_inputs.append(index)
-            self.env[node] = self._complex_input(index, value, self._strides(node))
-            return
+        require_dense_cpu(value, f"input {node.name}")
+        if is_adapted(value):
+            self.adapted_inputs.append(index)
         self.env[node] = self._input(index, value, self._strides(node))
 
     def _strides(self, placeholder: FxNode) -> tuple[int, ...]:
         """What the memory of an input will have, which need not be what was traced."""
         return self.layouts.by_name.get(placeholder.name, tuple(self.traced[placeholder].stride()))
 
-    def _input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Node:
-        shape = tuple(value.shape)
-        if 0 in shape or strides == contiguous_strides(shape):
+    def _input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Any:
+        shape, dtype = tuple(value.shape), TO_CORE[part_dtype(value.dtype)]
+        if value.is_complex():
+            shape, strides = (*shape, 2), as_pairs(strides)
+        if 0 in shape or strides == contiguous_strides(shape) or value.dtype in SMALL:
             strides = ()
-        return self.graph.input(index, TO_CORE[value.dtype], list(shape), list(strides))
-
-    def _complex_input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Complex:
-        """Its parts, which the call hands over as a last dimension."""
-        shape, strides = (*value.shape, 2), as_pairs(strides)
-        given = () if 0 in shape or strides == contiguous_strides(shape) else strides
-        pairs = self.graph.input(index, TO_CORE[value.dtype.to_real()], list(shape), list(given))
-        return split_pairs(self.graph, pairs)
+        node = self.graph.input(index, dtype, list(shape), list(strides))
+        return split_pairs(self.graph, node) if value.is_complex() else node
 
     def _constant(self, node: FxNode) -> None:
         value: Any = self.module
@@ -173,6 +179,8 @@ class Importer:
         if not isinstance(value, torch.Tensor):
             raise GraphRejected(f"constant {node.name} is a {type(value).__name__}")
         require_dense_cpu(value, f"constant {node.name}")
+        if is_adapted(value):
+            raise GraphRejected(f"constant {node.name} has dtype {value.dtype}")
         self.traced = {**self.traced, node: value}
         self.env[node] = self._input(
             self.num_placeholders + len(self.constants), value, tuple(value.stride())
@@ -207,33 +215,51 @@ class Importer:
             return
         if target._schema.is_mutable:
             raise GraphRejected(f"{target} writes to its operands")
-        is_complex = self._meets_complex(node)
-        if is_complex and target not in COMPLEX_ROWS:
-            raise GraphRejected(f"{target} of complex numbers: no lowering")
         for tensor in _tensors(value):
-            require_dense_cpu(tensor, f"a result of {target}", is_complex)
-        lower = self._lower_complex if is_complex else self._lower
+            require_dense_cpu(tensor, f"a result of {target}")
+        adapted = self._adapted(node)
+        lower = self._lower if adapted is None else self._lower_adapted
         self.env[node] = lower(node, target, value)
 
-    def _meets_complex(self, node: FxNode) -> bool:
-        """Whether a tensor among the arguments or results is complex."""
+    def _adapted(self, node: FxNode) -> torch.Tensor | None:
+        """A tensor among the arguments or results that stands for another one in our graph."""
         values = [self.traced.get(n) for n in (node, *node.all_input_nodes)]
-        return any(t.is_complex() for v in values for t in _tensors(v))
+        return next((t for v in values for t in _tensors(v) if is_adapted(t)), None)
 
-    def _lower_complex(self, node: FxNode, target: Any, value: Any) -> Any:
+    def _lower_adapted(self, node: FxNode, target: Any, value: Any) -> Any:
         """Like _lower, for values that no step in PyTorch can take."""
         context = self.lowering
         context.result = value
         context.traced_args = [self._traced_of(a) for a in node.args]
         args = [self._lookup(a) for a in node.args]
         kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
+        is_complex = any(
+            t.is_complex()
+            for n in (node, *node.all_input_nodes)
+            for t in _tensors(self.traced.get(n))
+        )
+        row = (COMPLEX_ROWS if is_complex else ROWS).get(target)
         self.graph.set_origin(node.name)
         try:
-            result = _checked(COMPLEX_ROWS[target](context, *args, **kwargs), value)
+            if row is None:
+                context.unsupported("no lowering")
+            if not is_complex:
+                reason = small_integers.refusal(target, context.traced_args)
+                if reason is not None:
+                    context.unsupported(reason)
+            result = _checked(row(context, *args, **kwargs), value)
         except (Unsupported, _core.CoreGradError) as reason:
-            raise GraphRejected(f"{target} of complex numbers: {reason}") from None
+            dtype = getattr(self._adapted(node), "dtype", None)
+            raise GraphRejected(f"{target} of {dtype}: {reason}") from None
         self.report.native[str(target)] += 1
-        return result
+        return self._wrapped(target, result, value)
+
+    def _wrapped(self, target: Any, result: Any, value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            return tuple(self._wrapped(target, r, v) for r, v in zip(result, value))
+        if not isinstance(value, torch.Tensor) or value.dtype not in SMALL or result is None:
+            return result
+        return small_integers.wrapped(self.graph, target, result, value.dtype)
 
     def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
         args = [self._lookup(a) for a in node.args]
@@ -302,8 +328,8 @@ class Importer:
         target, source = node.args[:2]
         index = self.placeholders.index(target)
         value = self.traced[target]
-        if value.is_complex():
-            raise GraphRejected(f"complex input {target.name} is overwritten")
+        if is_adapted(value):
+            raise GraphRejected(f"input {target.name} of {value.dtype} is overwritten")
         new = self._lookup(source)
         if new.dtype != TO_CORE[value.dtype]:
             new = self.graph.cast(new, TO_CORE[value.dtype])
@@ -369,14 +395,15 @@ class Importer:
             if o.target is torch.ops.aten.copy_.default and o.args[0] in self.placeholders:
                 plan.append(FromInput(self.placeholders.index(o.args[0])))
                 continue
-            require_dense_cpu(value, f"output {o.name}", value.is_complex())
+            require_dense_cpu(value, f"output {o.name}")
             key = storage_key(value)
             if key in inputs_by_storage:
                 index, source = self._viewed_input(o) or inputs_by_storage[key]
                 base = self.traced[source]
-                if value.is_conj() or base.is_complex():
-                    raise GraphRejected(f"output {o.name} is a view of a complex input")
-                step = 2 if value.is_complex() else 1
+                if value.is_conj() or (is_adapted(base) and value.dtype != base.dtype):
+                    raise GraphRejected(f"output {o.name} is a view of an input of {base.dtype}")
+                is_complex = value.is_complex() and not base.is_complex()
+                step = 2 if is_complex else 1
                 plan.append(
                     View(
                         FromInput(index),
@@ -385,7 +412,7 @@ class Importer:
                         # A call may bring the input at another place of its storage.
                         step * value.storage_offset() - base.storage_offset(),
                         tuple(base.stride()),
-                        value.is_complex(),
+                        is_complex,
                     )
                 )
                 self.layouts.by_name[o.name] = tuple(value.stride())
@@ -399,11 +426,13 @@ class Importer:
                 made = FromProgram(materialise(o, strides))
                 if value.is_complex():
                     plan.append(View(made, tuple(value.shape), strides, 0, is_complex=True))
+                elif is_adapted(value):
+                    plan.append(Converted(made, value.dtype))
                 else:
                     plan.append(made)
                 continue
-            if any(self.traced[n].is_complex() for n in sharing[key]):
-                raise GraphRejected("outputs share the storage of complex numbers")
+            if any(is_adapted(self.traced[n]) for n in sharing[key]):
+                raise GraphRejected(f"outputs of {value.dtype} share their storage")
             strides = tuple(base.stride())
             if base.storage_offset() or (base.numel() and strides != output_strides(base)):
                 raise GraphRejected(
@@ -448,7 +477,7 @@ class Importer:
             self.constants + [None] * (self.num_constants - len(self.constants)),
             self.seed is not None,
             self.report,
-            self.complex_inputs,
+            self.adapted_inputs,
         )
         self.report.compiled = weakref.ref(compiled)
         return compiled
@@ -524,10 +553,8 @@ def _checked(result: Any, value: Any) -> Any:
             None if v is None or r is None else _checked(r, v) for r, v in zip(result, value)
         )
     if isinstance(result, Complex) != value.is_complex():
-        raise Unsupported(
-            "the lowering gave a real value for a complex one, or the other way round"
-        )
-    dtype = value.dtype.to_real() if value.is_complex() else value.dtype
+        raise Unsupported("the lowering gave a real value for a complex one, or a complex one")
+    dtype = part_dtype(value.dtype)
     for node in (result.re, result.im) if isinstance(result, Complex) else (result,):
         if list(node.shape) != list(value.shape):
             shapes = f"{list(node.shape)}, not {list(value.shape)}"

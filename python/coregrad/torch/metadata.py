@@ -21,18 +21,32 @@ TO_TORCH = {core: name for name, core in TO_CORE.items()}
 NARROW = (DType.float16, DType.bfloat16)  #: stored, never computed with
 
 
+SMALL = (torch.int8, torch.uint8, torch.int16)  #: int32 in our graphs, wrapped
+
+
 class GraphRejected(Exception):
     """A graph that cannot be taken as a whole; the message is the reason."""
 
 
-def require_dense_cpu(value: torch.Tensor, what: str, may_be_complex: bool = False) -> None:
+def part_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What stands for a dtype in our graphs: a complex one's parts, int32 for small integers."""
+    if dtype.is_complex:
+        return dtype.to_real()
+    return torch.int32 if dtype in SMALL else dtype
+
+
+def is_adapted(value: torch.Tensor) -> bool:
+    """Whether a tensor crosses into our graphs as another one: complex numbers, small integers."""
+    return value.dtype != part_dtype(value.dtype)
+
+
+def require_dense_cpu(value: torch.Tensor, what: str) -> None:
     """Raises GraphRejected unless the traced tensor is a plain strided CPU tensor of a known dtype."""
     if value.layout != torch.strided:
         raise GraphRejected(f"{what} has layout {value.layout}")
     if value.device.type != "cpu":
         raise GraphRejected(f"{what} is on device {value.device}")
-    dtype = value.dtype.to_real() if may_be_complex and value.is_complex() else value.dtype
-    if dtype not in TO_CORE:
+    if part_dtype(value.dtype) not in TO_CORE:
         raise GraphRejected(f"{what} has dtype {value.dtype}")
 
 

@@ -23,6 +23,7 @@ from . import (
     sampling,
     search,
     segments,
+    small_integers,
     softmax,
     special,
     views,
@@ -37,5 +38,6 @@ __all__ = [
     "Lowering",
     "Unsupported",
     "interleaved",
+    "small_integers",
     "split_pairs",
 ]

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ..._core import DType, Graph, Node
-from ..metadata import NARROW, TO_CORE
+from ..metadata import NARROW, TO_CORE, part_dtype
 
 Row = Callable[..., Any]
 ROWS: dict[Any, Row] = {}
@@ -138,7 +138,7 @@ class Lowering:
 
     def core_dtype(self, dtype: torch.dtype) -> DType:
         """Ours; of a complex one that of its parts."""
-        dtype = dtype.to_real() if dtype.is_complex else dtype
+        dtype = part_dtype(dtype)
         if dtype not in TO_CORE:
             raise Unsupported(f"dtype {dtype}")
         core = TO_CORE[dtype]
