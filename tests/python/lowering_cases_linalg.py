@@ -53,6 +53,9 @@ for _left in (True, False):
         lambda k=_left: call(well(2, 4, 4).mT, f(3, 1, 4, 4), left=k),
     )
 case("aten._linalg_solve_ex.default", lambda: call(well(4, 4), f(4)))
+case(
+    "aten._linalg_solve_ex.default", lambda: call(well(4, 4), f(4, 0)), lambda: call(f(0, 0), f(0))
+)
 case("aten._linalg_solve_ex.default", lambda: call(well(2, 4, 4), f(2, 4)))
 for _name in ("det", "slogdet"):
     case(f"aten._linalg_{_name}.default", lambda: call(well(4, 4)), lambda: call(well(2, 5, 5).mT))
@@ -73,6 +76,7 @@ for _upper in (True, False):
         )
     case("aten.linalg_cholesky_ex.default", lambda u=_upper: call(positive(), upper=u))
     case("aten.linalg_cholesky_ex.default", lambda u=_upper: call(positive(2, 3, n=5), upper=u))
+    case("aten.cholesky.default", lambda u=_upper: call(positive(2), u))
     case("aten.cholesky_solve.default", lambda u=_upper: call(f(4, 2), _factor(u), u))
     case("aten.cholesky_inverse.default", lambda u=_upper: call(_factor(u), u))
 
@@ -80,6 +84,8 @@ for _upper in (True, False):
 def _factor(upper):
     return torch.linalg.cholesky(positive(), upper=upper)
 
+
+case("aten.triangular_solve.default", lambda: call(f(0, 2), f(0, 0)))
 
 for _mode in ("reduced", "complete", "r"):
     for _shape in ((4, 4), (2, 5, 3), (3, 5)):

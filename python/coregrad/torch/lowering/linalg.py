@@ -246,11 +246,13 @@ def inverse(b, a, *, check_errors=False):
 @lower("aten._linalg_solve_ex.default")
 def solve(b, a, y, *, left=True, check_errors=False):
     _require_small(b, *a.shape[-2:])
-    if not a.numel or not y.numel:
-        b.unsupported("a system of nothing")
+    if not a.numel:
+        return _zeros(b)
     is_vector = y.ndim == 1 or (a.ndim - 1 == y.ndim and list(y.shape) == list(a.shape[:-1]))
     y = b.g.unsqueeze(y, y.ndim) if is_vector else y
     lu, pivots, info = _lu(b, a)
+    if not y.numel:
+        return _zeros(b)[0], lu, _pivot_result(b, pivots), _info_result(b, info)
     if not left:
         y = _T(b, y)
     wide_lu, wide_pivots, y = _batch(b, lu, pivots, y)
@@ -322,7 +324,7 @@ def linalg_solve_triangular(b, a, y, *, upper, left=True, unitriangular=False):
 def triangular_solve(b, y, a, upper=True, transpose=False, unitriangular=False):
     _require_small(b, *a.shape[-2:])
     if not y.numel or not a.numel:
-        b.unsupported("a system of nothing")
+        return _zeros(b)
     a, y = _batch(b, a, y)
     if transpose:
         return _solve_triangular(b, _T(b, a), y, not upper, unitriangular), a
@@ -353,6 +355,20 @@ def cholesky_ex(b, a, *, upper=False, check_errors=False):
         return _zeros(b)
     factor, info = _cholesky(b, _T(b, a) if upper else a)
     return _T(b, factor) if upper else factor, _info_result(b, info)
+
+
+@lower("aten.cholesky.default")
+def cholesky(b, a, upper=False):
+    _require_small(b, *a.shape[-2:])
+    if not a.numel:
+        return _zeros(b)
+    factor, info = _cholesky(b, _T(b, a) if upper else a)
+    # PyTorch's error: here a bad index.
+    ones = b.g.full([1, 1, 1], b.core_int64, 0)
+    failed = b.g.reshape(b.g.cast(b.g.ne(info, b.full_like(info, 0)), b.core_int64), [-1, 1, 1])
+    checked = b.g.cast(b.g.gather(b.expand(ones, [failed.shape[0], 1, 1]), 1, failed), a.dtype)
+    factor = factor + b.g.reshape(checked, list(info.shape))
+    return _T(b, factor) if upper else factor
 
 
 @lower("aten.cholesky_solve.default")

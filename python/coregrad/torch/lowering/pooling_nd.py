@@ -260,6 +260,8 @@ def fractional_max_pool(b, x, kernel, output_size, samples):
         b.unsupported("fractional pooling of nothing")
     outer, extents = list(x.shape[:-rank]), x.shape[-rank:]
     first, positions = len(outer), []
+    if first == 1:  # without a batch PyTorch reads the first samples, however many there are
+        samples = b.g.narrow(samples, 0, 0, 1)
     for axis in range(rank):
         which = rank - 1 - axis if rank == 2 else axis  # PyTorch's order of the samples
         sample = b.g.reshape(b.g.narrow(samples, 2, which, which + 1), outer)

@@ -59,8 +59,10 @@ def repeat_interleave(b, repeats, *, output_size=None):
 @lower("aten.histc.default")
 def histc(b, x, bins=100, min=0, max=0):
     flat = b.g.reshape(x, [-1])
-    if not x.numel or not is_float(x.dtype):
-        b.unsupported("a histogram of nothing, or of integers")
+    if not is_float(x.dtype):
+        b.unsupported("a histogram of integers")
+    if not x.numel:
+        return b.g.full(b.shape, b.dtype, 0)
     if min == max:
         low, high = b.g.reduce_min(flat, [0], True), b.g.reduce_max(flat, [0], True)
         same = b.g.eq(low, high)
