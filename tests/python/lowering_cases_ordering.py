@@ -105,7 +105,9 @@ case(
     "aten.fractional_max_pool3d.default",
     lambda: call(f(2, 3, 5, 7, 8), [2, 2, 3], [2, 3, 4], p(2, 3, 3)),
 )
-case("aten.fractional_max_pool3d.default", lambda: call(f(3, 5, 7, 8), [2] * 3, [2] * 3, p(5, 3, 3)))
+case(
+    "aten.fractional_max_pool3d.default", lambda: call(f(3, 5, 7, 8), [2] * 3, [2] * 3, p(5, 3, 3))
+)
 case(
     "aten.fractional_max_pool2d_backward.default",
     lambda: call(f(2, 3, 2, 2), f(2, 3, 5, 6), [2, 2], [2, 2], at(30, 2, 3, 2, 2)),

@@ -19,7 +19,7 @@ from torch.fx import GraphModule
 from torch.fx import Node as FxNode
 
 from .. import _core
-from .._core import Graph, Node
+from .._core import DType, Graph, Node
 from . import fallback
 from .lowering import (
     COMPLEX_ROWS,
@@ -62,6 +62,10 @@ READS_SHAPES_UNKNOWN = (
     torch.ops.aten._embedding_bag_dense_backward,
     torch.ops.aten._embedding_bag_per_sample_weights_backward,
 )
+
+
+#: Stands for a tensor of the traced graph that orders effects; calls bring None for it.
+TOKEN = object()
 
 
 def storage_key(value: torch.Tensor) -> int:
@@ -117,6 +121,7 @@ class Importer:
         self.written: dict[int, Node] = {}  #: input number -> what overwrites it
         self.seed: Node | None = None
         self.adapted_inputs: list[int] = []
+        self.checks: list[Node] = []  #: what is computed only to raise errors
         self.num_placeholders = sum(n.op == "placeholder" for n in module.graph.nodes)
         self.num_constants = sum(n.op == "get_attr" for n in module.graph.nodes)
 
@@ -153,6 +158,9 @@ class Importer:
             self.env[node] = value
             return
         if not node.users:
+            return
+        if any(user.target is torch.ops.higher_order.with_effects for user in node.users):
+            self.env[node] = TOKEN
             return
         require_dense_cpu(value, f"input {node.name}")
         if is_adapted(value):
@@ -202,6 +210,9 @@ class Importer:
             source, index = node.args
             self.env[node] = self._lookup(source)[index]
             return
+        if target is torch.ops.higher_order.with_effects:
+            self._check(node)
+            return
         if not isinstance(target, torch._ops.OpOverload):
             if _is_scalar(value):
                 self.env[node] = value
@@ -220,6 +231,26 @@ class Importer:
         adapted = self._adapted(node)
         lower = self._lower if adapted is None else self._lower_adapted
         self.env[node] = lower(node, target, value)
+
+    def _check(self, node: FxNode) -> None:
+        """A step that raises linear algebra's errors; the only operator with an effect that we know."""
+        _, target, info, *rest = node.args
+        if target is not torch.ops.aten._linalg_check_errors.default:
+            raise GraphRejected(f"{target} has an effect")
+        kwargs = dict(node.kwargs)
+
+        def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
+            target(operands[0], *rest, **kwargs)
+            for result in results:
+                if result is not None:
+                    result.zero_()
+
+        types = [(DType.int32, [1])]
+        done = self.graph.external(len(self.externals), 0, [self.env[info]], *types[0])
+        self.externals.append((str(target), call, types))
+        self.checks.append(done)
+        self.report.native[str(target)] += 1
+        self.env[node] = (TOKEN, None)
 
     def _adapted(self, node: FxNode) -> torch.Tensor | None:
         """A tensor among the arguments or results that stands for another one in our graph."""
@@ -389,6 +420,9 @@ class Importer:
             if not isinstance(o, FxNode) or not isinstance(value, torch.Tensor):
                 plan.append(self._scalar_output(o, value))
                 continue
+            if self.env.get(o) is TOKEN:
+                plan.append(Fixed(None))
+                continue
             if o in self.placeholders:
                 plan.append(FromInput(self.placeholders.index(o)))
                 continue
@@ -454,6 +488,7 @@ class Importer:
                 )
             given = None if strides == contiguous_strides(tuple(value.shape)) else list(strides)
             program_outputs.append((node, given, index))
+        program_outputs += [(check, None, -1) for check in self.checks]
         imported = time.perf_counter()
         num_inputs = self.num_placeholders + self.num_constants + 1
         program = None
