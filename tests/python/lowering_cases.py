@@ -267,6 +267,7 @@ case(
     "aten.index_select.default", lambda: call(f(3, 5), 1, at(5, 4)), lambda: call(i(5), 0, at(5, 2))
 )
 case("aten.gather.default", lambda: call(f(3, 5), 1, at(5, 3, 2)))
+case("aten.gather.default", lambda: call(f(3, 5), 0, at(3, 0)))
 case("aten.gather.default", lambda: call(f(3), 0, torch.tensor(2)), lambda: call(f(), 0, at(1, 4)))
 case("aten.scatter.src", lambda: call(f(3, 5), 1, torch.tensor([[0, 2], [4, 1]]), f(3, 4)))
 case("aten.scatter.src", lambda: call(f(), 0, torch.tensor(0), f()))

@@ -53,6 +53,8 @@ def index_select(b, x, dim, index):
 
 @move("aten.gather.default")
 def gather(b, x, dim, index, *, sparse_grad=False):
+    if not index.numel:  # of any rank
+        return b.g.full(b.shape, x.dtype, 0)
     if not x.ndim or not index.ndim:  # scalars count as vectors of one element
         x, index = b.g.reshape(x, [-1]), b.g.reshape(index, [-1])
     return b.g.reshape(b.g.gather(x, b.dim(dim, x), _int64(b, index)), b.shape)

@@ -236,3 +236,40 @@ def adaptive_avg_pool2d_backward(b, grad, x):
     rows = _averaging_matrix(b, x.shape[-2], grad.shape[-2], x.dtype)
     columns = _averaging_matrix(b, x.shape[-1], grad.shape[-1], x.dtype)
     return _apply_matrices(b, grad, b.g.transpose(rows, 0, 1), b.g.transpose(columns, 0, 1))
+
+
+def _smoothing_matrix(b, extent, places, align_corners, scale, dtype):
+    """[places, extent]: a triangle as wide as a step of the larger grid around each place."""
+    if align_corners:
+        step = (extent - 1) / (places - 1) if places > 1 else 0.0
+    else:
+        step = 1 / scale if scale else extent / places
+    support = max(step, 1.0)
+    center = (b.g.cast(b.g.iota(b.core_int64, places), b.core_float64) + 0.5) * step
+    center = b.along(center, 0, 2)
+    column = b.g.cast(b.along(b.g.iota(b.core_int64, extent), 1, 2), b.core_float64)
+    first, last = (b.g.floor(b.at_least(center + s * support + 0.5, 0)) for s in (-1, 1))
+    weight = b.at_least(1.0 - b.g.abs((column - center + 0.5) / support), 0)
+    weight = b.where((column >= first) & (column < last), weight, 0)
+    return b.g.cast(weight / b.g.sum(weight, [1], True), dtype)
+
+
+def _smoothing_matrices(b, x, extents, places, align_corners, scales):
+    return [
+        _smoothing_matrix(b, *both, align_corners, scale, x.dtype)
+        for *both, scale in zip(extents, places, scales)
+    ]
+
+
+@lower("aten._upsample_bilinear2d_aa.default")
+def upsample_smoothly(b, x, output_size, align_corners, *scales):
+    scales = scales or (None, None)
+    matrices = _smoothing_matrices(b, x, x.shape[-2:], output_size, align_corners, scales)
+    return _apply_matrices(b, x, *matrices)
+
+
+@lower("aten._upsample_bilinear2d_aa_backward.default")
+def upsample_smoothly_backward(b, grad, output_size, input_size, align_corners, *scales):
+    scales = scales or (None, None)
+    matrices = _smoothing_matrices(b, grad, input_size[-2:], output_size, align_corners, scales)
+    return _apply_matrices(b, grad, *(b.g.transpose(m, 0, 1) for m in matrices))
