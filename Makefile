@@ -68,6 +68,10 @@ models: build ## Compare architectures of Hugging Face transformers with eager; 
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity \
 	  --module $(foreach m,$(MODELS),tests/python/transformers_models.py:$(m)) $(PARITY_ARGS)
 
+.PHONY: mutation
+mutation: build ## Plant faults in the compiler one at a time: do the tests notice? MUTATION_ARGS=--help.
+	@python tests/mutation/mutation_check.py --jobs $(JOBS) --json out/mutation.json $(MUTATION_ARGS)
+
 .PHONY: bench
 bench: setup ## Build and run the C++ micro-benchmarks and the comparison with PyTorch.
 	@cmake --preset release -DCOREGRAD_PYTHON=ON -DCOREGRAD_BENCH=ON $(PYTHON_CMAKE) > /dev/null

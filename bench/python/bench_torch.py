@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -148,10 +150,60 @@ def narrow_cases() -> list[Case]:
     a, w = torch.randn(256, 768).bfloat16(), torch.randn(3072, 768).bfloat16()
     bias = torch.randn(3072).bfloat16()
     rows = torch.randn(1024, 1024).bfloat16()
+    squares = [
+        Case(f"{name} matmul {n}", "narrow", lambda a, b: a @ b, (square, square))
+        for name, dtype, sizes in (
+            ("bf16", torch.bfloat16, (64, 256, 512, 1024)),
+            ("f16", torch.float16, (512,)),
+        )
+        for n in sizes
+        for square in (torch.randn(n, n).to(dtype),)
+    ]
+    trained = [t.clone().requires_grad_() for t in (a, w, bias)]
+    heads = [torch.randn(8, 12, 128, 64).bfloat16() for _ in range(2)]
+    few, many = torch.randn(4, 768).bfloat16(), torch.randn(32, 768).bfloat16()
+    images, kernel = torch.randn(8, 64, 56, 56).bfloat16(), torch.randn(64, 64, 3, 3).bfloat16()
+    mlp = nn.Sequential(nn.Linear(784, 1024), nn.GELU(), nn.Linear(1024, 1024), nn.ReLU())
+
+    def autocast_step(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return mlp(x).float().square().mean()
+
     return [
         Case("bf16 gelu(x*y+z) 1M", "narrow", lambda a, b, c: F.gelu(a * b + c), (x, y, z)),
         Case("bf16 softmax 1024x1024", "narrow", lambda a: torch.softmax(a, -1), (rows,)),
+        *squares,
         Case("bf16 linear 256x768x3072", "narrow", lambda a, w, b: F.linear(a, w, b), (a, w, bias)),
+        Case("bf16 linear 32x768x3072", "narrow", lambda a, w: F.linear(a, w), (many, w)),
+        Case("bf16 linear 4x768x3072", "narrow", lambda a, w: F.linear(a, w), (few, w)),
+        Case(
+            "bf16 linear+gelu 256x768x3072",
+            "narrow",
+            lambda a, w, b: F.gelu(F.linear(a, w, b)),
+            (a, w, bias),
+        ),
+        Case(
+            "bf16 linear 256x768x3072 train",
+            "narrow",
+            lambda a, w, b: F.linear(a, w, b),
+            tuple(trained),
+            train=True,
+        ),
+        Case("bf16 scores 96x128x64", "narrow", lambda a, b: a @ b.mT, tuple(heads)),
+        Case(
+            "bf16 MLP autocast step 256",
+            "narrow",
+            autocast_step,
+            (torch.randn(256, 784),),
+            train=True,
+            modules=[mlp],
+        ),
+        Case(
+            "bf16 conv 3x3 8x64x56x56",
+            "narrow",
+            lambda x, w: F.conv2d(x, w, padding=1),
+            (images, kernel),
+        ),
     ]
 
 
@@ -283,7 +335,7 @@ def median_times(case: Case, contenders: dict[str, Callable], rounds: int) -> di
         run_once(case, fn, case.args)
         start = time.perf_counter()
         run_once(case, fn, case.args)
-        repeats[name] = max(1, min(2000, int(0.01 / max(time.perf_counter() - start, 1e-7))))
+        repeats[name] = max(1, min(2000, int(0.05 / max(time.perf_counter() - start, 1e-7))))
     samples: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, fn in contenders.items():
@@ -380,6 +432,9 @@ def main() -> int:
 
     inductor_config.layout_optimization = False
     inductor_config.fx_graph_cache = False
+    # What an earlier run compiled stays on disk: first calls are to be cold.
+    cold = tempfile.TemporaryDirectory(prefix="bench-inductor-")
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = cold.name
     cases = elementwise_cases() + row_cases() + matmul_cases() + narrow_cases()
     cases += conv_cases() + model_cases()
     rows = []

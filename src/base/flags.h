@@ -19,7 +19,7 @@ struct Flags {
   std::string trace_file;
   /// COREGRAD_NUM_THREADS: team size; 0 means the number of CPUs this process may run on.
   int num_threads = 0;
-  /// COREGRAD_ISA: "avx512", "avx2", "neon" or "generic" in place of what the host offers.
+  /// COREGRAD_ISA: "amx", "avx512", "avx2", "neon" or "generic" in place of what the host offers.
   std::string isa;
   /// COREGRAD_DISABLE_PASSES: comma-separated pass names the pipeline skips.
   std::vector<std::string> disabled_passes;

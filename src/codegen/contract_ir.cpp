@@ -162,9 +162,10 @@ llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype) {
   raise<InternalError>("contract: no products of {}", name_of(dtype));
 }
 
-ElementMemory::ElementMemory(llvm::IRBuilder<>& builder, DType dtype)
+ElementMemory::ElementMemory(llvm::IRBuilder<>& builder, DType dtype, bool widens)
     : builder_(builder),
       dtype_(dtype),
+      widens_(widens && is_narrow(dtype)),
       type_(is_narrow(dtype) ? element_type(builder.getContext(), dtype)
                              : contract_element_type(builder.getContext(), dtype)) {}
 
@@ -193,7 +194,7 @@ llvm::Value* ElementMemory::gather(llvm::Value* base, llvm::Value* offsets, llvm
 }
 
 llvm::Value* ElementMemory::widen(llvm::Value* value) {
-  return is_narrow(dtype_) ? emit_widen(builder_, dtype_, value) : value;
+  return widens_ ? emit_widen(builder_, dtype_, value) : value;
 }
 
 }  // namespace coregrad

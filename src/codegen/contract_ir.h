@@ -57,11 +57,11 @@ llvm::Value* emit_lane_numbers(llvm::IRBuilder<>& builder, int64_t width);
 /// LLVM type of an element of a contraction.
 llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype);
 
-/// Elements of an operand as they lie in memory: narrow floats are widened as they are read.
-/// A width of 0 is a scalar.
+/// Elements of an operand as they lie in memory: narrow floats are widened as they are read, if
+/// asked. A width of 0 is a scalar.
 class ElementMemory {
  public:
-  ElementMemory(llvm::IRBuilder<>& builder, DType dtype);
+  ElementMemory(llvm::IRBuilder<>& builder, DType dtype, bool widens = true);
 
   llvm::Type* type() const { return type_; }
   llvm::Type* type(unsigned width) const;
@@ -77,6 +77,7 @@ class ElementMemory {
  private:
   llvm::IRBuilder<>& builder_;
   DType dtype_;
+  bool widens_;
   llvm::Type* type_;
 };
 

@@ -5,6 +5,7 @@
 //   contract_phases.cpp  windows that divide (input gradients of strided convolutions) taken apart
 //   contract_pack.cpp    operand blocks into scratch
 //   contract_micro.cpp   register tiles
+//   contract_tiles.cpp   packing and products for tile registers (AMX)
 //   here                 the loops around them and the epilogue
 
 #include "codegen/contract_kernel.h"
@@ -15,6 +16,7 @@
 #include "codegen/contract_pack.h"
 #include "codegen/contract_phases.h"
 #include "codegen/contract_plan.h"
+#include "codegen/contract_tiles.h"
 #include "codegen/step_params.h"
 #include "codegen/value_emitter.h"
 #include "runtime/plan.h"
@@ -241,6 +243,7 @@ struct Parts {
   llvm::Function *tall = nullptr, *low = nullptr;            ///< micro-kernels of full width
   llvm::Function *tall_tail = nullptr, *low_tail = nullptr;  ///< of the last lane panel
   llvm::Function *pack_rows = nullptr, *pack_lanes = nullptr;
+  llvm::Function *copy_rows = nullptr, *copy_lanes = nullptr;  ///< in front of packing for tiles
   llvm::Function* epilogue = nullptr;
 };
 
@@ -269,8 +272,12 @@ class StepEmitter {
     lane_pack_ = at(scratch, emit_i64(b_, plan_.lane_pack_offset));
     row_pack_ = at(scratch, param(plan_.lane_pack_elements));
     result_ = at(row_pack_, param(plan_.row_pack_elements));
+    if (plan_.copy_elements > 0) copy_ = at(result_, param(plan_.result_elements));
+    const bool tiles = plan_.kind == TileKind::Matrix;
+    if (tiles) emit_tiles_begin(b_);
     emit_loop(b_, function->getArg(1), function->getArg(2), 1,
               [&](llvm::Value* unit) { emit_unit(unit); });
+    if (tiles) emit_tiles_end(b_);
     b_.CreateRetVoid();
   }
 
@@ -285,11 +292,14 @@ class StepEmitter {
   /// must not be read behind its lanes.
   bool has_tail() const {
     if (last_lanes() == plan_.tile_lanes) return false;
-    return plan_.kind == TileKind::Dot || !packs_lanes() ||
+    if (plan_.kind == TileKind::Dot) return true;
+    return (plan_.kind == TileKind::Outer && !packs_lanes()) ||
            ceil_div(last_lanes(), plan_.width) < ceil_div(plan_.tile_lanes, plan_.width);
   }
 
   void emit_parts(const ContractKernel& kernel) {
+    parts_.epilogue = emit_epilogue(module_, symbol_ + ".finish", kernel, plan_, target_);
+    if (plan_.kind == TileKind::Matrix) return emit_tile_parts();
     const bool has_low = plan_.has_low_panels();
     const bool has_full = !has_tail() || plan_.num_lane_panels > 1;
     const auto micro = [&](int64_t rows, int64_t lanes) {
@@ -338,7 +348,34 @@ class StepEmitter {
         parts_.pack_lanes = emit_pack_transposed(module_, symbol_ + ".pack_lanes", plan_, target_);
         break;
     }
-    parts_.epilogue = emit_epilogue(module_, symbol_ + ".finish", kernel, plan_, target_);
+  }
+
+  void emit_tile_parts() {
+    const auto micro = [&](int64_t rows, int64_t lanes) {
+      return emit_tile_micro_kernel(module_, fmt::format("{}.tile{}x{}", symbol_, rows, lanes),
+                                    plan_, rows, lanes);
+    };
+    const auto both = [&](int64_t lanes, llvm::Function*& tall, llvm::Function*& low) {
+      tall = micro(plan_.tile_rows, lanes);
+      if (plan_.has_low_panels()) low = micro(kTileSide, lanes);
+    };
+    if (!has_tail() || plan_.num_lane_panels > 1) both(plan_.tile_lanes, parts_.tall, parts_.low);
+    if (has_tail()) both(round_up(last_lanes(), kTileSide), parts_.tall_tail, parts_.low_tail);
+    // What is copied first is copied as it is.
+    ContractPlan as_memory = plan_;
+    as_memory.dtype = DType::BFloat16;
+    const auto copy = [&](const AffineOperand& operand, const FlatSpace& across,
+                          const TileOperand& how, const char* name) -> llvm::Function* {
+      if (!how.is_copied) return nullptr;
+      const WindowPacking packing = how.along_k
+                                        ? plain_packing(operand, across, plan_.k, plan_.extents)
+                                        : plain_packing(operand, plan_.k, across, plan_.extents);
+      return emit_pack_runs(module_, symbol_ + name, as_memory, packing, how.stride, target_);
+    };
+    parts_.copy_rows = copy(plan_.row_side, plan_.m, plan_.tile_row_side, ".copy_rows");
+    parts_.copy_lanes = copy(plan_.lane_side, plan_.n, plan_.tile_lane_side, ".copy_lanes");
+    parts_.pack_rows = emit_pack_tile_rows(module_, symbol_ + ".pack_rows", plan_, target_);
+    parts_.pack_lanes = emit_pack_tile_lanes(module_, symbol_ + ".pack_lanes", plan_, target_);
   }
 
   llvm::Value* at(llvm::Value* base, llvm::Value* elements) {
@@ -362,6 +399,7 @@ class StepEmitter {
     num_lanes_ = param(plan_.num_lanes);
     k_turn_ = param(plan_.k_turn);
     k_block_ = param(plan_.k_block);
+    if (plan_.kind == TileKind::Matrix) num_rows_ = param(plan_.m.extent);
     if (plan_.row_packing == RowPacking::Panels)
       row_panel_elements_ = param(plan_.row_panel_elements);
     if (has_tail()) full_lanes_ = param(plan_.num_lanes - last_lanes());
@@ -369,6 +407,7 @@ class StepEmitter {
 
   llvm::Value* panel_row(llvm::Value* panel) {
     llvm::Value* const tall = b_.CreateMul(panel, constant(plan_.tile_rows));
+    if (plan_.kind == TileKind::Matrix) return emit_min(b_, tall, num_rows_);
     llvm::Value* const behind = b_.CreateSub(panel, num_tall_panels_);
     return b_.CreateSub(tall, emit_max(b_, behind, constant(0)));
   }
@@ -397,6 +436,7 @@ class StepEmitter {
     llvm::Value* const p0 = b_.CreateMul(p_group, p_per_unit_);
     llvm::Value* const p1 = emit_min(b_, b_.CreateAdd(p0, p_per_unit_), p_extent_);
     emit_loop(b_, p0, p1, 1, [&](llvm::Value* p) {
+      if (plan_.kind == TileKind::Matrix) return emit_tile_blocks(p0, p);
       emit_loop(b_, constant(0), num_k_blocks_, 1,
                 [&](llvm::Value* k_block) { emit_block(p0, p, k_block); });
     });
@@ -433,15 +473,7 @@ class StepEmitter {
           }
         }
       };
-      const bool each_p =
-          plan_.num_k_blocks > 1 ||
-          std::any_of(plan_.p.labels.begin(), plan_.p.labels.end(),
-                      [&](int64_t label) { return plan_.row_side.depends_on(label); });
-      if (each_p) {
-        pack();
-      } else {
-        emit_if(b_, b_.CreateICmpEQ(p, p0), pack);
-      }
+      emit_rows_once(p0, p, pack);
     }
     if (packs_lanes()) {
       llvm::Value* const steps = constant(plan_.lane_windows.steps());
@@ -523,6 +555,115 @@ class StepEmitter {
     });
   }
 
+  /// Packs rows where they are not there from the p before.
+  void emit_rows_once(llvm::Value* p0, llvm::Value* p, const std::function<void()>& pack) {
+    const bool each_p =
+        plan_.num_k_blocks > 1 ||
+        std::any_of(plan_.p.labels.begin(), plan_.p.labels.end(),
+                    [&](int64_t label) { return plan_.row_side.depends_on(label); });
+    if (each_p) {
+      pack();
+    } else {
+      emit_if(b_, b_.CreateICmpEQ(p, p0), pack);
+    }
+  }
+
+  /// The blocks of a unit at p for tile registers.
+  void emit_tile_blocks(llvm::Value* p0, llvm::Value* p) {
+    const auto pack_rows = [&](llvm::Value* k0, llvm::Value* k1) {
+      emit_tile_pack(plan_.row_side, plan_.m, row_source_, plan_.tile_row_side, parts_.copy_rows,
+                     parts_.pack_rows, p, m0_, m1_, k0, k1, row_pack_);
+    };
+    const bool one_k_block = plan_.num_k_blocks == 1;
+    if (one_k_block) {
+      const auto [k0, k1] = steps_of(constant(0));
+      emit_rows_once(p0, p, [&, first = k0, end = k1] { pack_rows(first, end); });
+    }
+    emit_loop(b_, n0_, n1_, plan_.lanes_at_once, [&](llvm::Value* n) {
+      llvm::Value* const end_n = emit_min(b_, b_.CreateAdd(n, constant(plan_.lanes_at_once)), n1_);
+      emit_loop(b_, constant(0), num_k_blocks_, 1, [&](llvm::Value* k_block) {
+        const auto [k0, k1] = steps_of(k_block);
+        if (!one_k_block) pack_rows(k0, k1);
+        emit_tile_pack(plan_.lane_side, plan_.n, lane_source_, plan_.tile_lane_side,
+                       parts_.copy_lanes, parts_.pack_lanes, p, n, end_n, k0, k1, lane_pack_);
+        emit_tile_block(p, n, end_n, b_.CreateSub(k1, k0), k_block);
+      });
+    });
+  }
+
+  /// Packs rows or lanes [first, end) of one side.
+  void emit_tile_pack(const AffineOperand& operand, const FlatSpace& space, llvm::Value* memory,
+                      const TileOperand& how, llvm::Function* copy, llvm::Function* pack,
+                      llvm::Value* p, llvm::Value* first, llvm::Value* end, llvm::Value* k0,
+                      llvm::Value* k1, llvm::Value* target) {
+    llvm::Value* source = copy_;
+    if (!how.is_copied) {
+      PartialAddress address = emit_base(b_, operand);
+      emit_advance(b_, operand, segments_of(operand, plan_.p, plan_.extents), p, address);
+      emit_advance(b_, operand, segments_of(operand, plan_.k, plan_.extents), k0, address);
+      emit_advance(b_, operand, segments_of(operand, space, plan_.extents), first, address);
+      source = ElementMemory(b_, operand.memory).pointer(memory, address.offset);
+    } else if (how.along_k) {
+      b_.CreateCall(copy, {memory, p, first, end, k0, k1, copy_});
+    } else {
+      b_.CreateCall(copy, {memory, p, k0, k1, first, end, copy_});
+    }
+    b_.CreateCall(pack, {source, b_.CreateSub(k1, k0), b_.CreateSub(end, first), target});
+  }
+
+  /// The packed rows of the unit times packed lanes [n0, n1).
+  void emit_tile_block(llvm::Value* p, llvm::Value* n0, llvm::Value* n1, llvm::Value* k_count,
+                       llvm::Value* k_block) {
+    const auto packed = [&](llvm::Value* base, llvm::Value* number, int64_t panel, llvm::Value* k) {
+      llvm::Value* const place = b_.CreateMul(number, constant(panel / kTileSide));
+      return b_.CreateGEP(b_.getInt16Ty(), base, emit_mul_add(b_, k, kTileSide, place));
+    };
+    const bool one_k_block = plan_.num_k_blocks == 1;
+    emit_loop(b_, first_panel_, end_panel_, 1, [&](llvm::Value* panel) {
+      llvm::Value *const m = panel_row(panel), *const next_m =
+                                                   panel_row(b_.CreateAdd(panel, constant(1)));
+      llvm::Value* const local_m = b_.CreateSub(m, m0_);
+      llvm::Value* const is_tall =
+          b_.CreateICmpSGT(b_.CreateSub(next_m, m), constant(plan_.tile_rows - kTileSide));
+      // A few panels of lanes, and then their epilogue, while the sums are in the first cache.
+      emit_loop(b_, n0, n1, plan_.finished_lanes, [&](llvm::Value* first) {
+        llvm::Value* const end =
+            emit_min(b_, b_.CreateAdd(first, constant(plan_.finished_lanes)), n1);
+        llvm::Value* const result =
+            one_k_block ? result_
+                        : at(result_, b_.CreateMul(local_m, constant(plan_.result_stride)));
+        emit_loop(b_, constant(0), k_count, plan_.k_at_once, [&](llvm::Value* k) {
+          llvm::Value* const count =
+              emit_min(b_, b_.CreateSub(k_count, k), constant(plan_.k_at_once));
+          llvm::Value* const accumulate = b_.CreateICmpSGT(b_.CreateAdd(k, k_block), constant(0));
+          const auto multiply = [&](llvm::Function* tall, llvm::Function* low, llvm::Value* n) {
+            llvm::Value* const callee =
+                low ? b_.CreateSelect(is_tall, tall, low) : static_cast<llvm::Value*>(tall);
+            b_.CreateCall(tall->getFunctionType(), callee,
+                          {packed(row_pack_, local_m, plan_.row_stride, k),
+                           packed(lane_pack_, b_.CreateSub(n, n0), plan_.lane_stride, k),
+                           at(result, b_.CreateSub(n, first)), count, accumulate});
+          };
+          llvm::Value* const full_end = has_tail() ? emit_min(b_, end, full_lanes_) : end;
+          if (parts_.tall)
+            emit_loop(b_, first, full_end, plan_.tile_lanes,
+                      [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });
+          if (has_tail())
+            emit_if(b_, b_.CreateICmpSLT(full_end, end),
+                    [&] { multiply(parts_.tall_tail, parts_.low_tail, full_end); });
+        });
+        const auto finish = [&] {
+          b_.CreateCall(parts_.epilogue, {args_, p, m, next_m, first, end, result});
+        };
+        if (one_k_block) {
+          finish();
+        } else {
+          emit_if(b_, b_.CreateICmpEQ(k_block, b_.CreateSub(num_k_blocks_, constant(1))), finish);
+        }
+      });
+    });
+  }
+
   /// First and end of a block's steps of k.
   std::pair<llvm::Value*, llvm::Value*> steps_of(llvm::Value* k_block) {
     // At least one: an empty sum has a block without steps.
@@ -600,7 +741,7 @@ class StepEmitter {
   llvm::Value *num_row_blocks_ = nullptr, *num_lane_blocks_ = nullptr, *num_k_blocks_ = nullptr;
   llvm::Value *p_per_unit_ = nullptr, *p_extent_ = nullptr, *num_lanes_ = nullptr;
   llvm::Value *k_turn_ = nullptr, *k_block_ = nullptr, *full_lanes_ = nullptr;
-  llvm::Value* row_panel_elements_ = nullptr;
+  llvm::Value *row_panel_elements_ = nullptr, *copy_ = nullptr, *num_rows_ = nullptr;
   llvm::Value *m0_ = nullptr, *m1_ = nullptr, *n0_ = nullptr, *n1_ = nullptr;
 };
 

@@ -51,9 +51,11 @@ class RunPacker {
         stride_(stride),
         target_(target),
         function_(function),
-        element_(contract_element_type(function->getContext(), plan.dtype)),
         width_(static_cast<unsigned>(plan.width)),
-        memory_(b_, operand_.memory) {}
+        memory_(b_, operand_.memory, !is_narrow(plan.dtype)),
+        element_(is_narrow(plan.dtype)
+                     ? memory_.type()
+                     : contract_element_type(function->getContext(), plan.dtype)) {}
 
   void emit() {
     const auto p_segments = segments_of(operand_, plan_.p, plan_.extents);
@@ -366,15 +368,15 @@ class RunPacker {
   int64_t stride_;
   const Target& target_;
   llvm::Function* function_;
-  llvm::Type* element_;
   unsigned width_;
   ElementMemory memory_;
+  llvm::Type* element_;
   Segment run_;
   int64_t ahead_ = 0;  ///< elements to the next row, if it is far
 };
 
-/// Within each 16-byte block, element (row i, place j) of the given vectors goes to (row j, place
-/// i). Vectors hold as many rows as a block has elements: four or two.
+}  // namespace
+
 void transpose_blocks(llvm::IRBuilder<>& b, std::vector<llvm::Value*>& rows, int64_t width) {
   const int block = static_cast<int>(rows.size());
   const auto interleave = [&](llvm::Value* x, llvm::Value* y, int first, int unit) {
@@ -399,8 +401,6 @@ void transpose_blocks(llvm::IRBuilder<>& b, std::vector<llvm::Value*>& rows, int
   rows = {interleave(low01, low23, 0, 2), interleave(low01, low23, 2, 2),
           interleave(high01, high23, 0, 2), interleave(high01, high23, 2, 2)};
 }
-
-}  // namespace
 
 llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
                                const ContractPlan& plan, const WindowPacking& packing,

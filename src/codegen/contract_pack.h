@@ -6,18 +6,16 @@
 
 #include "codegen/contract_plan.h"
 
-#include <string>
+#include <llvm/IR/IRBuilder.h>
 
-namespace llvm {
-class Function;
-class Module;
-}  // namespace llvm
+#include <string>
+#include <vector>
 
 namespace coregrad {
 
 /// A function (source, p, r0, r1, c0, c1, target) that packs target[(r - r0) * stride + (c - c0)] =
 /// element at (p, r, c) for packed rows r and columns c, run by run along the columns. May write up
-/// to 2 * width - 1 elements behind each row.
+/// to 2 * width - 1 elements behind each row. A plan whose dtype is narrow packs memory as it is.
 llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
                                const ContractPlan& plan, const WindowPacking& packing,
                                int64_t stride, const Target& target);
@@ -34,5 +32,9 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
 /// [panel][k][row of the panel].
 llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& name,
                                      const ContractPlan& plan);
+
+/// Within each 16-byte block, element (row i, place j) of the given vectors goes to (row j, place
+/// i). Vectors hold as many rows as a block has elements: four or two.
+void transpose_blocks(llvm::IRBuilder<>& b, std::vector<llvm::Value*>& rows, int64_t width);
 
 }  // namespace coregrad

@@ -19,7 +19,7 @@ int64_t ContractPlan::units() const {
 
 int64_t ContractPlan::scratch_elements() const {
   return checked_add(checked_add(lane_pack_elements, row_pack_elements, "contract"),
-                     result_elements, "contract");
+                     checked_add(result_elements, copy_elements, "contract"), "contract");
 }
 
 int64_t ContractPlan::panel_row(int64_t i) const {
@@ -74,12 +74,14 @@ std::string ContractPlan::to_text() const {
       "{}{} p {}={} m {}={} n {}={} k {}={}; tile {}x{} ({}+{} x {} panels); lanes {}, rows {}; "
       "blocks: {} p-groups of {}, {} of rows ({} panels), {} of lanes ({} panels), {} of k ({}); "
       "{} lane windows, scratch {} elements",
-      kind == TileKind::Dot ? "dot" : "outer", swapped ? " swapped" : "", p.labels, p.extent,
-      m.labels, m.extent, n.labels, n.extent, k.labels, k.extent, tile_rows, tile_lanes,
-      num_tall_panels, num_row_panels - num_tall_panels, num_lane_panels, name(lane_packing),
-      row_name(row_packing), num_p_groups, p_per_unit, num_row_blocks, panels_per_row_block,
-      num_lane_blocks, panels_per_lane_block, num_k_blocks, k_block, lane_windows.windows.size(),
-      scratch_elements());
+      kind == TileKind::Dot      ? "dot"
+      : kind == TileKind::Matrix ? "matrix"
+                                 : "outer",
+      swapped ? " swapped" : "", p.labels, p.extent, m.labels, m.extent, n.labels, n.extent,
+      k.labels, k.extent, tile_rows, tile_lanes, num_tall_panels, num_row_panels - num_tall_panels,
+      num_lane_panels, name(lane_packing), row_name(row_packing), num_p_groups, p_per_unit,
+      num_row_blocks, panels_per_row_block, num_lane_blocks, panels_per_lane_block, num_k_blocks,
+      k_block, lane_windows.windows.size(), scratch_elements());
 }
 
 namespace {
@@ -127,6 +129,8 @@ AffineOperand affine(const ContractOperand& operand, DType dtype, const std::vec
 constexpr int64_t kMostWindowSteps = 64, kMostSlidingStep = 4;
 constexpr int64_t kMostBlock = 1024, kLeastWindowBlock = 128;
 constexpr int64_t kTallest = 16;  ///< rows of a tile
+constexpr int64_t kFinishedLanes = 128;
+constexpr int64_t kMostTileSteps = 256;  ///< a panel of rows over so many steps of k stays in L1
 
 struct TileCost {
   int64_t rows = 1, lanes = 1;
@@ -238,6 +242,8 @@ class Planner {
           consider(plan);
           plan.kind = TileKind::Dot;
           consider(plan);
+          plan.kind = TileKind::Matrix;
+          consider(plan);
           if (std::optional<ContractPlan> windows = with_row_windows(arranged))
             consider(std::move(*windows));
           for (const bool all : {false, true})
@@ -247,7 +253,10 @@ class Planner {
       }
     }
     COREGRAD_CHECK(best.has_value());
-    choose_blocks(*best);
+    if (best->kind == TileKind::Matrix)
+      choose_matrix_blocks(*best);
+    else
+      choose_blocks(*best);
     return std::move(*best);
   }
 
@@ -314,6 +323,7 @@ class Planner {
   /// Fills tile and packing; the estimated cost in vector operations, or nothing where the kind
   /// does not apply. Constants are measured on AVX-512 and only have to rank the candidates.
   std::optional<double> choose_tile_and_packing(ContractPlan& plan) const {
+    if (plan.kind == TileKind::Matrix) return choose_tiles(plan);
     const auto rows = segments_of(plan.row_side, plan.m, plan.extents),
                row_k = segments_of(plan.row_side, plan.k, plan.extents),
                lanes = segments_of(plan.lane_side, plan.n, plan.extents),
@@ -399,7 +409,8 @@ class Planner {
       // that they push each other out.
       const bool apart = std::abs(lane_k[0].coef) * size_of(plan.dtype) >= 1024;
       const double again = bytes <= 24 * 1024 ? 0.05 : apart ? 0.9 : 0.3;
-      const double in_place = p * k * n / w * (0.25 + again * (row_panels - 1));
+      const double widen = is_narrow(plan.lane_side.memory) ? row_panels : 0;
+      const double in_place = p * k * n / w * (0.25 + again * (row_panels - 1) + widen);
       if (in_place < lane_cost) {
         plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
         plan.lane_copy_cost = 0;
@@ -429,8 +440,11 @@ class Planner {
     const bool near_along_k = row_k[0].coef == 1 || plan.k.extent == 1;
     const bool fits = m * k * static_cast<double>(size_of(plan.dtype)) <=
                       static_cast<double>(target_.l2_bytes) / 4;
+    // Elements that are widened one by one, again for each panel of lanes.
+    const double widen_rows = is_narrow(plan.row_side.memory) ? p * k * m * lane_panels : 0;
     const double in_place_cost =
-        rows_plain && !near_along_k ? p * k * row_panels * lane_panels * (fits ? 0.5 : 4) : 0;
+        (rows_plain && !near_along_k ? p * k * row_panels * lane_panels * (fits ? 0.5 : 4) : 0) +
+        widen_rows;
     plan.row_packing = RowPacking::InPlace;
     if (rows_plain) row_cost = in_place_cost;
     {
@@ -450,6 +464,134 @@ class Planner {
       }
     }
     return cost + lane_cost + row_cost;
+  }
+
+  /// How an operand whose rows or lanes are `space` is packed for tile registers, and the estimated
+  /// cost for `width` elements.
+  TileOperand tile_operand(const ContractPlan& plan, const AffineOperand& operand,
+                           const FlatSpace& space, bool is_lane_side, double* cost) const {
+    const std::vector<Segment> across = segments_of(operand, space, plan.extents),
+                               k = segments_of(operand, plan.k, plan.extents);
+    const bool next_k = k.back().coef == 1 || plan.k.extent == 1,
+               next_across = across.back().coef == 1 || space.extent == 1;
+    const bool is_plain = operand.checks.empty() && across.size() == 1 && k.size() == 1;
+    TileOperand result;
+    result.along_k = next_k && (is_plain || !next_across || k.back().extent > across.back().extent);
+    // Measured with operands that come from L3.
+    *cost = result.along_k ? (is_lane_side ? 11 : 9) : (is_lane_side ? 13 : 16);
+    if (is_plain && (next_k || next_across)) {
+      result.stride = result.along_k ? across.back().coef : k.back().coef;
+      return result;
+    }
+    result.is_copied = true;
+    const Segment& run = result.along_k ? k.back() : across.back();
+    const auto w = static_cast<double>(width_);
+    *cost += (run.coef == 1 ? 2.5 : 2 * w) + 8 * w / static_cast<double>(run.extent);
+    return result;
+  }
+
+  /// choose_tile_and_packing for tile registers, which take bfloat16.
+  std::optional<double> choose_tiles(ContractPlan& plan) const {
+    if (!target_.has_tiles || plan.row_side.memory != DType::BFloat16 ||
+        plan.lane_side.memory != DType::BFloat16 || plan.k.extent == 0)
+      return std::nullopt;
+    // Eight registers: as many sums as leave room for their operands.
+    plan.tile_rows = plan.m.extent > 16 ? 32 : 16;
+    plan.tile_lanes = plan.tile_rows == 32 ? 32 : 64;
+    plan.num_row_panels = plan.num_tall_panels =
+        std::max<int64_t>(1, ceil_div(plan.m.extent, plan.tile_rows));
+    plan.num_lane_panels = std::max<int64_t>(1, ceil_div(plan.n.extent, plan.tile_lanes));
+    plan.tile_row_side = tile_operand(plan, plan.row_side, plan.m, false, &plan.row_copy_cost);
+    plan.tile_lane_side = tile_operand(plan, plan.lane_side, plan.n, true, &plan.lane_copy_cost);
+    if (target_.only_tiles) return 0;
+    // What is left beside products this fast: results stored one by one are dear.
+    const auto p = static_cast<double>(plan.p.extent), m = static_cast<double>(plan.m.extent),
+               n = static_cast<double>(plan.n.extent), k = static_cast<double>(plan.k.extent),
+               w = static_cast<double>(width_);
+    const double store_cost = stores_contiguously(plan) ? 3 / w : 12;
+    const auto panels = static_cast<double>(plan.num_row_panels * plan.num_lane_panels);
+    return 1000 + p * (matrix_cost(round_up(plan.m.extent, 16), round_up(plan.n.extent, 16),
+                                   plan.k.extent) +
+                       panels * 150 + m * k * plan.row_copy_cost / w * std::ceil(n / 512) +
+                       n * k * plan.lane_copy_cost / w * std::ceil(m / 512) +
+                       m * n * (store_cost + 2 / w));
+  }
+
+  /// Tile instructions in vector operations: 16 cycles for 16 x 16 x 32 multiply-adds, twice as
+  /// many with operands that come from L2.
+  static double matrix_cost(int64_t rows, int64_t lanes, int64_t k) {
+    return static_cast<double>(rows) * static_cast<double>(lanes) *
+           static_cast<double>(round_up(k, 32)) / 128;
+  }
+
+  /// choose_blocks for tile registers.
+  void choose_matrix_blocks(ContractPlan& plan) const {
+    const int64_t k = plan.k.extent;
+    const int64_t budget = target_.l2_bytes / 2 / 2;  // packed elements that share half of L2
+    // Lanes packed at once, and steps of k: all of them, so that rows are packed once a unit,
+    // unless they would leave no room for lanes.
+    const auto part_of = [&](int64_t rows, int64_t lanes) {
+      for (const int64_t part : {512, 256, 128})
+        if ((rows + std::min(part, lanes)) * k <= budget)
+          return std::pair{std::min(part, lanes), k};
+      const int64_t part = std::min<int64_t>(256, lanes);
+      const int64_t most = std::max<int64_t>(256, budget / (rows + part));
+      return std::pair{part,
+                       k <= most + most / 4 ? k : round_up(ceil_div(k, ceil_div(k, most)), 32)};
+    };
+    double best = INFINITY;
+    const int64_t most_blocks = std::max<int64_t>(64, 4 * target_.threads);
+    for (int64_t row_blocks = 1; row_blocks <= std::min(plan.num_row_panels, most_blocks);
+         ++row_blocks) {
+      for (int64_t lane_blocks = 1; lane_blocks <= std::min(plan.num_lane_panels, most_blocks);
+           ++lane_blocks) {
+        const int64_t rows = ceil_div(plan.num_row_panels, row_blocks) * plan.tile_rows,
+                      lanes = ceil_div(plan.num_lane_panels, lane_blocks) * plan.tile_lanes;
+        const auto [part, k_block] = part_of(rows, lanes);
+        const int64_t k_blocks = ceil_div(k, k_block);
+        const int64_t row_times = k_blocks > 1 ? ceil_div(lanes, part) : 1;
+        const auto r = static_cast<double>(rows), l = static_cast<double>(lanes),
+                   steps = static_cast<double>(k) / static_cast<double>(width_);
+        const double unit = 2000 + matrix_cost(rows, lanes, k) +
+                            steps * (r * plan.row_copy_cost * static_cast<double>(row_times) +
+                                     l * plan.lane_copy_cost) +
+                            static_cast<double>(k_blocks - 1) * r * l / 4;
+        const auto share = static_cast<double>(ceil_div(
+            checked_mul(plan.p.extent, row_blocks * lane_blocks, "contract"), target_.threads));
+        if (unit * (share + 0.1) >= best) continue;
+        best = unit * (share + 0.1);
+        plan.num_row_blocks = row_blocks, plan.num_lane_blocks = lane_blocks;
+        plan.panels_per_row_block = ceil_div(plan.num_row_panels, row_blocks);
+        plan.panels_per_lane_block = ceil_div(plan.num_lane_panels, lane_blocks);
+        plan.lanes_at_once = round_up(ceil_div(lanes, ceil_div(lanes, part)), plan.tile_lanes);
+        plan.k_block = k_block;
+        plan.num_k_blocks = k_blocks;
+      }
+    }
+    plan.k_turn = k;
+    plan.k_at_once = round_up(ceil_div(plan.k_block, ceil_div(plan.k_block, kMostTileSteps)), 32);
+    const int64_t blocks =
+        checked_mul(plan.p.extent, plan.num_row_blocks * plan.num_lane_blocks, "contract");
+    plan.p_per_unit = std::clamp<int64_t>(blocks / (16 * target_.threads), 1, plan.p.extent);
+    plan.num_p_groups = ceil_div(plan.p.extent, plan.p_per_unit);
+
+    // Two elements of memory take the place of one of scratch.
+    const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
+    const int64_t rows = plan.panels_per_row_block * plan.tile_rows, lanes = plan.lanes_at_once;
+    const int64_t k_padded = round_up(plan.k_block, 32);
+    plan.row_stride = plan.lane_stride = k_padded * 16;
+    plan.row_pack_elements = area(rows / 16, plan.row_stride) / 2;
+    plan.lane_pack_elements = area(lanes / 16, plan.lane_stride) / 2;
+    plan.finished_lanes = plan.num_k_blocks > 1 ? lanes : std::min(lanes, kFinishedLanes);
+    plan.result_stride = plan.finished_lanes + 16;
+    plan.result_elements = area(plan.num_k_blocks > 1 ? rows : plan.tile_rows, plan.result_stride);
+    for (const auto& [side, across] :
+         {std::pair{&plan.tile_row_side, rows}, std::pair{&plan.tile_lane_side, lanes}}) {
+      if (!side->is_copied) continue;
+      side->stride = (side->along_k ? k_padded : across) + 32;
+      plan.copy_elements = std::max(plan.copy_elements,
+                                    area(side->along_k ? across : k_padded, side->stride) / 2 + 64);
+    }
   }
 
   /// The plan with rows packed once for all steps of the windows over them, if there are any.

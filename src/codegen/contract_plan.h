@@ -33,8 +33,16 @@ enum class RowPacking : uint8_t {
 
 /// What the micro-kernel does at each step of k.
 enum class TileKind : uint8_t {
-  Outer,  ///< broadcast of row elements times vectors of lanes
-  Dot,    ///< vectors run along k in both operands; lanes are summed at the end (narrow outputs)
+  Outer,   ///< broadcast of row elements times vectors of lanes
+  Dot,     ///< vectors run along k in both operands; lanes are summed at the end (narrow outputs)
+  Matrix,  ///< tile registers (contract_tiles.h); packed operands are bfloat16, like memory
+};
+
+/// How blocks of an operand are packed for tile registers.
+struct TileOperand {
+  bool along_k = true;  ///< steps of k are neighbours, otherwise rows or lanes
+  int64_t stride = 0;  ///< elements to the next row or lane, or, not along k, to the next step of k
+  bool is_copied = false;  ///< run by run into a block with this stride, which is then packed
 };
 
 struct ContractPlan {
@@ -59,6 +67,13 @@ struct ContractPlan {
   WindowPacking row_windows;
   int64_t row_span_k = 1, row_span = 1, row_span_rest = 0;
 
+  /// With TileKind::Matrix. The packing kinds above are not used then.
+  TileOperand tile_row_side, tile_lane_side;
+  int64_t lanes_at_once = 0;   ///< lanes of a unit that are packed at once
+  int64_t k_at_once = 0;       ///< steps of k that a tile of sums is kept in registers for
+  int64_t finished_lanes = 0;  ///< lanes that the epilogue takes at once
+  int64_t copy_elements = 0;   ///< scratch behind the results
+
   /// Estimated vector operations to pack `width` elements of a side; 0 in place.
   double lane_copy_cost = 0, row_copy_cost = 0;
 
@@ -73,7 +88,8 @@ struct ContractPlan {
   int64_t k_block = 1, num_k_blocks = 1, k_turn = 1;
   int64_t p_per_unit = 1, num_p_groups = 1;
 
-  // Scratch of a worker, in elements. Rows of a packed block lie `stride` apart.
+  // Scratch of a worker, in elements. Rows of a packed block lie `stride` apart; with tiles, rows
+  // and panels of 16 lanes do, in elements of memory.
   int64_t lane_stride = 0, lane_pack_offset = 0, lane_pack_elements = 0;
   int64_t row_stride = 0, row_panel_elements = 0, row_pack_elements = 0;
   int64_t result_stride = 0, result_elements = 0;
@@ -85,6 +101,8 @@ struct ContractPlan {
   bool any_size = false;  ///< ContractKernel::any_size
   /// Whether code for panels of tile_rows - 1 is there; sizes that share it may need it.
   bool has_low_panels() const {
+    if (kind == TileKind::Matrix)
+      return tile_rows > 16 && (any_size || (m.extent - 1) % tile_rows < 16);
     return num_tall_panels < num_row_panels ||
            (any_size && tile_rows > 1 && kind == TileKind::Outer && !row_windows.is_window());
   }

@@ -19,7 +19,7 @@ bool has_float16(const llvm::Module& module) {
 
 void describe_target(llvm::Module& module, const Target& target) {
   if (target.has_fma) module.addModuleFlag(llvm::Module::Max, kFmaFlag, 1);
-  if (target.isa == Isa::Avx512) module.addModuleFlag(llvm::Module::Max, kAvx512Flag, 1);
+  if (target.has_avx512) module.addModuleFlag(llvm::Module::Max, kAvx512Flag, 1);
   if (target.has_float16) module.addModuleFlag(llvm::Module::Max, kFloat16Flag, 1);
 }
 

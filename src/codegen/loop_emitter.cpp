@@ -215,7 +215,7 @@ void KernelEmitter::passes(Group& group) {
 namespace {
 
 bool streams(const LoopKernel& kernel, const Target& target) {
-  if (target.isa != Isa::Avx2 && target.isa != Isa::Avx512) return false;
+  if (target.isa != Isa::Avx2 && !target.has_avx512) return false;
   return std::any_of(kernel.buffers.begin(), kernel.buffers.end(),
                      [](const KernelBuffer& b) { return b.is_written && b.non_temporal; });
 }

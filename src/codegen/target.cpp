@@ -13,6 +13,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 namespace coregrad {
@@ -67,10 +68,21 @@ bool needs_avx512(const std::string& feature) {
   return feature.starts_with("avx512") || feature.starts_with("avx10") || feature == "evex512";
 }
 
+/// Whether Linux lets this process use tile registers: it must be asked, once, since their state
+/// makes the frames of signal handlers larger.
+bool may_use_tiles() {
+#if defined(__linux__) && defined(__x86_64__)
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 struct Host {
   std::string cpu;
   FeatureMap features;
-  bool is_x86 = false, is_aarch64 = false;
+  bool is_x86 = false, is_aarch64 = false, has_tiles = false;
   int64_t l1, l2, l3;
 
   Host() {
@@ -80,6 +92,7 @@ struct Host {
     cpu = llvm::sys::getHostCPUName().str();
     for (const auto& entry : llvm::sys::getHostCPUFeatures())
       features[entry.getKey().str()] = entry.getValue();
+    has_tiles = has(features, "amx-tile") && has(features, "amx-bf16") && may_use_tiles();
     const Target defaults;
     l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 1, defaults.l1_bytes);
     l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 2, defaults.l2_bytes);
@@ -97,6 +110,8 @@ struct Host {
       case Isa::Avx512:
         return supports(Isa::Avx2) && has(features, "avx512f") && has(features, "avx512bw") &&
                has(features, "avx512dq") && has(features, "avx512vl") && has(features, "avx512cd");
+      case Isa::Amx:
+        return supports(Isa::Avx512) && has_tiles;
     }
     COREGRAD_UNREACHABLE("unknown ISA");
   }
@@ -111,6 +126,9 @@ struct Host {
     target.cpu = cpu;
     target.has_float16 = is_aarch64 || (isa != Isa::Generic && has(features, "f16c"));
     FeatureMap chosen = features;
+    if (isa != Isa::Amx)
+      for (auto& [name, present] : chosen)
+        if (name.starts_with("amx")) present = false;
     switch (isa) {
       case Isa::Generic:
         target.has_fma = is_aarch64;
@@ -129,7 +147,11 @@ struct Host {
         for (auto& [name, present] : chosen)
           if (needs_avx512(name)) present = false;
         break;
+      case Isa::Amx:
+        target.has_tiles = true;
+        [[fallthrough]];
       case Isa::Avx512:
+        target.has_avx512 = true;
         target.has_fma = true;
         target.vector_bytes = 64;
         target.num_registers = 32;
@@ -148,7 +170,7 @@ const Host& host() {
   return *instance;
 }
 
-constexpr std::array kIsas = {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512};
+constexpr std::array kIsas = {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx};
 
 /// Descriptions of every ISA the host has, made once.
 const std::optional<Target>& table_entry(Isa isa) {
@@ -174,6 +196,8 @@ std::string_view name_of(Isa isa) {
       return "avx2";
     case Isa::Avx512:
       return "avx512";
+    case Isa::Amx:
+      return "amx";
   }
   COREGRAD_UNREACHABLE("unknown ISA");
 }
@@ -183,7 +207,7 @@ bool host_supports(Isa isa) { return table_entry(isa).has_value(); }
 const Target& host_target() {
   const std::string& asked = flags().isa;
   if (asked.empty()) {
-    for (const Isa best : {Isa::Avx512, Isa::Avx2, Isa::Neon})
+    for (const Isa best : {Isa::Amx, Isa::Avx512, Isa::Avx2, Isa::Neon})
       if (host_supports(best)) return *table_entry(best);
     return *table_entry(Isa::Generic);
   }
@@ -193,7 +217,7 @@ const Target& host_target() {
       raise<ValueError>("COREGRAD_ISA: this machine ({}) has no {}", host().cpu, asked);
     return *table_entry(isa);
   }
-  raise<ValueError>("COREGRAD_ISA: expected avx512, avx2, neon or generic, got '{}'", asked);
+  raise<ValueError>("COREGRAD_ISA: expected amx, avx512, avx2, neon or generic, got '{}'", asked);
 }
 
 Target target_for(Isa isa) {

@@ -70,7 +70,7 @@ class Compilation : public Layouts {
               const CompileOptions& options)
       : graph_(std::move(source.graph)),
         outputs_(std::move(source.outputs)),
-        specs_(specs),
+        specs_(specs.begin(), specs.end()),
         num_inputs_(num_inputs),
         options_(options) {}
 
@@ -78,6 +78,7 @@ class Compilation : public Layouts {
   std::vector<int64_t> strides(NodeId node) const override;
 
  private:
+  void strip_reshapes();
   void assign_outputs();
   void draft_units();
   void draft_loops(const FusionUnit& unit);
@@ -95,7 +96,7 @@ class Compilation : public Layouts {
 
   Graph graph_;
   std::vector<NodeId> outputs_;
-  std::span<const OutputSpec> specs_;
+  std::vector<OutputSpec> specs_;
   int64_t num_inputs_;
   const CompileOptions& options_;
   FusionPlan fusion_;
@@ -192,6 +193,22 @@ void Compilation::assign_outputs() {
       output_of_[node.value] = static_cast<int64_t>(k);
     else
       copied_outputs_.push_back(static_cast<int64_t>(k));
+  }
+}
+
+/// A reshaped output is the memory of what is reshaped, which the step that makes it can write
+/// itself.
+void Compilation::strip_reshapes() {
+  for (size_t k = 0; k < outputs_.size(); ++k) {
+    OutputSpec& spec = specs_[k];
+    const bool is_dense =
+        spec.strides.empty() || spec.strides == contiguous_strides(graph_.shape(outputs_[k]));
+    if (!is_dense || spec.aliases_input >= 0) continue;
+    while (graph_[outputs_[k]].op == Op::Reshape &&
+           graph_[graph_.operand(outputs_[k], 0)].op != Op::Input) {
+      outputs_[k] = graph_.operand(outputs_[k], 0);
+      spec.strides.clear();
+    }
   }
 }
 
@@ -550,6 +567,7 @@ CompiledPlan Compilation::run() {
   CompileReport& report = result.report;
   report.nodes_optimized = graph_.size();
   auto start = Clock::now();
+  strip_reshapes();
   FusionOptions fusion_options;
   fusion_options.merge = options_.optimize;
   fusion_ = plan_fusion(graph_, outputs_, fusion_options);

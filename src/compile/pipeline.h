@@ -39,5 +39,7 @@ NodeId dense_operands(Graph& into, const Graph& from, NodeId node,
                       std::span<const NodeId> operands);
 NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
                        std::span<const NodeId> operands);
+NodeId unroll_windows(Graph& into, const Graph& from, NodeId node,
+                      std::span<const NodeId> operands);
 
 }  // namespace coregrad

@@ -176,10 +176,11 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
     for (size_t a = 0; a < k.axes.size(); ++a)
       if ((bits[i] >> std::min<size_t>(a, 63)) & 1) {
         const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent, 1));
-        const bool is_lane =
-            static_cast<int>(a) == lane ||
-            (k.axes[a].loop_set >= 0 && k.axes[static_cast<size_t>(lane)].loop_set >= 0 &&
-             (a + 1 == k.axes.size() || k.axes[a + 1].loop_set != k.axes[a].loop_set));
+        // Other loop sets have lanes of their own, along their last axes.
+        const int set = k.axes[a].loop_set, lane_set = k.axes[static_cast<size_t>(lane)].loop_set;
+        const bool is_lane = static_cast<int>(a) == lane ||
+                             (set >= 0 && lane_set >= 0 && set != lane_set &&
+                              (a + 1 == k.axes.size() || k.axes[a + 1].loop_set != set));
         times *= is_lane ? std::ceil(extent / lanes) : extent;
       }
     if (v.kind == ValueKind::Load)

@@ -3,7 +3,39 @@
 #include "base/checked.h"
 #include "ops/primitives.h"
 
+#include <algorithm>
+
 namespace coregrad {
+namespace {
+
+/// Through a reshape, one run at a time of dimensions that hold the same elements on both sides: an
+/// index that leaves its extent (under the bounds of a pad) stays one of its own dimension.
+std::vector<IndexExpr> map_through_reshape(IndexContext& context, Shape from, Shape to,
+                                           std::span<const IndexExpr> index) {
+  std::vector<IndexExpr> mapped(from.size(), IndexContext::constant(0));
+  if (std::ranges::count(to, 0) > 0) return mapped;  // no element has an index
+  for (size_t i = 0, j = 0;;) {
+    while (i < to.size() && to[i] == 1) ++i;
+    while (j < from.size() && from[j] == 1) ++j;
+    if (i == to.size() || j == from.size()) return mapped;
+    const size_t first = i, into = j;
+    int64_t here = to[i++], there = from[j++];
+    while (here != there) {
+      if (here < there)
+        here *= to[i++];
+      else
+        there *= from[j++];
+    }
+    const std::vector<IndexExpr> run =
+        delinearize(context,
+                    linearize(context, index.subspan(first, i - first),
+                              contiguous_strides(to.subspan(first, i - first))),
+                    from.subspan(into, j - into));
+    std::ranges::copy(run, mapped.begin() + static_cast<std::ptrdiff_t>(into));
+  }
+}
+
+}  // namespace
 
 std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& graph, NodeId view,
                                         std::span<const IndexExpr> index,
@@ -14,8 +46,7 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
   const size_t rank = from.size();
   std::vector<IndexExpr> mapped(rank);
   const Op op = graph[view].op;
-  if (op == Op::Reshape)
-    return delinearize(context, linearize(context, index, contiguous_strides(to)), from);
+  if (op == Op::Reshape) return map_through_reshape(context, from, to, index);
   if (op == Op::Window) {
     // attrs: (dimension, size, stride, dilation) per windowed dimension; window dimensions trail.
     for (size_t d = 0; d < rank; ++d) mapped[d] = index[d];

@@ -11,6 +11,7 @@
 #include "compile_check.h"
 #include <atomic>
 #include <functional>
+#include <numeric>
 #include <pthread.h>
 #include <thread>
 
@@ -49,11 +50,29 @@ TEST(Compile, RunsAnElementwiseChain) {
   EXPECT_EQ(report.steps, 1);
 }
 
+/// A batched product in PyTorch: views around a product of three dimensions.
+TEST(Compile, AReshapedOutputIsWrittenByTheEpilogueBelow) {
+  Graph g;
+  const NodeId x = in(g, 0, {6, 5, 8}, DType::BFloat16), y = in(g, 1, {6, 8, 7}, DType::BFloat16);
+  ContractSpec spec;
+  spec.extents = {6, 5, 7, 8};
+  spec.lhs = {DimMap::label(0), DimMap::label(1), DimMap::label(3)};
+  spec.rhs = {DimMap::label(0), DimMap::label(3), DimMap::label(2)};
+  spec.out = {0, 1, 2};
+  const NodeId product =
+      ops::contract(g, ops::cast(g, x, DType::Float32), ops::cast(g, y, DType::Float32), spec);
+  CompileReport report;
+  check(g, {ops::reshape(g, ops::cast(g, product, DType::BFloat16), Dims{2, 3, 5, 7})}, &report);
+  EXPECT_EQ(report.steps, 1);
+}
+
 TEST(Compile, ReadsStridedInputs) {
   Graph g;
   const NodeId x = ops::input(g, 0, DType::Float32, Dims{5, 7, 9}, Dims{1, 45, 5});
   const NodeId y = ops::input(g, 1, DType::Float32, Dims{5, 7, 9}, Dims{0, 9, 1});
   check(g, {ops::add(g, x, y)});
+  // Steps of the library know dense memory only.
+  check(g, {ops::scan(g, Op::CumSum, x, 0), ops::argsort(g, x, 1, false)});
 }
 
 TEST(Compile, RunsViews) {
@@ -91,6 +110,20 @@ TEST(Compile, RunsSoftmaxAsOneStep) {
   }
 }
 
+TEST(Compile, KeepsAValueForEachOfTheVectorsThatGoThroughALoopTogether) {
+  // Columns side by side; `value` is dear enough to be kept, and cheap enough for several vectors.
+  for (const Dims& shape : {Dims{33, 257}, Dims{4, 1000}, Dims{64, 64}}) {
+    Graph g;
+    const NodeId x = in(g, 0, shape);
+    const NodeId two = ops::literal(g, DType::Float32, 2);
+    const NodeId value = ops::div(g, x, ops::add(g, ops::mul(g, x, x), two));
+    const NodeId sum = ops::reduce(g, Op::Sum, value, Dims{0}, /*keepdim=*/true);
+    CompileReport report;
+    check(g, {ops::sub(g, value, ops::broadcast_to(g, sum, shape))}, &report);
+    EXPECT_EQ(report.steps, 1);
+  }
+}
+
 TEST(Compile, RunsReductionsOverEveryChoiceOfDimensions) {
   for (int mask = 1; mask < 8; ++mask)
     for (const Op op : {Op::Sum, Op::Prod, Op::ReduceMax, Op::ReduceMin}) {
@@ -109,6 +142,26 @@ TEST(Compile, RunsLargeReductionsInParts) {
     const NodeId x = in(g, 0, shape);
     check(g, {ops::reduce(g, Op::Sum, x, {}), ops::reduce(g, Op::ReduceMax, x, Dims{0})});
   }
+}
+
+TEST(Compile, PadsThePartsOfAReductionWithWhatChangesNoResult) {
+  // A prime number of elements has no equal parts. All results are such that a wrong padding shows.
+  const Dims shape = {100003};
+  for (const DType dtype : {DType::Float32, DType::Int64}) {
+    Graph g;
+    const NodeId x = in(g, 0, shape, dtype);
+    const NodeId positive = ops::add(g, ops::mul(g, x, x), ops::literal(g, Scalar::of(dtype, 1)));
+    check(g, {ops::reduce(g, Op::ReduceMin, positive, {}),
+              ops::reduce(g, Op::ReduceMax, ops::neg(g, positive), {}),
+              ops::reduce(g, Op::Sum, positive, {})});
+  }
+  Graph g;
+  const NodeId x = in(g, 0, shape, DType::Float64);
+  const NodeId small = ops::mul(g, x, ops::literal(g, DType::Float64, 1e-4));
+  const NodeId three = ops::literal(g, DType::Float64, 3);
+  check(g, {ops::reduce(g, Op::Prod, ops::exp(g, small), {}),
+            ops::reduce(g, Op::ReduceMin, ops::compare(g, Op::Lt, x, three), {}),
+            ops::reduce(g, Op::ReduceMax, ops::compare(g, Op::Lt, three, x), {})});
 }
 
 TEST(Compile, AddsLongColumnsInParts) {
@@ -181,6 +234,52 @@ TEST(Compile, RunsMatmulWithEpilogue) {
   check(g, {y, c});
 }
 
+TEST(Compile, JoinsNoKernelWithOneThatReadsItsResultElsewhere) {
+  Graph g;
+  const NodeId dear = ops::exp(g, ops::unary(g, Op::Tanh, in(g, 0, {6})));
+  const NodeId sums = ops::reduce(g, Op::Sum, in(g, 1, {6, 40}), Dims{1});
+  for (const NodeId p : {dear, sums}) {
+    // Along two axes at once, over its end, and where another reduction has an axis more.
+    const NodeId outer = ops::add(g, spread(g, p, {6, 1}, {6, 6}), spread(g, p, {1, 6}, {6, 6}));
+    const NodeId padded = ops::pad(g, p, Dims{0}, Dims{3}, Dims{0}, Scalar::of(DType::Float32, 2));
+    const NodeId inner = ops::reduce(
+        g, Op::Sum, ops::mul(g, in(g, 2, {6, 5, 7}), spread(g, p, {6, 1, 1}, {6, 5, 7})), Dims{2});
+    for (const NodeId reader : {outer, padded, inner}) check(g, {p, reader});
+  }
+  // What reads a concatenation waits for all of its parts.
+  for (const int64_t n : {6, 300}) {
+    const NodeId one = ops::exp(g, ops::unary(g, Op::Tanh, in(g, 5, {300})));
+    const NodeId part = ops::slice(g, one, Dims{0}, Dims{n}, Dims{1});
+    const NodeId parts[] = {one, ops::exp(g, in(g, 6, {n}))};
+    const NodeId whole = ops::flip(g, ops::concat(g, parts, 0), Dims{0});
+    check(g, {ops::add(g, part, ops::slice(g, whole, Dims{0}, Dims{n}, Dims{1})),
+              ops::add(g, one, ops::slice(g, whole, Dims{0}, Dims{300}, Dims{1}))});
+  }
+  // A product that its reader wants straight and transposed is no epilogue.
+  const NodeId c = ops::contract(g, in(g, 3, {16, 9}), in(g, 4, {9, 16}), matmul_spec(16, 16, 9));
+  check(g, {ops::sub(g, c, ops::permute(g, c, Dims{1, 0}))});
+}
+
+TEST(Compile, TakesOverMemoryOnlyOfWhatDiesAndIsReadInPlace) {
+  // Scans are steps of their own, so what they read and give lies in memory.
+  Graph g;
+  const NodeId sums = ops::scan(g, Op::CumSum, in(g, 0, {300}), 0);
+  const NodeId half = ops::mul(g, sums, ops::literal(g, DType::Float32, 0.5));
+  const NodeId turned = ops::add(g, half, ops::flip(g, sums, Dims{0}));
+  const NodeId shifted = ops::scan(g, Op::CumSum, turned, 0);
+  check(g, {shifted});
+  const NodeId again = ops::scan(g, Op::CumSum, half, 0);
+  check(g, {ops::add(g, again, sums)});
+}
+
+TEST(Compile, ReadsColumnSumsWhenTheyAreComplete) {
+  Graph g;
+  const NodeId sums = ops::reduce(g, Op::Sum, in(g, 0, {4, 64, 512}), Dims{1});
+  const NodeId scaled = ops::mul(g, sums, ops::literal(g, DType::Float32, 0.01));
+  check(g, {ops::exp(g, scaled)});
+  check(g, {sums, ops::exp(g, scaled)});
+}
+
 TEST(Compile, RunsMatmulOfTransposedAndComputedOperands) {
   Graph g;
   const NodeId a = in(g, 0, {30, 65}), b = in(g, 1, {47, 30});
@@ -201,6 +300,31 @@ TEST(Compile, RunsAConvolution) {
   check(g, {y, ops::unary(g, Op::Tanh, y)});
 }
 
+TEST(Compile, RunsDepthwiseConvolutionsAndTheirGradients) {
+  // Windows that fit exactly, that leave elements over, and that reach into the padding.
+  for (const int64_t stride : {1, 2, 3})
+    for (const int64_t pad : {0, 1, 2})
+      for (const int64_t dilation : {1, 2}) {
+        Graph g;
+        const int64_t h = 9, w = 12;
+        const auto out = [&](int64_t n) { return (n + 2 * pad - 2 * dilation - 1) / stride + 1; };
+        const NodeId x = in(g, 0, {2, 3, h, w}), kernel = in(g, 1, {3, 3, 3});
+        ContractSpec spec;  // n c oh ow | kh kw
+        spec.extents = {2, 3, out(h), out(w), 3, 3};
+        spec.lhs = {DimMap::label(0),
+                    DimMap::label(1),
+                    {2, 4, stride, dilation, -pad, 1},
+                    {3, 5, stride, dilation, -pad, 1}};
+        spec.rhs = {DimMap::label(1), DimMap::label(4), DimMap::label(5)};
+        spec.out = {0, 1, 2, 3};
+        const NodeId y = ops::contract(g, x, kernel, spec);
+        const NodeId outputs[] = {y}, targets[] = {x, kernel};
+        const NodeId seeds[] = {in(g, 2, {2, 3, out(h), out(w)})};
+        const std::vector<NodeId> slopes = gradients(g, outputs, seeds, targets);
+        check(g, {y, slopes[0], slopes[1]});
+      }
+}
+
 TEST(Compile, RunsGatherAndReportsBadIndices) {
   Graph g;
   const NodeId table = in(g, 0, {8, 20}), ids = in(g, 1, {6, 3}, DType::Int64);
@@ -213,6 +337,19 @@ TEST(Compile, RunsGatherAndReportsBadIndices) {
   reinterpret_cast<int64_t*>(bad[1].data())[5] = 8;
   const std::vector<NodeId> outputs = {rows};
   EXPECT_THROW(test::run_compiled(g, outputs, bad), IndexError);
+}
+
+TEST(Compile, ScattersSlicesOfIndicesAndValues) {
+  Graph g;
+  const NodeId x = in(g, 0, {9, 4}), values = in(g, 1, {6, 8});
+  const NodeId ids = in(g, 2, {5, 1}, DType::Int64);
+  const auto sliced = [&](NodeId n, const Dims& starts, const Dims& stops) {
+    return ops::slice(g, n, starts, stops, Dims{1, 1});
+  };
+  const NodeId rows = sliced(ids, {2, 0}, {5, 1}), some = sliced(values, {3, 4}, {6, 8});
+  const NodeId index = ops::broadcast_to(g, rows, Dims{3, 4});
+  check(g, {ops::scatter(g, x, 0, index, some, ScatterMode::Add),
+            ops::scatter(g, x, 0, index, some, ScatterMode::Max)});
 }
 
 TEST(Compile, ReportsBadIndicesIntoOperandsThatAreTheSameEverywhere) {
@@ -258,6 +395,12 @@ TEST(Compile, RunsRandomTheSameForEveryFusion) {
   const NodeId d = ops::random(g, seed, DType::Float64, Dims{7, 11}, 6);
   const NodeId i = ops::random(g, seed, DType::Int64, Dims{19}, 7);
   check(g, {u, d, i, ops::mul(g, u, in(g, 0, {33, 20}))});
+  // Rows and slices that start inside a block of the generator.
+  for (const DType dtype : {DType::Float32, DType::Float64}) {
+    const NodeId v = ops::random(g, seed, dtype, Dims{9, 37}, 8);
+    check(g, {ops::reduce(g, Op::Sum, v, Dims{1}),
+              ops::slice(g, v, Dims{1, 3}, Dims{8, 36}, Dims{1, 1})});
+  }
 }
 
 TEST(Compile, RunsConcat) {
@@ -372,6 +515,7 @@ TEST(Compile, RunsZeroSizedAndScalarGraphs) {
   const NodeId x = in(g, 0, {0, 5}), s = in(g, 1, {});
   check(g,
         {ops::exp(g, x), ops::reduce(g, Op::Sum, x, Dims{0}), ops::reduce(g, Op::Sum, x, Dims{1}),
+         ops::reduce(g, Op::Prod, x, Dims{0}), ops::reduce(g, Op::Prod, x, Dims{1}),
          ops::add(g, s, ops::literal(g, DType::Float32, 2))});
 }
 
@@ -413,6 +557,19 @@ TEST(Compile, UpdatesAnInputInItsOwnMemory) {
   run(*compiled.plan, in_pointers, out_pointers);
   EXPECT_EQ(total, 1500.0f);
   for (float v : values) EXPECT_EQ(v, 3.0f);
+}
+
+TEST(Compile, UpdatesAnInputAfterAllOfItIsRead) {
+  Graph g;
+  const NodeId x = in(g, 0, {1000});
+  const OutputSpec spec{ops::sub(g, ops::flip(g, x, Dims{0}), x), {}, 0};
+  const CompiledPlan compiled = compile(g, std::span(&spec, 1), 1);
+  std::vector<float> values(1000);
+  std::iota(values.begin(), values.end(), 0.0f);
+  const void* in_pointers[] = {values.data()};
+  void* out_pointers[] = {values.data()};
+  run(*compiled.plan, in_pointers, out_pointers);
+  for (size_t i = 0; i < 1000; ++i) EXPECT_EQ(values[i], 999.0f - 2.0f * static_cast<float>(i));
 }
 
 TEST(Compile, OutputsThatAreInputsKeepTheirOldValuesWhereInputsAreOverwritten) {

@@ -7,6 +7,7 @@
 #include "contract_cases.h"
 #include "contract_reference.h"
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 namespace coregrad {
@@ -49,7 +50,7 @@ void expect_exact(const ContractKernel& kernel, const Target& target, std::mt199
   std::fill_n(out.as<T>(), count, T{77});
   const CompiledContract compiled(kernel, target);
   const GuardedBuffer scratch(round_up(compiled.step.scratch_bytes, 64), true);
-  std::memset(scratch.as<void>(), 0x7f, static_cast<size_t>(compiled.step.scratch_bytes));
+  std::memset(scratch.as<void>(), 0xff, static_cast<size_t>(compiled.step.scratch_bytes));
   compiled.run({lhs.as<void>(), rhs.as<void>(), out.as<void>()}, random() % 2 == 0 ? 1 : INT64_MAX,
                scratch.as<void>());
   // The index is that of the output dimensions in order; `store` may put them elsewhere.
@@ -81,10 +82,10 @@ void expect_exact(ContractKernel kernel, const Target& target, std::mt19937& ran
   kernel.any_size = random() % 2 == 0;
   switch (kernel.dtype) {
     case DType::Float32: {
-      expect_exact<float>(kernel, target, random, what);
+      if (!target.only_tiles) expect_exact<float>(kernel, target, random, what);
       // The same with operands that are widened as they are read.
       ContractKernel narrow = kernel;
-      const auto choice = random() % 4;
+      const auto choice = target.only_tiles ? 3 : static_cast<int>(random() % 4);
       if (choice != 0) narrow.lhs.narrow = choice == 1 ? DType::Float16 : DType::BFloat16;
       if (choice != 2) narrow.rhs.narrow = choice == 1 ? DType::Float16 : DType::BFloat16;
       return expect_exact<float>(narrow, target, random, what + ", narrow");
@@ -108,12 +109,18 @@ class ContractOn : public testing::TestWithParam<Isa> {
   void SetUp() override {
     if (!host_supports(GetParam())) GTEST_SKIP() << "this machine has no " << name_of(GetParam());
   }
-  Target target() const { return target_for(GetParam()); }
+  /// With tile registers, they are used for every product that they can do: other tests have the
+  /// rest.
+  Target target() const {
+    Target target = target_for(GetParam());
+    target.only_tiles = target.has_tiles;
+    return target;
+  }
   std::mt19937 random_{20240607};
 };
 
 INSTANTIATE_TEST_SUITE_P(EachIsa, ContractOn,
-                         testing::Values(Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512),
+                         testing::Values(Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx),
                          [](const auto& info) { return std::string(name_of(info.param)); });
 
 constexpr DType kDTypes[] = {DType::Float32, DType::Float64, DType::Int32, DType::Int64};
@@ -130,6 +137,21 @@ TEST_P(ContractOn, MatrixProductsOfSizesAroundTileEdges) {
   }
 }
 
+/// bfloat16 on machines with tile registers, whose instructions take 16 rows and lanes x 32 steps
+/// of k; elsewhere the same products without them.
+TEST_P(ContractOn, BFloat16ProductsOfEveryLengthUpToSeventy) {
+  for (int64_t k = 1; k <= 70; ++k) {
+    const int64_t m = 1 + static_cast<int64_t>(random_() % 70),
+                  n = 1 + static_cast<int64_t>(random_() % 70);
+    const bool ta = random_() % 2, tb = random_() % 2;
+    ContractKernel kernel = matmul_kernel(DType::Float32, 1 + k % 2, m, k, n, ta, tb);
+    kernel.lhs.narrow = kernel.rhs.narrow = DType::BFloat16;
+    kernel.any_size = random_() % 2;
+    if (target().has_tiles) EXPECT_EQ(plan_contract(kernel, target()).kind, TileKind::Matrix);
+    expect_exact<float>(kernel, target(), random_, fmt::format("{}x{}x{} {}{}", m, k, n, ta, tb));
+  }
+}
+
 TEST_P(ContractOn, LargeMatrixProductsSplitIntoBlocksOfEveryDirection) {
   const auto check = [&](DType dtype, int64_t m, int64_t k, int64_t n, bool ta, bool tb) {
     expect_exact(matmul_kernel(dtype, 1, m, k, n, ta, tb), target(), random_,
@@ -139,6 +161,7 @@ TEST_P(ContractOn, LargeMatrixProductsSplitIntoBlocksOfEveryDirection) {
   check(DType::Float32, 37, 1500, 260, true, false);
   check(DType::Float32, 300, 129, 35, false, false);
   check(DType::Float64, 140, 600, 133, true, true);
+  if (target().has_tiles) check(DType::Float32, 300, 2500, 90, true, true);
 }
 
 TEST_P(ContractOn, NarrowProductsAlongContiguousRows) {
@@ -320,8 +343,23 @@ ContractKernel random_contract(std::mt19937& random, DType dtype) {
 
 TEST_P(ContractOn, RandomLabelsWindowsLayoutsAndOutputOrders) {
   for (int i = 0; i < 80; ++i)
-    expect_exact(random_contract(random_, kDTypes[i % 4]), target(), random_,
-                 fmt::format("case {}", i));
+    expect_exact(random_contract(random_, target().only_tiles ? DType::Float32 : kDTypes[i % 4]),
+                 target(), random_, fmt::format("case {}", i));
+}
+
+/// Windows along which memory is read backwards, and that stick out at both ends.
+TEST_P(ContractOn, WindowsThatReadBackwards) {
+  for (const DType dtype : kDTypes)
+    for (const int64_t backwards : {1, 2})
+      for (const bool is_summed : {false, true}) {
+        ContractSpec spec;  // of two labels one is summed, the other in the result; then rows
+        spec.extents = {9, 21, 5};
+        spec.lhs = {{0, 1, 3, -backwards, 2, 1}};
+        spec.rhs = {DimMap::label(is_summed ? 1 : 0), DimMap::label(2)};
+        spec.out = {2, is_summed ? 0 : 1};
+        expect_exact(plain_contract(dtype, spec, dense({13}), dense({is_summed ? 21 : 9, 5})),
+                     target(), random_, fmt::format("{} {}", backwards, is_summed));
+      }
 }
 
 TEST_P(ContractOn, AnEmptySumIsZeroAndAnEmptyOutputHasNoUnits) {
@@ -441,6 +479,93 @@ TEST(Contract, ResultsAreBitwiseTheSameHoweverUnitsAreShared) {
     compiled.run({lhs.data(), rhs.data(), pieces.data()}, piece);
     EXPECT_EQ(std::memcmp(once.data(), pieces.data(), once.size() * sizeof(float)), 0);
   }
+}
+
+/// What a machine with tile registers does with bfloat16 products.
+class ContractTiles : public testing::Test {
+ protected:
+  void SetUp() override {
+    if (!host_supports(Isa::Amx)) GTEST_SKIP() << "this machine has no AMX";
+    target_ = target_for(Isa::Amx);
+    target_.only_tiles = true;
+  }
+  static ContractKernel kernel(int64_t m, int64_t k, int64_t n, bool ta = false, bool tb = false) {
+    ContractKernel kernel = matmul_kernel(DType::Float32, 1, m, k, n, ta, tb);
+    kernel.lhs.narrow = kernel.rhs.narrow = DType::BFloat16;
+    return kernel;
+  }
+  std::vector<BFloat16> uniform(int64_t count) {
+    std::uniform_real_distribution<float> distribution(-1, 1);
+    std::vector<BFloat16> values(static_cast<size_t>(count));
+    for (BFloat16& x : values) x = BFloat16(distribution(random_));
+    return values;
+  }
+  std::vector<float> run(const ContractKernel& kernel, std::vector<BFloat16>& lhs,
+                         std::vector<BFloat16>& rhs, int64_t piece = INT64_MAX) const {
+    std::vector<float> out(static_cast<size_t>(kernel.spec.extents[1] * kernel.spec.extents[2]));
+    CompiledContract(kernel, target_).run({lhs.data(), rhs.data(), out.data()}, piece);
+    return out;
+  }
+  Target target_;
+  std::mt19937 random_{11};
+};
+
+TEST_F(ContractTiles, RoundLikeSumsOfFloat32) {
+  for (const auto& [m, k, n] :
+       {std::tuple{33, 70, 35}, std::tuple{100, 768, 64}, std::tuple{7, 3000, 130}}) {
+    const ContractKernel product = kernel(m, k, n, k % 3 == 0, k % 2 == 0);
+    std::vector<BFloat16> lhs = uniform(m * k), rhs = uniform(k * n);
+    const std::vector<float> lhs_wide(lhs.begin(), lhs.end()), rhs_wide(rhs.begin(), rhs.end());
+    const std::vector<double> expected =
+        reference_contract<float, double>(product, lhs_wide.data(), rhs_wide.data());
+    const std::vector<float> got = run(product, lhs, rhs);
+    for (size_t i = 0; i < got.size(); ++i)
+      // Each of k / 2 additions rounds a sum below k by half a unit.
+      ASSERT_NEAR(got[i], expected[i], 0.5 * k * std::sqrt(k) * 0x1p-24) << k << ": " << i;
+  }
+}
+
+TEST_F(ContractTiles, AnInfinityOrNanStaysInItsRow) {
+  std::vector<BFloat16> lhs(35 * 37, BFloat16(1.0f)), rhs(37 * 33, BFloat16(0.0f));
+  lhs[2 * 37 + 36] = BFloat16(INFINITY);
+  lhs[20 * 37] = BFloat16(NAN);
+  for (int64_t n = 0; n < 33; ++n) rhs[static_cast<size_t>(36 * 33 + n)] = BFloat16(2.0f);
+  const std::vector<float> got = run(kernel(35, 37, 33), lhs, rhs);
+  for (int64_t i = 0; i < 35 * 33; ++i) {
+    const float x = got[static_cast<size_t>(i)];
+    if (i / 33 == 20)
+      ASSERT_TRUE(std::isnan(x)) << i;
+    else
+      ASSERT_EQ(x, i / 33 == 2 ? INFINITY : 2.0f) << i;
+  }
+}
+
+TEST_F(ContractTiles, SubnormalNumbersCountAsZero) {
+  std::vector<BFloat16> lhs(16 * 32, BFloat16(0x1p-130f)), rhs(32 * 16, BFloat16(0x1p100f));
+  EXPECT_EQ(run(kernel(16, 32, 16), lhs, rhs)[0], 0.0f);
+  std::fill(lhs.begin(), lhs.end(), BFloat16(0x1p-126f));
+  EXPECT_EQ(run(kernel(16, 32, 16), lhs, rhs)[0], 0x1p-21f);
+}
+
+TEST_F(ContractTiles, ResultsDoNotDependOnThreadsOrHowUnitsAreShared) {
+  const ContractKernel product = kernel(300, 2100, 310, false, true);
+  std::vector<BFloat16> lhs = uniform(300 * 2100), rhs = uniform(2100 * 310);
+  target_.threads = 1;
+  const std::vector<float> once = run(product, lhs, rhs);
+  for (const int threads : {2, 3, 16}) {
+    target_.threads = threads;
+    const std::vector<float> shared = run(product, lhs, rhs, threads == 16 ? 1 : INT64_MAX);
+    EXPECT_EQ(std::memcmp(once.data(), shared.data(), once.size() * sizeof(float)), 0) << threads;
+  }
+}
+
+TEST_F(ContractTiles, TinyProductsKeepTheOtherPath) {
+  target_.only_tiles = false;
+  EXPECT_NE(plan_contract(kernel(1, 768, 768), target_).kind, TileKind::Matrix);
+  EXPECT_NE(plan_contract(kernel(8, 8, 8), target_).kind, TileKind::Matrix);
+  EXPECT_EQ(plan_contract(kernel(64, 64, 64), target_).kind, TileKind::Matrix);
+  EXPECT_EQ(plan_contract(kernel(256, 768, 3072), target_).kind, TileKind::Matrix);
+  EXPECT_NE(plan_contract(kernel(256, 768, 3072), target_for(Isa::Avx512)).kind, TileKind::Matrix);
 }
 
 TEST(Contract, KeysTellShapesStridesWindowsAndDTypesApart) {

@@ -30,6 +30,16 @@ TEST(Target, Avx512AsksForFullWidthVectors) {
   EXPECT_NE(target.features.find("-prefer-256-bit"), std::string::npos);
 }
 
+TEST(Target, OnlyAmxHasTileFeatures) {
+  if (!host_supports(Isa::Amx)) GTEST_SKIP() << "this machine has no AMX";
+  EXPECT_TRUE(target_for(Isa::Amx).has_tiles);
+  EXPECT_NE(target_for(Isa::Amx).features.find("+amx-bf16"), std::string::npos);
+  for (const Isa isa : {Isa::Avx512, Isa::Avx2}) {
+    EXPECT_FALSE(target_for(isa).has_tiles);
+    EXPECT_EQ(target_for(isa).features.find("+amx"), std::string::npos);
+  }
+}
+
 TEST(Target, CacheSizesGrowWithTheLevel) {
   const Target& target = host_target();
   EXPECT_GE(target.l1_bytes, 8 * 1024);

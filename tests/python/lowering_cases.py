@@ -263,6 +263,7 @@ for _name in ("unfold", "unfold_copy"):
 
 case("aten.embedding.default", lambda: call(f(6, 3), at(6, 2, 4)))
 case("aten.embedding_dense_backward.default", lambda: call(f(2, 4, 3), at(6, 2, 4), 6, 2, True))
+case("aten.embedding_dense_backward.default", lambda: call(f(2, 9, 3), at(3, 2, 9), 3, 0, False))
 case(
     "aten.index_select.default", lambda: call(f(3, 5), 1, at(5, 4)), lambda: call(i(5), 0, at(5, 2))
 )
@@ -346,17 +347,25 @@ def _attention():
     return f(2, 2, 5, 4), f(2, 2, 7, 4), f(2, 2, 7, 4)
 
 
-def _attention_backward(causal):
-    q, k, v = f(2, 2, 5, 4), f(2, 2, 5, 4), f(2, 2, 5, 4)
+def _mask_of_rows():
+    """The second query may attend to nothing."""
+    return torch.zeros(5, 7).index_fill(0, torch.tensor([1]), -float("inf"))
+
+
+def _attention_backward(causal, **mask):
+    q, k, v = _attention()
     aten = torch.ops.aten
-    out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal)
-    return call(f(2, 2, 5, 4), q, k, v, out, lse, 0.0, causal)
+    out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, **mask)
+    return call(f(2, 2, 5, 4), q, k, v, out, lse, 0.0, causal, **mask)
 
 
 _flash = "aten._scaled_dot_product_flash_attention_for_cpu"
 case(f"{_flash}.default", lambda: call(*_attention()), lambda: call(*_attention(), scale=0.3))
+case(f"{_flash}.default", lambda: call(*_attention(), 0.0, True))
+case(f"{_flash}.default", lambda: call(*_attention(), attn_mask=_mask_of_rows()))
 case(f"{_flash}_backward.default", lambda: _attention_backward(False))
 case(f"{_flash}_backward.default", lambda: _attention_backward(True))
+case(f"{_flash}_backward.default", lambda: _attention_backward(False, attn_mask=_mask_of_rows()))
 
 # Softmax and normalisation
 
@@ -434,11 +443,20 @@ for _reduction in (0, 1, 2):
 # Pooling
 
 case("aten.max_pool2d_with_indices.default", lambda: call(f(2, 3, 7, 8), [3], [2], [1]))
+for _size in (3, 5):  # a window of nothing but -inf names its first place inside the input
+    case(
+        "aten.max_pool2d_with_indices.default",
+        lambda n=_size: call(torch.full((1, 9, 10), -float("inf")), [n], [1], [n // 2], [2]),
+    )
 case(
     "aten.max_pool2d_with_indices_backward.default",
     lambda: call(f(2, 3, 2, 3), f(2, 3, 5, 7), [2], [2], [0], [1], False, at(35, 2, 3, 2, 3)),
 )
-case("aten.avg_pool2d.default", lambda: call(f(2, 3, 7, 8), [3], [2], [1], True, False))
+for _include in (False, True):
+    case(
+        "aten.avg_pool2d.default",
+        lambda i=_include: call(f(2, 3, 7, 8), [3], [2], [1], True, i),
+    )
 case(
     "aten.avg_pool2d_backward.default",
     lambda: call(f(2, 3, 4, 4), f(2, 3, 7, 8), [3], [2], [1], False, True, None),

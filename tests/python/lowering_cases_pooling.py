@@ -41,6 +41,17 @@ for _include, _divisor in ((True, None), (False, None), (True, 5)):
 case("aten._adaptive_avg_pool3d.default", lambda: call(f(2, 3, 5, 6, 7), [3, 4, 1]))
 case("aten._adaptive_avg_pool3d.default", lambda: call(f(3, 7, 6, 5).transpose(1, 3), [2, 8, 3]))
 case("aten._adaptive_avg_pool3d_backward.default", lambda: call(f(2, 3, 3, 4, 2), f(2, 3, 5, 6, 7)))
+# An infinite element belongs to the windows that cover it, and to no other.
+for _size in ([3, 5], [2, 4], [1, 1], [7, 3]):
+    case("aten._adaptive_avg_pool2d.default", lambda s=_size: call(odd(2, 6, 8), s))
+    case(
+        "aten._adaptive_avg_pool2d_backward.default",
+        lambda s=_size: call(odd(2, *s), f(2, 6, 8)),
+    )
+case("aten._adaptive_avg_pool3d.default", lambda: call(odd(2, 3, 5, 6, 8), [2, 6, 4]))
+case("aten._adaptive_avg_pool3d.default", lambda: call(f(2, 3, 4, 6, 8), [2, 6, 4]))
+case("aten._adaptive_avg_pool3d_backward.default", lambda: call(f(2, 3, 2, 3, 4), f(2, 3, 4, 6, 8)))
+case("aten._adaptive_avg_pool2d.default", lambda: call(f(0, 3, 6, 8), [3, 5]))
 for _make in (f, odd):
     case("aten.adaptive_max_pool2d.default", lambda m=_make: call(m(2, 3, 7, 8), [3, 5]))
     case("aten.adaptive_max_pool2d.default", lambda m=_make: call(m(3, 8, 7).mT, [9, 1]))

@@ -74,6 +74,21 @@ def program(x0, x1, x2):
     v4 = x2.t() * 2
     return (v4, v0,)
 """,
+    "an infinite element made all averages of adaptive pooling NaN": """
+# under torch.no_grad()
+x1 = make_input([1, 8, 7, 1], torch.float32, 'special', 'contiguous', 1)
+def program(x1):
+    v2 = F.adaptive_avg_pool2d(x1, (2, 1))
+    return (v2,)
+""",
+    "an index of max pooling with dilation lay outside of a window of nothing but -inf": """
+# under torch.no_grad()
+x0 = make_input([2, 7], torch.float32, 'normal', 'contiguous', 0)
+def program(x0):
+    v0 = torch.full_like(x0, -float('inf'))
+    v1 = F.max_pool1d(v0, 3, 1, 1, 2, return_indices=True)[1]
+    return (v1,)
+""",
     "erf of large values missed 1 by one place": """
 # under torch.no_grad()
 x0 = make_input([7, 17], torch.float32, 'special', 'contiguous', 2)

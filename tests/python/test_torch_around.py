@@ -7,12 +7,15 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from functorch.compile import aot_function
 from torch import nn
 from torch.func import functional_call, grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 from torch.utils.checkpoint import checkpoint
 
 import coregrad.torch
 from coregrad.torch.aliasing import guard_sharing
+from coregrad.torch.backend import GraphCompiler
+from coregrad.torch.options import Options
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +38,20 @@ def leaf(*shape, dtype=torch.float32):
 
 
 # Aliased and mutated inputs
+
+
+def test_a_returned_view_lies_where_the_input_of_the_call_lies_in_its_storage():
+    def f(x):
+        return x[1:], x.view(2, 3).t(), x * 2
+
+    arguments = GraphCompiler(Options.make({})).aot_arguments()
+    base = torch.arange(40.0)
+    for call in (compiled(f), aot_function(f, **arguments)):
+        for x in (base[9:15], base[4:10], base[:6], torch.randn(6)):
+            for got, wanted in zip(call(x)[:2], f(x)):
+                assert torch.equal(got, wanted)
+                assert got.data_ptr() == wanted.data_ptr()
+                assert got.stride() == wanted.stride()
 
 
 KINDS = ["twice", "overlap", "apart", "other strides", "other storages"]

@@ -47,6 +47,17 @@ def test_dropout_follows_manual_seed_and_its_gradient_uses_the_same_mask():
     assert set(first.unique().tolist()) <= {0.0, float(torch.tensor(1 / 0.75))}
 
 
+def test_random_numbers_of_one_graph_are_independent():
+    def f(x):
+        return F.dropout(x, 0.5), F.dropout(x, 0.5), torch.rand_like(x), torch.rand_like(x)
+
+    torch.manual_seed(3)
+    masks = [v > 0.5 for v in torch.compile(f, backend="coregrad")(torch.ones(10000))]
+    for i, a in enumerate(masks):
+        for b in masks[:i]:
+            assert abs((a == b).float().mean().item() - 0.5) < 0.03
+
+
 def test_an_operator_without_lowering_runs_in_pytorch_inside_the_graph():
     def f(x):
         return torch.special.airy_ai(x * 2) + 1

@@ -160,3 +160,34 @@ def test_a_mean_of_many_float16_numbers_does_not_overflow():
     x = torch.full((300, 400), 60.0, dtype=torch.float16)
     assert compiled(lambda x: x.mean())(x).item() == 60
     assert compiled(lambda x: x.sum())(x).item() == float("inf")
+
+
+PRODUCTS = {
+    "linear": (lambda x, w, b: F.linear(x, w, b), ((50, 70), (90, 70), (90,))),
+    "gelu of a linear": (lambda x, w, b: F.gelu(F.linear(x, w, b)), ((3, 33, 65), (257, 65), (257,))),
+    "transposed": (lambda x, w: x.T @ w.T, ((129, 40), (70, 129))),
+    "batch": (lambda x, y: x @ y.mT, ((2, 3, 65, 40), (2, 3, 50, 40))),
+    "batch of one matrix": (lambda x, y: x @ y, ((3, 40, 64), (64, 48))),
+    "heads": (
+        lambda q, k: torch.einsum("bthd,bshd->bhts", q, k), ((2, 40, 4, 16), (2, 37, 4, 16)),
+    ),
+    "convolution": (lambda x, w: F.conv2d(x, w, stride=2, padding=1), ((2, 20, 19, 18), (33, 20, 3, 3))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_and_their_gradients_are_as_exact_as_eager_s(name, dtype):
+    """Large enough for tile registers, where the machine has them."""
+    function, shapes = PRODUCTS[name]
+    operands = [torch.randn(shape).to(dtype) for shape in shapes]
+
+    def results(run, of):
+        leaves = [t.clone().requires_grad_() for t in of]
+        y = run(*leaves)
+        y.backward(torch.linspace(-1, 1, y.numel()).to(dtype).to(y.dtype).reshape(y.shape))
+        return [v.detach().double() for v in (y, *(leaf.grad for leaf in leaves))]
+
+    got, eager = results(compiled(function), operands), results(function, operands)
+    exact = results(function, [t.double() for t in operands])
+    require_as_exact(got, eager, exact, dtype)

@@ -193,6 +193,29 @@ def test_what_a_model_raises_is_reported():
     assert (result.verdict, result.detail) == ("error", "RuntimeError: no")
 
 
+class Checkpointed(nn.Module):
+    """As wav2vec2 does, it sets requires_grad of what it makes of its input; its weight is
+    parametrized.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 3, 4), dim=2)
+
+    def forward(self, x):
+        x = x[:, None]
+        x.requires_grad = True
+        return torch.tanh(self.conv(x))
+
+
+def test_a_model_that_refuses_inputs_with_gradients_is_judged_without_them():
+    result = examine("waves", lambda: Subject(Checkpointed(), (torch.randn(2, 9),)), Settings())
+    assert not result.failed, result.detail
+    assert "no gradients of the inputs: you can only change requires_grad flags" in result.notes[0]
+    assert "gradient of conv.parametrizations.weight.original0" in result.measures
+    assert "gradient of input 0" not in result.measures
+
+
 def test_the_judge_measures_by_twice_eagers_error_and_the_slack():
     exact = torch.tensor([1.0, 2.0], dtype=torch.float64)
     eager = torch.tensor([1.0, 2.5])

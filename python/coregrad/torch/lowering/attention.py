@@ -55,7 +55,8 @@ def flash_attention(b, q, k, v, dropout_p=0.0, is_causal=False, *, attn_mask=Non
     total = b.g.sum(e, [last], True)
     p = e / b.where(masked, 1, total)  # a row that is masked out completely gives zeros
     out = b.g.reshape(bmm_nodes(b, _flat(b, p), _flat(b, v)), b.shape)
-    logsumexp = b.g.squeeze(b.g.log(total) + top, [last])
+    # Of no key at all: 0, as PyTorch has it, so that its gradient is 0 and not exp(inf - inf).
+    logsumexp = b.g.squeeze(b.where(masked, 0, b.g.log(total) + top), [last])
     return out, b.node(logsumexp, b.core_dtype(b.result[1].dtype))
 
 
@@ -67,8 +68,7 @@ def flash_attention_backward(
     scores, scale = _scores(b, q, k, is_causal, attn_mask, scale)
     last = scores.ndim - 1
     lse = b.g.unsqueeze(b.node(logsumexp, scores.dtype), last)
-    masked = b.g.eq(lse, b.g.literal(lse.dtype, NEGATIVE_INFINITY))
-    p = b.g.exp(scores - b.where(masked, 0, lse))
+    p = b.g.exp(scores - lse)
     flat_p, flat_grad = _flat(b, p), _flat(b, grad)
     grad_v = bmm_nodes(b, b.g.transpose(flat_p, 1, 2), flat_grad)
     grad_p = b.g.reshape(bmm_nodes(b, flat_grad, b.g.transpose(_flat(b, v), 1, 2)), list(p.shape))

@@ -78,7 +78,11 @@ class Geometry:
         return b.g.reshape(out, [self.batch, self.groups * self.out_group, *self.narrow])
 
     def to_wide(self, b, x, w):
-        """wide[n,g,c,i] = sum of narrow[n,g,o,(i+p-k*d)/s] * w[g,o,c,k]."""
+        """wide[n,g,c,i] = sum of narrow[n,g,o,(i+p-k*d)/s] * w[g,o,c,k].
+
+        Terms whose position is no whole number or outside are products with zero: NaN where w is not
+        finite, and eager leaves them out.
+        """
         out = b.g.contract(
             self.split_narrow(b, x),
             self.split_weight(b, w),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
 
-from .matmul import label
 from .table import is_float, lower
 
 NEGATIVE_INFINITY = float("-inf")
@@ -33,6 +33,14 @@ def _windows(b, x, kernel, stride, padding, dilation, out_shape, fill):
     return windows
 
 
+def first_inside(b, start, dilation, extent):
+    """The first place inside the input of a window that may start in front of it."""
+    if dilation == 1:
+        return b.at_least(start, 0)
+    steps = b.g.div(b.at_least(-start, 0) + (dilation - 1), b.g.literal(start.dtype, dilation))
+    return b.at_most(start + steps * dilation, extent - 1)
+
+
 @lower("aten.max_pool2d_with_indices.default")
 def max_pool2d_with_indices(b, x, kernel, stride=(), padding=(0,), dilation=(1,), ceil_mode=False):
     kernel = _pair(kernel)
@@ -54,7 +62,10 @@ def max_pool2d_with_indices(b, x, kernel, stride=(), padding=(0,), dilation=(1,)
     width = x.shape[first + 1]
     corner = starts[0] * width + starts[1]
     best = b.g.full(shape, x.dtype, fill)
-    place = b.expand(b.at_least(starts[0], 0) * width + b.at_least(starts[1], 0), shape)
+    first_row, first_column = (
+        first_inside(b, starts[i], dilation[i], x.shape[first + i]) for i in range(2)
+    )
+    place = b.expand(first_row * width + first_column, shape)
     for i, j in itertools.product(range(kernel[0]), range(kernel[1])):
         window = b.g.narrow(b.g.narrow(windows, x.ndim, i, i + 1), x.ndim + 1, j, j + 1)
         value = b.g.reshape(window, shape)
@@ -85,9 +96,10 @@ def _max_and_place(b, x, windows, kernel, stride, padding, dilation):
             row = row + base
         else:
             column = column + base
-    # A window of nothing but -inf may choose padding; its index must still lie inside.
-    row = b.at_most(b.at_least(row, 0), x.shape[first] - 1)
-    column = b.at_most(b.at_least(column, 0), x.shape[first + 1] - 1)
+    # A window of nothing but -inf may choose padding; PyTorch names the first place inside.
+    row = b.at_most(first_inside(b, row, dilation[0], x.shape[first]), x.shape[first] - 1)
+    column = first_inside(b, column, dilation[1], x.shape[first + 1])
+    column = b.at_most(column, x.shape[first + 1] - 1)
     return b.g.reduce_max(flat, [last], False), row * x.shape[first + 1] + column
 
 
@@ -189,87 +201,75 @@ def avg_pool2d_backward(
     return b.g.sum(windows, [windows.ndim - 2, windows.ndim - 1], False)
 
 
-def _averaging_matrix(b, extent, places, dtype):
-    """[places, extent]: row o averages positions floor(o*n/m) to ceil((o+1)*n/m)."""
-    g = b.g
-    row = g.iota(b.core_int64, places)
-    start = g.div(row * extent, g.literal(b.core_int64, places))
-    end = g.div((row + 1) * extent + (places - 1), g.literal(b.core_int64, places))
-    column = b.along(g.iota(b.core_int64, extent), 1, 2)
-    inside = (column >= b.along(start, 0, 2)) & (column < b.along(end, 0, 2))
-    return g.cast(inside, dtype) / b.along(g.cast(end - start, dtype), 0, 2)
+# Adaptive windows: place o covers floor(o * n / m) up to ceil((o + 1) * n / m)
 
 
-def _apply_matrices(b, x, rows, columns):
-    """out[..., a, c] = sum of rows[a, h] * x[..., h, w] * columns[c, w]."""
-    outer = list(x.shape[:-2])
-    n = 1
-    for extent in outer:
-        n *= extent
-    h, w = x.shape[-2:]
-    a, c = rows.shape[0], columns.shape[0]
-    x = b.g.reshape(x, [n, h, w])
-    x = b.g.contract(
-        x, columns, [n, h, w, c], [label(0), label(1), label(2)], [label(3), label(2)], [0, 1, 3]
+def adaptive_bounds(b, extent, places):
+    """Where each window starts and ends."""
+    row, divisor = b.g.iota(b.core_int64, places), b.g.literal(b.core_int64, places)
+    start = b.g.div(row * extent, divisor)
+    return start, b.g.div((row + 1) * extent + (places - 1), divisor)
+
+
+def _windows_of(b, extent, places, dtype):
+    """[places, extent]: whether a window covers a position; and how many it covers."""
+    start, end = adaptive_bounds(b, extent, places)
+    column = b.along(b.g.iota(b.core_int64, extent), 1, 2)
+    covers = (column >= b.along(start, 0, 2)) & (column < b.along(end, 0, 2))
+    return covers, b.g.cast(end - start, dtype)
+
+
+def _sum_where(b, x, dim, covers):
+    """The sum, for each row of `covers`, of the elements along a dimension that it chooses. They are
+    not multiplied by 0 and 1: an infinite element would make every sum NaN.
+    """
+    shape = [1] * (x.ndim + 1)
+    shape[dim : dim + 2] = covers.shape
+    return b.g.sum(b.where(b.g.reshape(covers, shape), b.g.unsqueeze(x, dim), 0), [dim + 1], False)
+
+
+def _adaptive_average(b, x, size):
+    first = x.ndim - len(size)
+    if all(extent % places == 0 for extent, places in zip(x.shape[first:], size)):
+        counts = [extent // places for extent, places in zip(x.shape[first:], size)]
+        split = [n for pair in zip(size, counts) for n in pair]
+        inner = [first + 1 + 2 * i for i in range(len(size))]
+        x = b.g.reshape(x, [*x.shape[:first], *split])
+        return b.g.sum(x, inner, False) / float(math.prod(counts))
+    for dim, places in enumerate(size, first):
+        covers, count = _windows_of(b, x.shape[dim], places, x.dtype)
+        x = _sum_where(b, x, dim, covers) / b.along(count, dim, x.ndim)
+    return x
+
+
+@lower("aten._adaptive_avg_pool2d.default", "aten._adaptive_avg_pool3d.default")
+def adaptive_avg_pool(b, x, size):
+    return (
+        _adaptive_average(b, x, list(size)) if b.result.numel() else b.g.full(b.shape, b.dtype, 0)
     )
-    x = b.g.contract(
-        rows, x, [n, a, c, h], [label(1), label(3)], [label(0), label(3), label(2)], [0, 1, 2]
-    )
-    return b.g.reshape(x, [*outer, a, c])
 
 
-@lower("aten._adaptive_avg_pool2d.default")
-def adaptive_avg_pool2d(b, x, size):
-    if list(size) == [1, 1]:
-        dims = [x.ndim - 2, x.ndim - 1]
-        return b.g.sum(x, dims, True) / float(x.shape[-1] * x.shape[-2])
-    return _apply_matrices(
-        b,
-        x,
-        _averaging_matrix(b, x.shape[-2], size[0], x.dtype),
-        _averaging_matrix(b, x.shape[-1], size[1], x.dtype),
-    )
+def _adaptive_average_gradient(b, grad, size):
+    if not b.result.numel():
+        return b.g.full(b.shape, b.dtype, 0)
+    for dim, extent in enumerate(size, grad.ndim - len(size)):
+        places = grad.shape[dim]
+        covers, count = _windows_of(b, extent, places, grad.dtype)
+        grad = grad / b.along(count, dim, grad.ndim)
+        if extent % places:
+            grad = _sum_where(b, grad, dim, b.g.transpose(covers, 0, 1))
+            continue
+        wide = [*grad.shape[: dim + 1], extent // places, *grad.shape[dim + 1 :]]
+        flat = [*grad.shape[:dim], extent, *grad.shape[dim + 1 :]]
+        grad = b.g.reshape(b.expand(b.g.unsqueeze(grad, dim + 1), wide), flat)
+    return grad
 
 
 @lower("aten._adaptive_avg_pool2d_backward.default")
 def adaptive_avg_pool2d_backward(b, grad, x):
-    rows = _averaging_matrix(b, x.shape[-2], grad.shape[-2], x.dtype)
-    columns = _averaging_matrix(b, x.shape[-1], grad.shape[-1], x.dtype)
-    return _apply_matrices(b, grad, b.g.transpose(rows, 0, 1), b.g.transpose(columns, 0, 1))
+    return _adaptive_average_gradient(b, grad, list(x.shape[-2:]))
 
 
-def _smoothing_matrix(b, extent, places, align_corners, scale, dtype):
-    """[places, extent]: a triangle as wide as a step of the larger grid around each place."""
-    if align_corners:
-        step = (extent - 1) / (places - 1) if places > 1 else 0.0
-    else:
-        step = 1 / scale if scale else extent / places
-    support = max(step, 1.0)
-    center = (b.g.cast(b.g.iota(b.core_int64, places), b.core_float64) + 0.5) * step
-    center = b.along(center, 0, 2)
-    column = b.g.cast(b.along(b.g.iota(b.core_int64, extent), 1, 2), b.core_float64)
-    first, last = (b.g.floor(b.at_least(center + s * support + 0.5, 0)) for s in (-1, 1))
-    weight = b.at_least(1.0 - b.g.abs((column - center + 0.5) / support), 0)
-    weight = b.where((column >= first) & (column < last), weight, 0)
-    return b.g.cast(weight / b.g.sum(weight, [1], True), dtype)
-
-
-def _smoothing_matrices(b, x, extents, places, align_corners, scales):
-    return [
-        _smoothing_matrix(b, *both, align_corners, scale, x.dtype)
-        for *both, scale in zip(extents, places, scales)
-    ]
-
-
-@lower("aten._upsample_bilinear2d_aa.default")
-def upsample_smoothly(b, x, output_size, align_corners, *scales):
-    scales = scales or (None, None)
-    matrices = _smoothing_matrices(b, x, x.shape[-2:], output_size, align_corners, scales)
-    return _apply_matrices(b, x, *matrices)
-
-
-@lower("aten._upsample_bilinear2d_aa_backward.default")
-def upsample_smoothly_backward(b, grad, output_size, input_size, align_corners, *scales):
-    scales = scales or (None, None)
-    matrices = _smoothing_matrices(b, grad, input_size[-2:], output_size, align_corners, scales)
-    return _apply_matrices(b, grad, *(b.g.transpose(m, 0, 1) for m in matrices))
+@lower("aten._adaptive_avg_pool3d_backward.default")
+def adaptive_avg_pool3d_backward(b, grad, x):
+    return _adaptive_average_gradient(b, grad, list(x.shape[-3:]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .pooling import adaptive_bounds, first_inside
 from .table import is_float, lower
 
 
@@ -101,8 +102,7 @@ def max_pool3d(b, x, kernel, stride=(), padding=(0,), dilation=(1,), ceil_mode=F
         start = b.along(b.g.iota(b.core_int64, places[i]) * stride[i] - padding[i], 0, 2)
         position = start + b.along(b.g.iota(b.core_int64, kernel[i]) * dilation[i], 1, 2)
         # Where all is -inf PyTorch names the first place inside the input.
-        steps = b.g.div(b.at_least(-start, 0) + (dilation[i] - 1), _int(b, dilation[i]))
-        inside = b.expand(start + steps * dilation[i], position.shape)
+        inside = b.expand(first_inside(b, start, dilation[i], extents[i]), position.shape)
         positions.append(b.at_most(b.where(position < 0, inside, position), extents[i] - 1))
     return _choose(b, flat, _table(b, positions, extents, x.ndim - 3))
 
@@ -139,15 +139,6 @@ def avg_pool3d_backward(b, grad, x, kernel, stride, padding, ceil_mode, include,
     return b.g.gradients([out], [grad], [x])[0]
 
 
-# Adaptive windows: place o covers floor(o * n / m) up to ceil((o + 1) * n / m)
-
-
-def _adaptive_bounds(b, extent, places):
-    row = b.g.iota(b.core_int64, places)
-    start = b.g.div(row * extent, _int(b, places))
-    return start, b.g.div((row + 1) * extent + (places - 1), _int(b, places))
-
-
 def _adaptive_windows(b, x, places):
     """[outer.., o.., k..] with each window's last element repeated, positions [o, k], and the ends."""
     rank = len(places)
@@ -157,7 +148,7 @@ def _adaptive_windows(b, x, places):
     for i, n in enumerate(places):
         extent = x.shape[first + i]
         size = max(-(-(o + 1) * extent // n) - o * extent // n for o in range(n))
-        start, end = _adaptive_bounds(b, extent, n)
+        start, end = adaptive_bounds(b, extent, n)
         position = b.along(start, 0, 2) + b.along(b.g.iota(b.core_int64, size), 1, 2)
         position = b.g.min(position, b.expand(b.along(end - 1, 0, 2), position.shape))
         wide = list(x.shape)
@@ -181,32 +172,6 @@ def adaptive_max_pool(b, x, size):
     count = math.prod(windows.shape[x.ndim :])
     flat = b.g.reshape(windows, [*b.shape, count])
     return _choose(b, flat, _table(b, positions, x.shape[-rank:], x.ndim - rank))
-
-
-def _adaptive_average(b, x, places):
-    rank = len(places)
-    first = x.ndim - rank
-    for i, n in enumerate(places):
-        dim = first + i
-        extent = x.shape[dim]
-        start, end = _adaptive_bounds(b, extent, n)
-        column = b.along(b.g.iota(b.core_int64, extent), 1, 2)
-        inside = (column >= b.along(start, 0, 2)) & (column < b.along(end, 0, 2))
-        matrix = b.g.cast(inside, x.dtype) / b.along(b.g.cast(end - start, x.dtype), 0, 2)
-        shape = [1] * (x.ndim + 1)
-        shape[dim], shape[dim + 1] = n, extent
-        x = b.g.sum(b.g.unsqueeze(x, dim) * b.g.reshape(matrix, shape), [dim + 1], False)
-    return x
-
-
-@lower("aten._adaptive_avg_pool3d.default")
-def adaptive_avg_pool3d(b, x, size):
-    return _adaptive_average(b, x, list(size))
-
-
-@lower("aten._adaptive_avg_pool3d_backward.default")
-def adaptive_avg_pool3d_backward(b, grad, x):
-    return b.g.gradients([_adaptive_average(b, x, list(grad.shape[-3:]))], [grad], [x])[0]
 
 
 # Replicated padding

@@ -1,4 +1,4 @@
-"""Sampling an image or a volume at the places of a grid, and the gradients."""
+"""Sampling an image or a volume at the places of a grid, smooth resizing, and the gradients."""
 
 from __future__ import annotations
 
@@ -118,3 +118,49 @@ def grid_sampler(b, x, grid, interpolation, padding, align_corners):
 def grid_sampler_backward(b, grad, x, grid, interpolation, padding, align_corners, mask):
     out = _sampled(b, x, grid, interpolation, padding, align_corners)
     return tuple(b.g.gradients([out], [grad], [x, grid]))
+
+
+# Resizing with a filter as wide as a step of the larger grid
+
+
+def _smoothing_matrix(b, extent, places, align_corners, scale, dtype):
+    """[places, extent]: a triangle around each place."""
+    if align_corners:
+        step = (extent - 1) / (places - 1) if places > 1 else 0.0
+    else:
+        step = 1 / scale if scale else extent / places
+    support = max(step, 1.0)
+    center = (b.g.cast(b.g.iota(b.core_int64, places), b.core_float64) + 0.5) * step
+    center = b.along(center, 0, 2)
+    column = b.g.cast(b.along(b.g.iota(b.core_int64, extent), 1, 2), b.core_float64)
+    first, last = (b.g.floor(b.at_least(center + s * support + 0.5, 0)) for s in (-1, 1))
+    weight = b.at_least(1.0 - b.g.abs((column - center + 0.5) / support), 0)
+    weight = b.where((column >= first) & (column < last), weight, 0)
+    return b.g.cast(weight / b.g.sum(weight, [1], True), dtype)
+
+
+def _weighted_sum(b, x, dim, weights):
+    """The sum along a dimension for each row of weights; a weight of 0 hides infinite elements."""
+    shape = [1] * (x.ndim + 1)
+    shape[dim : dim + 2] = weights.shape
+    weights, x = b.g.reshape(weights, shape), b.g.unsqueeze(x, dim)
+    return b.g.sum(
+        b.where(b.g.ne(weights, b.full_like(weights, 0)), x * weights, 0), [dim + 1], False
+    )
+
+
+@lower("aten._upsample_bilinear2d_aa.default")
+def upsample_smoothly(b, x, output_size, align_corners, *scales):
+    for dim, places, scale in zip((2, 3), output_size, scales or (None, None)):
+        weights = _smoothing_matrix(b, x.shape[dim], places, align_corners, scale, x.dtype)
+        x = _weighted_sum(b, x, dim, weights)
+    return x
+
+
+@lower("aten._upsample_bilinear2d_aa_backward.default")
+def upsample_smoothly_backward(b, grad, output_size, input_size, align_corners, *scales):
+    for dim, scale in zip((2, 3), scales or (None, None)):
+        extent, places = input_size[dim], output_size[dim - 2]
+        weights = _smoothing_matrix(b, extent, places, align_corners, scale, grad.dtype)
+        grad = _weighted_sum(b, grad, dim, b.g.transpose(weights, 0, 1))
+    return grad

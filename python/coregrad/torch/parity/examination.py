@@ -45,6 +45,7 @@ class Settings:
 
     dtype: torch.dtype = torch.float32
     grad: bool = True  #: gradients too; else inference under no_grad
+    input_grad: bool = True  #: those of inputs among them
     steps: int = 2  #: of plain SGD before parameters are compared; 0: they are not
     absolute: float | None = None  #: slack in place of the table's
     relative: float | None = None
@@ -118,7 +119,7 @@ def _examine(make: Callable[[], Subject], settings: Settings, result: Examinatio
     subject = _in_dtype(make(), settings.dtype)
     result.notes += _silence_dropout(subject.model)
     random_state = torch.get_rng_state()
-    eager = observe(subject, settings)
+    eager, settings = _observe_eager(subject, settings, result)
     is_random = not torch.equal(random_state, torch.get_rng_state())
     exact = _exact(subject, settings, result)
     _start_afresh()
@@ -157,6 +158,26 @@ def _examine(make: Callable[[], Subject], settings: Settings, result: Examinatio
             )
 
 
+def _observe_eager(
+    subject: Subject, settings: Settings, result: Examination
+) -> tuple[dict[str, Any], Settings]:
+    """What eager shows, and the settings it could be shown with: some models refuse inputs that want
+    gradients, since they set requires_grad of what they make of an input, which only a leaf allows.
+    """
+    random_state = torch.get_rng_state()
+    try:
+        return observe(subject, settings), settings
+    except RuntimeError as error:
+        torch.set_rng_state(random_state)
+        settings = dataclasses.replace(settings, input_grad=False)
+        try:
+            eager = observe(subject, settings)
+        except Exception:
+            raise error from None
+        result.notes.append(f"no gradients of the inputs: {str(error).splitlines()[0]}")
+        return eager, settings
+
+
 def observe(
     subject: Subject, settings: Settings, wrap: Callable[[Any], Any] = lambda f: f
 ) -> dict[str, Any]:
@@ -164,7 +185,8 @@ def observe(
     it was. `wrap` makes what is called from the model.
     """
     model = copy.deepcopy(subject.model) if isinstance(subject.model, nn.Module) else subject.model
-    inputs = pytree.tree_map(lambda v: _twin(v, settings.grad), subject.inputs)
+    wants_grad = settings.grad and settings.input_grad
+    inputs = pytree.tree_map(lambda v: _twin(v, wants_grad), subject.inputs)
     leaves = [v for v in pytree.tree_leaves(inputs) if isinstance(v, torch.Tensor)]
     parameters = dict(model.named_parameters()) if isinstance(model, nn.Module) else {}
     call = wrap(model)

@@ -1,0 +1,431 @@
+"""THE table of faults that `mutation_check.py` plants, one at a time.
+
+`old` must stand exactly once in the file. A fault is chosen so that a test could tell: what only makes
+code slower, or touches a path that another check makes unreachable, has no place here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Mutant:
+    """One planted fault."""
+
+    name: str
+    path: str
+    old: str
+    new: str
+    fault: str  #: what is wrong then
+
+    @property
+    def is_python(self) -> bool:
+        """Nothing has to be compiled."""
+        return self.path.endswith(".py")
+
+
+GRADIENTS = [
+    Mutant(
+        "convolution-padding-sign",
+        "src/grad/rules_contract.cpp",
+        "  s.map.c = -sign * m.c;",
+        "  s.map.c = sign * m.c;",
+        "the gradient of a padded convolution reads on the other side",
+    ),
+    Mutant(
+        "cumprod-last-doubling",
+        "src/grad/rules_reduce.cpp",
+        "if (2 * step < extent) a =",
+        "if (4 * step < extent) a =",
+        "the last step of the recurrence carries an old product",
+    ),
+    Mutant(
+        "scatter-overwritten-value",
+        "src/grad/rules_indexing.cpp",
+        "sets ? ops::select(g, survives(g, b.operand(0), dim, index), reached, zero) : reached",
+        "sets ? reached : ops::select(g, survives(g, b.operand(0), dim, index), reached, zero)",
+        "a value that a later one overwrote gets a gradient",
+    ),
+    Mutant(
+        "window-offset-without-dilation",
+        "src/grad/rules_views.cpp",
+        "low[static_cast<size_t>(dim)] = k * dilation;",
+        "low[static_cast<size_t>(dim)] = k;",
+        "gradients of dilated windows land in wrong places",
+    ),
+    Mutant(
+        "amax-ties-not-shared",
+        "src/grad/rules_reduce.cpp",
+        "broadcast_back(g, ops::div(g, b.gradient, count), dims, shape);",
+        "broadcast_back(g, b.gradient, dims, shape);",
+        "equal maxima get the whole gradient each",
+    ),
+    Mutant(
+        "maximum-tie-sign",
+        "src/grad/rules_elementwise.cpp",
+        "const NodeId half = times(g, b.gradient, 0.5);",
+        "const NodeId half = times(g, b.gradient, -0.5);",
+        "equal operands of maximum get the gradient's negative",
+    ),
+]
+
+REWRITES = [
+    Mutant(
+        "empty-product-is-zero",
+        "src/compile/canonicalize.cpp",
+        "Scalar::of(from.dtype(node), op == Op::Prod)",
+        "Scalar::of(from.dtype(node), 0)",
+        "wrong identity of a product of nothing",
+    ),
+    Mutant(
+        "split-any-identity",
+        "src/compile/split_reductions.cpp",
+        "return Scalar::of_int(dtype, op == Op::ReduceMin);",
+        "return Scalar::of_int(dtype, op == Op::ReduceMax);",
+        "a long all() or any() cut into parts is padded with the wrong truth value",
+    ),
+    Mutant(
+        "split-product-identity",
+        "src/compile/split_reductions.cpp",
+        "if (op == Op::Prod) return Scalar::of(dtype, 1);",
+        "if (op == Op::Prod) return Scalar::of(dtype, 0);",
+        "a long product cut into parts is padded with zeros",
+    ),
+    Mutant(
+        "dense-operands-of-scans",
+        "src/compile/dense_operands.cpp",
+        "if (family == Family::Scan || family == Family::Library ||",
+        "if (family == Family::Library ||",
+        "a scan reads an input with other strides as if it were dense",
+    ),
+    Mutant(
+        "unrolled-window-over-the-edge",
+        "src/compile/unroll_windows.cpp",
+        "to = std::min(floor_div(size - 1 - index, stride),",
+        "to = std::min(floor_div(size - index, stride),",
+        "a step of a depthwise convolution's window reads behind the end of the image",
+    ),
+    Mutant(
+        "unrolled-window-after-the-start",
+        "src/compile/unroll_windows.cpp",
+        "const int64_t from = std::max<int64_t>(0, ceil_div(-index, stride)),",
+        "const int64_t from = std::max<int64_t>(0, floor_div(-index, stride) + 1),",
+        "a step of a depthwise convolution's window leaves out its first element",
+    ),
+]
+
+FUSION = [
+    Mutant(
+        "fuse-outer-sum",
+        "src/compile/fusion_merge.cpp",
+        "  if (!is_injective(map)) return {};\n",
+        "",
+        "a kernel that reads another's result along two axes of its own joins it",
+    ),
+    Mutant(
+        "fuse-padded-read",
+        "src/compile/fusion_merge.cpp",
+        "first.axes[static_cast<size_t>(map[k])].extent != second.axes[k].extent)",
+        "first.axes[static_cast<size_t>(map[k])].extent < 0)",
+        "a kernel that reads another's result over its edge joins it",
+    ),
+    Mutant(
+        "fuse-across-parallel-axis",
+        "src/compile/fusion_merge.cpp",
+        "      if (map[k] < 0 && second.axes[k].kind == K::Parallel) return {};\n",
+        "      if (map[k] < 0 && second.axes[k].kind == K::Parallel) continue;\n",
+        "a reduction joins what does not have all of its parallel axes",
+    ),
+    Mutant(
+        "fuse-around-a-cycle",
+        "src/compile/fusion.cpp",
+        "if (!merged || reads_assembled(current, p) || reaches(p, current, true)) continue;",
+        "if (!merged || reads_assembled(current, p)) continue;",
+        "a kernel joins one that it also waits for by way of a third",
+    ),
+    Mutant(
+        "fuse-with-own-concat",
+        "src/compile/fusion.cpp",
+        "if (!merged || reads_assembled(current, p) || reaches(p, current, true)) continue;",
+        "if (!merged || reaches(p, current, true)) continue;",
+        "a reader of a concatenation joins the kernel that makes one of its parts",
+    ),
+    Mutant(
+        "siblings-that-wait",
+        "src/compile/fusion.cpp",
+        "if (!merged || reaches(*s, current, false) || reaches(current, *s, false)) continue;",
+        "if (!merged || reaches(current, *s, false)) continue;",
+        "kernels are joined side by side although one needs the other's result",
+    ),
+    Mutant(
+        "epilogue-straight-and-transposed",
+        "src/compile/fusion_merge.cpp",
+        "        if (dim >= 0 && dim != static_cast<int>(d)) return {};\n",
+        "",
+        "an epilogue reads the product both straight and transposed",
+    ),
+    Mutant(
+        "part-with-gaps-read-densely",
+        "src/compile/fusion.cpp",
+        "      if (must_be_dense && !is_run) continue;\n",
+        "",
+        "a part of a concatenation is left with gaps where a reader needs it dense",
+    ),
+]
+
+LOWERING = [
+    Mutant(
+        "either-mask-in-place-of-both",
+        "src/compile/lower_loops.cpp",
+        "KernelValue both{.kind = ValueKind::Elementwise, .op = Op::And, .dtype = DType::Bool};",
+        "KernelValue both{.kind = ValueKind::Elementwise, .op = Op::Or, .dtype = DType::Bool};",
+        "a padded read in two dimensions is masked in both only where both are outside",
+    ),
+    Mutant(
+        "index-not-checked",
+        "src/compile/lower_loops.cpp",
+        "return depends_on(value, index) ? value : after(index, value);",
+        "return value;",
+        "an index out of range goes unseen where all elements are equal",
+    ),
+    Mutant(
+        "pad-by-one-unmasked",
+        "src/compile/view_map.cpp",
+        "if (r.low < 0 || r.high >= span)",
+        "if (r.low < 0 || r.high > span)",
+        "a single element of padding at the end is read from memory",
+    ),
+    Mutant(
+        "scatter-offset-dropped",
+        "src/compile/view_map.cpp",
+        "      if (view.offset == 0) {",
+        "      if (view.base.is_valid()) {",
+        "a scatter reads a slice of its values from the start of memory",
+    ),
+    Mutant(
+        "shared-code-wrong-width",
+        "src/compile/compiler.cpp",
+        "step.skip(first + b, least * size_of(loops->buffers[b].dtype));",
+        "step.skip(first + b, least * 4);",
+        "the first access of an array of eight-byte elements is put at half its distance",
+    ),
+]
+
+MEMORY = [
+    Mutant(
+        "lifetimes-that-touch",
+        "src/compile/memory_plan.cpp",
+        "other.first_step <= life.last_step && life.first_step <= other.last_step",
+        "other.first_step < life.last_step && life.first_step < other.last_step",
+        "a step writes its result over an operand it still reads",
+    ),
+    Mutant(
+        "in-place-with-shifted-read",
+        "src/compile/compiler.cpp",
+        "    if (v.kind == ValueKind::Load && v.buffer == read && !(v.index == *place)) return false;\n",
+        "",
+        "a result takes over an operand's memory that it reads at other places",
+    ),
+    Mutant(
+        "in-place-of-what-lives-on",
+        "src/compile/compiler.cpp",
+        "if (last_use[source] != s || source == node ||",
+        "if (source == node ||",
+        "a result takes over memory that a later step reads",
+    ),
+    Mutant(
+        "overwritten-input-read-in-step",
+        "src/compile/compiler.cpp",
+        "direct = last_reader[static_cast<size_t>(spec.aliases_input)] < first_writer[node.value];",
+        "direct = last_reader[static_cast<size_t>(spec.aliases_input)] <= first_writer[node.value];",
+        "an input is overwritten by the step that reads it elsewhere",
+    ),
+    Mutant(
+        "swapped-inputs-without-copy",
+        "src/compile/compiler.cpp",
+        "const bool by_temporary = in_danger && spec.aliases_input >= 0;",
+        "const bool by_temporary = false;",
+        "of two inputs that swap their values one is lost",
+    ),
+]
+
+CODE = [
+    Mutant(
+        "window-packed-one-short",
+        "src/codegen/contract_windows.cpp",
+        'extent - 1, "contract"), reach + 1, "contract");',
+        'extent - 1, "contract"), reach, "contract");',
+        "the last element under a window is not packed",
+    ),
+    Mutant(
+        "packing-backward-limit",
+        "src/codegen/contract_pack.cpp",
+        "emit_i64(b_, reach - 1), x), -f))",
+        "emit_i64(b_, reach), x), -f))",
+        "a run that is read backwards begins one element too late or early",
+    ),
+    Mutant(
+        "dot-remainder-unmasked",
+        "src/codegen/contract_micro.cpp",
+        "step(sums, a, b, first_lanes(rest));",
+        "step(sums, a, b, nullptr);",
+        "the last part of a dot product runs into the next row",
+    ),
+    Mutant(
+        "kept-rows-overlap",
+        "src/codegen/loop_nest.cpp",
+        "number(int64_t{slot} * schedule_.width));",
+        "number(0));",
+        "vectors that go through a loop together keep their values in one place",
+    ),
+    Mutant(
+        "lane-remainder-one-more",
+        "src/codegen/loop_lanes.cpp",
+        "active.push_back(builder_.getInt1(done + l < count));",
+        "active.push_back(builder_.getInt1(done + l <= count));",
+        "the mask of a row's rest has one lane too many",
+    ),
+    Mutant(
+        "argmax-later-of-equals",
+        "src/codegen/loop_accumulator.cpp",
+        "builder_.CreateICmpSLT(b.position, a.position)",
+        "builder_.CreateICmpSGT(b.position, a.position)",
+        "of equal maxima in different lanes the later one is named",
+    ),
+    Mutant(
+        "partial-row-rest-unset",
+        "src/codegen/loop_emitter.cpp",
+        "    fill(whole, store.row_elements, 1);\n",
+        "",
+        "the last columns of a column sum start from what was in memory",
+    ),
+    Mutant(
+        "aligned-lanes-across-a-multiple",
+        "src/codegen/value_index.cpp",
+        "atom.divisor % span == 0 && floor_mod(inner.base.constant, span) < inner.slope;",
+        "atom.divisor % span == 0;",
+        "lanes that cross a multiple of the divisor are read as neighbours",
+    ),
+    Mutant(
+        "maximum-loses-nan",
+        "src/codegen/elementwise_emitter.cpp",
+        "return is_number(x) ? best : b.CreateSelect(b.CreateFCmpUNO(x, x), x, best);",
+        "return best;",
+        "maximum of NaN and a number is the number",
+    ),
+    Mutant(
+        "random-numbers-repeat",
+        "src/codegen/vector_math_philox.cpp",
+        "std::array<Value*, 4> c = {block, b.CreateLShr(block, 32),",
+        "std::array<Value*, 4> c = {block, constant(0),",
+        "after 2^34 random numbers the first ones come again",
+    ),
+]
+
+RUNTIME = [
+    Mutant(
+        "sort-not-stable",
+        "src/runtime/library_sort.cpp",
+        "items[right].key < items[left].key);",
+        "items[right].key <= items[left].key);",
+        "equal elements change places",
+    ),
+    Mutant(
+        "scatter-range-rounded-down",
+        "src/runtime/library_scatter.cpp",
+        "const int64_t part = ceil_div(c.destinations, c.ranges);",
+        "const int64_t part = c.destinations / c.ranges;",
+        "the last destinations of a large scatter belong to no unit",
+    ),
+    Mutant(
+        "scan-block-start",
+        "src/runtime/library_scan.cpp",
+        "const int64_t first = unit % context.blocks * kBlock;",
+        "const int64_t first = unit % context.blocks;",
+        "a scan over more than 64 lines side by side starts its later blocks at wrong lines",
+    ),
+    Mutant(
+        "step-not-waited-for",
+        "src/runtime/thread_team.cpp",
+        "if (own < num_chunks) wait_for_others(lane, num_chunks - own);",
+        "if (own == 0) wait_for_others(lane, num_chunks - own);",
+        "a step begins before another thread has finished the step before",
+    ),
+    Mutant(
+        "scratch-shared-by-threads",
+        "src/runtime/executor.cpp",
+        "scratch + worker * scratch_stride, &status,",
+        "scratch, &status,",
+        "two threads use the same scratch memory",
+    ),
+    Mutant(
+        "same-seed-again",
+        "src/tensor/random.cpp",
+        "{seed_, position_++}",
+        "{seed_, position_}",
+        "each call draws the same random numbers",
+    ),
+]
+
+TORCH = "python/coregrad/torch/"
+PYTORCH = [
+    Mutant(
+        "batch-norm-biased",
+        TORCH + "lowering/normalization.py",
+        "unbiased = variance * (n / (n - 1))",
+        "unbiased = variance",
+        "running variances are the biased ones",
+    ),
+    Mutant(
+        "causal-mask-without-diagonal",
+        TORCH + "lowering/attention.py",
+        "scores = b.where(b.expand(columns <= rows, scores.shape), scores, NEGATIVE_INFINITY)",
+        "scores = b.where(b.expand(columns < rows, scores.shape), scores, NEGATIVE_INFINITY)",
+        "a position does not attend to itself",
+    ),
+    Mutant(
+        "fully-masked-row",
+        TORCH + "lowering/attention.py",
+        "p = e / b.where(masked, 1, total)",
+        "p = e / total",
+        "a row whose keys are all masked gives NaN",
+    ),
+    Mutant(
+        "pooling-divisor-at-the-edge",
+        TORCH + "lowering/pooling.py",
+        "end = min(start + kernel[i], extent + padding[i])",
+        "end = start + kernel[i]",
+        "windows over the edge (ceil_mode) are divided by their whole size",
+    ),
+    Mutant(
+        "same-random-stream",
+        TORCH + "lowering/table.py",
+        "stream, self._streams = self._streams, self._streams + 1",
+        "stream = self._streams",
+        "two dropouts of a graph draw the same numbers",
+    ),
+    Mutant(
+        "strided-write-runs-on",
+        TORCH + "lowering/views.py",
+        "hit = b.along(hit & (position <= last), dim, x.ndim)",
+        "hit = b.along(hit, dim, x.ndim)",
+        "a write to x[a:b:step] goes on behind b",
+    ),
+    Mutant(
+        "first-padding-index",
+        TORCH + "lowering/indexing.py",
+        "if padding_idx >= 0:",
+        "if padding_idx > 0:",
+        "the row of padding index 0 gets a gradient",
+    ),
+    Mutant(
+        "view-at-traced-place",
+        TORCH + "importer.py",
+        "value.storage_offset() - base.storage_offset(),",
+        "value.storage_offset(),",
+        "a returned view of an input ignores where the input lies in its storage",
+    ),
+]
+
+MUTANTS = [*GRADIENTS, *REWRITES, *FUSION, *LOWERING, *MEMORY, *CODE, *RUNTIME, *PYTORCH]

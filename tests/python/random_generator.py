@@ -1,0 +1,353 @@
+"""How random programs are written: their text, their inputs, and the generator that adds line by line.
+
+Start with `Generator.generate`; what a line can be stands in random_operations.py and random_moves.py.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+MAX_ELEMENTS = 3000
+MAX_ELEMENTS_LARGE = 150_000
+MAX_MAGNITUDE = 300.0
+MAX_INTEGER = 1 << 20
+NARROW = (torch.float16, torch.bfloat16)
+KNOWN = (torch.float32, torch.float64, *NARROW, torch.int32, torch.int64, torch.bool)
+
+# Inputs
+
+
+def make_input(
+    shape: Sequence[int], dtype: torch.dtype, content: str, layout: str, seed: int
+) -> torch.Tensor:
+    """A tensor of random numbers; the arguments stand in the printed program."""
+    generator = torch.Generator().manual_seed(seed)
+    stored = list(shape)
+    if layout == "transposed" and len(stored) > 1:
+        stored = stored[::-1]
+    elif layout == "sliced" and stored:
+        stored[-1] = 2 * stored[-1] + 1
+    elif layout == "expanded" and stored:
+        stored[0] = 1
+    x = _content(stored, dtype, content, generator)
+    if layout == "transposed" and len(stored) > 1:
+        x = x.permute(*reversed(range(len(stored))))
+    elif layout == "sliced" and stored:
+        x = x[..., 1::2]
+    elif layout == "expanded" and stored:
+        x = x.expand(shape)
+    return x
+
+
+def _content(
+    shape: list[int], dtype: torch.dtype, content: str, generator: torch.Generator
+) -> torch.Tensor:
+    if dtype is torch.bool:
+        return torch.randint(0, 2, shape, generator=generator).bool()
+    if not dtype.is_floating_point:
+        return torch.randint(-9, 10, shape, generator=generator, dtype=dtype)
+    if content == "ties":
+        return torch.randint(-2, 3, shape, generator=generator).to(dtype)
+    x = torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype)
+    if content == "special":
+        values = [float("nan"), float("inf"), -float("inf"), -0.0, 1e-40, -3e-42, 0.0, 1e15]
+        chosen = torch.randint(0, len(values), shape, generator=generator)
+        rare = torch.rand(shape, generator=generator) < 0.15
+        x = torch.where(rare, torch.tensor(values, dtype=torch.float32).to(dtype)[chosen], x)
+    return x
+
+
+# Programs
+
+
+@dataclasses.dataclass
+class Program:
+    """A function of tensors as text, and what makes its inputs."""
+
+    inputs: dict[str, str]  #: name -> expression
+    wants_grad: set[str]  #: names of inputs
+    lines: list[str]
+    outputs: list[str]
+    grad: bool  #: else under no_grad
+
+    @property
+    def intermediates(self) -> list[str]:
+        """The names of all values that lines give a name to."""
+        return [line.split(" = ")[0] for line in self.lines if re.match(r"v\d+ = ", line)]
+
+    def source(self) -> str:
+        body = "".join(f"    {line}\n" for line in self.lines)
+        outputs = "".join(f"{name}, " for name in self.outputs).strip()
+        return f"def program({', '.join(self.inputs)}):\n{body}    return ({outputs})\n"
+
+    def text(self) -> str:
+        """All of it for people and for `parse`."""
+        makes = "".join(
+            f"{name} = {text}{'.requires_grad_()' if name in self.wants_grad else ''}\n"
+            for name, text in self.inputs.items()
+        )
+        return ("" if self.grad else "# under torch.no_grad()\n") + makes + self.source()
+
+    def function(self, wide: bool = False) -> Callable:
+        """The function; `wide` in float64 throughout."""
+        source = self.source()
+        if wide:
+            source = re.sub(r"torch\.b?float(16|32)\b", "torch.float64", source)
+        space: dict[str, Any] = {"torch": torch, "F": F}
+        exec(compile(source, "<random program>", "exec"), space)
+        return space["program"]
+
+    def make_inputs(self) -> list[torch.Tensor]:
+        space = {"torch": torch, "make_input": make_input}
+        return [eval(text, space) for text in self.inputs.values()]
+
+
+def parse(text: str) -> Program:
+    """The program that `Program.text` gave."""
+    program = Program({}, set(), [], [], "# under torch.no_grad()" not in text)
+    for line in text.splitlines():
+        if line.startswith("x"):
+            name, made = line.split(" = ", 1)
+            program.inputs[name] = made.removesuffix(".requires_grad_()")
+            if made != program.inputs[name]:
+                program.wants_grad.add(name)
+        elif line.startswith("    return "):
+            program.outputs = re.findall(r"\w+", line.removeprefix("    return "))
+        elif line.startswith("    "):
+            program.lines.append(line.strip())
+    return program
+
+
+@dataclasses.dataclass
+class Value:
+    name: str
+    tensor: torch.Tensor
+    exact: bool
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.tensor.dtype
+
+    @property
+    def shape(self) -> list[int]:
+        return list(self.tensor.shape)
+
+    @property
+    def is_float(self) -> bool:
+        return self.dtype.is_floating_point
+
+    @property
+    def is_int(self) -> bool:
+        return self.dtype in (torch.int32, torch.int64)
+
+
+def _broadcast(a: Value, b: Value) -> bool:
+    pairs = zip(reversed(a.shape), reversed(b.shape))
+    return all(m == n or 1 in (m, n) for m, n in pairs)
+
+
+class NoSuchValue(Exception):
+    """No value that an operation could read."""
+
+
+class Operations:
+    """Functions that add a line each or raise, with how often they are chosen; `@operation(weight)`."""
+
+    def __init__(self) -> None:
+        self.functions: list[Callable[[Generator], None]] = []
+        self.weights: list[float] = []
+
+    def __call__(
+        self, weight: float
+    ) -> Callable[[Callable[[Generator], None]], Callable[[Generator], None]]:
+        def register(function: Callable[[Generator], None]) -> Callable[[Generator], None]:
+            self.functions.append(function)
+            self.weights.append(weight)
+            return function
+
+        return register
+
+
+class Generator:
+    """Writes one program, running it in eager line by line to know shapes and to avoid errors."""
+
+    def __init__(self, seed: int, tables: Sequence[Operations]) -> None:
+        self.seed = seed
+        self.operations = [f for table in tables for f in table.functions]
+        self.weights = [w for table in tables for w in table.weights]
+        self.r = random.Random(seed)
+        self.space: dict[str, Any] = {"torch": torch, "F": F}
+        self.values: list[Value] = []
+        self.lines: list[str] = []
+        self.wants_grad: set[str] = set()  #: inputs
+        self.is_special = self.r.random() < 0.12  #: inputs with NaN and infinities
+        self.is_grad = self.r.random() < 0.7
+        is_large = seed % 20 == 19  # large enough for steps to be shared among threads
+        self.max_elements = MAX_ELEMENTS_LARGE if is_large else MAX_ELEMENTS
+        sizes = [31, 64, 100, 129, 200] if is_large else [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
+        self.sizes = [self.r.choice(sizes) for _ in range(3)]
+        if self.r.random() < 0.06:
+            self.sizes[0] = 0
+        if self.r.random() < 0.1:
+            self.sizes[self.r.randrange(3)] = self.r.choice([33, 64, 100, 129])
+
+    # Choices
+
+    def pick(self, *tests: Callable[[Value], bool]) -> Value:
+        found = [v for v in self.values if all(test(v) for test in tests)]
+        if not found:
+            raise NoSuchValue
+        if self.r.random() < 0.5:  # chains of operations are what fusion is about
+            found = found[-4:]
+        return self.r.choice(found)
+
+    def floats(self, *tests: Callable[[Value], bool]) -> Value:
+        return self.pick(lambda v: v.is_float, *tests)
+
+    def exact(self, *tests: Callable[[Value], bool]) -> Value:
+        return self.pick(lambda v: v.exact, *tests)
+
+    def like(self, x: Value, *tests: Callable[[Value], bool]) -> Value:
+        """A value that broadcasts with another."""
+        return self.pick(lambda v: _broadcast(v, x), lambda v: v.is_float == x.is_float, *tests)
+
+    def mask(self, x: Value) -> Value:
+        """A bool that broadcasts with a value."""
+        return self.pick(lambda v: _broadcast(v, x), lambda v: v.dtype is torch.bool)
+
+    def dim(self, x: Value) -> int:
+        if not x.shape:
+            raise NoSuchValue
+        return self.r.randrange(-len(x.shape), len(x.shape))
+
+    def number(self) -> str:
+        return self.r.choice(["0.5", "2", "-1.5", "3", "0.1", "1"])
+
+    def carve(self, x: Value, shape: Sequence[int]) -> str:
+        """An expression for a tensor of any shape, made of a value's first elements."""
+        count = 1
+        for n in shape:
+            count *= n
+        if count > x.tensor.numel():
+            raise NoSuchValue
+        return f"{x.name}.flatten()[:{count}].reshape({list(shape)})"
+
+    def index(self, size: int, *tests: Callable[[Value], bool]) -> tuple[Value, str]:
+        """A value of integers, and an expression of indices into `size` elements."""
+        if not size:
+            raise NoSuchValue
+        # A number as an index makes AOTAutograd give up.
+        i = self.pick(lambda v: v.dtype is torch.int64 and bool(v.shape), *tests)
+        return i, f"{i.name} % {size}" + (f" - {size}" if self.r.random() < 0.15 else "")
+
+    # Building
+
+    def add(self, text: str, exact: bool) -> None:
+        """Runs a line `name = text` and keeps it unless its value is of no use."""
+        name = f"v{len(self.lines)}"
+        value = eval(text, self.space)
+        if not isinstance(value, torch.Tensor) or value.numel() > self.max_elements:
+            raise NoSuchValue
+        if value.dtype not in KNOWN:
+            raise NoSuchValue
+        exact = exact or value.dtype is torch.bool or not value.is_floating_point()
+        self._require_tame(value, exact)
+        self.space[name] = value
+        self.lines.append(f"{name} = {text}")
+        self.values.append(Value(name, value, exact))
+
+    def _require_tame(self, value: torch.Tensor, exact: bool) -> None:
+        if not value.numel() or value.dtype is torch.bool:
+            return
+        if not value.is_floating_point():
+            if value.abs().max().item() > MAX_INTEGER:
+                raise NoSuchValue
+            return
+        if not self.is_special and not (
+            value.isfinite().all() and value.abs().max().item() < MAX_MAGNITUDE
+        ):
+            raise NoSuchValue
+
+    def write(self, x: Value, text: str, exact: bool) -> None:
+        """Runs a statement that changes a value in place, on a copy first."""
+        trial = dict(self.space)
+        memo = {v.name: v.tensor.clone() for v in self.values}
+        trial.update(memo)
+        exec(text, trial)
+        self._require_tame(trial[x.name], exact)
+        exec(text, self.space)
+        self.lines.append(text)
+        storage = x.tensor.untyped_storage()._cdata
+        for v in self.values:
+            if v.tensor.untyped_storage()._cdata == storage and v.is_float:
+                v.exact = v.exact and exact
+
+    def generate(self) -> Program:
+        inputs = self._inputs()
+        wanted = self.r.randint(3, 24)
+        fails = 0
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            while len(self.lines) < wanted and fails < 400:
+                state = len(self.lines)
+                try:
+                    self.r.choices(self.operations, self.weights)[0](self)
+                except (
+                    NoSuchValue,
+                    ArithmeticError,
+                    LookupError,
+                    RuntimeError,
+                    ValueError,
+                    TypeError,
+                ):
+                    assert len(self.lines) == state
+                    fails += 1
+        names = [v.name for v in self.values]
+        outputs = [self.values[-1].name]
+        for _ in range(self.r.randint(0, 3)):
+            outputs.append(self.r.choice(names))
+        if self.r.random() > 0.05:
+            outputs = list(dict.fromkeys(outputs))
+        return Program(inputs, self.wants_grad, self.lines, outputs, self.is_grad)
+
+    def _inputs(self) -> dict[str, str]:
+        inputs: dict[str, str] = {}
+        main = self.r.choices([torch.float32, torch.float64, *NARROW], [12, 4, 1, 1])[0]
+        others = [main, torch.float64, torch.float32, torch.int64, torch.int32, torch.bool]
+        count = self.r.randint(1, 3)
+        kinds = [main, main, *self.r.choices(others, [4, 1, 1, 3, 1, 2], k=count)]
+        for number, dtype in enumerate(kinds):
+            rank = self.r.choices([0, 1, 2, 3, 4], [1, 3, 5, 4, 1])[0]
+            shape = [self.r.choice(self.sizes) for _ in range(rank)]
+            if shape and self.r.random() < 0.2:
+                shape[self.r.randrange(rank)] = 1
+            while product_of(shape) > self.max_elements:
+                shape.pop()
+            content = "special" if self.is_special else self.r.choice(["normal"] * 3 + ["ties"])
+            layout = self.r.choices(
+                ["contiguous", "transposed", "sliced", "expanded"], [6, 2, 1, 1]
+            )[0]
+            text = f"make_input({shape}, {dtype}, {content!r}, {layout!r}, {number})"
+            value = make_input(shape, dtype, content, layout, number)
+            name = f"x{number}"
+            inputs[name] = text
+            if dtype.is_floating_point and layout != "expanded" and self.r.random() < 0.7:
+                self.wants_grad.add(name)
+            self.space[name] = value
+            self.values.append(Value(name, value, True))
+        return inputs
+
+
+def product_of(shape: Sequence[int]) -> int:
+    total = 1
+    for n in shape:
+        total *= n
+    return total
