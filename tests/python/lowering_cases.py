@@ -268,6 +268,7 @@ case(
     "aten.index_select.default", lambda: call(f(3, 5), 1, at(5, 4)), lambda: call(i(5), 0, at(5, 2))
 )
 case("aten.gather.default", lambda: call(f(3, 5), 1, at(5, 3, 2)))
+case("aten.gather.default", lambda: call(f(3, 5), 0, at(3, 0)))
 case("aten.gather.default", lambda: call(f(3), 0, torch.tensor(2)), lambda: call(f(), 0, at(1, 4)))
 case("aten.scatter.src", lambda: call(f(3, 5), 1, torch.tensor([[0, 2], [4, 1]]), f(3, 4)))
 case("aten.scatter.src", lambda: call(f(), 0, torch.tensor(0), f()))
@@ -484,6 +485,14 @@ case("aten.randint.default", lambda: call(3, [40, 50]))
 case("aten.randint.low", lambda: call(-1, 2, [40, 50]))
 case("aten.randint_like.default", lambda: call(f(40, 50), 3))
 case("aten.randint_like.low_dtype", lambda: call(i(40, 50), -1, 2))
+case("aten.randperm.default", lambda: call(50))
+case("aten.multinomial.default", lambda: call(torch.tensor([0.0, 0.2, 0.1, 0.7]), 2000, True))
+case("aten.multinomial.default", lambda: call(torch.tensor([0.5, 0.2, 9.0]).expand(999, 3), 2))
+for _training in (False, True):
+    case(
+        "aten.rrelu_with_noise_functional.default",
+        lambda t=_training: call(f(40, 50), torch.ones(40, 50), 0.1, 0.3, t),
+    )
 # Without moments: so narrow that its middle shows, and no far value.
 case("aten.cauchy.default", lambda: call(f(40, 50), 3.0, 1e-9))
 case("aten.native_dropout.default", lambda: call(f(9), 0.3, False))
@@ -521,6 +530,9 @@ RANDOM = (
     "aten.randint.low",
     "aten.randint_like.default",
     "aten.randint_like.low_dtype",
+    "aten.randperm.default",
+    "aten.multinomial.default",
+    "aten.rrelu_with_noise_functional.default",
 )
 
 

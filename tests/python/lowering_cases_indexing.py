@@ -74,6 +74,7 @@ case(
 )
 case("aten.histc.default", lambda: call(f(50), 7, -1, 1), lambda: call(f(5, 9), 4))
 case("aten.histc.default", lambda: call(torch.full((3,), 2.0), 5))
+case("aten.histc.default", lambda: call(f(0), 5))
 
 # Scans
 
@@ -117,3 +118,8 @@ for _name in (
 ):
     for _degree in (-1, 0, 1, 2, 5, 9):
         case(f"aten.special_{_name}.n_scalar", lambda d=_degree: call(f(9), d))
+for _name in ("hermite_polynomial_h", "hermite_polynomial_he"):
+    case(f"aten.special_{_name}.x_scalar", lambda: call(0.3, n(9)))
+    case(
+        f"aten.special_{_name}.default", lambda: call(p(9, 1), torch.tensor([-1, 0, 1, 2, 7, 129]))
+    )

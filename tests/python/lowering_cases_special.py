@@ -68,3 +68,21 @@ def _trilinear(make):
 
 for _p in (0, 1, 2, 3, 0.5, INFINITY, -INFINITY):
     case("aten.dist.default", lambda p=_p: call(f(3, 4), f(4), p))
+case(
+    "aten.special_ndtri.default",
+    lambda: call(torch.tensor([NAN, -1.0, 0, 1, 2, 1e-14, 1e-30, 0.999])),
+)
+case("aten.special_ndtri.default", lambda: call(p(4, 5)), lambda: call(m(4)), lambda: call(i(5)))
+for _name in ("default", "other_scalar", "self_scalar"):
+    _s = (lambda: 2.5) if _name == "self_scalar" else lambda: p(4, 1) * 9 + 1
+    _q = (lambda: 3) if _name == "other_scalar" else lambda: p(5) * 20
+    case(f"aten.special_zeta.{_name}", lambda s=_s, q=_q: call(s(), q()))
+case("aten.special_zeta.default", lambda: call(n(4, 1) + 1, f(5) * 9), lambda: call(i(9, 1), i(9)))
+case("aten.special_zeta.default", lambda: call(torch.tensor([300.0, 0.5, 1, 2]), p(4) * 3))
+case("aten.frexp.Tensor", lambda: call(f(4, 5) * 99), lambda: call(edges()[1:]))
+case("aten.frexp.Tensor", lambda: call(torch.ldexp(torch.tensor(1.0), torch.arange(-14, 16))))
+case("aten.frexp.Tensor", lambda: call(torch.tensor([1e-310, 5e-324, 1.7e308, 2.0**1023]).double()))
+case("aten.nextafter.default", lambda: call(edges(), f(15)), lambda: call(f(4, 1), f(5)))
+case("aten.nextafter.default", lambda: call(edges().double(), edges().double().flip(0)))
+case("aten.nextafter.default", lambda: call(torch.tensor([0.0, 1e-45, 3.4e38]), torch.tensor(-9.0)))
+case("aten.nextafter.default", lambda: call(2.0 ** torch.arange(-20, 20), f(40) * 9))

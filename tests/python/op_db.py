@@ -58,11 +58,17 @@ UNINITIALISED = {"empty", "empty_like", "empty_permuted", "empty_strided", "new_
 }
 
 #: Orders in which equal elements may stand anyhow: the elements found by the indices are compared.
-UNSTABLE = {"sort": 0, "argsort": 0, "topk": 1}  # -> place of `dim` among the arguments
+UNSTABLE = {  # -> place of `dim` among the arguments
+    **{"sort": 0, "argsort": 0, "topk": 1},
+    **{"kthvalue": 1, "median": 0, "nanmedian": 0, "mode": 0},
+}
 
 #: Entries whose gradients jump, so that for narrow floats rounding alone decides them: which of equal
 #: elements comes first, and a ReLU next to zero behind many roundings.
-JUMPING = {"sort", "msort", "module nn.TransformerEncoder"}
+JUMPING = {
+    *("sort", "msort", "kthvalue", "median", "nanmedian", "mode"),
+    "module nn.TransformerEncoder",
+}
 
 #: Entries whose eager kernel is less exact in float64 than its dtype: judged like float32.
 INEXACT_IN_EAGER = {"nn.functional.hardsigmoid"}  # multiplies by a float32 1/6
@@ -185,8 +191,11 @@ def _by_value(op, sample):
 
     def function(x, *args, **kwargs):
         result = op.op(x, *args, **kwargs)
+        if isinstance(result, torch.Tensor) and op.name != "argsort":
+            return result
         values, indices = (None, result) if op.name == "argsort" else result
-        return values, torch.gather(x, dim, indices)
+        keeps_dim = indices.dim() == x.dim()
+        return values, torch.gather(x, dim, indices if keeps_dim else indices.unsqueeze(dim))
 
     return function
 

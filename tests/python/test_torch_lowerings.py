@@ -73,7 +73,7 @@ def eager_results(overload, args, kwargs):
     try:
         return pytree.tree_leaves(overload(*args, **kwargs))
     except RuntimeError as error:
-        if "not implemented for" not in str(error):
+        if not any(text in str(error) for text in ("not implemented for", "Low precision dtypes")):
             raise
         return None
 
@@ -89,11 +89,11 @@ def test_a_lowering_alone_gives_what_its_overload_gives(name, dtype):
             kept = {place: args[place] for place in ALWAYS_FLOAT32.get(name, ())}
             args, kwargs = with_floats((args, kwargs), dtype)
             args = tuple(kept.get(place, a) for place, a in enumerate(args))
-        module, inputs = graph_of_call(overload, args, kwargs)
         eager = eager_results(overload, args, kwargs)
         if eager is None:
             assert dtype != torch.float32
             continue
+        module, inputs = graph_of_call(overload, args, kwargs)
         run = compile_fx_graph(module, Options.make({"fallback": "error"}), name)
         got = run(list(inputs))
         # Traced running statistics are float32 where PyTorch's kernel keeps narrow ones.

@@ -217,14 +217,23 @@ OWN = {
 }
 
 
+#: What PyTorch has formulas for outside of its core table.
+BORROWED = (
+    torch.ops.aten.rrelu_with_noise_backward,
+    torch.ops.aten.tril_indices,
+    torch.ops.aten.triu_indices,
+)
+
+
 @functools.cache
 def table() -> dict[Any, Callable[..., Any]]:
     """The decomposition table for AOTAutograd."""
-    from torch._decomp import core_aten_decompositions
+    from torch._decomp import core_aten_decompositions, get_decompositions
 
     kept = {getattr(torch.ops.aten, name) for name in KEEP if hasattr(torch.ops.aten, name)}
-    return {
+    core = {
         op: f
         for op, f in core_aten_decompositions().items()
         if getattr(op, "overloadpacket", op) not in kept
-    } | OWN
+    }
+    return core | get_decompositions(BORROWED) | OWN

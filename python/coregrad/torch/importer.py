@@ -19,21 +19,34 @@ from torch.fx import GraphModule
 from torch.fx import Node as FxNode
 
 from .. import _core
-from .._core import Graph, Node
+from .._core import DType, Graph, Node
 from . import fallback
-from .lowering import ROWS, Lowering, Unsupported
+from .lowering import (
+    COMPLEX_ROWS,
+    ROWS,
+    Complex,
+    Lowering,
+    Unsupported,
+    interleaved,
+    small_integers,
+    split_pairs,
+)
 from .metadata import (
     NARROW,
+    SMALL,
     TO_CORE,
     GraphRejected,
+    as_pairs,
     contiguous_strides,
+    is_adapted,
     is_concrete,
     is_writable,
     output_strides,
+    part_dtype,
     require_dense_cpu,
 )
 from .options import Options
-from .program import CompiledGraph, Fixed, FromInput, FromProgram, View
+from .program import CompiledGraph, Converted, Fixed, FromInput, FromProgram, View
 from .reporting import GraphReport
 
 #: Operators whose result depends on their first operand's storage, not only on its elements.
@@ -49,6 +62,10 @@ READS_SHAPES_UNKNOWN = (
     torch.ops.aten._embedding_bag_dense_backward,
     torch.ops.aten._embedding_bag_per_sample_weights_backward,
 )
+
+
+#: Stands for a tensor of the traced graph that orders effects; calls bring None for it.
+TOKEN = object()
 
 
 def storage_key(value: torch.Tensor) -> int:
@@ -103,6 +120,8 @@ class Importer:
         self.externals: list[tuple[str, Any, list[tuple[Any, list[int]]]]] = []
         self.written: dict[int, Node] = {}  #: input number -> what overwrites it
         self.seed: Node | None = None
+        self.adapted_inputs: list[int] = []
+        self.checks: list[Node] = []  #: what is computed only to raise errors
         self.num_placeholders = sum(n.op == "placeholder" for n in module.graph.nodes)
         self.num_constants = sum(n.op == "get_attr" for n in module.graph.nodes)
 
@@ -140,18 +159,26 @@ class Importer:
             return
         if not node.users:
             return
+        if any(user.target is torch.ops.higher_order.with_effects for user in node.users):
+            self.env[node] = TOKEN
+            return
         require_dense_cpu(value, f"input {node.name}")
+        if is_adapted(value):
+            self.adapted_inputs.append(index)
         self.env[node] = self._input(index, value, self._strides(node))
 
     def _strides(self, placeholder: FxNode) -> tuple[int, ...]:
         """What the memory of an input will have, which need not be what was traced."""
         return self.layouts.by_name.get(placeholder.name, tuple(self.traced[placeholder].stride()))
 
-    def _input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Node:
-        shape = tuple(value.shape)
-        if 0 in shape or strides == contiguous_strides(shape):
+    def _input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Any:
+        shape, dtype = tuple(value.shape), TO_CORE[part_dtype(value.dtype)]
+        if value.is_complex():
+            shape, strides = (*shape, 2), as_pairs(strides)
+        if 0 in shape or strides == contiguous_strides(shape) or value.dtype in SMALL:
             strides = ()
-        return self.graph.input(index, TO_CORE[value.dtype], list(shape), list(strides))
+        node = self.graph.input(index, dtype, list(shape), list(strides))
+        return split_pairs(self.graph, node) if value.is_complex() else node
 
     def _constant(self, node: FxNode) -> None:
         value: Any = self.module
@@ -160,6 +187,8 @@ class Importer:
         if not isinstance(value, torch.Tensor):
             raise GraphRejected(f"constant {node.name} is a {type(value).__name__}")
         require_dense_cpu(value, f"constant {node.name}")
+        if is_adapted(value):
+            raise GraphRejected(f"constant {node.name} has dtype {value.dtype}")
         self.traced = {**self.traced, node: value}
         self.env[node] = self._input(
             self.num_placeholders + len(self.constants), value, tuple(value.stride())
@@ -181,6 +210,9 @@ class Importer:
             source, index = node.args
             self.env[node] = self._lookup(source)[index]
             return
+        if target is torch.ops.higher_order.with_effects:
+            self._check(node)
+            return
         if not isinstance(target, torch._ops.OpOverload):
             if _is_scalar(value):
                 self.env[node] = value
@@ -196,7 +228,69 @@ class Importer:
             raise GraphRejected(f"{target} writes to its operands")
         for tensor in _tensors(value):
             require_dense_cpu(tensor, f"a result of {target}")
-        self.env[node] = self._lower(node, target, value)
+        adapted = self._adapted(node)
+        lower = self._lower if adapted is None else self._lower_adapted
+        self.env[node] = lower(node, target, value)
+
+    def _check(self, node: FxNode) -> None:
+        """A step that raises linear algebra's errors; the only operator with an effect that we know."""
+        _, target, info, *rest = node.args
+        if target is not torch.ops.aten._linalg_check_errors.default:
+            raise GraphRejected(f"{target} has an effect")
+        kwargs = dict(node.kwargs)
+
+        def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
+            target(operands[0], *rest, **kwargs)
+            for result in results:
+                if result is not None:
+                    result.zero_()
+
+        types = [(DType.int32, [1])]
+        done = self.graph.external(len(self.externals), 0, [self.env[info]], *types[0])
+        self.externals.append((str(target), call, types))
+        self.checks.append(done)
+        self.report.native[str(target)] += 1
+        self.env[node] = (TOKEN, None)
+
+    def _adapted(self, node: FxNode) -> torch.Tensor | None:
+        """A tensor among the arguments or results that stands for another one in our graph."""
+        values = [self.traced.get(n) for n in (node, *node.all_input_nodes)]
+        return next((t for v in values for t in _tensors(v) if is_adapted(t)), None)
+
+    def _lower_adapted(self, node: FxNode, target: Any, value: Any) -> Any:
+        """Like _lower, for values that no step in PyTorch can take."""
+        context = self.lowering
+        context.result = value
+        context.traced_args = [self._traced_of(a) for a in node.args]
+        args = [self._lookup(a) for a in node.args]
+        kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
+        is_complex = any(
+            t.is_complex()
+            for n in (node, *node.all_input_nodes)
+            for t in _tensors(self.traced.get(n))
+        )
+        row = (COMPLEX_ROWS if is_complex else ROWS).get(target)
+        self.graph.set_origin(node.name)
+        try:
+            if row is None:
+                context.unsupported("no lowering")
+            if not is_complex:
+                reason = small_integers.refusal(target, context.traced_args)
+                if reason is not None:
+                    context.unsupported(reason)
+            result = _checked(row(context, *args, **kwargs), value)
+        except (Unsupported, _core.CoreGradError) as reason:
+            dtype = getattr(self._adapted(node), "dtype", None)
+            raise GraphRejected(f"{target} of {dtype}: {reason}") from None
+        self.report.native[str(target)] += 1
+        return self._wrapped(target, result, value)
+
+    def _wrapped(self, target: Any, result: Any, value: Any) -> Any:
+        if isinstance(value, (tuple, list)):
+            return tuple(self._wrapped(target, r, v) for r, v in zip(result, value))
+        if not isinstance(value, torch.Tensor) or value.dtype not in SMALL or result is None:
+            return result
+        return small_integers.wrapped(self.graph, target, result, value.dtype)
 
     def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
         args = [self._lookup(a) for a in node.args]
@@ -265,6 +359,8 @@ class Importer:
         target, source = node.args[:2]
         index = self.placeholders.index(target)
         value = self.traced[target]
+        if is_adapted(value):
+            raise GraphRejected(f"input {target.name} of {value.dtype} is overwritten")
         new = self._lookup(source)
         if new.dtype != TO_CORE[value.dtype]:
             new = self.graph.cast(new, TO_CORE[value.dtype])
@@ -311,9 +407,11 @@ class Importer:
         def materialise(node: FxNode, strides: tuple[int, ...]) -> int:
             if node not in number_of:
                 number_of[node] = len(program_outputs)
-                value = self.traced[node]
-                given = None if strides == contiguous_strides(tuple(value.shape)) else list(strides)
-                program_outputs.append((self.env[node], given, -1))
+                value, made = self.traced[node], self.env[node]
+                is_plain = strides == contiguous_strides(tuple(value.shape))
+                if isinstance(made, Complex):
+                    made, strides = interleaved(self.graph, made), as_pairs(strides)
+                program_outputs.append((made, None if is_plain else list(strides), -1))
             return number_of[node]
 
         plan: list[Any] = []
@@ -321,6 +419,9 @@ class Importer:
             value = self.traced.get(o) if isinstance(o, FxNode) else o
             if not isinstance(o, FxNode) or not isinstance(value, torch.Tensor):
                 plan.append(self._scalar_output(o, value))
+                continue
+            if self.env.get(o) is TOKEN:
+                plan.append(Fixed(None))
                 continue
             if o in self.placeholders:
                 plan.append(FromInput(self.placeholders.index(o)))
@@ -333,14 +434,19 @@ class Importer:
             if key in inputs_by_storage:
                 index, source = self._viewed_input(o) or inputs_by_storage[key]
                 base = self.traced[source]
+                if value.is_conj() or (is_adapted(base) and value.dtype != base.dtype):
+                    raise GraphRejected(f"output {o.name} is a view of an input of {base.dtype}")
+                is_complex = value.is_complex() and not base.is_complex()
+                step = 2 if is_complex else 1
                 plan.append(
                     View(
                         FromInput(index),
                         tuple(value.shape),
                         tuple(value.stride()),
                         # A call may bring the input at another place of its storage.
-                        value.storage_offset() - base.storage_offset(),
+                        step * value.storage_offset() - base.storage_offset(),
                         tuple(base.stride()),
+                        is_complex,
                     )
                 )
                 self.layouts.by_name[o.name] = tuple(value.stride())
@@ -351,8 +457,16 @@ class Importer:
             if len(sharing[key]) == 1 or not all(_fits(self.traced[n], base) for n in sharing[key]):
                 strides = output_strides(value)
                 self.layouts.by_name[o.name] = strides
-                plan.append(FromProgram(materialise(o, strides)))
+                made = FromProgram(materialise(o, strides))
+                if value.is_complex():
+                    plan.append(View(made, tuple(value.shape), strides, 0, is_complex=True))
+                elif is_adapted(value):
+                    plan.append(Converted(made, value.dtype))
+                else:
+                    plan.append(made)
                 continue
+            if any(is_adapted(self.traced[n]) for n in sharing[key]):
+                raise GraphRejected(f"outputs of {value.dtype} share their storage")
             strides = tuple(base.stride())
             if base.storage_offset() or (base.numel() and strides != output_strides(base)):
                 raise GraphRejected(
@@ -374,6 +488,7 @@ class Importer:
                 )
             given = None if strides == contiguous_strides(tuple(value.shape)) else list(strides)
             program_outputs.append((node, given, index))
+        program_outputs += [(check, None, -1) for check in self.checks]
         imported = time.perf_counter()
         num_inputs = self.num_placeholders + self.num_constants + 1
         program = None
@@ -397,6 +512,7 @@ class Importer:
             self.constants + [None] * (self.num_constants - len(self.constants)),
             self.seed is not None,
             self.report,
+            self.adapted_inputs,
         )
         self.report.compiled = weakref.ref(compiled)
         return compiled
@@ -471,8 +587,13 @@ def _checked(result: Any, value: Any) -> Any:
         return tuple(
             None if v is None or r is None else _checked(r, v) for r, v in zip(result, value)
         )
-    if list(result.shape) != list(value.shape):
-        raise Unsupported(f"the lowering gave shape {list(result.shape)}, not {list(value.shape)}")
-    if result.dtype != TO_CORE[value.dtype]:
-        raise Unsupported(f"the lowering gave {result.dtype}, not {value.dtype}")
+    if isinstance(result, Complex) != value.is_complex():
+        raise Unsupported("the lowering gave a real value for a complex one, or a complex one")
+    dtype = part_dtype(value.dtype)
+    for node in (result.re, result.im) if isinstance(result, Complex) else (result,):
+        if list(node.shape) != list(value.shape):
+            shapes = f"{list(node.shape)}, not {list(value.shape)}"
+            raise Unsupported(f"the lowering gave shape {shapes}")
+        if node.dtype != TO_CORE[dtype]:
+            raise Unsupported(f"the lowering gave {node.dtype}, not {dtype}")
     return result

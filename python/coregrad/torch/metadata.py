@@ -21,8 +21,23 @@ TO_TORCH = {core: name for name, core in TO_CORE.items()}
 NARROW = (DType.float16, DType.bfloat16)  #: stored, never computed with
 
 
+SMALL = (torch.int8, torch.uint8, torch.int16)  #: int32 in our graphs, wrapped
+
+
 class GraphRejected(Exception):
     """A graph that cannot be taken as a whole; the message is the reason."""
+
+
+def part_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What stands for a dtype in our graphs: a complex one's parts, int32 for small integers."""
+    if dtype.is_complex:
+        return dtype.to_real()
+    return torch.int32 if dtype in SMALL else dtype
+
+
+def is_adapted(value: torch.Tensor) -> bool:
+    """Whether a tensor crosses into our graphs as another one: complex numbers, small integers."""
+    return value.dtype != part_dtype(value.dtype)
 
 
 def require_dense_cpu(value: torch.Tensor, what: str) -> None:
@@ -31,7 +46,7 @@ def require_dense_cpu(value: torch.Tensor, what: str) -> None:
         raise GraphRejected(f"{what} has layout {value.layout}")
     if value.device.type != "cpu":
         raise GraphRejected(f"{what} is on device {value.device}")
-    if value.dtype not in TO_CORE:
+    if part_dtype(value.dtype) not in TO_CORE:
         raise GraphRejected(f"{what} has dtype {value.dtype}")
 
 
@@ -50,6 +65,11 @@ def contiguous_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
         strides.append(step)
         step *= max(extent, 1)
     return tuple(reversed(strides))
+
+
+def as_pairs(strides: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of complex numbers as those of their parts, which become a last dimension."""
+    return (*(2 * s for s in strides), 1)
 
 
 def is_non_overlapping_and_dense(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:

@@ -6,10 +6,13 @@ from . import (
     bessel,
     convolution,
     creation,
+    distances,
     indexing,
+    linalg,
     losses,
     matmul,
     normalization,
+    ordering,
     orthogonal,
     pointwise,
     pooling,
@@ -17,11 +20,24 @@ from . import (
     random,
     recurrent,
     reductions,
+    sampling,
     search,
+    segments,
+    small_integers,
     softmax,
     special,
     views,
 )
+from .complex import COMPLEX_ROWS, Complex, interleaved, split_pairs
 from .table import ROWS, Lowering, Unsupported
 
-__all__ = ["ROWS", "Lowering", "Unsupported"]
+__all__ = [
+    "COMPLEX_ROWS",
+    "ROWS",
+    "Complex",
+    "Lowering",
+    "Unsupported",
+    "interleaved",
+    "small_integers",
+    "split_pairs",
+]

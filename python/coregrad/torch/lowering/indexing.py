@@ -53,6 +53,8 @@ def index_select(b, x, dim, index):
 
 @move("aten.gather.default")
 def gather(b, x, dim, index, *, sparse_grad=False):
+    if not index.numel:  # of any rank
+        return b.g.full(b.shape, x.dtype, 0)
     if not x.ndim or not index.ndim:  # scalars count as vectors of one element
         x, index = b.g.reshape(x, [-1]), b.g.reshape(index, [-1])
     return b.g.reshape(b.g.gather(x, b.dim(dim, x), _int64(b, index)), b.shape)
@@ -269,8 +271,34 @@ def index(b, x, indices):
     return b.g.permute(rows, plan.result_order())
 
 
+def _put_where(b, x, at, mask, values, accumulate):
+    """`values` where a mask over the dimensions from `at` on is true: one for all, or one each."""
+    rest = x.ndim - at - mask.ndim
+    shape = [1] * (at + 1 + rest - values.ndim) + list(values.shape)
+    values = b.node(values, x.dtype)
+    number = shape[at]
+    if number == 1:
+        values = b.g.reshape(values, shape[:at] + [1] * mask.ndim + shape[at + 1 :])
+    else:
+        count = _number_of_true(b, mask)
+        full = b.expand(b.g.narrow(count, 0, mask.numel - 1, mask.numel), [mask.numel])
+        wrong = b.g.ne(full, b.full_like(full, number - 1))  # PyTorch's error: here a bad index
+        place = b.where(wrong, number, b.where(b.g.reshape(mask, [-1]), count, 0))
+        wide = [*shape[:at], mask.numel, *shape[at + 1 :]]
+        values = b.g.gather(
+            b.g.reshape(values, shape), at, b.expand(b.along(place, at, len(shape)), wide)
+        )
+        values = b.g.reshape(values, wide[:at] + list(mask.shape) + wide[at + 1 :])
+    values = b.expand(values, x.shape)
+    mask = b.expand(b.g.reshape(mask, [1] * at + list(mask.shape) + [1] * rest), x.shape)
+    return b.where(mask, x + values if accumulate else values, x)
+
+
 @move("aten.index_put.default", "aten._unsafe_index_put.default")
 def index_put(b, x, indices, values, accumulate=False):
+    given = [(at, index) for at, index in enumerate(indices) if index is not None]
+    if len(given) == 1 and given[0][1].dtype == b.core_bool and x.numel:
+        return _put_where(b, x, *given[0], values, accumulate)
     plan = Advanced(b, x, indices)
     values = b.expand(b.node(values, x.dtype), plan.result_shape())
     order = plan.result_order()

@@ -7,6 +7,10 @@ T_n(-x) = (-1)^n T_n(x), U_n likewise, V_n(-x) = (-1)^n W_n(x).
 
 from __future__ import annotations
 
+import math
+
+import torch
+
 from .special import acosh, equals
 from .table import lower
 
@@ -103,3 +107,29 @@ def _unrolled(first, step):
 
 for _name, (_first, _step) in RECURRENCES.items():
     lower(f"aten.special_{_name}.n_scalar")(_unrolled(_first, _step))
+
+#: The degree up to which PyTorch computes Hermite's polynomials, by the result's precision; NaN above.
+HERMITE_LIMITS = {torch.float32: 128, torch.float64: 512}
+
+
+def _hermite(first, step):
+    """Of degrees known at run time: the recurrence up to the limit, from which each takes its own."""
+
+    def row(b, x, n):
+        limit = HERMITE_LIMITS.get(b.result.dtype)
+        if limit is None or limit > 128:
+            b.unsupported("Hermite's polynomials of degrees known at run time, in this precision")
+        x, n = _operands(b, x, n)
+        before, current = b.full_like(x, 1), first(x)
+        value = b.where(n <= 0, b.where(n < 0, 0, before), current)
+        for k in range(2, limit + 1):
+            before, current = current, step(x, k, current, before)
+            value = b.where(n >= k, current, value)
+        return b.node(b.where(n > limit, math.nan, value), b.dtype)
+
+    return row
+
+
+for _name in ("hermite_polynomial_h", "hermite_polynomial_he"):
+    _name, _row_of = f"aten.special_{_name}", _hermite(*RECURRENCES[_name])
+    lower(f"{_name}.default", f"{_name}.x_scalar")(_row_of)

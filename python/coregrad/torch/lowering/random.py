@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .search import bisect
 from .table import lower, move
 
 
@@ -126,3 +127,36 @@ def randint_like(b, x, high, **_):
 @lower("aten.randint_like.low_dtype")
 def randint_like_low(b, x, low, high, **_):
     return _integers(b, low, high)
+
+
+@lower("aten.randperm.default")
+def randperm(b, n, **_):
+    if not n:
+        return b.g.full([0], b.dtype, 0)
+    return b.node(b.g.argsort(b.uniform(b.core_float64, [n]), 0, False), b.dtype)
+
+
+@lower("aten.multinomial.default")
+def multinomial(b, x, num_samples, replacement=False, *, generator=None):
+    weights, dim, extent = b.node(x, b.core_float64), x.ndim - 1, x.shape[-1]
+    if not math.prod(b.shape) or not x.numel:
+        b.unsupported("a sample of nothing")
+    ends = b.g.cumsum(weights, dim)
+    total = b.g.narrow(ends, dim, extent - 1, extent)
+    if replacement:
+        chosen = b.at_most(bisect(b, ends, _uniform64(b) * total, True), extent - 1)
+    else:  # the order in which events of these rates come
+        time = -b.g.log(1.0 - b.uniform(b.core_float64, x.shape)) / weights
+        chosen = b.g.narrow(b.g.argsort(time, dim, False), dim, 0, num_samples)
+    # What PyTorch raises an error for: here a bad index.
+    right = (b.g.reduce_min(weights, [dim], True) >= 0) & (total > 0) & (total < math.inf)
+    places = b.expand(b.along(b.g.iota(b.core_int64, extent), dim, x.ndim), x.shape)
+    return b.g.gather(places, dim, b.where(b.expand(right, b.shape), chosen, extent))
+
+
+@lower("aten.rrelu_with_noise_functional.default")
+def rrelu_with_noise(b, x, noise, lower=1 / 8, upper=1 / 3, training=False, generator=None):
+    if not training:
+        return b.where(x <= 0, x * ((lower + upper) / 2), x), noise
+    slope = b.uniform(x.dtype, b.shape) * (upper - lower) + lower
+    return b.where(x <= 0, x * slope, x), b.where(x <= 0, slope, 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .table import is_float, lower
 
 
-def _search(b, boundaries, values, right, sorter=None):
+def bisect(b, boundaries, values, right, sorter=None):
     """Where values [..., n] go in sorted boundaries [..., m] of the same leading dimensions.
 
     PyTorch's own bisection, step by step, so that NaN ends up where it does there.
@@ -38,7 +38,7 @@ def searchsorted(b, boundaries, x, *, out_int32=False, right=False, side=None, s
         b.unsupported("a search for one value in many sequences")
     if sorter is not None:
         sorter = b.node(sorter, b.core_int64)
-    found = _search(b, boundaries, x, right or side == "right", sorter)
+    found = bisect(b, boundaries, x, right or side == "right", sorter)
     return b.node(b.g.reshape(found, b.shape), b.dtype)
 
 
@@ -53,14 +53,16 @@ def repeat_interleave(b, repeats, *, output_size=None):
     if not n or not repeats.numel:
         return b.g.full(b.shape, b.dtype, 0)
     ends = b.g.cumsum(b.node(repeats, b.core_int64), 0)
-    return b.node(_search(b, ends, b.g.iota(b.core_int64, n), True), b.dtype)
+    return b.node(bisect(b, ends, b.g.iota(b.core_int64, n), True), b.dtype)
 
 
 @lower("aten.histc.default")
 def histc(b, x, bins=100, min=0, max=0):
     flat = b.g.reshape(x, [-1])
-    if not x.numel or not is_float(x.dtype):
-        b.unsupported("a histogram of nothing, or of integers")
+    if not is_float(x.dtype):
+        b.unsupported("a histogram of integers")
+    if not x.numel:
+        return b.g.full(b.shape, b.dtype, 0)
     if min == max:
         low, high = b.g.reduce_min(flat, [0], True), b.g.reduce_max(flat, [0], True)
         same = b.g.eq(low, high)
@@ -76,7 +78,7 @@ def histc(b, x, bins=100, min=0, max=0):
     return b.g.narrow(counts, 0, 0, bins)
 
 
-def _scan(b, values, dim, join):
+def scan(b, values, dim, join):
     """Each place joined with all before it, by doubling; `values` are nodes of one shape.
 
     `join(earlier, later)` must be associative; what lies before the start is left out.
@@ -114,7 +116,7 @@ def _extreme_scan(name):
 
         # Truth values are compared as numbers.
         numbers = b.node(x, b.core_int32) if x.dtype == b.core_bool else x
-        values, places = _scan(b, [numbers, place], dim, join)
+        values, places = scan(b, [numbers, place], dim, join)
         return b.node(values, x.dtype), places
 
     return row
@@ -136,4 +138,4 @@ def logcumsumexp(b, x, dim):
         return [high + b.g.log1p(b.g.exp(gap))]
 
     wide = b.node(x, b.core_float64)
-    return b.node(_scan(b, [wide], b.dim(dim, x), join)[0], b.dtype)
+    return b.node(scan(b, [wide], b.dim(dim, x), join)[0], b.dtype)

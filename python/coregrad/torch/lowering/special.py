@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 
+from ..._core import Node
+from .special_tables import NDTRI_P0, NDTRI_P1, NDTRI_P2, NDTRI_Q0, NDTRI_Q1, NDTRI_Q2
 from .table import lower
 
 LOG_2 = math.log(2)
@@ -22,7 +24,7 @@ def special(*names):
             args = [b.node(b.node(a, b.dtype), b.core_float64) for a in args]
             return b.node(function(b, *args), b.dtype)
 
-        lower(*(f"aten.{name}.default" for name in names))(row)
+        lower(*(f"aten.{name}" if "." in name else f"aten.{name}.default" for name in names))(row)
         return function
 
     return register
@@ -138,6 +140,25 @@ def erfinv(b, y):
     return b.where(equals(b, size, 1), y * math.inf, b.where(size > 1, math.nan, x))
 
 
+@special("special_ndtri")
+def ndtri(b, y):
+    """The inverse of the normal distribution, after Cephes."""
+    upper = y > 1.0 - math.exp(-2)
+    p = b.where(upper, 1.0 - y, y)
+    centred = p - 0.5
+    square = centred * centred
+    ratio = polynomial(b, square, NDTRI_P0) / polynomial(b, square, NDTRI_Q0)
+    centre = (centred + centred * (square * ratio)) * math.sqrt(2 * math.pi)
+    root = b.g.sqrt(b.g.log(p) * -2.0)
+    inverse = b.g.reciprocal(root)
+    near = polynomial(b, inverse, NDTRI_P1) / polynomial(b, inverse, NDTRI_Q1)
+    far = polynomial(b, inverse, NDTRI_P2) / polynomial(b, inverse, NDTRI_Q2)
+    tail = root - b.g.log(root) / root - inverse * b.where(root < 8, near, far)
+    value = b.where(p > math.exp(-2), centre, b.where(upper, tail, -tail))
+    value = b.where(equals(b, y, 0), -math.inf, b.where(equals(b, y, 1), math.inf, value))
+    return b.where((y < 0) | (y > 1), math.nan, value)
+
+
 # Gamma and polygamma
 
 
@@ -230,28 +251,40 @@ BERNOULLI = (
 )
 
 
-def _power(b, x, exponent):
-    """X ** -exponent for a small positive integer."""
-    return b.g.pow(x, b.full_like(x, -exponent))
-
-
 def _zeta(b, s, q):
-    """Hurwitz's zeta function of an integer s >= 2 and q > 0, by Euler and Maclaurin's formula."""
-    total = term = _power(b, q, s)
+    """Hurwitz's zeta function of a number or node s > 1 and q > 0, by Euler and Maclaurin's formula."""
+    exponent = -s if isinstance(s, Node) else b.full_like(q, -s)
+    total = term = b.g.pow(q, exponent)
     for _ in range(9):
         q = q + 1.0
-        term = _power(b, q, s)
+        term = b.g.pow(q, exponent)
         total = total + term
-    total = total + term * q / float(s - 1) - term * 0.5
-    factor, k = 1.0, 0
-    for divisor in BERNOULLI:
-        factor *= s + k
+    done, early = term < total * 2**-53, total  # before large factors meet tiny powers
+    total = total + term * q / (s - 1.0) - term * 0.5
+    factor = 1.0
+    for k, divisor in enumerate(BERNOULLI):
+        factor = factor * (s + 2.0 * k)
         term = term / q
         total = total + term * (factor / divisor)
-        factor *= s + k + 1
+        factor = factor * (s + (2.0 * k + 1.0))
         term = term / q
-        k += 2
-    return total
+    return b.where(done, early, total)
+
+
+@special("special_zeta", "special_zeta.other_scalar", "special_zeta.self_scalar")
+def zeta(b, s, q):
+    s, q = b.expand(s, b.shape), b.expand(q, b.shape)
+    # Left of zero: the sum over all integers from the fraction, on both sides of it.
+    negative = q < 0
+    right = _zeta(b, s, b.where(negative, 1.0 - q, q))
+    fraction = q - b.g.floor(q)
+    rest = _zeta(b, s, 1.0 - fraction) - right
+    odd = b.g.ne(b.g.rem(s, b.full_like(s, 2)), b.full_like(s, 0))
+    left = _zeta(b, s, fraction) + b.where(odd, -rest, rest)
+    value = b.where(negative, left, right)
+    value = b.where(negative & b.g.ne(s, b.g.floor(s)), math.nan, value)
+    value = b.where((q <= 0) & b.g.eq(q, b.g.floor(q)), math.inf, value)
+    return b.where(s < 1, math.nan, b.where(equals(b, s, 1), math.inf, value))
 
 
 def _polygamma(b, n, x):

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ..._core import DType, Graph, Node
-from ..metadata import NARROW, TO_CORE
+from ..metadata import NARROW, TO_CORE, part_dtype
 
 Row = Callable[..., Any]
 ROWS: dict[Any, Row] = {}
@@ -137,6 +137,8 @@ class Lowering:
         return list(first.shape)
 
     def core_dtype(self, dtype: torch.dtype) -> DType:
+        """Ours; of a complex one that of its parts."""
+        dtype = part_dtype(dtype)
         if dtype not in TO_CORE:
             raise Unsupported(f"dtype {dtype}")
         core = TO_CORE[dtype]

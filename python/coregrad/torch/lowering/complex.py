@@ -1,0 +1,356 @@
+"""Complex numbers as pairs of real nodes, and Fourier transforms as products with their matrices.
+
+`COMPLEX_ROWS` has the rows of overloads that take or give complex tensors; where they do, the importer
+calls these in place of the others. Rows that only move elements, or are linear, do so with each part.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from ..._core import Node
+from ..metadata import NARROW
+from .matmul import label
+from .special import hypot
+from .table import ROWS, Row, find_overload, is_float
+
+LARGEST_FACTOR = 128  #: of a transform's length: what is one product with a matrix
+
+
+@dataclasses.dataclass(frozen=True)
+class Complex:
+    """A complex value: two real nodes of one shape and dtype."""
+
+    re: Node
+    im: Node
+
+
+COMPLEX_ROWS: dict[Any, Row] = {}
+
+
+def lower_complex(*names):
+    """Registers a function for overloads where a tensor is complex."""
+
+    def register(function):
+        for name in names:
+            overload = find_overload(name)
+            if overload is not None:
+                COMPLEX_ROWS[overload] = function
+        return function
+
+    return register
+
+
+def _each(b, function, *values):
+    """A function of nodes applied to the real parts and to the imaginary parts."""
+    pairs = [_pair(b, v) for v in values]
+    return Complex(function(*(p.re for p in pairs)), function(*(p.im for p in pairs)))
+
+
+def _pair(b, value, dtype=None):
+    """A value as a pair of the result's precision."""
+    if isinstance(value, Complex):
+        return (
+            value
+            if dtype is None
+            else Complex(_cast(b, value.re, dtype), _cast(b, value.im, dtype))
+        )
+    if isinstance(value, Node):
+        re = _cast(b, value, b.dtype if dtype is None else dtype)
+        return Complex(re, b.full_like(re, 0))
+    number = complex(value)
+    dtype = b.dtype if dtype is None else dtype
+    return Complex(b.g.literal(dtype, number.real), b.g.literal(dtype, number.imag))
+
+
+def _cast(b, x, dtype):
+    if dtype in NARROW and x.dtype != dtype:  # from float32 only
+        x = b.node(x, b.core_float32)
+    return b.node(x, dtype)
+
+
+# Rows of real tensors, for each part
+
+
+def _part(value, which):
+    if isinstance(value, Complex):
+        return getattr(value, which)
+    return type(value)(_part(v, which) for v in value) if type(value) in (list, tuple) else value
+
+
+def _partwise(name):
+    overload = find_overload(name)
+    if overload is None:
+        return
+
+    def row(b, *args, **kwargs):
+        parts = [ROWS[overload](b, *_part(args, which), **kwargs) for which in ("re", "im")]
+        if isinstance(parts[0], tuple):
+            return tuple(Complex(re, im) for re, im in zip(*parts))
+        return Complex(*parts)
+
+    COMPLEX_ROWS[overload] = row
+
+
+for _name in (
+    *("alias.default", "clone.default", "contiguous.default", "detach.default"),
+    *("lift_fresh_copy.default", "_unsafe_view.default", "view.default", "reshape.default"),
+    *("permute.default", "t.default", "transpose.int", "expand.default", "unsqueeze.default"),
+    *("squeeze.default", "squeeze.dim", "squeeze.dims", "select.int", "slice.Tensor"),
+    *("split.Tensor", "split_with_sizes.default", "unbind.int", "flip.default", "roll.default"),
+    *("repeat.default", "constant_pad_nd.default", "index_select.default", "index.Tensor"),
+    *("neg.default", "sum.default", "sum.dim_IntList"),
+):
+    _partwise(f"aten.{_name}")
+
+
+def _linear(name):
+    """Several operands, of which some may be real."""
+    overload = find_overload(name)
+
+    def pairs(b, value):
+        if isinstance(value, list):
+            return [pairs(b, v) for v in value]
+        return _pair(b, value) if isinstance(value, (Node, Complex)) else value
+
+    def row(b, *args, **kwargs):
+        args = tuple(pairs(b, a) for a in args)
+        return Complex(*(ROWS[overload](b, *_part(args, w), **kwargs) for w in ("re", "im")))
+
+    COMPLEX_ROWS[overload] = row
+
+
+for _name in ("cat.default", "stack.default", "copy.default", "slice_scatter.default"):
+    _linear(f"aten.{_name}")
+
+
+# Making and reading complex tensors
+
+
+@lower_complex("aten._to_copy.default")
+def to_copy(b, x, *_, **__):
+    if not b.result.dtype.is_complex:
+        b.unsupported("a cast of complex numbers to real ones")
+    return _pair(b, x, b.dtype)
+
+
+@lower_complex("aten.complex.default")
+def make_complex(b, re, im):
+    return Complex(*(b.expand(b.node(v, b.dtype), b.shape) for v in (re, im)))
+
+
+@lower_complex("aten.polar.default")
+def polar(b, size, angle):
+    return make_complex(b, size * b.g.cos(angle), size * b.g.sin(angle))
+
+
+@lower_complex("aten.view_as_complex.default")
+def view_as_complex(b, x):
+    return split_pairs(b.g, x)
+
+
+def split_pairs(graph, x):
+    """The inverse of `interleaved`."""
+    last = x.ndim - 1
+    return Complex(*(graph.squeeze(graph.narrow(x, last, i, i + 1), [last]) for i in range(2)))
+
+
+def interleaved(graph, x):
+    """[.., 2]: how PyTorch stores complex numbers."""
+    ndim = x.re.ndim
+    return graph.concat([graph.unsqueeze(x.re, ndim), graph.unsqueeze(x.im, ndim)], ndim)
+
+
+@lower_complex("aten.view_as_real.default")
+def view_as_real(b, x):
+    return interleaved(b.g, x)
+
+
+@lower_complex("aten._conj.default", "aten._conj_physical.default", "aten.conj_physical.default")
+def conj(b, x):
+    return Complex(x.re, -x.im)
+
+
+@lower_complex("aten.full.default")
+def full(b, size, value, **_):
+    value = complex(value)
+    return Complex(*(b.g.full(b.shape, b.dtype, v) for v in (value.real, value.imag)))
+
+
+# Arithmetic
+
+
+@lower_complex("aten.add.Tensor", "aten.add.Scalar")
+def add(b, x, y, alpha=1):
+    y = y if alpha == 1 else multiply(b, y, alpha)
+    return _each(b, lambda u, v: u + v, x, y)
+
+
+@lower_complex("aten.sub.Tensor", "aten.sub.Scalar")
+def subtract(b, x, y, alpha=1):
+    y = y if alpha == 1 else multiply(b, y, alpha)
+    return _each(b, lambda u, v: u - v, x, y)
+
+
+def _is_real(value):
+    return not isinstance(value, (Complex, complex))
+
+
+@lower_complex("aten.mul.Tensor", "aten.mul.Scalar")
+def multiply(b, x, y):
+    if _is_real(x):
+        x, y = y, x
+    x = _pair(b, x)
+    if _is_real(y):
+        y = b.node(y, b.dtype)
+        return Complex(x.re * y, x.im * y)
+    y = _pair(b, y)
+    return Complex(x.re * y.re - x.im * y.im, x.re * y.im + x.im * y.re)
+
+
+@lower_complex("aten.div.Tensor", "aten.div.Scalar")
+def divide(b, x, y):
+    if not _is_real(y):
+        b.unsupported("a complex divisor")
+    y, x = b.node(y, b.dtype), _pair(b, x)
+    return Complex(x.re / y, x.im / y)
+
+
+@lower_complex("aten.abs.default")
+def absolute(b, x):
+    wide = hypot(b, b.node(x.re, b.core_float64), b.node(x.im, b.core_float64))
+    return b.node(wide, b.dtype)
+
+
+@lower_complex("aten.angle.default")
+def angle(b, x):
+    return b.g.atan2(x.im, x.re)
+
+
+@lower_complex("aten.exp.default")
+def exp(b, x):
+    size = b.g.exp(x.re)
+    return Complex(size * b.g.cos(x.im), size * b.g.sin(x.im))
+
+
+# Fourier transforms
+
+
+def _wave(b, rows, columns, n, sign):
+    """exp(sign * 2 pi i * j * k / n) as [rows, columns] parts, in float64."""
+    j, k = (
+        b.along(b.g.iota(b.core_int64, rows), 0, 2),
+        b.along(b.g.iota(b.core_int64, columns), 1, 2),
+    )
+    turns = b.g.cast(b.g.rem(j * k, b.g.full([1, 1], b.core_int64, n)), b.core_float64)
+    angle = turns * (2 * math.pi / n)
+    re, im = b.g.cos(angle), b.g.sin(angle)
+    return Complex(re, im if sign > 0 else -im)
+
+
+def _product(b, x, matrix):
+    """[m, n] of x [m, k], whose imaginary part may be None, and a matrix [k, n]."""
+
+    def mm(u, v):
+        extents = [u.shape[0], v.shape[1], u.shape[1]]
+        return b.g.contract(u, v, extents, [label(0), label(2)], [label(2), label(1)], [0, 1])
+
+    re, im = mm(x[0], matrix.re), mm(x[0], matrix.im)
+    if x[1] is not None:
+        re, im = re - mm(x[1], matrix.im), im + mm(x[1], matrix.re)
+    return re, im
+
+
+def _divisor(n):
+    """The largest divisor of n up to its root."""
+    return next(d for d in range(math.isqrt(n), 0, -1) if n % d == 0)
+
+
+def _transform_rows(b, x, n, sign):
+    """Each row of x = (re, im or None), [m, n] matrices, transformed."""
+    few = _divisor(n)
+    if n <= LARGEST_FACTOR // 4 or few == 1:
+        if n > LARGEST_FACTOR:
+            b.unsupported("a Fourier transform whose length has a large prime factor")
+        return _product(b, x, _wave(b, n, n, n, sign))
+    # Element j = a * many + c, frequency k = f + few * g: over a, then a twist, then over c.
+    many, m = n // few, x[0].shape[0]
+
+    def turned(v, first, second):
+        v = b.g.transpose(b.g.reshape(v, [m, first, second]), 1, 2)
+        return b.g.reshape(v, [m * second, first])
+
+    x = tuple(None if v is None else turned(v, few, many) for v in x)
+    x = _transform_rows(b, x, few, sign)  # [m * many, few]
+    twist = _wave(b, many, few, n, sign)
+    re, im = (b.g.reshape(v, [m, many, few]) for v in x)
+    re, im = re * twist.re - im * twist.im, re * twist.im + im * twist.re
+    x = _transform_rows(b, (turned(re, many, few), turned(im, many, few)), many, sign)
+    return tuple(
+        b.g.reshape(b.g.transpose(b.g.reshape(v, [m, few, many]), 1, 2), [m, n]) for v in x
+    )
+
+
+def _transform(b, x, dim, sign):
+    """A pair (re, im or None) along a dimension."""
+    shape = list(x[0].shape)
+    rank, n = len(shape), shape[dim]
+    order = [d for d in range(rank) if d != dim] + [dim]
+    outer = [shape[d] for d in order[:-1]]
+    x = tuple(None if v is None else b.g.reshape(b.g.permute(v, order), [-1, n]) for v in x)
+    x = _transform_rows(b, x, n, sign)
+    back = sorted(range(rank), key=order.__getitem__)
+    return tuple(b.g.permute(b.g.reshape(v, [*outer, n]), back) for v in x)
+
+
+def _scaled(b, x, normalization, sizes):
+    """0: as it is, 1: by the root of the number of elements, 2: by the number."""
+    count = math.prod(sizes)
+    if not normalization:
+        return x
+    factor = 1 / math.sqrt(count) if normalization == 1 else 1 / count
+    return tuple(v * factor for v in x)
+
+
+def _wide(b, x):
+    """In float64: sums of a whole row are less exact than PyTorch's transforms."""
+    if not is_float(x.dtype) or not x.numel:
+        b.unsupported("a Fourier transform of nothing, or of narrow floats")
+    return b.node(x, b.core_float64)
+
+
+@lower_complex("aten._fft_r2c.default")
+def fft_r2c(b, x, dims, normalization, onesided):
+    dims, pair = [d % x.ndim for d in dims], (_wide(b, x), None)
+    for dim in reversed(dims):
+        pair = _transform(b, pair, dim, -1)
+    pair = _scaled(b, pair, normalization, [x.shape[d] for d in dims])
+    if onesided:
+        pair = tuple(b.g.narrow(v, dims[-1], 0, x.shape[dims[-1]] // 2 + 1) for v in pair)
+    return Complex(*(b.node(v, b.dtype) for v in pair))
+
+
+@lower_complex("aten._fft_c2c.default")
+def fft_c2c(b, x, dims, normalization, forward):
+    dims, pair = [d % x.re.ndim for d in dims], (_wide(b, x.re), _wide(b, x.im))
+    for dim in dims:
+        pair = _transform(b, pair, dim, -1 if forward else 1)
+    pair = _scaled(b, pair, normalization, [x.re.shape[d] for d in dims])
+    return Complex(*(b.node(v, b.dtype) for v in pair))
+
+
+@lower_complex("aten._fft_c2r.default")
+def fft_c2r(b, x, dims, normalization, last_dim_size):
+    dims, pair = [d % x.re.ndim for d in dims], (_wide(b, x.re), _wide(b, x.im))
+    for dim in dims[:-1]:
+        pair = _transform(b, pair, dim, 1)
+    dim, n = dims[-1], last_dim_size
+    if x.re.shape[dim] != n // 2 + 1:
+        b.unsupported("a half spectrum of another length")
+    if n - n // 2 > 1:  # the other half is the conjugate, backwards
+        re, im = (b.g.flip(b.g.narrow(v, dim, 1, n - n // 2), [dim]) for v in pair)
+        pair = (b.g.concat([pair[0], re], dim), b.g.concat([pair[1], -im], dim))
+    re, _ = _transform(b, pair, dim, 1)
+    return b.node(_scaled(b, (re,), normalization, [re.shape[d] for d in dims])[0], b.dtype)
