@@ -138,6 +138,7 @@ void Planner::choose_roots() {
   std::vector<int> cost(n, 0);
   std::vector<uint32_t> uses(n, 0);
   std::vector<bool> repeated(n, false);
+  std::vector<double> sliced(n, 0);  // elements that slices read of it
   for (uint32_t i = 0; i < n; ++i) {
     if (!live_[i]) continue;
     const NodeId id{i};
@@ -162,6 +163,11 @@ void Planner::choose_roots() {
         } else if ((op == Op::Expand || op == Op::Window) &&
                    graph_.numel(id) >= 4 * graph_.numel(graph_.operand(id, 0))) {
           repeated[graph_.operand(id, 0).value] = true;
+        } else if (op == Op::Slice) {
+          NodeId of = graph_.operand(id, 0);
+          while (graph_[of].op == Op::Reshape || graph_[of].op == Op::Permute)
+            of = graph_.operand(of, 0);
+          sliced[of.value] += static_cast<double>(graph_.numel(id));
         }
         break;
       case Family::Gather: {
@@ -190,8 +196,11 @@ void Planner::choose_roots() {
       if (graph_[o].op != Op::Input && !root(o)) total = std::min(total + cost[o.value], 1 << 20);
     cost[i] = total;
     if (root(id) || !is_fusable(graph_, id) || family_of(graph_[id].op) == Family::View) continue;
-    if (graph_.numel(id) > 1 &&
-        ((uses[i] > 1 && total >= kShareCost) || (repeated[i] && total >= kRepeatCost))) {
+    // Slices that overlap, such as the steps of an unrolled window, each compute it again.
+    const auto elements = static_cast<double>(graph_.numel(id));
+    const bool overlaps = (sliced[i] - elements) * total >= kShareCost * elements;
+    if (graph_.numel(id) > 1 && ((uses[i] > 1 && total >= kShareCost) ||
+                                 (repeated[i] && total >= kRepeatCost) || overlaps)) {
       // A widened value is stored in its narrow form.
       const NodeId below = op == Op::Cast ? graph_.operand(id, 0) : id;
       if (is_narrow(graph_.dtype(below)) && is_elementwise(graph_[below].op)) {

@@ -87,6 +87,24 @@ TEST(Fusion, GivesAMatmulItsBiasAndActivation) {
   EXPECT_TRUE(plan.is_stored[y.value]);
 }
 
+TEST(Fusion, StoresWhatOverlappingSlicesWouldComputeAgain) {
+  // exp(x) at the steps of a window of nine, and in three parts that do not overlap.
+  Graph g;
+  const NodeId x = ops::input(g, 0, DType::Float32, Dims{16, 72});
+  const NodeId value = ops::exp(g, ops::mul(g, x, x));
+  const auto sum_of = [&](NodeId of, int64_t parts, int64_t step, int64_t size) {
+    NodeId sum = ops::narrow(g, of, 1, 0, size);
+    for (int64_t i = 1; i < parts; ++i)
+      sum = ops::add(g, sum, ops::narrow(g, of, 1, i * step, i * step + size));
+    return sum;
+  };
+  const NodeId steps = sum_of(value, 9, 1, 64), thirds = sum_of(value, 3, 24, 24);
+  const FusionPlan overlapping = fuse(g, {steps});
+  EXPECT_EQ(overlapping.units.size(), 2u);
+  EXPECT_TRUE(overlapping.is_stored[value.value]);
+  EXPECT_EQ(fuse(g, {thirds}).units.size(), 1u);
+}
+
 TEST(Fusion, DoesNotMakeACycle) {
   // y needs a reduction over all of c, so it cannot be c's epilogue.
   Graph g;
