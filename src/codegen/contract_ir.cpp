@@ -6,6 +6,7 @@
 #include "codegen/narrow_float_emitter.h"
 
 #include <llvm/IR/Function.h>
+#include <llvm/IR/Module.h>
 
 namespace coregrad {
 namespace {
@@ -42,6 +43,19 @@ void emit_if(llvm::IRBuilder<>& builder, llvm::Value* condition,
   body();
   builder.CreateBr(after);
   builder.SetInsertPoint(after);
+}
+
+llvm::Function* declare_part(llvm::Module& module, const std::string& name,
+                             const std::vector<llvm::Type*>& arguments,
+                             std::initializer_list<unsigned> no_alias) {
+  auto* const type =
+      llvm::FunctionType::get(llvm::Type::getVoidTy(module.getContext()), arguments, false);
+  auto* const function =
+      llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
+  function->addFnAttr(llvm::Attribute::NoInline);
+  for (const unsigned argument : no_alias)
+    function->addParamAttr(argument, llvm::Attribute::NoAlias);
+  return function;
 }
 
 llvm::Value* emit_i64(llvm::IRBuilder<>& builder, int64_t value) {

@@ -7,6 +7,8 @@
 #include <llvm/IR/IRBuilder.h>
 
 #include <functional>
+#include <initializer_list>
+#include <string>
 #include <vector>
 
 namespace coregrad {
@@ -17,6 +19,12 @@ void emit_loop(llvm::IRBuilder<>& builder, llvm::Value* begin, llvm::Value* end,
 
 /// if (condition) body(); leaves the builder after it.
 void emit_if(llvm::IRBuilder<>& builder, llvm::Value* condition, const std::function<void()>& body);
+
+/// A function of the module's own without a result and without a body yet, never inlined; the given
+/// arguments are pointers to memory that nothing else in it points to.
+llvm::Function* declare_part(llvm::Module& module, const std::string& name,
+                             const std::vector<llvm::Type*>& arguments,
+                             std::initializer_list<unsigned> no_alias);
 
 /// A constant i64.
 llvm::Value* emit_i64(llvm::IRBuilder<>& builder, int64_t value);

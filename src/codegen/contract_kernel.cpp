@@ -125,12 +125,8 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
   llvm::LLVMContext& context = module.getContext();
   llvm::Type* const pointer = llvm::PointerType::get(context, 0);
   llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
-  auto* const function = llvm::Function::Create(
-      llvm::FunctionType::get(llvm::Type::getVoidTy(context),
-                              {pointer, i64, i64, i64, i64, i64, pointer}, false),
-      llvm::Function::InternalLinkage, name, module);
-  function->addFnAttr(llvm::Attribute::NoInline);
-  function->addParamAttr(6, llvm::Attribute::NoAlias);
+  llvm::Function* const function =
+      declare_part(module, name, {pointer, i64, i64, i64, i64, i64, pointer}, {6});
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(context, "entry", function));
   llvm::Value *const args = function->getArg(0), *const p = function->getArg(1),
                      *const m0 = function->getArg(2), *const m1 = function->getArg(3),
@@ -520,7 +516,7 @@ class StepEmitter {
       llvm::Value* const result =
           one_k_block ? result_ : at(result_, b_.CreateMul(local_m, constant(plan_.result_stride)));
       llvm::Value* const is_tall = b_.CreateICmpSLT(panel, num_tall_panels_);
-      const auto multiply = [&](llvm::Function* tall, llvm::Function* low, llvm::Value* n) {
+      emit_lane_panels(n0_, n1_, is_tall, [&](llvm::Value* n) {
         llvm::Value* const local_n = b_.CreateSub(n, n0_);
         llvm::Value* const lanes =
             packs_lanes()
@@ -531,28 +527,42 @@ class StepEmitter {
                           emit_mul_add(b_, n,
                                        segments_of(plan_.lane_side, plan_.n, plan_.extents)[0].coef,
                                        constant(0)));
-        llvm::Value* const callee =
-            low ? b_.CreateSelect(is_tall, tall, low) : static_cast<llvm::Value*>(tall);
-        b_.CreateCall(tall->getFunctionType(), callee,
-                      {rows, lanes, at(result, local_n), k_count, accumulate});
-      };
-      llvm::Value* full_end = n1_;
-      if (has_tail()) full_end = emit_min(b_, n1_, full_lanes_);
-      if (parts_.tall)
-        emit_loop(b_, n0_, full_end, plan_.tile_lanes,
-                  [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });
-      if (has_tail())
-        emit_if(b_, b_.CreateICmpSLT(full_end, n1_),
-                [&] { multiply(parts_.tall_tail, parts_.low_tail, full_end); });
-      const auto finish = [&] {
-        b_.CreateCall(parts_.epilogue, {args_, p, m, next_m, n0_, n1_, result});
-      };
-      if (one_k_block) {
-        finish();
-      } else {
-        emit_if(b_, b_.CreateICmpEQ(k_block, b_.CreateSub(num_k_blocks_, constant(1))), finish);
-      }
+        return std::vector{rows, lanes, at(result, local_n), k_count, accumulate};
+      });
+      emit_finish(k_block, p, m, next_m, n0_, n1_, result);
     });
+  }
+
+  /// Calls micro-kernels for the panels of lanes [first, end); operands(n) are those of one call.
+  template <class Operands>
+  void emit_lane_panels(llvm::Value* first, llvm::Value* end, llvm::Value* is_tall,
+                        Operands operands) {
+    const auto multiply = [&](llvm::Function* tall, llvm::Function* low, llvm::Value* n) {
+      const std::vector<llvm::Value*> arguments = operands(n);
+      llvm::Value* const callee =
+          low ? b_.CreateSelect(is_tall, tall, low) : static_cast<llvm::Value*>(tall);
+      b_.CreateCall(tall->getFunctionType(), callee, arguments);
+    };
+    llvm::Value* const full_end = has_tail() ? emit_min(b_, end, full_lanes_) : end;
+    if (parts_.tall)
+      emit_loop(b_, first, full_end, plan_.tile_lanes,
+                [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });
+    if (has_tail())
+      emit_if(b_, b_.CreateICmpSLT(full_end, end),
+              [&] { multiply(parts_.tall_tail, parts_.low_tail, full_end); });
+  }
+
+  /// The epilogue, after the last block of k.
+  void emit_finish(llvm::Value* k_block, llvm::Value* p, llvm::Value* m, llvm::Value* next_m,
+                   llvm::Value* n0, llvm::Value* n1, llvm::Value* result) {
+    const auto finish = [&] {
+      b_.CreateCall(parts_.epilogue, {args_, p, m, next_m, n0, n1, result});
+    };
+    if (plan_.num_k_blocks == 1) {
+      finish();
+    } else {
+      emit_if(b_, b_.CreateICmpEQ(k_block, b_.CreateSub(num_k_blocks_, constant(1))), finish);
+    }
   }
 
   /// Packs rows where they are not there from the p before.
@@ -636,30 +646,13 @@ class StepEmitter {
           llvm::Value* const count =
               emit_min(b_, b_.CreateSub(k_count, k), constant(plan_.k_at_once));
           llvm::Value* const accumulate = b_.CreateICmpSGT(b_.CreateAdd(k, k_block), constant(0));
-          const auto multiply = [&](llvm::Function* tall, llvm::Function* low, llvm::Value* n) {
-            llvm::Value* const callee =
-                low ? b_.CreateSelect(is_tall, tall, low) : static_cast<llvm::Value*>(tall);
-            b_.CreateCall(tall->getFunctionType(), callee,
-                          {packed(row_pack_, local_m, plan_.row_stride, k),
-                           packed(lane_pack_, b_.CreateSub(n, n0), plan_.lane_stride, k),
-                           at(result, b_.CreateSub(n, first)), count, accumulate});
-          };
-          llvm::Value* const full_end = has_tail() ? emit_min(b_, end, full_lanes_) : end;
-          if (parts_.tall)
-            emit_loop(b_, first, full_end, plan_.tile_lanes,
-                      [&](llvm::Value* n) { multiply(parts_.tall, parts_.low, n); });
-          if (has_tail())
-            emit_if(b_, b_.CreateICmpSLT(full_end, end),
-                    [&] { multiply(parts_.tall_tail, parts_.low_tail, full_end); });
+          emit_lane_panels(first, end, is_tall, [&](llvm::Value* n) {
+            return std::vector{packed(row_pack_, local_m, plan_.row_stride, k),
+                               packed(lane_pack_, b_.CreateSub(n, n0), plan_.lane_stride, k),
+                               at(result, b_.CreateSub(n, first)), count, accumulate};
+          });
         });
-        const auto finish = [&] {
-          b_.CreateCall(parts_.epilogue, {args_, p, m, next_m, first, end, result});
-        };
-        if (one_k_block) {
-          finish();
-        } else {
-          emit_if(b_, b_.CreateICmpEQ(k_block, b_.CreateSub(num_k_blocks_, constant(1))), finish);
-        }
+        emit_finish(k_block, p, m, next_m, first, end, result);
       });
     });
   }

@@ -308,20 +308,19 @@ class MicroKernel {
 
 }  // namespace
 
+llvm::Function* declare_micro_kernel(llvm::Module& module, const std::string& name) {
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
+  return declare_part(
+      module, name,
+      {pointer, pointer, pointer, llvm::Type::getInt64Ty(context), llvm::Type::getInt1Ty(context)},
+      {0, 1, 2});
+}
+
 llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
                                   const ContractPlan& plan, int64_t rows, int64_t lanes,
                                   const Target& target) {
-  llvm::LLVMContext& context = module.getContext();
-  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
-  auto* const type = llvm::FunctionType::get(
-      llvm::Type::getVoidTy(context),
-      {pointer, pointer, pointer, llvm::Type::getInt64Ty(context), llvm::Type::getInt1Ty(context)},
-      false);
-  auto* const function =
-      llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
-  function->addFnAttr(llvm::Attribute::NoInline);
-  for (const unsigned argument : {0u, 1u, 2u})
-    function->addParamAttr(argument, llvm::Attribute::NoAlias);
+  llvm::Function* const function = declare_micro_kernel(module, name);
   MicroKernel kernel(function, plan, rows, lanes);
   if (plan.kind == TileKind::Dot) {
     kernel.emit_dot();

@@ -12,6 +12,10 @@ class Module;
 
 namespace coregrad {
 
+/// void (ptr row source, ptr lane source, ptr result tile, i64 k count, i1 accumulate), which share
+/// no memory: what every micro-kernel is called with.
+llvm::Function* declare_micro_kernel(llvm::Module& module, const std::string& name);
+
 /// A function (row source, lane source, result tile, k count, accumulate) for `rows` x `lanes`
 /// results: result[r][c] = sum over k of row element times lane element, plus the old value if
 /// `accumulate`. Operands are read where the plan says: packed, or in place. Result rows lie

@@ -22,13 +22,7 @@ llvm::Function* declare_pack(llvm::Module& module, const std::string& name, size
   llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
   std::vector<llvm::Type*> types = {pointer, i64, i64, i64, i64, i64, pointer};
   types.insert(types.end(), more, i64);
-  auto* const type = llvm::FunctionType::get(llvm::Type::getVoidTy(context), types, false);
-  auto* const function =
-      llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
-  function->addFnAttr(llvm::Attribute::NoInline);
-  function->addParamAttr(0, llvm::Attribute::NoAlias);
-  function->addParamAttr(6, llvm::Attribute::NoAlias);
-  return function;
+  return declare_part(module, name, types, {0, 6});
 }
 
 llvm::Value* floor_divide(llvm::IRBuilder<>& b, llvm::Value* x, int64_t d) {

@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "codegen/contract_ir.h"
+#include "codegen/contract_micro.h"
 #include "codegen/contract_pack.h"
 
 #include <llvm/IR/IntrinsicsX86.h>
@@ -17,21 +18,6 @@ constexpr int64_t kElement = 2;                                // bytes
 constexpr int64_t kTileElements = kTileSide * kTileDepth;      // of packed rows or lanes
 constexpr int64_t kPiece = 16 / kElement;                      // elements of a 16-byte block
 constexpr unsigned kUnits = static_cast<unsigned>(kTileSide);  // 4-byte units of a vector
-
-/// void (ptr source, i64 k count, i64 rows or lanes, ptr target).
-llvm::Function* declare_pack(llvm::Module& module, const std::string& name) {
-  llvm::LLVMContext& context = module.getContext();
-  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
-  llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
-  auto* const type =
-      llvm::FunctionType::get(llvm::Type::getVoidTy(context), {pointer, i64, i64, pointer}, false);
-  auto* const function =
-      llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
-  function->addFnAttr(llvm::Attribute::NoInline);
-  function->addParamAttr(0, llvm::Attribute::NoAlias);
-  function->addParamAttr(3, llvm::Attribute::NoAlias);
-  return function;
-}
 
 /// Packs blocks of 16 rows or lanes x 32 steps of k, whole or cut.
 class TilePacker {
@@ -183,6 +169,46 @@ llvm::Value* tile_number(llvm::IRBuilder<>& b, int64_t tile) {
   return b.getInt8(static_cast<uint8_t>(tile));
 }
 
+/// void (ptr source, i64 k count, i64 rows or lanes, ptr target): packs an operand block by block,
+/// with one of the two depending on how its memory runs. `across` gets a tile of its own to work
+/// in.
+template <class AlongK, class Across>
+llvm::Function* emit_pack_tiles(llvm::Module& module, const std::string& name,
+                                const TileOperand& how, int64_t panel_stride, const Target& target,
+                                AlongK along_k, Across across) {
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
+  llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
+  llvm::Function* const function = declare_part(module, name, {pointer, i64, i64, pointer}, {0, 3});
+  TilePacker pack(function, target);
+  llvm::IRBuilder<>& b = pack.builder();
+  llvm::Value *const source = function->getArg(0), *const k_count = function->getArg(1),
+                     *const count = function->getArg(2);
+  const auto target_of = [&](llvm::Value* x, llvm::Value* k) {
+    // Panel x / 16 lies panel_stride elements behind the one before.
+    llvm::Value* const place = b.CreateMul(x, emit_i64(b, panel_stride / kTileSide));
+    return pack.at(function->getArg(3), emit_mul_add(b, k, kTileSide, place));
+  };
+  if (how.along_k) {
+    pack.blocks(count, kTileSide, [&](llvm::Value* x, llvm::Value* x_left) {
+      llvm::Value* const from = pack.at(source, emit_mul_add(b, x, how.stride, emit_i64(b, 0)));
+      pack.blocks(k_count, kTileDepth, [&](llvm::Value* k, llvm::Value* k_left) {
+        along_k(pack, pack.at(from, k), k_left, x_left, target_of(x, k));
+      });
+    });
+  } else {
+    llvm::Value* const tile = pack.local_tile();
+    pack.blocks(k_count, kTileDepth, [&](llvm::Value* k, llvm::Value* k_left) {
+      llvm::Value* const from = pack.at(source, emit_mul_add(b, k, how.stride, emit_i64(b, 0)));
+      pack.blocks(count, kTileSide, [&](llvm::Value* x, llvm::Value* x_left) {
+        across(pack, tile, pack.at(from, x), k_left, x_left, target_of(x, k));
+      });
+    });
+  }
+  b.CreateRetVoid();
+  return function;
+}
+
 }  // namespace
 
 void emit_tiles_begin(llvm::IRBuilder<>& b) {
@@ -205,14 +231,7 @@ void emit_tiles_end(llvm::IRBuilder<>& b) {
 llvm::Function* emit_tile_micro_kernel(llvm::Module& module, const std::string& name,
                                        const ContractPlan& plan, int64_t rows, int64_t lanes) {
   llvm::LLVMContext& context = module.getContext();
-  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
-  auto* const type = llvm::FunctionType::get(
-      llvm::Type::getVoidTy(context),
-      {pointer, pointer, pointer, llvm::Type::getInt64Ty(context), llvm::Type::getInt1Ty(context)},
-      false);
-  auto* const function =
-      llvm::Function::Create(type, llvm::Function::InternalLinkage, name, module);
-  function->addFnAttr(llvm::Attribute::NoInline);
+  llvm::Function* const function = declare_micro_kernel(module, name);
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(context, "entry", function));
 
   // Registers: sums, then rows, then as many lanes as are left, in turn.
@@ -275,67 +294,28 @@ llvm::Function* emit_tile_micro_kernel(llvm::Module& module, const std::string& 
 
 llvm::Function* emit_pack_tile_lanes(llvm::Module& module, const std::string& name,
                                      const ContractPlan& plan, const Target& target) {
-  const TileOperand& how = plan.tile_lane_side;
-  llvm::Function* const function = declare_pack(module, name);
-  TilePacker pack(function, target);
-  llvm::IRBuilder<>& b = pack.builder();
-  llvm::Value *const source = function->getArg(0), *const k_count = function->getArg(1),
-                     *const lanes = function->getArg(2);
-  const auto target_of = [&](llvm::Value* n, llvm::Value* k) {
-    // Panel n / 16 lies lane_stride elements behind the one before.
-    llvm::Value* const place = b.CreateMul(n, emit_i64(b, plan.lane_stride / kTileSide));
-    return pack.at(function->getArg(3), emit_mul_add(b, k, kTileSide, place));
-  };
-  if (how.along_k) {
-    pack.blocks(lanes, kTileSide, [&](llvm::Value* n, llvm::Value* n_left) {
-      llvm::Value* const from = pack.at(source, emit_mul_add(b, n, how.stride, emit_i64(b, 0)));
-      pack.blocks(k_count, kTileDepth, [&](llvm::Value* k, llvm::Value* k_left) {
-        pack.transpose(pack.at(from, k), how.stride, k_left, n_left, target_of(n, k));
-      });
-    });
-  } else {
-    pack.blocks(k_count, kTileDepth, [&](llvm::Value* k, llvm::Value* k_left) {
-      llvm::Value* const from = pack.at(source, emit_mul_add(b, k, how.stride, emit_i64(b, 0)));
-      pack.blocks(lanes, kTileSide, [&](llvm::Value* n, llvm::Value* n_left) {
-        pack.interleave(pack.at(from, n), how.stride, k_left, n_left, target_of(n, k));
-      });
-    });
-  }
-  b.CreateRetVoid();
-  return function;
+  const int64_t stride = plan.tile_lane_side.stride;
+  return emit_pack_tiles(
+      module, name, plan.tile_lane_side, plan.lane_stride, target,
+      [&](TilePacker& pack, llvm::Value* from, llvm::Value* k_left, llvm::Value* n_left,
+          llvm::Value* to) { pack.transpose(from, stride, k_left, n_left, to); },
+      [&](TilePacker& pack, llvm::Value*, llvm::Value* from, llvm::Value* k_left,
+          llvm::Value* n_left,
+          llvm::Value* to) { pack.interleave(from, stride, k_left, n_left, to); });
 }
 
 llvm::Function* emit_pack_tile_rows(llvm::Module& module, const std::string& name,
                                     const ContractPlan& plan, const Target& target) {
-  const TileOperand& how = plan.tile_row_side;
-  llvm::Function* const function = declare_pack(module, name);
-  TilePacker pack(function, target);
-  llvm::IRBuilder<>& b = pack.builder();
-  llvm::Value *const source = function->getArg(0), *const k_count = function->getArg(1),
-                     *const rows = function->getArg(2);
-  const auto target_of = [&](llvm::Value* m, llvm::Value* k) {
-    llvm::Value* const place = b.CreateMul(m, emit_i64(b, plan.row_stride / kTileSide));
-    return pack.at(function->getArg(3), emit_mul_add(b, k, kTileSide, place));
-  };
-  if (how.along_k) {
-    pack.blocks(rows, kTileSide, [&](llvm::Value* m, llvm::Value* m_left) {
-      llvm::Value* const from = pack.at(source, emit_mul_add(b, m, how.stride, emit_i64(b, 0)));
-      pack.blocks(k_count, kTileDepth, [&](llvm::Value* k, llvm::Value* k_left) {
-        pack.copy(pack.at(from, k), how.stride, k_left, m_left, target_of(m, k));
+  const int64_t stride = plan.tile_row_side.stride;
+  return emit_pack_tiles(
+      module, name, plan.tile_row_side, plan.row_stride, target,
+      [&](TilePacker& pack, llvm::Value* from, llvm::Value* k_left, llvm::Value* m_left,
+          llvm::Value* to) { pack.copy(from, stride, k_left, m_left, to); },
+      [&](TilePacker& pack, llvm::Value* tile, llvm::Value* from, llvm::Value* k_left,
+          llvm::Value* m_left, llvm::Value* to) {
+        pack.interleave(from, stride, k_left, m_left, tile);
+        pack.transpose(tile, kTileDepth, nullptr, nullptr, to);
       });
-    });
-  } else {
-    llvm::Value* const tile = pack.local_tile();
-    pack.blocks(k_count, kTileDepth, [&](llvm::Value* k, llvm::Value* k_left) {
-      llvm::Value* const from = pack.at(source, emit_mul_add(b, k, how.stride, emit_i64(b, 0)));
-      pack.blocks(rows, kTileSide, [&](llvm::Value* m, llvm::Value* m_left) {
-        pack.interleave(pack.at(from, m), how.stride, k_left, m_left, tile);
-        pack.transpose(tile, kTileDepth, nullptr, nullptr, target_of(m, k));
-      });
-    });
-  }
-  b.CreateRetVoid();
-  return function;
 }
 
 }  // namespace coregrad

@@ -66,16 +66,15 @@ class WindowUnroller {
       if (num_steps_ > kMostSteps) return false;
     }
     if (steps_.empty() || num_steps_ == 1) return false;
-    int64_t free[2] = {1, 1};
+    bool lhs_is_free = false, rhs_is_free = false;
     for (int64_t label = 0; label < static_cast<int64_t>(spec_.extents.size()); ++label) {
       if (is_step(label) || extent(label) == 1) continue;
       const LabelRole role = role_of(spec_, label);
       if (role == LabelRole::Summed && summed) return false;
-      if (role == LabelRole::LhsFree) free[0] = extent(label);
-      if (role == LabelRole::RhsFree) free[1] = extent(label);
+      lhs_is_free |= role == LabelRole::LhsFree;
+      rhs_is_free |= role == LabelRole::RhsFree;
     }
-    if (free[0] > 1 && free[1] > 1) return false;
-    if (!summed && (free[0] > 1 || free[1] > 1)) return false;
+    if (summed ? lhs_is_free && rhs_is_free : lhs_is_free || rhs_is_free) return false;
     for (const int64_t label : spec_.out)
       if (!is_step(label)) rest_.push_back(label);
     num_kept_ = rest_.size();
