@@ -14,7 +14,7 @@ from ..._core import Node
 from ..metadata import NARROW
 from .matmul import label
 from .special import hypot
-from .table import ROWS, Row, find_overload, is_float
+from .table import ROWS, Row, find_overload, is_float, register
 
 LARGEST_FACTOR = 128  #: of a transform's length: what is one product with a matrix
 
@@ -32,15 +32,7 @@ COMPLEX_ROWS: dict[Any, Row] = {}
 
 def lower_complex(*names):
     """Registers a function for overloads where a tensor is complex."""
-
-    def register(function):
-        for name in names:
-            overload = find_overload(name)
-            if overload is not None:
-                COMPLEX_ROWS[overload] = function
-        return function
-
-    return register
+    return register(COMPLEX_ROWS, *names)
 
 
 def _each(b, function, *values):

@@ -25,29 +25,34 @@ Row = Callable[..., Any]
 ROWS: dict[Any, Row] = {}
 
 
-def move(*names: str) -> Callable[[Row], Row]:
-    """Registers a function for overloads named as in `aten.add.Tensor`; unknown ones are skipped, so
-    that one table serves several versions of PyTorch.
+def register(rows: dict[Any, Row], *names: str) -> Callable[[Row], Row]:
+    """Enters a function into a table for overloads named as in `aten.add.Tensor`; unknown ones are
+    skipped, so that one table serves several versions of PyTorch.
     """
 
-    def register(function: Row) -> Row:
+    def enter(function: Row) -> Row:
         for name in names:
             overload = find_overload(name)
             if overload is not None:
-                ROWS[overload] = function
+                rows[overload] = function
         return function
 
-    return register
+    return enter
+
+
+def move(*names: str) -> Callable[[Row], Row]:
+    """Registers a function that takes every dtype as it is."""
+    return register(ROWS, *names)
 
 
 def lower(*names: str) -> Callable[[Row], Row]:
     """The same for a function that computes: in float32 where PyTorch has float16 or bfloat16."""
 
-    def register(function: Row) -> Row:
+    def enter(function: Row) -> Row:
         move(*names)(_in_float32(function))
         return function
 
-    return register
+    return enter
 
 
 def _in_float32(function: Row) -> Row:
