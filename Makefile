@@ -56,9 +56,9 @@ parity: build ## Compare models with eager PyTorch, float64 as the judge; PARITY
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity $(PARITY_ARGS)
 
 .PHONY: random-programs
-random-programs: build ## Run random PyTorch programs, eager against compiled; SEEDS=0:1000.
+random-programs: build ## Run random PyTorch programs, eager against compiled; SEEDS=0:1000 QUICK=1.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/random_programs_run.py --jobs $(JOBS) \
-	  --seeds $(or $(SEEDS),0:1000)
+	  --seeds $(or $(SEEDS),0:1000) $(if $(QUICK),--quick)
 
 .PHONY: models
 MODELS = $(shell sed -n 's/^def \([a-z0-9_]*\)():$$/\1/p' tests/python/transformers_models.py)
