@@ -1,5 +1,7 @@
 // coregrad._core.Program and the entry that torch.compile calls.
 
+#include "runtime/thread_team.h"
+
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
@@ -45,17 +47,20 @@ nb::dict report(const Program& program) {
 }  // namespace
 
 void bind_program(nb::module_& m) {
+  m.attr("MAX_THREADS") = kMaxThreads;
   m.def(
       "attach_exchange_api", [](nb::handle capsule) { attach_exchange_api(capsule); },
       nb::arg("capsule"), "Uses an array library's DLPack exchange table for tensors in and out.");
   nb::class_<Program>(m, "Program", "A compiled graph. Calling it from several threads is safe.")
       .def(nb::init<const GraphPtr&, const std::vector<OutputTuple>&, int64_t,
-                    const std::vector<ExternalTuple>&, const std::string&, bool, bool>(),
+                    const std::vector<ExternalTuple>&, const std::string&, bool, bool, int>(),
            nb::arg("graph"), nb::arg("outputs"), nb::arg("num_inputs"),
            nb::arg("externals") = std::vector<ExternalTuple>{}, nb::arg("name") = "graph",
            nb::arg("interpret") = false, nb::arg("any_size") = false,
+           nb::arg("max_threads") = kMaxThreads,
            "Compiles outputs given as (node, strides or None, overwritten input or -1).\n"
-           "`any_size`: the same graph with other sizes will follow.")
+           "`any_size`: the same graph with other sizes will follow. `max_threads`: no more take\n"
+           "part in a run, however large the team is.")
       .def("__call__", run_list, nb::arg("inputs"),
            "Runs on a list of tensors and returns a list of tensors.")
       .def("to_text", &Program::to_text)

@@ -18,18 +18,20 @@ constexpr double kShortNs = 20000;
 
 class PlanExecutable final : public Executable {
  public:
-  explicit PlanExecutable(std::shared_ptr<const Plan> plan) : plan_(std::move(plan)) {
+  PlanExecutable(std::shared_ptr<const Plan> plan, int max_threads)
+      : plan_(std::move(plan)), max_threads_(max_threads) {
     const PlanTotals totals = total_up(*plan_);
     is_short_ = totals.cost_ns < kShortNs && totals.parallel_steps == 0 && !totals.has_external;
   }
   void run(std::span<const void* const> inputs, std::span<void* const> outputs) const override {
-    coregrad::run(*plan_, inputs, outputs);
+    coregrad::run(*plan_, inputs, outputs, nullptr, max_threads_);
   }
   bool is_short() const override { return is_short_; }
   std::string to_text() const override { return coregrad::to_text(*plan_); }
 
  private:
   std::shared_ptr<const Plan> plan_;
+  int max_threads_;
   bool is_short_;
 };
 
@@ -147,8 +149,9 @@ class OracleExecutable final : public Executable {
 
 }  // namespace
 
-std::unique_ptr<Executable> make_plan_executable(std::shared_ptr<const Plan> plan) {
-  return std::make_unique<PlanExecutable>(std::move(plan));
+std::unique_ptr<Executable> make_plan_executable(std::shared_ptr<const Plan> plan,
+                                                 int max_threads) {
+  return std::make_unique<PlanExecutable>(std::move(plan), max_threads);
 }
 
 std::unique_ptr<Executable> make_oracle_executable(

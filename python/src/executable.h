@@ -29,8 +29,8 @@ struct ExternalResult {
   std::vector<int64_t> shape;
 };
 
-/// Runs the plan that compile() made.
-std::unique_ptr<Executable> make_plan_executable(std::shared_ptr<const Plan> plan);
+/// Runs the plan that compile() made, with at most `max_threads` threads.
+std::unique_ptr<Executable> make_plan_executable(std::shared_ptr<const Plan> plan, int max_threads);
 
 /// Interprets the graph. `results[k]` are the results of external call k.
 std::unique_ptr<Executable> make_oracle_executable(

@@ -10,7 +10,7 @@ namespace coregrad::python {
 
 Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
                  const std::vector<ExternalTuple>& externals, const std::string& name,
-                 bool interpret, bool any_size)
+                 bool interpret, bool any_size, int max_threads)
     : name_(name) {
   std::vector<OutputSpec> specs;
   for (const auto& [node, strides, aliased] : outputs) {
@@ -43,7 +43,7 @@ Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
   CompiledPlan compiled = compile(*graph, specs, num_inputs, options);
   report_ = compiled.report;
   dot_ = std::move(compiled.graph_dot);
-  executable_ = make_plan_executable(std::move(compiled.plan));
+  executable_ = make_plan_executable(std::move(compiled.plan), max_threads);
 }
 
 void Program::find_inputs(const Graph& graph, std::span<const OutputSpec> specs,

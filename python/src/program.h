@@ -31,7 +31,7 @@ class Program {
  public:
   Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
           const std::vector<ExternalTuple>& externals, const std::string& name, bool interpret,
-          bool any_size);
+          bool any_size, int max_threads);
 
   size_t num_inputs() const { return inputs_.size(); }
   /// Outputs that own their memory; the others overwrite inputs.

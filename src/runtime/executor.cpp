@@ -166,7 +166,7 @@ PlanTotals total_up(const Plan& plan) {
 }
 
 void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* const> outputs,
-         StepObserver* observer) {
+         StepObserver* observer, int max_threads) {
   if (observer == nullptr) observer = plan.observer.get();
   COREGRAD_CHECK(inputs.size() == static_cast<size_t>(plan.num_inputs));
   COREGRAD_CHECK(outputs.size() == static_cast<size_t>(plan.num_outputs));
@@ -210,6 +210,7 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
       for (size_t i = 0; i < num_steps; ++i)
         phases[i] = {plan.steps[i].range, plan.steps[i].chunk, !is_parallel(plan.steps[i])};
       TeamJob job{phases.data(), static_cast<int64_t>(num_steps), RunState::body, &state};
+      job.max_threads = max_threads;
       job.wake = totals.shared_cost_ns >= kWakeCostNs;
       if (stride > 0) job.max_workers = workers;
       if (watched) {

@@ -2,6 +2,7 @@
 // Runs a plan: binds pointers and calls steps, nothing else.
 
 #include "runtime/plan.h"
+#include "runtime/thread_team.h"
 
 #include <functional>
 #include <span>
@@ -22,8 +23,8 @@ PlanTotals total_up(const Plan& plan);
 /// the same plan. Inputs and outputs are in the plan's order; an output may be the memory of an
 /// input when the compiler planned it so. Leaves the caller's floating-point environment as it was.
 /// Throws what an external step threw, and IndexError when a kernel met an element index out of
-/// range (outputs are then undefined).
+/// range (outputs are then undefined). At most `max_threads` threads of the team take part.
 void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* const> outputs,
-         StepObserver* observer = nullptr);
+         StepObserver* observer = nullptr, int max_threads = kMaxThreads);
 
 }  // namespace coregrad

@@ -72,6 +72,8 @@ struct Lane {
   int64_t phase = 0, range = 0, chunk = 1;
   int caller_cpu = -1;
   bool wake = false;
+  /// Workers from this number on stand back; a look that comes late may see the job before.
+  std::atomic<int> threads{kMaxThreads};
   alignas(kApart) std::atomic<bool> taken{false};
   std::unique_ptr<Span[]> spans;  ///< one a thread
 
@@ -126,10 +128,14 @@ struct Crew {
     return worker + lanes_taken.load(std::memory_order_relaxed) <= size;
   }
 
+  static bool is_open_to(int worker, const Lane& lane, std::memory_order order) {
+    return lane.open_spans.load(order) > 0 && worker < lane.threads.load(std::memory_order_relaxed);
+  }
+
   bool has_work(int worker, std::memory_order order) const {
     if (!may_help(worker)) return false;
     for (const Lane& lane : lanes)
-      if (lane.open_spans.load(order) > 0) return true;
+      if (is_open_to(worker, lane, order)) return true;
     return false;
   }
 
@@ -141,10 +147,11 @@ struct Crew {
     return true;
   }
 
-  /// Wakes up to `count` parked workers. Those that find work wake others in turn, so that the
-  /// caller pays for one system call and not for one a worker.
-  void wake_some(int count) {
-    for (int i = 1; i < size && count > 0 && parked.load() > 0; ++i) {
+  /// Wakes up to `count` parked workers for a lane. Those that find work wake others in turn, so
+  /// that the caller pays for one system call and not for one a worker.
+  void wake_some(const Lane& lane, int count) {
+    const int end = std::min(size, lane.threads.load(std::memory_order_relaxed));
+    for (int i = 1; i < end && count > 0 && parked.load() > 0; ++i) {
       if (!may_help(i)) return;
       if (workers[i].state.load(std::memory_order_relaxed) != kParked || !unpark(i)) continue;
       futex_wake_one(workers[i].state);
@@ -167,7 +174,7 @@ struct Crew {
   /// Works on the lane's phase until its last chunk is claimed; false if there was nothing to
   /// claim.
   bool help(Lane& lane, int worker) {
-    if (lane.open_spans.load(std::memory_order_relaxed) <= 0) return false;
+    if (!is_open_to(worker, lane, std::memory_order_acquire)) return false;
     int64_t finished = 0;
     for (int i = 0; i < size; ++i) {  // its own span, then its neighbours'
       const int owner = (worker + i) % size;
@@ -177,7 +184,7 @@ struct Crew {
         if (finished == 0) leave_cpu_of_caller(lane, worker);
         if (finished == 0 && lane.wake && parked.load(std::memory_order_relaxed) > 0 &&
             lane.open_spans.load(std::memory_order_relaxed) > 0)
-          wake_some(2);
+          wake_some(lane, 2);
         lane.run_chunk(chunk, worker);
         ++finished;
       }
@@ -285,13 +292,14 @@ struct Crew {
     lane.range = job.phases[phase].range;
     lane.chunk = job.phases[phase].chunk;
     lane.wake = job.wake;
+    lane.threads.store(job.max_threads, std::memory_order_relaxed);
     lane.done.store(0, std::memory_order_relaxed);
-    const int64_t parts = std::min<int64_t>(size, num_chunks);
+    const int64_t parts = std::min<int64_t>({size, job.max_threads, num_chunks});
     lane.open_spans.store(parts);
     for (int64_t i = 0; i < parts; ++i)
       lane.spans[i].open(static_cast<uint64_t>(num_chunks * i / parts),
                          static_cast<uint64_t>(num_chunks * (i + 1) / parts));
-    if (job.wake && parked.load() > 0) wake_some(1);
+    if (job.wake && parked.load() > 0) wake_some(lane, 1);
     int64_t own = 0;
     for (int64_t i = 0; i < parts; ++i) {
       for (;;) {
@@ -406,7 +414,7 @@ void ThreadTeam::run(const TeamJob& job) {
       continue;
     }
     const int64_t num_chunks = (p.range - 1) / p.chunk + 1;
-    if (lane == nullptr) {
+    if (lane == nullptr && job.max_threads > 1) {
       crew = job.wake ? impl_->crew() : impl_->current.load(std::memory_order_acquire);
       // Without a lane (other callers took them) each later phase asks again.
       const bool useful = crew != nullptr && crew->size <= job.max_workers &&

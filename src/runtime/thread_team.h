@@ -26,6 +26,8 @@ struct TeamJob {
   void* context;
   /// False: the work is too short to pay for waking anyone; only threads that still spin help.
   bool wake = true;
+  /// No more threads than these take part, the caller among them.
+  int max_threads = kMaxThreads;
   /// The caller has room for workers 0 .. max_workers - 1.
   int max_workers = kMaxThreads;
 };

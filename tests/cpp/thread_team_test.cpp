@@ -189,22 +189,35 @@ TEST(ThreadTeam, ChangesSizeWhileJobsRun) {
   EXPECT_EQ(wrong, 0);
 }
 
-TEST(ThreadTeam, NeverPassesAWorkerNumberThatTheCallerHasNoRoomFor) {
-  const TeamSize size(4);
-  std::atomic<int> largest{0};
+/// The threads that took part in a job of 400 units, each as a bit, with the limits that `limit`
+/// sets.
+template <class Limit>
+uint64_t workers_of_a_job(Limit limit) {
+  std::atomic<uint64_t> seen{0};
   const TeamJob::Phase phase{400, 1, false};
   TeamJob job{&phase, 1,
               [](void* context, int64_t, int64_t, int64_t, int worker) {
-                auto& most = *static_cast<std::atomic<int>*>(context);
-                int seen = most;
-                while (worker > seen && !most.compare_exchange_weak(seen, worker)) {
-                }
+                static_cast<std::atomic<uint64_t>*>(context)->fetch_or(uint64_t{1} << worker);
                 std::this_thread::sleep_for(std::chrono::microseconds(50));
               },
-              &largest};
-  job.max_workers = 2;
+              &seen};
+  limit(job);
   ThreadTeam::global().run(job);
-  EXPECT_LT(largest, 2);
+  return seen;
+}
+
+TEST(ThreadTeam, NeverPassesAWorkerNumberThatTheCallerHasNoRoomFor) {
+  const TeamSize size(4);
+  EXPECT_EQ(workers_of_a_job([](TeamJob& job) { job.max_workers = 2; }) & ~uint64_t{3}, 0u);
+}
+
+TEST(ThreadTeam, AJobTakesNoMoreThreadsThanItAsksFor) {
+  const TeamSize size(4);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(workers_of_a_job([](TeamJob& job) { job.max_threads = 1; }), 1u);
+    EXPECT_EQ(workers_of_a_job([](TeamJob& job) { job.max_threads = 2; }) & ~uint64_t{3}, 0u);
+  }
+  EXPECT_NE(workers_of_a_job([](TeamJob&) {}), 1u);
 }
 
 TEST(ThreadTeam, RunsAJobFromInsideAJob) {

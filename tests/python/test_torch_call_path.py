@@ -63,6 +63,22 @@ def test_a_linear_layer_over_three_dimensions_is_direct_and_its_output_is_no_vie
     assert model.weight.grad is not None
 
 
+def test_profiler_marks_around_each_call_are_left_out_for_this_backend_alone():
+    def marks(backend):
+        call = torch.compile(polynomial, backend=backend)
+        call(torch.ones(3))
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            call(torch.ones(3))
+        return [e.name for e in profile.events() if "bytecode" in e.name]
+
+    assert marks("coregrad") == []
+    assert torch._dynamo.config.record_runtime_overhead
+    torch._dynamo.reset()  # which forgets callbacks
+    assert marks("coregrad") == []
+    torch._dynamo.reset()
+    assert marks("eager") != []
+
+
 def test_outputs_that_alias_inputs_keep_the_wrappers_and_stay_views():
     x = torch.randn(3, 4)
     turned, double = compiled(lambda x: (x.t(), x * 2))(x)

@@ -1,6 +1,10 @@
 """Dynamic shapes: one trace, a program for each set of sizes, always the sizes of the call."""
 
+import json
+import os
 import random
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -259,6 +263,28 @@ def test_another_number_of_threads_makes_no_machine_code():
     # Dynamo traces once for each number of threads; the kernels are there already.
     for graph in coregrad.torch.report().graphs[compiled_before:]:
         assert graph.plan["kernels_compiled"] == 0
+
+
+def test_no_more_threads_take_part_than_pytorch_uses(tmp_path):
+    """In a process of its own: the trace is written when it ends."""
+    program = """
+import torch, coregrad.torch
+x = torch.randn(2000, 2000)
+for threads in (1, 2):
+    torch.set_num_threads(threads)
+    call = torch.compile(lambda x: (x.tanh() + threads).sin(), backend="coregrad")
+    for _ in range(20):
+        call(x)
+"""
+    trace = tmp_path / "trace.json"
+    environment = {**os.environ, "COREGRAD_TRACE": str(trace)}
+    environment.pop("COREGRAD_NUM_THREADS", None)
+    subprocess.run([sys.executable, "-c", program], env=environment, check=True)
+    events = json.loads(trace.read_text())["traceEvents"]
+    steps = [e["tid"] for e in events if e.get("cat") == "step"]
+    assert set(steps[:20]) == {0}
+    if len(os.sched_getaffinity(0)) > 1:
+        assert len(set(steps)) == 2
 
 
 def test_threads_that_bring_new_sizes_at_once_get_their_own():

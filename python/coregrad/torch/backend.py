@@ -12,7 +12,14 @@ from torch.fx import GraphModule
 from .. import _core
 from . import decompositions
 from .aliasing import guard_sharing, written_inputs
-from .call_path import Capture, LazyBackward, inference_call, refusal, training_call
+from .call_path import (
+    Capture,
+    LazyBackward,
+    inference_call,
+    leave_out_profiler_marks,
+    refusal,
+    training_call,
+)
 from .dynamic import PerSize, Sizes
 from .importer import Importer, Layouts, has_symbols, layouts_of
 from .metadata import GraphRejected
@@ -155,6 +162,7 @@ def backend(
         return flatten_graph_inputs(
             module, example_inputs, lambda m, e: backend(m, e, mode=mode, options=options)
         )
+    leave_out_profiler_marks()
     replace_calls(module)
     compiler = GraphCompiler(Options.make(options))
     # AOTAutograd's way of saying that the backward graph is to be handed over now.

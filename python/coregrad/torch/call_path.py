@@ -38,6 +38,34 @@ DETERMINISM = (
 )
 
 
+_marks = threading.local()  # .left_out: this thread compiles a frame without them
+
+
+def leave_out_profiler_marks() -> None:
+    """Compiles the frame at hand without marks for profilers around the reading of its inputs.
+
+    They are a third of what a small call costs. Dynamo reads its configuration after the backend has
+    returned, so it is put back when the compilation ends.
+    """
+    from torch._dynamo import config
+    from torch._dynamo.callback import callback_handler
+    from torch._guards import CompileContext
+
+    if CompileContext.current_compile_id() is None or torch.autograd.profiler._is_profiler_enabled:
+        return
+    if config.record_runtime_overhead:
+        if _put_marks_back not in callback_handler.end_callbacks:  # torch._dynamo.reset drops it
+            callback_handler.register_end_callback(_put_marks_back)
+        _marks.left_out = True
+        config.record_runtime_overhead = False
+
+
+def _put_marks_back(_: Any) -> None:
+    if getattr(_marks, "left_out", False):
+        torch._dynamo.config.record_runtime_overhead = True
+        _marks.left_out = False
+
+
 class LazyBackward:
     """The backward graph, compiled when it is first called: some forwards never see a backward."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import os
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -501,6 +502,7 @@ class Importer:
                 self.report.name,
                 self.options.executor == "interpreter",
                 self.any_size,
+                thread_limit(),
             )
             self.report.plan = program.report
         self.report.import_ms = (imported - start) * 1e3
@@ -548,6 +550,16 @@ class Importer:
             if isinstance(value, torch.Tensor):
                 owners.setdefault(storage_key(value), node)
         return owners
+
+
+def thread_limit() -> int:
+    """The most threads that a run may use: PyTorch's number, unless the environment sets our own.
+
+    Dynamo guards on PyTorch's number, so a program made under one number is not called under another.
+    """
+    if os.environ.get("COREGRAD_NUM_THREADS"):
+        return _core.MAX_THREADS
+    return torch.get_num_threads()
 
 
 def _values_of(module: GraphModule) -> dict[FxNode, Any]:
