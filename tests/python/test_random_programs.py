@@ -89,6 +89,29 @@ def program(x0):
     v1 = F.max_pool1d(v0, 3, 1, 1, 2, return_indices=True)[1]
     return (v1,)
 """,
+    "the mean loss of an empty batch was 0": """
+# under torch.no_grad()
+x0 = make_input([4, 0, 5], torch.float32, 'special', 'contiguous', 0)
+def program(x0):
+    v0 = F.binary_cross_entropy_with_logits(x0, torch.sigmoid(x0))
+    return (v0,)
+""",
+    "bilinear summed over both inputs at once: infinities of one met zeros of the other": """
+# under torch.no_grad()
+x3 = make_input([7, 4, 4], torch.float32, 'special', 'contiguous', 3)
+def program(x3):
+    v0 = torch.slice_scatter(x3, x3.flatten()[:56].reshape([7, 2, 4]), 1, 1, None, 2)
+    v2 = F.bilinear(v0, v0, v0.flatten()[:32].reshape([2, 4, 4]))
+    return (v2,)
+""",
+    "the gradient of a distance that is NaN was 0": """
+x4 = make_input([33, 1, 17], torch.float32, 'special', 'contiguous', 4).requires_grad_()
+def program(x4):
+    v0 = torch.sort(x4, dim=-2, descending=False, stable=True)[0]
+    v10 = torch.hstack([v0, x4.exp().clamp_max(1)])
+    v12 = torch.cdist(v10, v10 + 3)
+    return (v12,)
+""",
     "erf of large values missed 1 by one place": """
 # under torch.no_grad()
 x0 = make_input([7, 17], torch.float32, 'special', 'contiguous', 2)

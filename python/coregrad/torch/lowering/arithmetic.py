@@ -78,7 +78,11 @@ def trilinear(b, x, y, z, expand1, expand2, expand3, sumdim, unroll_dim=1):
             value = (x, y, z)[which]
             value = b.g.unsqueeze(value, dim)
             x, y, z = (value if i == which else v for i, v in enumerate((x, y, z)))
-    return b.reduce("sum", x * y * z, sorted(sumdim))
+    # Two products, each summed as soon as it can be: so PyTorch does it, and so it is two contractions.
+    pair = b.reduce("sum", x * y, sorted(set(sumdim) & set(expand3)), keepdim=True)
+    total = b.reduce("sum", pair * z, sorted(set(sumdim) - set(expand3)), keepdim=True)
+    kept = [n for i, n in enumerate(total.shape) if i not in sumdim]
+    return b.g.reshape(total, kept)
 
 
 @lower("aten.dist.default")

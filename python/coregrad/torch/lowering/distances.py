@@ -36,13 +36,13 @@ def _slope(b, d, distance, p):
         return b.g.sign(d)
     if p == math.inf:
         return b.where(b.g.eq(b.g.abs(d), distance), b.g.sign(d), 0)
-    apart = distance > 0
+    apart = b.g.ne(distance, b.full_like(distance, 0))  # NaN is
     if p == 2:
         return b.where(apart, d / distance, 0)
     size = b.g.abs(d)
     ratio = b.g.pow(size, b.full_like(d, p - 1)) / b.g.pow(distance, b.full_like(d, p - 1))
     if p < 1:
-        apart = apart & (size > 0)
+        apart = apart & b.g.ne(d, b.full_like(d, 0))
     return b.where(apart, b.g.sign(d) * ratio, 0)
 
 

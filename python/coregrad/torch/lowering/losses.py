@@ -11,7 +11,7 @@ def _reduced(b, values, reduction):
     if reduction == NONE:
         return values
     total = b.reduce("sum", values, list(range(values.ndim)))
-    return total / float(max(values.numel, 1)) if reduction == MEAN else total
+    return total / float(values.numel) if reduction == MEAN else total
 
 
 def _spread(b, grad, like, reduction):
