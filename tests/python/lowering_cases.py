@@ -108,9 +108,13 @@ for _name in ("and", "or", "xor"):
     case(f"aten.logical_{_name}.default", lambda: call(i(9), f(9)), lambda: call(m(9), m(9)))
 case("aten.__and__.Tensor", lambda: call(i(9), i(9)))
 case("aten.__or__.Tensor", lambda: call(m(9), m(9)))
+case("aten.__xor__.Tensor", lambda: call(i(9), i(9)))
 for _name in ("left", "right"):
     case(f"aten.bitwise_{_name}_shift.Tensor", lambda: call(i(9), n(9)))
     case(f"aten.bitwise_{_name}_shift.Tensor_Scalar", lambda: call(i(9), 2))
+    case(f"aten.bitwise_{_name}_shift.Scalar_Tensor", lambda: call(200, n(9)))
+    case(f"aten.__{_name[0]}shift__.Tensor", lambda: call(i(9), n(9)))
+    case(f"aten.__{_name[0]}shift__.Scalar", lambda: call(i(9), 2))
 case("aten.pow.Tensor_Tensor", lambda: call(p(5), f(5)), lambda: call(i(5), n(5)))
 case("aten.pow.Scalar", lambda: call(2.5, f(5)), lambda: call(2, n(5)))
 for _exponent in (0, 1, 2, 3, 0.5, -0.5, -1, -2, 2.5, -3):
