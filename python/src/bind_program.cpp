@@ -51,6 +51,12 @@ void bind_program(nb::module_& m) {
   m.def(
       "attach_exchange_api", [](nb::handle capsule) { attach_exchange_api(capsule); },
       nb::arg("capsule"), "Uses an array library's DLPack exchange table for tensors in and out.");
+  m.def(
+      "attach_host_threads",
+      [](uintptr_t address) { attach_host_threads(reinterpret_cast<HostParallelFor>(address)); },
+      nb::arg("address"),
+      "Runs plans on the threads behind a function like PyTorch's torch_parallel_for; 0: on our "
+      "own.");
   nb::class_<Program>(m, "Program", "A compiled graph. Calling it from several threads is safe.")
       .def(nb::init<const GraphPtr&, const std::vector<OutputTuple>&, int64_t,
                     const std::vector<ExternalTuple>&, const std::string&, bool, bool, int>(),

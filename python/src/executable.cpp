@@ -7,6 +7,7 @@
 #include "ops/primitives.h"
 #include "runtime/executor.h"
 
+#include <atomic>
 #include <cstring>
 #include <exception>
 #include <map>
@@ -16,6 +17,8 @@ namespace {
 
 constexpr double kShortNs = 20000;
 
+std::atomic<HostParallelFor> host_parallel_for{nullptr};
+
 class PlanExecutable final : public Executable {
  public:
   PlanExecutable(std::shared_ptr<const Plan> plan, int max_threads)
@@ -24,7 +27,7 @@ class PlanExecutable final : public Executable {
     is_short_ = totals.cost_ns < kShortNs && totals.parallel_steps == 0 && !totals.has_external;
   }
   void run(std::span<const void* const> inputs, std::span<void* const> outputs) const override {
-    coregrad::run(*plan_, inputs, outputs, nullptr, max_threads_);
+    coregrad::run(*plan_, inputs, outputs, nullptr, {max_threads_, host_parallel_for});
   }
   bool is_short() const override { return is_short_; }
   std::string to_text() const override { return coregrad::to_text(*plan_); }
@@ -148,6 +151,8 @@ class OracleExecutable final : public Executable {
 };
 
 }  // namespace
+
+void attach_host_threads(HostParallelFor parallel_for) { host_parallel_for = parallel_for; }
 
 std::unique_ptr<Executable> make_plan_executable(std::shared_ptr<const Plan> plan,
                                                  int max_threads) {

@@ -3,6 +3,7 @@
 
 #include "compile/compiler.h"
 #include "ir/graph.h"
+#include "runtime/thread_team.h"
 
 #include <memory>
 #include <span>
@@ -28,6 +29,9 @@ struct ExternalResult {
   DType dtype;
   std::vector<int64_t> shape;
 };
+
+/// Plans run on the threads behind this loop from now on; null: on our own team.
+void attach_host_threads(HostParallelFor parallel_for);
 
 /// Runs the plan that compile() made, with at most `max_threads` threads.
 std::unique_ptr<Executable> make_plan_executable(std::shared_ptr<const Plan> plan, int max_threads);

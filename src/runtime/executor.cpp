@@ -14,11 +14,8 @@
 namespace coregrad {
 namespace {
 
-// Below this a step is not worth a hand-over to a spinning worker, whose cache lacks the data; a
-// plan whose shared steps together are below the second figure is not worth waking one that sleeps
-// (a system call of 2 to 3 us and the time until it runs).
+// Below this a step is not worth a hand-over to a spinning worker, whose cache lacks the data.
 constexpr double kSerialCostNs = 5000;
-constexpr double kWakeCostNs = 20000;
 // Scratch blocks of two workers never share a line or its prefetched neighbour.
 constexpr int64_t kScratchPadding = 128;
 
@@ -166,7 +163,7 @@ PlanTotals total_up(const Plan& plan) {
 }
 
 void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* const> outputs,
-         StepObserver* observer, int max_threads) {
+         StepObserver* observer, RunThreads threads) {
   if (observer == nullptr) observer = plan.observer.get();
   COREGRAD_CHECK(inputs.size() == static_cast<size_t>(plan.num_inputs));
   COREGRAD_CHECK(outputs.size() == static_cast<size_t>(plan.num_outputs));
@@ -208,10 +205,12 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
     } else {
       Scratchpad<TeamJob::Phase, 64> phases(num_steps);
       for (size_t i = 0; i < num_steps; ++i)
-        phases[i] = {plan.steps[i].range, plan.steps[i].chunk, !is_parallel(plan.steps[i])};
+        phases[i] = {plan.steps[i].range, plan.steps[i].chunk, !is_parallel(plan.steps[i]),
+                     plan.steps[i].kind == StepKind::External};
       TeamJob job{phases.data(), static_cast<int64_t>(num_steps), RunState::body, &state};
-      job.max_threads = max_threads;
-      job.wake = totals.shared_cost_ns >= kWakeCostNs;
+      job.max_threads = threads.most;
+      job.host = threads.host;
+      job.cost_ns = totals.shared_cost_ns;
       if (stride > 0) job.max_workers = workers;
       if (watched) {
         run_watched(state, job, observer);

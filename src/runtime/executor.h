@@ -16,6 +16,12 @@ class StepObserver {
   virtual void after_step(const Plan& plan, size_t step, std::span<void* const> buffers) = 0;
 };
 
+/// Which threads run a plan: our team, or those of the program that calls.
+struct RunThreads {
+  int most = kMaxThreads;  ///< that take part, the caller among them
+  HostParallelFor host = nullptr;
+};
+
 /// The totals of the plan's steps as they are now.
 PlanTotals total_up(const Plan& plan);
 
@@ -23,8 +29,8 @@ PlanTotals total_up(const Plan& plan);
 /// the same plan. Inputs and outputs are in the plan's order; an output may be the memory of an
 /// input when the compiler planned it so. Leaves the caller's floating-point environment as it was.
 /// Throws what an external step threw, and IndexError when a kernel met an element index out of
-/// range (outputs are then undefined). At most `max_threads` threads of the team take part.
+/// range (outputs are then undefined).
 void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* const> outputs,
-         StepObserver* observer = nullptr, int max_threads = kMaxThreads);
+         StepObserver* observer = nullptr, RunThreads threads = {});
 
 }  // namespace coregrad

@@ -1,14 +1,8 @@
 // Data structures, outermost first:
 //   Impl   the process's team: the wanted size and the crews that exist.
-//   Crew   a fixed number of workers and the lanes they serve. Changing the team's size switches
-//   crews,
-//          so a worker's number is below the size of the crew a job runs on, always.
-//   Lane   one job in progress: the fields of its phase, and a span of the phase's chunks for each
-//          thread. A claim proves that the phase cannot end before the claimer reports, so only
-//          claimers read the lane's other fields.
-//   Span   the unclaimed chunks of one thread's part. Its owner takes the first, others the last,
-//          so that a thread meets the same part of the data in one phase after another, in its own
-//          cache, and still nothing waits for a thread that is not there.
+//   Crew   a fixed number of workers and the lanes they serve (lane.h). Changing the team's size
+//          switches crews, so a worker's number is below the size of the crew a job runs on,
+//          always.
 // Start reading at ThreadTeam::run and help().
 
 #include "runtime/thread_team.h"
@@ -19,6 +13,8 @@
 #include "runtime/cpu_placement.h"
 #include "runtime/fp_environment.h"
 #include "runtime/futex.h"
+#include "runtime/host_threads.h"
+#include "runtime/lane.h"
 
 #include <algorithm>
 #include <atomic>
@@ -37,66 +33,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::microseconds;
 
-// Two lines: the adjacent-line prefetcher makes neighbours share as well.
-constexpr size_t kApart = 128;
-constexpr int kNumLanes = 4;
-
 // A worker that found nothing spins this long, then parks. The next pause is guessed to be like the
 // last one: long spins only where they would have met work.
 constexpr auto kLongSpin = microseconds(2000);
 constexpr auto kShortSpin = microseconds(200);
 // A gap between two looks at the clock that only a descheduled thread sees: others need this core.
 constexpr auto kDescheduled = microseconds(60);
-// The caller spins this long for the last chunks, then sleeps: their owner lost its core.
-constexpr auto kCallerSpin = microseconds(100);
-constexpr int kPausesPerLook = 16;
-
-constexpr int64_t kMostChunks = 0xffffffff;  ///< a span's bounds are half a word each
-
-/// Chunks [first, last) that nobody has claimed, as one word.
-struct Span {
-  alignas(kApart) std::atomic<uint64_t> bounds{0};
-
-  void open(uint64_t first, uint64_t last) { bounds.store(first << 32 | last); }
-};
-
-struct Lane {
-  /// Spans with unclaimed chunks; what idle workers watch.
-  alignas(kApart) std::atomic<int64_t> open_spans{0};
-  alignas(kApart) std::atomic<int64_t> done{
-      0};  ///< chunks of this phase that workers have finished
-  std::atomic<uint32_t> caller_sleeps{0};
-  // The phase: written by the lane's owner while nothing is claimable.
-  alignas(kApart) decltype(TeamJob::body) body = nullptr;
-  void* context = nullptr;
-  int64_t phase = 0, range = 0, chunk = 1;
-  int caller_cpu = -1;
-  bool wake = false;
-  /// Workers from this number on stand back; a look that comes late may see the job before.
-  std::atomic<int> threads{kMaxThreads};
-  alignas(kApart) std::atomic<bool> taken{false};
-  std::unique_ptr<Span[]> spans;  ///< one a thread
-
-  /// Claims the span's first or last chunk; -1 if all are claimed.
-  int64_t claim(Span& span, bool from_front) {
-    uint64_t bounds = span.bounds.load(std::memory_order_relaxed);
-    for (;;) {
-      const uint64_t first = bounds >> 32, last = bounds & 0xffffffff;
-      if (first >= last) return -1;
-      const uint64_t rest = from_front ? (first + 1) << 32 | last : first << 32 | (last - 1);
-      if (!span.bounds.compare_exchange_weak(bounds, rest, std::memory_order_acquire,
-                                             std::memory_order_relaxed))
-        continue;
-      if (first + 1 == last) open_spans.fetch_sub(1, std::memory_order_relaxed);
-      return static_cast<int64_t>(from_front ? first : last - 1);
-    }
-  }
-
-  void run_chunk(int64_t index, int worker) const {
-    const int64_t begin = index * chunk;
-    body(context, phase, begin, begin + std::min(chunk, range - begin), worker);
-  }
-};
 
 enum WorkerState : uint32_t { kAwake, kParked };
 
@@ -105,14 +47,12 @@ struct Worker {
   CpuPlacement placement;
 };
 
-struct Crew {
-  explicit Crew(int n) : size(n), workers(std::make_unique<Worker[]>(static_cast<size_t>(n))) {
-    for (Lane& lane : lanes) lane.spans = std::make_unique<Span[]>(static_cast<size_t>(n));
+struct Crew : LaneSet {
+  explicit Crew(int n) : LaneSet(n), workers(std::make_unique<Worker[]>(static_cast<size_t>(n))) {
     cpu_of = std::make_unique<std::atomic<int16_t>[]>(static_cast<size_t>(n));
     for (int i = 0; i < n; ++i) cpu_of[i].store(-1);
   }
 
-  const int size;                     ///< threads including the caller
   std::unique_ptr<Worker[]> workers;  ///< [0] is unused
   /// Where each worker was last seen to run. Close together: every job reads them all.
   std::unique_ptr<std::atomic<int16_t>[]> cpu_of;
@@ -120,22 +60,16 @@ struct Crew {
   std::atomic<bool> retired{false};
   bool lost = false;  ///< its threads and callers stayed behind in a parent process
   alignas(kApart) std::atomic<int> parked{0};
-  alignas(kApart) std::atomic<int> lanes_taken{0};
-  Lane lanes[kNumLanes];
 
   /// Several callers occupy CPUs of their own, so as many workers stand back.
   bool may_help(int worker) const {
     return worker + lanes_taken.load(std::memory_order_relaxed) <= size;
   }
 
-  static bool is_open_to(int worker, const Lane& lane, std::memory_order order) {
-    return lane.open_spans.load(order) > 0 && worker < lane.threads.load(std::memory_order_relaxed);
-  }
-
   bool has_work(int worker, std::memory_order order) const {
     if (!may_help(worker)) return false;
     for (const Lane& lane : lanes)
-      if (is_open_to(worker, lane, order)) return true;
+      if (lane.is_open_to(worker, order)) return true;
     return false;
   }
 
@@ -174,27 +108,16 @@ struct Crew {
   /// Works on the lane's phase until its last chunk is claimed; false if there was nothing to
   /// claim.
   bool help(Lane& lane, int worker) {
-    if (!is_open_to(worker, lane, std::memory_order_acquire)) return false;
-    int64_t finished = 0;
-    for (int i = 0; i < size; ++i) {  // its own span, then its neighbours'
-      const int owner = (worker + i) % size;
-      for (;;) {
-        const int64_t chunk = lane.claim(lane.spans[owner], i == 0);
-        if (chunk < 0) break;
-        if (finished == 0) leave_cpu_of_caller(lane, worker);
-        if (finished == 0 && lane.wake && parked.load(std::memory_order_relaxed) > 0 &&
-            lane.open_spans.load(std::memory_order_relaxed) > 0)
-          wake_some(lane, 2);
-        lane.run_chunk(chunk, worker);
-        ++finished;
-      }
-    }
+    if (!lane.is_open_to(worker, std::memory_order_acquire)) return false;
+    const int64_t finished = lane.drain(worker, [&](int64_t before) {
+      if (before > 0) return;
+      leave_cpu_of_caller(lane, worker);
+      if (lane.wake && parked.load(std::memory_order_relaxed) > 0 &&
+          lane.open_spans.load(std::memory_order_relaxed) > 0)
+        wake_some(lane, 2);
+    });
     if (finished == 0) return false;
-    lane.done.fetch_add(finished);
-    if (lane.caller_sleeps.load() != 0) {
-      lane.caller_sleeps.store(0);
-      futex_wake_one(lane.caller_sleeps);
-    }
+    lane.report(finished);
     return true;
   }
 
@@ -266,68 +189,22 @@ struct Crew {
   }
 
   Lane* take_lane() {
-    for (Lane& lane : lanes) {
-      if (lane.taken.load(std::memory_order_relaxed) || lane.taken.exchange(true)) continue;
-      lanes_taken.fetch_add(1);
-      lane.caller_cpu = current_cpu();
-      // Those that sleep, or wait to run, where this caller runs.
-      for (int i = 1; i < size; ++i)
-        if (cpu_of[i].load(std::memory_order_relaxed) == lane.caller_cpu)
-          workers[i].placement.avoid(lane.caller_cpu);
-      return &lane;
-    }
-    return nullptr;
-  }
-
-  void give_back(Lane& lane) {
-    lanes_taken.fetch_sub(1);
-    lane.taken.store(false, std::memory_order_release);
+    Lane* lane = take();
+    if (lane == nullptr) return nullptr;
+    lane->caller_cpu = current_cpu();
+    // Those that sleep, or wait to run, where this caller runs.
+    for (int i = 1; i < size; ++i)
+      if (cpu_of[i].load(std::memory_order_relaxed) == lane->caller_cpu)
+        workers[i].placement.avoid(lane->caller_cpu);
+    return lane;
   }
 
   /// Runs one phase on the caller and whoever is free.
   void run_phase(Lane& lane, const TeamJob& job, int64_t phase, int64_t num_chunks) {
-    lane.body = job.body;
-    lane.context = job.context;
-    lane.phase = phase;
-    lane.range = job.phases[phase].range;
-    lane.chunk = job.phases[phase].chunk;
-    lane.wake = job.wake;
-    lane.threads.store(job.max_threads, std::memory_order_relaxed);
-    lane.done.store(0, std::memory_order_relaxed);
-    const int64_t parts = std::min<int64_t>({size, job.max_threads, num_chunks});
-    lane.open_spans.store(parts);
-    for (int64_t i = 0; i < parts; ++i)
-      lane.spans[i].open(static_cast<uint64_t>(num_chunks * i / parts),
-                         static_cast<uint64_t>(num_chunks * (i + 1) / parts));
-    if (job.wake && parked.load() > 0) wake_some(lane, 1);
-    int64_t own = 0;
-    for (int64_t i = 0; i < parts; ++i) {
-      for (;;) {
-        const int64_t chunk = lane.claim(lane.spans[i], i == 0);
-        if (chunk < 0) break;
-        lane.run_chunk(chunk, 0);
-        ++own;
-      }
-    }
-    if (own < num_chunks) wait_for_others(lane, num_chunks - own);
-  }
-
-  static void wait_for_others(Lane& lane, int64_t chunks) {
-    const auto finished = [&] { return lane.done.load(std::memory_order_acquire) == chunks; };
-    const Clock::time_point start = Clock::now();
-    do {
-      for (int i = 0; i < 4 * kPausesPerLook; ++i) {
-        if (finished()) return;
-        cpu_pause();
-      }
-    } while (Clock::now() - start < kCallerSpin);
-    for (;;) {
-      lane.caller_sleeps.store(1);
-      if (lane.done.load() == chunks) break;
-      futex_wait(lane.caller_sleeps, 1);
-      if (finished()) break;
-    }
-    lane.caller_sleeps.store(0, std::memory_order_relaxed);
+    lane.open(job, phase, num_chunks);
+    if (lane.wake && parked.load() > 0) wake_some(lane, 1);
+    const int64_t own = lane.drain(0, [](int64_t) {});
+    if (own < num_chunks) lane.wait_for_others(num_chunks - own);
   }
 };
 
@@ -394,6 +271,7 @@ ThreadTeam& ThreadTeam::global() {
     // it never uses its parent's crews and makes a new one when a job wants it.
     pthread_atfork([] { made->impl_->mutex.lock(); }, [] { made->impl_->mutex.unlock(); },
                    [] {
+                     forget_host_threads();
                      made->impl_->current.store(nullptr);
                      for (const auto& crew : made->impl_->crews) crew->lost = true;
                      made->impl_->mutex.unlock();
@@ -404,6 +282,7 @@ ThreadTeam& ThreadTeam::global() {
 }
 
 void ThreadTeam::run(const TeamJob& job) {
+  if (job.host != nullptr && run_on_host_threads(job)) return;
   Crew* crew = nullptr;
   Lane* lane = nullptr;
   for (int64_t phase = 0; phase < job.num_phases; ++phase) {
@@ -415,11 +294,11 @@ void ThreadTeam::run(const TeamJob& job) {
     }
     const int64_t num_chunks = (p.range - 1) / p.chunk + 1;
     if (lane == nullptr && job.max_threads > 1) {
-      crew = job.wake ? impl_->crew() : impl_->current.load(std::memory_order_acquire);
+      crew = job.wakes() ? impl_->crew() : impl_->current.load(std::memory_order_acquire);
       // Without a lane (other callers took them) each later phase asks again.
       const bool useful = crew != nullptr && crew->size <= job.max_workers &&
-                          (job.wake || crew->parked.load(std::memory_order_relaxed) <
-                                           crew->alive.load(std::memory_order_relaxed));
+                          (job.wakes() || crew->parked.load(std::memory_order_relaxed) <
+                                              crew->alive.load(std::memory_order_relaxed));
       lane = useful ? crew->take_lane() : nullptr;
     }
     if (lane != nullptr && num_chunks <= kMostChunks) {

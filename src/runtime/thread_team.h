@@ -12,6 +12,12 @@ namespace coregrad {
 
 inline constexpr int kMaxThreads = 1024;
 
+/// Calls `body` with parts of [begin, end), of at least `grain` elements, on several threads, the
+/// first part on the calling one, and returns when all are done. PyTorch's `torch_parallel_for`.
+using HostParallelFor = int32_t (*)(int64_t begin, int64_t end, int64_t grain,
+                                    void (*body)(int64_t begin, int64_t end, void* context),
+                                    void* context);
+
 /// `body(context, phase, begin, end, worker)`: units [begin, end) of a phase. worker 0 is the
 /// caller.
 struct TeamJob {
@@ -19,17 +25,25 @@ struct TeamJob {
     int64_t range;  ///< units
     int64_t chunk;  ///< units per claim
     bool serial;    ///< run by the caller alone, in one call
+    /// Calls code that may want the host's threads for itself.
+    bool outside = false;
   };
   const Phase* phases;
   int64_t num_phases;
   void (*body)(void* context, int64_t phase, int64_t begin, int64_t end, int worker);
   void* context;
-  /// False: the work is too short to pay for waking anyone; only threads that still spin help.
-  bool wake = true;
+  /// Of the shared phases on one thread, estimated.
+  double cost_ns = 1e9;
   /// No more threads than these take part, the caller among them.
   int max_threads = kMaxThreads;
   /// The caller has room for workers 0 .. max_workers - 1.
   int max_workers = kMaxThreads;
+  /// Where the work came from a program with threads of its own, its parallel loop.
+  HostParallelFor host = nullptr;
+
+  /// False: the work is too short to pay for waking anyone (a system call of 2 to 3 us and the time
+  /// until it runs); only threads that still spin help.
+  bool wakes() const { return cost_ns >= 20000; }
 };
 
 class ThreadTeam {

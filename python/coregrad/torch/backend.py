@@ -26,8 +26,10 @@ from .metadata import GraphRejected
 from .options import Options
 from .recurrence import replace_calls
 from .reporting import CallPath, GraphReport, reports
+from .threads import parallel_loop
 
 _core.attach_exchange_api(torch.Tensor.__dlpack_c_exchange_api__)
+_core.attach_host_threads(parallel_loop())
 
 _numbers = itertools.count()
 

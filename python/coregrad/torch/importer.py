@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-import os
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -49,6 +48,7 @@ from .metadata import (
 from .options import Options
 from .program import CompiledGraph, Converted, Fixed, FromInput, FromProgram, View
 from .reporting import GraphReport
+from .threads import thread_limit
 
 #: Operators whose result depends on their first operand's storage, not only on its elements.
 READS_STORAGE = (
@@ -550,16 +550,6 @@ class Importer:
             if isinstance(value, torch.Tensor):
                 owners.setdefault(storage_key(value), node)
         return owners
-
-
-def thread_limit() -> int:
-    """The most threads that a run may use: PyTorch's number, unless the environment sets our own.
-
-    Dynamo guards on PyTorch's number, so a program made under one number is not called under another.
-    """
-    if os.environ.get("COREGRAD_NUM_THREADS"):
-        return _core.MAX_THREADS
-    return torch.get_num_threads()
 
 
 def _values_of(module: GraphModule) -> dict[FxNode, Any]:

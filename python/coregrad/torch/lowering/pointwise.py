@@ -80,7 +80,9 @@ _binary("and_", "aten.bitwise_and.Tensor", "aten.bitwise_and.Scalar", "aten.__an
 _binary("or_", "aten.bitwise_or.Tensor", "aten.bitwise_or.Scalar", "aten.__or__.Tensor")
 _binary("xor", "aten.bitwise_xor.Tensor", "aten.bitwise_xor.Scalar", "aten.__xor__.Tensor")
 for _name, _side in (("shl", "left"), ("shr", "right")):
-    _named = [f"aten.bitwise_{_side}_shift.{o}" for o in ("Tensor", "Tensor_Scalar", "Scalar_Tensor")]
+    _named = [
+        f"aten.bitwise_{_side}_shift.{o}" for o in ("Tensor", "Tensor_Scalar", "Scalar_Tensor")
+    ]
     _short = [f"aten.__{_side[0]}shift__.{o}" for o in ("Tensor", "Scalar")]
     _binary(_name, *_named, *_short)
 
