@@ -116,8 +116,8 @@ struct Region {
   }
 };
 
-/// The end of the longest run of phases from `first` that ends with a shared one and holds none that
-/// must run outside.
+/// The end of the longest run of phases from `first` that ends with a shared one and holds none
+/// that must run outside.
 int64_t region_end(const TeamJob& job, int64_t first) {
   int64_t end = first;
   for (int64_t phase = first; phase < job.num_phases && !job.phases[phase].outside; ++phase)

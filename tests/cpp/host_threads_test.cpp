@@ -107,7 +107,11 @@ class HostThreads : public testing::Test {
 
 TEST_F(HostThreads, RunEveryUnitOfEveryPhaseOnceAndInOrder) {
   for (int i = 0; i < 50; ++i) {
-    Noted job({{200, 1, false}, {1, 1, false}, {64, 7, false}, {0, 1, false}, {30, 1, true},
+    Noted job({{200, 1, false},
+               {1, 1, false},
+               {64, 7, false},
+               {0, 1, false},
+               {30, 1, true},
                {100, 3, false}});
     ASSERT_TRUE(run_in_time(job, host_loop));
     ASSERT_EQ(job.wrong(), 0);
@@ -123,8 +127,13 @@ TEST_F(HostThreads, ShareAPhaseThatIsLongEnough) {
 }
 
 TEST_F(HostThreads, OneRegionServesAllPhasesUpToOneThatWantsTheThreadsItself) {
-  Noted job({{1, 1, true}, {20, 1, false}, {1, 1, false}, {20, 1, false}, {1, 1, true, true},
-             {20, 1, false}, {1, 1, true}});
+  Noted job({{1, 1, true},
+             {20, 1, false},
+             {1, 1, false},
+             {20, 1, false},
+             {1, 1, true, true},
+             {20, 1, false},
+             {1, 1, true}});
   ASSERT_TRUE(run_in_time(job, host_loop));
   EXPECT_EQ(job.wrong(), 0);
   EXPECT_EQ(regions, 2);

@@ -178,6 +178,38 @@ def test_bad_arguments_exit_with_2_and_a_reason(arguments, message, capsys):
     assert message in capsys.readouterr().err
 
 
+class Kink(nn.Module):
+    """A gradient of 0 or 1 by the last place of tanh: eager's is 0, and so is that of float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.x = nn.Parameter(torch.linspace(0.1, 1, 100))
+        values = self.x.detach().tanh()
+        above = values.double() > self.x.detach().double().tanh()
+        self.register_buffer("threshold", torch.where(above, values, 2.0))
+
+    def forward(self, scale):
+        return (self.x.tanh() * scale - self.threshold).relu()
+
+
+@pytest.mark.parametrize("of_float64", [False, True])
+def test_a_gradient_that_rounding_decides_is_right_unless_float64_is_wrong_too(of_float64):
+    def last_place_up(b, result, *_):
+        if result.dtype != b.core_float32 and not of_float64:
+            return result
+        return b.g.mul(result, b.g.literal(result.dtype, 1 + 2.0**-22))
+
+    with pytest.MonkeyPatch.context() as patch:
+        plant(patch, aten.tanh.default, last_place_up)
+        make = lambda: Subject(Kink(), (torch.ones(()),), None)  # noqa: E731
+        result = examine("kink", make, Settings(steps=0, find_operation=False))
+    if of_float64:
+        assert result.verdict == "wrong"
+    else:
+        assert result.verdict == "native", result.detail
+        assert any("ill-conditioned" in note for note in result.notes)
+
+
 def test_a_model_that_draws_random_numbers_is_judged_by_shapes():
     result = examine(
         "noise", lambda: Subject(lambda x: x + torch.rand_like(x), (torch.ones(3),)), Settings()

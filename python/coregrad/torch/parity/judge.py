@@ -29,12 +29,15 @@ class Measure:
     share: float = 0.0  #: error as a share of what is allowed, at the worst element
 
 
-def measure(got: Any, eager: Any, exact: Any = None, slack: Slack | None = None) -> Measure:
+def measure(
+    got: Any, eager: Any, exact: Any = None, slack: Slack | None = None, sensitivity: float = 0.0
+) -> Measure:
     """Judges `got` by eager's answer and the same computed in float64, if there is one.
 
     Integers and bools must equal eager's. Floats may miss `exact` by twice eager's own largest error
     and the slack of the table; NaN must stand where eager has them, infinities where `exact` or eager
-    has them. `slack` takes the place of the dtype's own slack.
+    has them. `slack` takes the place of the dtype's own slack; `sensitivity` is what rounding of the
+    inputs alone may do to the value, and counts like an error of eager's.
     """
     if not isinstance(eager, torch.Tensor):
         same = got == eager or (got != got and eager != eager)
@@ -58,7 +61,7 @@ def measure(got: Any, eager: Any, exact: Any = None, slack: Slack | None = None)
     message = _first(got.isnan() != eager.isnan(), got, eager, "NaN in the wrong place")
     if message is not None:
         return _bad(message)
-    own = _largest((eager - exact).abs())
+    own = max(_largest((eager - exact).abs()), sensitivity)
     limit = 2 * own + absolute + relative * exact.abs()
     distance = (got - exact).abs()
     equal = (got == exact) | (got == eager) | got.isnan()
@@ -77,6 +80,15 @@ def cotangents(roots: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     return [
         torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.dtype) for t in roots
     ]
+
+
+def distance(value: Any, exact: Any) -> float:
+    """Largest finite distance between two tensors of one shape; 0 for anything else."""
+    if not isinstance(value, torch.Tensor) or not isinstance(exact, torch.Tensor):
+        return 0.0
+    if value.shape != exact.shape or value.layout != torch.strided or not value.numel():
+        return 0.0
+    return _largest((_plain(value).double() - _plain(exact).double()).abs())
 
 
 def compare(got: Any, eager: Any, exact: Any = None, slack: Slack | None = None) -> str | None:
