@@ -245,6 +245,19 @@ def test_the_programs_of_a_graph_are_bounded_and_the_latest_stay(monkeypatch):
     assert len(live) == 3
 
 
+def test_a_view_of_a_base_that_the_call_does_not_show_is_compiled():
+    """The traced size of its storage is an expression over the sizes of that base."""
+    call = compiled(lambda x: x.tanh() * 2, dynamic=True)
+    for x in (
+        torch.randn(5, 8).t(),
+        torch.randn(7, 9).t()[1:],
+        torch.randn(6, 4)[:, 1:],
+        torch.randn(9)[3:8],
+    ):
+        assert torch.allclose(call(x), x.tanh() * 2)
+    assert not any(g.rejected for g in coregrad.torch.report().graphs)
+
+
 def test_another_number_of_threads_makes_no_machine_code():
     model = nn.Sequential(nn.Linear(16, 32), nn.GELU(), nn.LayerNorm(32))
     call = compiled(model, dynamic=True)

@@ -46,7 +46,14 @@ class _Tensor:
     strides: tuple[int, ...]
     offset: int
     storage: int  #: equal for tensors that share one
-    storage_bytes: int
+
+    def end(self, values: Sequence[Any]) -> int:
+        """Bytes of storage up to the last element."""
+        sizes = [values[n] for n in self.sizes]
+        if 0 in sizes:
+            return 0
+        last = sum((n - 1) * values[s] for n, s in zip(sizes, self.strides))
+        return (values[self.offset] + last + 1) * self.dtype.itemsize
 
 
 class Sizes:
@@ -57,6 +64,7 @@ class Sizes:
 
     def __init__(self, module: GraphModule) -> None:
         self._expressions: dict[sympy.Basic, int] = {}
+        self._tensors: list[_Tensor] = []
         self._values = {
             node: self._describe(node.meta["val"])
             for node in module.graph.nodes
@@ -94,7 +102,11 @@ class Sizes:
         """Every node's value for these sizes; tensors are fake ones, made without running anything."""
         values = [_plain(v) for v in self._evaluate(*sizes)]
         mode = FakeTensorMode(static_shapes=True)
-        storages: dict[int, torch.UntypedStorage] = {}
+        # The traced size of a storage may depend on a base that the call does not show.
+        ends: dict[int, int] = {}
+        for what in self._tensors:
+            ends[what.storage] = max(ends.get(what.storage, 0), what.end(values))
+        storages = {k: torch.UntypedStorage(n, device="meta") for k, n in ends.items()}
 
         def build(what: Any) -> Any:
             if isinstance(what, _Tensor):
@@ -115,12 +127,8 @@ class Sizes:
         what: _Tensor,
         values: Sequence[Any],
     ) -> torch.Tensor:
-        storage = storages.get(what.storage)
-        if storage is None:
-            storage = torch.UntypedStorage(values[what.storage_bytes], device="meta")
-            storages[what.storage] = storage
         memory = torch.empty(0, dtype=what.dtype, device="meta").set_(
-            storage,
+            storages[what.storage],
             values[what.offset],
             [values[n] for n in what.sizes],
             [values[n] for n in what.strides],
@@ -136,15 +144,16 @@ class Sizes:
             return value
         if value.layout != torch.strided:
             raise GraphRejected(f"a tensor has layout {value.layout}")
-        return _Tensor(
+        tensor = _Tensor(
             value.dtype,
             value.device,
             tuple(self._place(n) for n in value.shape),
             tuple(self._place(n) for n in value.stride()),
             self._place(value.storage_offset()),
             storage_key(value),
-            self._place(value.untyped_storage().nbytes()),
         )
+        self._tensors.append(tensor)
+        return tensor
 
     def _place(self, value: Any) -> int:
         return self._expressions.setdefault(_expression(value), len(self._expressions))
