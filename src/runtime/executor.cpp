@@ -181,7 +181,11 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
   // Temporaries and all workers' scratch are one block.
   const int64_t stride =
       plan.max_scratch_bytes > 0 ? round_up(plan.max_scratch_bytes, 64) + kScratchPadding : 0;
-  const int workers = any_parallel && stride > 0 ? ThreadTeam::global().max_workers() : 1;
+  int workers = 1;
+  if (any_parallel && stride > 0) {
+    workers = ThreadTeam::global().max_workers();
+    if (threads.host != nullptr) workers = std::clamp(threads.most, workers, kMaxThreads);
+  }
   const int64_t scratch_start = round_up(plan.temporary_bytes, 64);
   const int64_t block_bytes =
       checked_add(scratch_start, checked_mul(stride, workers, "run: scratch"), "run: temporaries");
@@ -206,7 +210,7 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
       Scratchpad<TeamJob::Phase, 64> phases(num_steps);
       for (size_t i = 0; i < num_steps; ++i)
         phases[i] = {plan.steps[i].range, plan.steps[i].chunk, !is_parallel(plan.steps[i]),
-                     plan.steps[i].kind == StepKind::External};
+                     plan.steps[i].kind == StepKind::External, plan.steps[i].cost_ns};
       TeamJob job{phases.data(), static_cast<int64_t>(num_steps), RunState::body, &state};
       job.max_threads = threads.most;
       job.host = threads.host;

@@ -37,6 +37,8 @@ struct Span {
 struct Lane {
   /// Spans with unclaimed chunks; what idle workers watch.
   alignas(kApart) std::atomic<int64_t> open_spans{0};
+  /// The job is over: threads that were lent to it may go.
+  std::atomic<bool> closed{false};
   /// Chunks of this phase that workers have finished.
   alignas(kApart) std::atomic<int64_t> done{0};
   std::atomic<uint32_t> caller_sleeps{0};
@@ -48,8 +50,6 @@ struct Lane {
   bool wake = false;
   /// Workers from this number on stand back; a look that comes late may see the job before.
   std::atomic<int> threads{kMaxThreads};
-  /// The job is over: threads that were lent to it may go.
-  std::atomic<bool> closed{false};
   alignas(kApart) std::atomic<bool> taken{false};
   int size = 0;
   std::unique_ptr<Span[]> spans;  ///< `size`, one a thread
@@ -61,6 +61,11 @@ struct Lane {
 
   bool is_open_to(int worker, std::memory_order order) const {
     return open_spans.load(order) > 0 && worker < threads.load(std::memory_order_relaxed);
+  }
+
+  /// Of a thread that waits inside the job: there is work, or nothing more to wait for.
+  bool is_worth_a_look(int worker) const {
+    return is_open_to(worker, std::memory_order_relaxed) || closed.load(std::memory_order_relaxed);
   }
 
   /// Makes a phase's chunks claimable.
@@ -86,6 +91,7 @@ struct Lane {
   int64_t drain(int worker, Claimed claimed) {
     int64_t finished = 0;
     for (int i = 0; i < size; ++i) {
+      if (worker >= threads.load(std::memory_order_relaxed)) break;
       Span& span = spans[(worker + i) % size];
       for (;;) {
         const int64_t index = claim(span, i == 0);

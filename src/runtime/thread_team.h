@@ -2,9 +2,9 @@
 // One small team of threads whose caller never waits for a thread that has not started.
 //
 // A job is a sequence of phases (a plan's steps). Each phase's units are cut into chunks; whoever
-// is free claims the next chunk with one atomic add. The caller claims chunks too and can finish
-// alone; a worker that wakes late finds nothing left. Workers spin for some microseconds, then
-// park.
+// is free claims the next chunk with one atomic operation. The caller claims chunks too and can
+// finish alone; a worker that wakes late finds nothing left. Workers spin for some microseconds,
+// then park.
 
 #include <cstdint>
 
@@ -27,6 +27,7 @@ struct TeamJob {
     bool serial;    ///< run by the caller alone, in one call
     /// Calls code that may want the host's threads for itself.
     bool outside = false;
+    double cost_ns = 0;  ///< on one thread, estimated
   };
   const Phase* phases;
   int64_t num_phases;

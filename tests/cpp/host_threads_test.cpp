@@ -139,6 +139,40 @@ TEST_F(HostThreads, OneRegionServesAllPhasesUpToOneThatWantsTheThreadsItself) {
   EXPECT_EQ(regions, 2);
 }
 
+TEST_F(HostThreads, AreNotKeptThroughALongSerialPhase) {
+  Noted job({{20, 1, false}, {1, 1, true}, {20, 1, false}, {1, 1, true}, {20, 1, false}});
+  job.phases[3].cost_ns = 5e6;
+  ASSERT_TRUE(run_in_time(job, host_loop));
+  EXPECT_EQ(job.wrong(), 0);
+  EXPECT_EQ(regions, 2);
+}
+
+TEST_F(HostThreads, AForkInAPhaseLeavesTheChildToDoTheRestAlone) {
+  struct Forking : Noted {
+    using Noted::Noted;
+    pid_t child = -1;
+    static void body(void* context, int64_t phase, int64_t begin, int64_t end, int worker) {
+      auto& self = *static_cast<Forking*>(context);
+      if (phase == 1) {
+        self.child = fork();
+        if (self.child == 0) forget_host_threads();
+      }
+      Noted::body(static_cast<Noted*>(context), phase, begin, end, worker);
+    }
+  };
+  Forking job({{20, 1, false}, {1, 1, true, true}, {20, 1, false}});
+  TeamJob team_job{job.phases.data(), 3, &Forking::body, &job};
+  team_job.host = host_loop;
+  team_job.max_threads = 3;
+  regions = 0;
+  while (!run_on_host_threads(team_job)) std::this_thread::sleep_for(milliseconds(5));
+  if (job.child == 0) _exit(regions == 1 ? job.wrong() : 100);
+  EXPECT_EQ(regions, 2);
+  int status = 0;
+  ASSERT_EQ(waitpid(job.child, &status, 0), job.child);
+  EXPECT_EQ(status, 0);
+}
+
 TEST_F(HostThreads, TheCallerAloneDoesItWhereTheHostIsBusyOrRefuses) {
   Noted busy({{20, 1, false}, {20, 1, false}});
   ASSERT_TRUE(run_in_time(busy, busy_loop));

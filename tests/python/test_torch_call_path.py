@@ -12,6 +12,7 @@ from torch import nn
 
 import coregrad
 import coregrad.torch
+from coregrad.torch import call_path
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")
 
@@ -77,6 +78,14 @@ def test_profiler_marks_around_each_call_are_left_out_for_this_backend_alone():
     assert marks("coregrad") == []
     torch._dynamo.reset()
     assert marks("eager") != []
+
+
+def test_profiler_marks_come_back_after_a_compilation_that_never_ended(monkeypatch):
+    monkeypatch.setattr(call_path._marks, "left_out", True, raising=False)
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(record_runtime_overhead=False):
+        compiled(polynomial)(torch.ones(3))
+        assert torch._dynamo.config.record_runtime_overhead
 
 
 def test_outputs_that_alias_inputs_keep_the_wrappers_and_stay_views():

@@ -53,7 +53,8 @@ def leave_out_profiler_marks() -> None:
 
     if CompileContext.current_compile_id() is None or torch.autograd.profiler._is_profiler_enabled:
         return
-    if config.record_runtime_overhead:
+    left_out = getattr(_marks, "left_out", False)  # also by a compilation that never ended
+    if config.record_runtime_overhead or left_out:
         if _put_marks_back not in callback_handler.end_callbacks:  # torch._dynamo.reset drops it
             callback_handler.register_end_callback(_put_marks_back)
         _marks.left_out = True
