@@ -121,10 +121,12 @@ ValueEmitter::AtLevel::AtLevel(ValueEmitter& emitter, int level)
 
 ValueEmitter::AtLevel::~AtLevel() {
   llvm::IRBuilder<>& b = emitter_.builder_;
-  // A function with a rare branch ends its block: what follows at this level stands in the next
-  // one.
-  if (level_ < emitter_.depth())
-    emitter_.scopes_[static_cast<size_t>(level_) + 1].block = b.GetInsertBlock();
+  // A function with a rare branch ends its block: what follows at this level and at the inner ones
+  // that were opened in the same block stands in the next one.
+  const std::span inner = std::span(emitter_.scopes_).subspan(static_cast<size_t>(level_) + 1);
+  llvm::BasicBlock* const before = inner.empty() ? nullptr : inner.front().block;
+  for (Scope& scope : inner)
+    if (scope.block == before) scope.block = b.GetInsertBlock();
   if (!moved_) return;
   // By its instruction, which may have moved with the rest of a block that was split.
   if (saved_.getPoint() != saved_.getBlock()->end())

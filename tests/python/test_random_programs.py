@@ -104,6 +104,19 @@ def program(x3):
     v2 = F.bilinear(v0, v0, v0.flatten()[:32].reshape([2, 4, 4]))
     return (v2,)
 """,
+    "a row of a checked index was loaded before the check, where a reduction used it": """
+# under torch.no_grad()
+x0 = make_input([4, 16, 16], torch.bfloat16, 'normal', 'contiguous', 0)
+x2 = make_input([5, 1], torch.int64, 'normal', 'contiguous', 2)
+x3 = make_input([16, 16], torch.bfloat16, 'normal', 'contiguous', 3)
+x4 = make_input([], torch.bool, 'normal', 'contiguous', 4)
+def program(x0, x2, x3, x4):
+    v1 = x0[x2 % 4, x2 % 16]
+    v3 = torch.gather(x3, 0, x2 % 16)
+    v4 = torch.where(x4, v3, v1)
+    v6 = v4.amax(1, True)
+    return (v1, v6,)
+""",
     "the gradient of a distance that is NaN was 0": """
 x4 = make_input([33, 1, 17], torch.float32, 'special', 'contiguous', 4).requires_grad_()
 def program(x4):
