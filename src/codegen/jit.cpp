@@ -188,12 +188,7 @@ void set_attributes(llvm::Module& module, const Target& target) {
   }
 }
 
-#ifdef NDEBUG
-constexpr bool kAlwaysVerify = false;
-#else
-constexpr bool kAlwaysVerify = true;
-#endif
-
+/// Costs a thirtieth of the compile time; machine code from invalid IR would be silently wrong.
 void verify(const llvm::Module& module, std::string_view name) {
   std::string text;
   llvm::raw_string_ostream stream(text);
@@ -221,7 +216,7 @@ llvm::SmallVector<char, 0> generate(const Target& target, std::string_view name,
   describe_target(module, target);
   build(module);
   set_attributes(module, target);
-  if (kAlwaysVerify || flags().validate) verify(module, name);
+  verify(module, name);
   times.build_ms = watch.lap();
 
   compiler->optimize(module);

@@ -101,31 +101,31 @@ def min_dim(b, x, dim, keepdim=False):
     return _extreme(b, "reduce_min", x, dim, keepdim), _arg(b, "argmin", x, dim, keepdim)
 
 
-def _var_mean(b, x, dims, correction, keepdim):
-    dims = b.dims(dims, x)
+def _moments(b, x, dims, correction, keepdim):
+    """Variance and mean in float64, as PyTorch's are: squares of float32 values may overflow."""
+    x, dims = b.node(x, b.core_float64), b.dims(dims, x)
     correction = 1 if correction is None else correction
     average = _mean(b, x, dims, True) if x.ndim else x
     centred = x - average
     freedom = max(_count(x, dims) - correction, 0)
-    squares = b.reduce("sum", centred * centred, dims, keepdim)
-    variance = squares / float(freedom)
+    variance = b.reduce("sum", centred * centred, dims, keepdim) / float(freedom)
     kept = average if keepdim or not x.ndim else b.g.squeeze(average, dims)
     return variance, kept
 
 
 @lower("aten.var.correction")
 def var(b, x, dims=None, *, correction=None, keepdim=False):
-    return _var_mean(b, x, dims, correction, keepdim)[0]
+    return b.node(_moments(b, x, dims, correction, keepdim)[0], x.dtype)
 
 
 @lower("aten.std.correction")
 def std(b, x, dims=None, *, correction=None, keepdim=False):
-    return b.g.sqrt(_var_mean(b, x, dims, correction, keepdim)[0])
+    return b.node(b.g.sqrt(_moments(b, x, dims, correction, keepdim)[0]), x.dtype)
 
 
 @lower("aten.var_mean.correction")
 def var_mean(b, x, dims=None, *, correction=None, keepdim=False):
-    return _var_mean(b, x, dims, correction, keepdim)
+    return tuple(b.node(m, x.dtype) for m in _moments(b, x, dims, correction, keepdim))
 
 
 @lower("aten.linalg_vector_norm.default")
