@@ -245,8 +245,10 @@ ValueEmitter::Emitted ValueEmitter::emit_elementwise_value(const KernelValue& v)
   const AtLevel at(*this, level);
   const llvm::IRBuilderBase::FastMathFlagGuard guard(builder_);
   llvm::FastMathFlags flags;
-  // A product may fuse into the sum that takes it. Elementary functions rely on exact steps.
-  flags.setAllowContract(v.op == Op::Add || v.op == Op::Sub || v.op == Op::Mul || v.op == Op::Neg);
+  // A product may fuse into the accumulator of a reduction. Other sums and differences are rounded
+  // step by step, as in PyTorch: `softmax(a * x)` takes the greatest product from each product, and
+  // what is left of an unrounded one is not 0.
+  flags.setAllowContract(v.op == Op::Mul);
   builder_.setFastMathFlags(flags);
   return {emit_elementwise(builder_, v.op, from, v.dtype, {operands, static_cast<size_t>(arity)}),
           nullptr, level};

@@ -98,9 +98,7 @@ class Program:
 
     def function(self, wide: bool = False) -> Callable:
         """The function; `wide` in float64 throughout."""
-        source = self.source()
-        if wide:
-            source = re.sub(r"torch\.b?float(16|32)\b", "torch.float64", source)
+        source = widened(self.source()) if wide else self.source()
         space: dict[str, Any] = {"torch": torch, "F": F}
         exec(compile(source, "<random program>", "exec"), space)
         return space["program"]
@@ -108,6 +106,11 @@ class Program:
     def make_inputs(self) -> list[torch.Tensor]:
         space = {"torch": torch, "make_input": make_input}
         return [eval(text, space) for text in self.inputs.values()]
+
+
+def widened(text: str) -> str:
+    """Source text with float64 in place of narrower floating point types."""
+    return re.sub(r"torch\.b?float(16|32)\b", "torch.float64", text)
 
 
 def parse(text: str) -> Program:

@@ -121,7 +121,9 @@ def comparison(g: Generator) -> None:
 def float_tests(g: Generator) -> None:
     x = g.exact(lambda v: v.is_float)
     name = g.r.choice(["isnan", "isinf", "isfinite", "signbit", "isposinf", "isneginf"])
-    g.add(f"torch.{name}({x.name})", True)
+    # The sign of NaN means nothing.
+    of = f"{x.name}.nan_to_num(1)" if name == "signbit" else x.name
+    g.add(f"torch.{name}({of})", True)
 
 
 @operation(4)
@@ -370,7 +372,7 @@ def selection(g: Generator) -> None:
          "torch.searchsorted(torch.sort({x}, dim=-1)[0], {x})", "torch.isclose({x}, {x}.flip({d}))",
          "torch.bucketize({x}, torch.arange(-3, 4).to({x}.dtype), right=True)", "{x}.logical_and({x})",
          "torch.isin({x}, {x}.flatten()[:3])", "torch.take_along_dim({x}, {x}.argmax({d}, True), {d})",
-         "torch.copysign({x}, {x}.flip({d}))", "torch.aminmax({x})[1]",
+         "torch.copysign({x}, {x}.flip({d}).nan_to_num(1))", "torch.aminmax({x})[1]",
          "torch.diff({x}, dim={d})", "torch.kron({x}, {x}[:1])", "torch.cartesian_prod({x}, {x})",
          "torch.vander({x}[:4], 3)", "torch.meshgrid({x}, {x}, indexing='ij')[1]"]
     )  # fmt: skip
@@ -384,6 +386,10 @@ def more_products(g: Generator) -> None:
     y = g.floats(lambda v: v.dtype is x.dtype)
     *batch, m, n = x.shape
     columns = g.r.choice([1, 3, 8])
+    # Bilinear may sum infinities of both signs, or not, by its order; the product of matrices that cdist
+    # takes for many rows leaves nothing of a distance between large values.
+    finite = f"{x.name}.nan_to_num(0, 1, -1)"
+    directly = "compute_mode='donot_use_mm_for_euclid_dist'"
     text = g.r.choice(
         [f"torch.tensordot({x.name}, {g.carve(y, [m, n])}, 2)",
          f"torch.einsum('...ij,kj->...ik', {x.name}, {g.carve(y, [columns, n])})",
@@ -391,8 +397,9 @@ def more_products(g: Generator) -> None:
          f"{x.name}.mT @ {x.name}", f"{x.name} @ {x.name}.mT",
          f"torch.kron({x.name}, {g.carve(y, [2])})",
          f"torch.matmul({g.carve(y, [2, *batch, columns, m])}, {x.name})",
-         f"F.bilinear({x.name}, {x.name}, {g.carve(y, [2, n, n])})",
-         f"torch.cdist({x.name}, {x.name} + 3)", f"torch.matmul({g.carve(y, [m])}, {x.name})"]
+         f"F.bilinear({finite}, {finite}, {g.carve(y, [2, n, n])})",
+         f"torch.cdist({x.name}, {x.name} + 3, {directly})",
+         f"torch.matmul({g.carve(y, [m])}, {x.name})"]
         + ([f"torch.baddbmm({g.carve(y, [batch[0], m, columns])}, {x.name}, "
             f"{g.carve(y, [batch[0], n, columns])}, beta=0.5)"] if len(batch) == 1 else [])
         + ([f"torch.addr({x.name}, {g.carve(y, [m])}, {g.carve(y, [n])}, alpha=2)",

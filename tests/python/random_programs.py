@@ -8,9 +8,9 @@ makes of them.
 
 import random_moves
 import random_operations
-from random_generator import Generator, Program, parse
+from random_generator import Generator, Program, parse, widened
 
-__all__ = ["Program", "generate", "parse"]
+__all__ = ["Program", "generate", "parse", "widened"]
 
 TABLES = (random_operations.operation, random_moves.operation)
 

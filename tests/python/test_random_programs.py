@@ -117,6 +117,32 @@ def program(x0, x2, x3, x4):
     v6 = v4.amax(1, True)
     return (v1, v6,)
 """,
+    "a product fused into a difference, so that the greatest one was not subtracted exactly": """
+x3 = make_input([2, 2, 5], torch.float32, 'special', 'contiguous', 3).requires_grad_()
+def program(x3):
+    v2 = torch.deg2rad(x3)
+    v6 = torch.softmax(v2, 1)
+    v7 = torch.logsumexp(x3 * x3, [1], False)
+    return (v6, v7,)
+""",
+    "the norm of one element overflowed": """
+# under torch.no_grad()
+x4 = make_input([4, 1, 17], torch.float32, 'special', 'contiguous', 4)
+def program(x4):
+    v0 = x4 * x4
+    v3 = torch.linalg.vector_norm(v0, 3, -2)
+    v4 = torch.linalg.vector_norm(v0, 2, -2, keepdim=True)
+    return (v3, v4,)
+""",
+    "a variance overflowed in float32": """
+# under torch.no_grad()
+x4 = make_input([4, 5, 17], torch.float32, 'special', 'contiguous', 4)
+def program(x4):
+    v0 = x4 * x4
+    v1 = torch.std(v0, 1)
+    v2 = torch.var_mean(v0, 1)[0]
+    return (v1, v2,)
+""",
     "the gradient of a distance that is NaN was 0": """
 x4 = make_input([33, 1, 17], torch.float32, 'special', 'contiguous', 4).requires_grad_()
 def program(x4):

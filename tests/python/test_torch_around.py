@@ -550,3 +550,23 @@ def test_stances_and_disabled_parts_run_in_eager():
         before = len(graphs())
         assert torch.equal(call(x * 2), x * 4 + 6)
         assert len(graphs()) == before
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: (x * 2).unfold(0, 3, 1),
+        lambda x: (x * 2).as_strided((3, 3), (1, 2)),
+        lambda x: (x * 2).expand(3, 7),
+        lambda x: ((x * 2).unfold(0, 3, 2), (x * 3).unfold(0, 2, 1)),
+    ],
+)
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_gradients_of_outputs_whose_elements_share_memory(f, dynamic):
+    x = leaf(7)
+    roots = f(x) if isinstance(f(x), tuple) else (f(x),)
+    weights = [torch.randn(root.shape) for root in roots]
+    (wanted,) = torch.autograd.grad(roots, x, weights)
+    got = compiled(f, dynamic=dynamic)(x)
+    (grad,) = torch.autograd.grad(got, x, weights)
+    torch.testing.assert_close(grad, wanted)

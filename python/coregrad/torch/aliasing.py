@@ -1,8 +1,8 @@
-"""Inputs that share memory, where one of them is written to.
+"""Memory that is shared: by inputs, where one of them is written to, and by elements of an output.
 
-What a write does to the others was settled when the graph was traced. PyTorch 2.13 has no guard on
-where two views of one storage lie in it, so a call may bring inputs that overlap otherwise: such a call
-runs the graph that Dynamo captured, in PyTorch.
+What a write to an input does to the others was settled when the graph was traced. PyTorch 2.13 has no
+guard on where two views of one storage lie in it, so a call may bring inputs that overlap otherwise:
+such a call runs the graph that Dynamo captured, in PyTorch.
 """
 
 from __future__ import annotations
@@ -71,3 +71,48 @@ def guard_sharing(
         return call(*args) if sharing(args, written) == traced else in_pytorch(*args)
 
     return guarded
+
+
+def _hint(value: Any) -> int:
+    return int(value if isinstance(value, int) else value.node.hint or 0)
+
+
+def elements_overlap(x: torch.Tensor) -> bool:
+    """Whether several elements may share memory, other than along expanded dimensions."""
+    steps = sorted((_hint(st), _hint(n)) for st, n in zip(x.stride(), x.shape) if n != 1)
+    reach = 0
+    for step, extent in steps:
+        if 0 < step <= reach:
+            return True
+        reach += step * (extent - 1)
+    return False
+
+
+def separate_elements_of_outputs(module: GraphModule) -> None:
+    """Outputs such as `(2 * x).unfold(0, 3, 1)` become tensors whose elements lie apart.
+
+    AOTAutograd copies a gradient into memory laid out like the output, which mixes up the gradients of
+    elements that share memory. Views of inputs, and several views of one tensor, are made outside of
+    the graph, and need none of this.
+    """
+    output = next(iter(reversed(module.graph.nodes)))
+    values = {n: n.meta.get("example_value") for n in output.all_input_nodes}
+    tensors = {n: v for n, v in values.items() if isinstance(v, torch.Tensor)}
+    bases = [v._base if v._is_view() else v for v in tensors.values()]
+    inputs = [n.meta.get("example_value") for n in module.graph.find_nodes(op="placeholder")]
+    changed = False
+    for node, value in tensors.items():
+        base = value._base
+        if base is None or not value.requires_grad or value.layout != torch.strided:
+            continue
+        is_shared = sum(b is base for b in bases) > 1 or any(base is x for x in inputs)
+        if is_shared or not elements_overlap(value):
+            continue
+        with module.graph.inserting_after(node):
+            apart = module.graph.call_function(
+                torch.clone, (node,), {"memory_format": torch.contiguous_format}
+            )
+        output.replace_input_with(node, apart)
+        changed = True
+    if changed:
+        module.recompile()

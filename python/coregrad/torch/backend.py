@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 
 from .. import _core
 from . import decompositions
-from .aliasing import guard_sharing, written_inputs
+from .aliasing import guard_sharing, separate_elements_of_outputs, written_inputs
 from .call_path import (
     Capture,
     LazyBackward,
@@ -166,6 +166,7 @@ def backend(
         )
     leave_out_profiler_marks()
     replace_calls(module)
+    separate_elements_of_outputs(module)
     compiler = GraphCompiler(Options.make(options))
     # AOTAutograd's way of saying that the backward graph is to be handed over now.
     with torch._functorch.config.patch(force_non_lazy_backward_lowering=True):
