@@ -16,6 +16,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    config.addinivalue_line("filterwarnings", "error:coregrad. .* mistake:RuntimeWarning")
     # Through the environment, so that the processes of pytest-xdist choose alike also at midnight.
     today = datetime.date.today().toordinal()
     for name, option, default in ((SEED, "op_db_seed", today), (SHARE, "op_db_share", 8)):

@@ -20,7 +20,7 @@ from torch.testing._internal.common_modules import module_db
 from torch.utils import _pytree as pytree
 
 import coregrad.torch
-from coregrad.torch.backend import GraphCompiler
+from coregrad.torch.backend import CompilerFaultWarning, GraphCompiler
 from coregrad.torch.options import Options
 from coregrad.torch.parity.judge import compare_all, cotangents
 
@@ -400,6 +400,7 @@ def run_entry(name: str, dtype: torch.dtype, limit: int, seed: int) -> Result:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.simplefilter("error", CompilerFaultWarning)
         if name.startswith("module "):
             makers = list(_module_cases(entry, dtype))
         else:

@@ -35,7 +35,7 @@ from torch.utils._pytree import tree_map
 
 import coregrad.torch
 from coregrad.torch.aliasing import elements_overlap
-from coregrad.torch.backend import GraphCompiler
+from coregrad.torch.backend import CompilerFaultWarning, GraphCompiler
 from coregrad.torch.options import Options
 from coregrad.torch.parity.judge import compare_all, cotangents, distance, measure
 from coregrad.torch.parity.tolerances import SLACK
@@ -161,6 +161,7 @@ def _check(chosen: list[tuple[str, Program]], ways: list[Callable]) -> Outcome:
     result = Outcome("useless")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.simplefilter("error", CompilerFaultWarning)
         for note, program in chosen:
             for way in ways:
                 found = _judge_program(program, way)

@@ -10,6 +10,7 @@ from torch import nn
 
 import coregrad
 import coregrad.torch
+from coregrad.torch import importer
 from coregrad.torch.lowering import ROWS
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")
@@ -224,6 +225,24 @@ def test_dynamic_sizes_give_one_program_each_and_right_answers():
         (torch.softmax(y, 1) * rows).square().sum().backward()
         torch.testing.assert_close(out, torch.softmax(x, 1) * rows)
         torch.testing.assert_close(x.grad, y.grad)
+
+
+def test_a_graph_that_the_compiler_fails_on_runs_in_pytorch_with_a_warning(monkeypatch):
+    def fail(*_):
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr(importer.Importer, "run", fail)
+    x = torch.randn(3, requires_grad=True)
+    with pytest.warns(coregrad.torch.CompilerFaultWarning, match="KeyError: 'no such thing'"):
+        out = torch.compile(lambda x: torch.tanh(x) * 2, backend="coregrad")(x)
+        out.sum().backward()
+    torch.testing.assert_close(out, torch.tanh(x) * 2)
+    torch.testing.assert_close(x.grad, 2 - 2 * torch.tanh(x.detach()) ** 2)
+    assert "no such thing" in str(coregrad.torch.report())
+    torch._dynamo.reset()
+    strict = torch.compile(torch.tanh, backend="coregrad", options={"fallback": "error"})
+    with pytest.raises(torch._dynamo.exc.BackendCompilerFailed, match="no such thing"):
+        strict(x)
 
 
 def test_a_bad_index_raises_as_in_eager():

@@ -8,7 +8,7 @@ from torch._dynamo import register_backend as _register_backend
 from torch._dynamo.backends.registry import list_backends as _list_backends
 
 from . import lowering, recurrence
-from .backend import backend, reset, run_fx
+from .backend import CompilerFaultWarning, backend, reset, run_fx
 from .exported import compile_exported
 from .options import Options
 from .reporting import reports
@@ -23,4 +23,7 @@ if "coregrad" not in _list_backends(exclude_tags=None):
     _register_backend(backend, name="coregrad")
     recurrence.let_dynamo_trace_recurrent_modules(backend)
 
-__all__ = ["Options", "backend", "compile_exported", "lowering", "report", "reset", "run_fx"]
+__all__ = [
+    "CompilerFaultWarning", "Options", "backend", "compile_exported", "lowering", "report", "reset",
+    "run_fx",
+]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ _core.attach_exchange_api(torch.Tensor.__dlpack_c_exchange_api__)
 _core.attach_host_threads(parallel_loop())
 
 _numbers = itertools.count()
+
+
+class CompilerFaultWarning(RuntimeWarning):
+    """A graph runs in PyTorch because CoreGrad failed to compile it, which it should not."""
 
 
 def _eager(module: GraphModule) -> Callable[[list[Any]], Any]:
@@ -141,9 +146,17 @@ def _compile_concrete(
         compiled = Importer(module, options, report, values, layouts).run()
     except GraphRejected as reason:
         return _refuse(module, options, report, reason)
-    except Exception:
-        _publish(report, options)
-        raise
+    except Exception as error:
+        if options.fallback == "error":
+            _publish(report, options)
+            raise
+        warnings.warn(
+            f"coregrad: {report.name} runs in PyTorch because of a mistake of CoreGrad's, which its "
+            f"developers would like to hear of: {type(error).__name__}: {error}",
+            CompilerFaultWarning,
+            stacklevel=2,
+        )
+        return _refuse(module, options, report, GraphRejected(f"internal error: {error}"))
     _publish(report, options)
     return compiled
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from .. import CompilerFaultWarning
 from . import report
 from .examination import Examination, Settings, examine
 from .models import MODELS, Subject
@@ -137,6 +138,7 @@ def _calm() -> Iterator[None]:
     logger.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.simplefilter("error", CompilerFaultWarning)
         try:
             yield
         finally:
