@@ -72,8 +72,9 @@ class KernelEmitter {
   void read_arguments();
   void fill_partial_rows();
   void for_units();
-  void unit(Value* number);
-  void level_body(ValueEmitter& outer, int axis, int copies, Value* base, Lane lane);
+  int rows_at_once() const;
+  void unit(Value* number, int rows);
+  void level_body(Group& outer, int axis, int copies, Value* base, Lane lane);
   void passes(Group& group);
   void emit_nest(Group& group, const LoopNest& nest);
   void row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums);
@@ -103,7 +104,8 @@ class KernelEmitter {
   Combine* combine_of(size_t store);
   void start_lane_sums(const std::vector<size_t>& stores);
   void finish_lane_sums(ValueEmitter& at, const std::vector<size_t>& stores);
-  void emit_stores(Group& group, const std::vector<size_t>& stores, int first_slot);
+  void emit_stores(Group& group, const std::vector<size_t>& stores, int first_slot,
+                   int slot_step = 1);
   void emit_combine(ValueEmitter& at, size_t store, int slot);
   void combine_in_memory(ValueEmitter& at, const KernelStore& store, Value* value, Value* mask);
 

@@ -20,6 +20,13 @@ namespace coregrad {
 
 using llvm::Value;
 
+namespace {
+
+/// Instructions for one element, times vectors and rows that are walked in step.
+constexpr double kMostRowsCost = 128;
+
+}  // namespace
+
 void KernelEmitter::read_arguments() {
   llvm::Type* const pointer = builder_.getPtrTy();
   Value* const args = function_->getArg(0);
@@ -121,19 +128,41 @@ void KernelEmitter::for_units() {
     for (const LoopPass& p : schedule_.passes)
       level_stores.insert(level_stores.end(), p.stores.begin(), p.stores.end());
     start_lane_sums(level_stores);
+    Group group = {&*values_};
     for_lanes(*values_, last, first, end, std::nullopt, kernel_.block % schedule_.width == 0,
               schedule_.lane_cost, [&](int copies, Value* base, const Lane& lane) {
-                level_body(*values_, last, copies, base, lane);
+                level_body(group, last, copies, base, lane);
               });
     finish_lane_sums(*values_, level_stores);
     return;
   }
+  const int rows = rows_at_once();
   values_->push_scope();
-  loop(begin_, end_, 1, [&](Value* n) { unit(n); });
+  loop(begin_, end_, rows, [&](Value* n) { unit(n, rows); });
   values_->pop_scope();
 }
 
-void KernelEmitter::unit(Value* n) {
+/// How many units to walk in step, so that what they add to one place in memory is read and written
+/// once: neighbours along the axis before the lanes, of which every chunk has a multiple.
+int KernelEmitter::rows_at_once() const {
+  const int axis = kernel_.num_parallel - 2;
+  if (!kernel_.lane_parallel || axis < 0 || !schedule_.loop_sets.empty()) return 1;
+  if (kernel_.block < kernel_.axes[static_cast<size_t>(axis) + 1].extent) return 1;
+  const auto meets = [&](const Combine& c) {
+    const IndexExpr& place = kernel_.stores[c.store].index;
+    return c.place == Place::Memory &&
+           (index_axes(kernel_, place, schedule_.value_axes) >> axis & 1) == 0;
+  };
+  if (std::none_of(combines_.begin(), combines_.end(), meets)) return 1;
+  const int64_t extent = kernel_.axes[static_cast<size_t>(axis)].extent;
+  for (const int rows : {4, 2})
+    if (extent % rows == 0 && kernel_.chunk % rows == 0 &&
+        rows * schedule_.unroll * schedule_.lane_cost <= kMostRowsCost)
+      return rows;
+  return 1;
+}
+
+void KernelEmitter::unit(Value* n, int rows) {
   const int last = kernel_.num_parallel - 1;
   const bool has_lane_axis = kernel_.lane_parallel && last >= 0;
   Value* rest = n;
@@ -170,16 +199,26 @@ void KernelEmitter::unit(Value* n) {
   else if (extent % kernel_.block == 0)
     count = kernel_.block;
   start_lane_sums(level_stores);
+  std::vector<std::unique_ptr<ValueEmitter>> others;
+  Group group = {&*values_};
+  for (int r = 1; r < rows; ++r) {
+    others.push_back(std::make_unique<ValueEmitter>(*values_));
+    group.push_back(others.back().get());
+    Value* const row =
+        builder_.CreateNSWAdd(axis_values_[static_cast<size_t>(last) - 1], number(r));
+    others.back()->set_axis(last - 1, row);
+    others.back()->push_scope();
+  }
   for_lanes(*values_, last, first, end, count,
             kernel_.block % schedule_.width == 0 || kernel_.block >= extent, schedule_.lane_cost,
             [&](int copies, Value* base, const Lane& lane) {
-              level_body(*values_, last, copies, base, lane);
+              level_body(group, last, copies, base, lane);
             });
   finish_lane_sums(*values_, level_stores);
 }
 
-/// `copies` vectors of lanes at the parallel level.
-void KernelEmitter::level_body(ValueEmitter& outer, int axis, int copies, Value* base, Lane lane) {
+/// `copies` vectors of lanes at the parallel level, of each row in `outer`.
+void KernelEmitter::level_body(Group& outer, int axis, int copies, Value* base, Lane lane) {
   const auto enter = [&](ValueEmitter& member, int copy) {
     member.push_scope();
     set_axis(member, axis, builder_.CreateNSWAdd(base, number(int64_t{copy} * lane.width)));
@@ -188,17 +227,17 @@ void KernelEmitter::level_body(ValueEmitter& outer, int axis, int copies, Value*
   if (schedule_.loop_sets.empty()) {
     // Nothing to walk in step: one vector after the other, which share what is uniform.
     for (int u = 0; u < copies; ++u) {
-      enter(outer, u);
-      Group group = {&outer};
-      emit_stores(group, schedule_.passes[0].stores, u);
-      outer.pop_scope();
+      for (ValueEmitter* row : outer) enter(*row, u);
+      emit_stores(outer, schedule_.passes[0].stores, u, /*slot_step=*/0);
+      for (ValueEmitter* row : outer) row->pop_scope();
     }
     return;
   }
+  COREGRAD_CHECK(outer.size() == 1);
   std::vector<std::unique_ptr<ValueEmitter>> members;
   Group group;
   for (int u = 0; u < copies; ++u) {
-    members.push_back(std::make_unique<ValueEmitter>(outer));
+    members.push_back(std::make_unique<ValueEmitter>(*outer[0]));
     group.push_back(members.back().get());
     enter(*group.back(), u);
   }

@@ -68,7 +68,8 @@ void KernelEmitter::finish_lane_sums(ValueEmitter& at, const std::vector<size_t>
       combine_in_memory(at, kernel_.stores[s], c->accumulator->total(), nullptr);
 }
 
-void KernelEmitter::emit_stores(Group& group, const std::vector<size_t>& stores, int first_slot) {
+void KernelEmitter::emit_stores(Group& group, const std::vector<size_t>& stores, int first_slot,
+                                int slot_step) {
   // All values first: an output may be the memory of an input.
   for (ValueEmitter* at : group) {
     for (const size_t s : stores) {
@@ -86,7 +87,7 @@ void KernelEmitter::emit_stores(Group& group, const std::vector<size_t>& stores,
       if (kernel_.stores[s].combine == Op::Literal)
         group[m]->emit_store(kernel_.stores[s]);
       else
-        emit_combine(*group[m], s, first_slot + static_cast<int>(m));
+        emit_combine(*group[m], s, first_slot + slot_step * static_cast<int>(m));
     }
 }
 
