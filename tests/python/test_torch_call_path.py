@@ -12,7 +12,7 @@ from torch import nn
 
 import coregrad
 import coregrad.torch
-from coregrad.torch import call_path
+from coregrad.torch import call_path, compat
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")
 
@@ -157,6 +157,16 @@ def test_a_graph_that_runs_in_pytorch_keeps_the_wrappers():
     compiled(lambda x: torch.view_as_real(torch.fft.fft(x)).square().sum())(x).backward()
     torch.testing.assert_close(x.grad, 422 * x.detach())
     assert_wrapped("runs in PyTorch")
+
+
+def test_a_pytorch_whose_metadata_is_new_keeps_the_wrappers(monkeypatch):
+    known = {name: set(fields) for name, fields in compat._KNOWN.items()}
+    known["ViewAndMutationMeta"].remove("tokens")
+    monkeypatch.setattr(compat, "_KNOWN", known)
+    x = torch.randn(3, requires_grad=True)
+    out = compiled(polynomial)(x)
+    torch.testing.assert_close(out, polynomial(x))
+    assert_wrapped("metadata that is new to us (tokens)")
 
 
 def test_the_report_says_why_a_graph_keeps_the_wrappers():

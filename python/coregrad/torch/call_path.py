@@ -17,6 +17,7 @@ from torch._functorch.utils import unwrap_dead_wrappers
 from torch.autograd.function import _SingleLevelFunction
 from torch.fx import GraphModule
 
+from . import compat
 from .program import CompiledGraph, View
 
 FUNCTORCH_FORWARD = (
@@ -148,6 +149,8 @@ def refusal(capture: Capture, example_inputs: Sequence[Any]) -> str | None:
     meta = capture.metadata
     if meta is None:
         return "it was not compiled under Dynamo"
+    if unknown := compat.unknown_fields(meta):
+        return f"this version of PyTorch has metadata that is new to us ({', '.join(unknown)})"
     if not isinstance(capture.forward, CompiledGraph):
         return "sizes are symbolic, or the graph runs in PyTorch"
     if capture.num_inputs != len(example_inputs):
@@ -156,7 +159,10 @@ def refusal(capture: Capture, example_inputs: Sequence[Any]) -> str | None:
         return "an input is not a tensor"
     if meta.num_mutated_inp_runtime_indices:
         return "an input is mutated outside of the graph"
-    if any(i.mutates_metadata or i.mutates_storage_metadata for i in meta.input_info):
+    if any(
+        i.mutates_metadata or i.mutates_storage_metadata or compat.replaces_data(i)
+        for i in meta.input_info
+    ):
         return "an input's metadata is mutated"
     for info in meta.output_info:
         if info.output_type.name not in ("non_alias", "unsafe_view_alias"):
@@ -170,7 +176,7 @@ def refusal(capture: Capture, example_inputs: Sequence[Any]) -> str | None:
         return "random states are inputs"
     if meta.grad_enabled_mutation is not None:
         return "the graph switches gradients on or off"
-    if meta.dynamic_outputs or meta.act_input_indices:
+    if meta.dynamic_outputs or compat.has_asynchronous_inputs(meta):
         return "an output has symbolic sizes, or an input is asynchronous"
     return _training_refusal(capture) if capture.kind == "forward" else None
 
