@@ -16,6 +16,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # CompilerFaultWarning, by its text: to name the class imports PyTorch in every process.
     config.addinivalue_line("filterwarnings", "error:coregrad. .* mistake:RuntimeWarning")
     # Through the environment, so that the processes of pytest-xdist choose alike also at midnight.
     today = datetime.date.today().toordinal()

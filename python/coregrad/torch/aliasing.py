@@ -14,6 +14,7 @@ import torch
 from torch.fx import GraphModule
 
 from .importer import storage_key
+from .metadata import is_writable
 
 Sharing = tuple[tuple[int, int, Any], ...]
 
@@ -79,13 +80,8 @@ def _hint(value: Any) -> int:
 
 def elements_overlap(x: torch.Tensor) -> bool:
     """Whether several elements may share memory, other than along expanded dimensions."""
-    steps = sorted((_hint(st), _hint(n)) for st, n in zip(x.stride(), x.shape) if n != 1)
-    reach = 0
-    for step, extent in steps:
-        if 0 < step <= reach:
-            return True
-        reach += step * (extent - 1)
-    return False
+    apart = [(_hint(n), _hint(step)) for n, step in zip(x.shape, x.stride()) if _hint(step)]
+    return not is_writable([n for n, _ in apart], [step for _, step in apart])
 
 
 def separate_elements_of_outputs(module: GraphModule) -> None:
@@ -95,7 +91,7 @@ def separate_elements_of_outputs(module: GraphModule) -> None:
     elements that share memory. Views of inputs, and several views of one tensor, are made outside of
     the graph, and need none of this.
     """
-    output = next(iter(reversed(module.graph.nodes)))
+    (output,) = module.graph.find_nodes(op="output")
     values = {n: n.meta.get("example_value") for n in output.all_input_nodes}
     tensors = {n: v for n, v in values.items() if isinstance(v, torch.Tensor)}
     bases = [v._base if v._is_view() else v for v in tensors.values()]
