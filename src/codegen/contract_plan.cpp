@@ -712,11 +712,13 @@ class Planner {
   void choose_blocks(ContractPlan& plan) const {
     const int64_t size = size_of(plan.dtype);
     const int64_t side = std::max<int64_t>(64, 1024 / size);  // rows and lanes of a block
+    // Rows that are read in place take no room: a taller block packs the lanes less often.
+    const int64_t most_rows = plan.row_packing == RowPacking::InPlace ? 4 * side : side;
     const auto split = [](int64_t panels, int64_t blocks, int64_t* per_block, int64_t* count) {
       *count = std::max<int64_t>(1, std::min(blocks, panels));
       *per_block = ceil_div(panels, *count);
     };
-    split(plan.num_row_panels, ceil_div(plan.m.extent, side), &plan.panels_per_row_block,
+    split(plan.num_row_panels, ceil_div(plan.m.extent, most_rows), &plan.panels_per_row_block,
           &plan.num_row_blocks);
     split(plan.num_lane_panels,
           ceil_div(plan.num_lanes, std::max<int64_t>(lanes_of_block(plan), 1)),
