@@ -398,6 +398,7 @@ class StepEmitter {
     if (plan_.kind == TileKind::Matrix) num_rows_ = param(plan_.m.extent);
     if (plan_.row_packing == RowPacking::Panels)
       row_panel_elements_ = param(plan_.row_panel_elements);
+    if (plan_.has_lane_panels()) lane_panel_elements_ = param(plan_.lane_panel_elements);
     if (has_tail()) full_lanes_ = param(plan_.num_lanes - last_lanes());
   }
 
@@ -471,7 +472,16 @@ class StepEmitter {
       };
       emit_rows_once(p0, p, pack);
     }
-    if (packs_lanes()) {
+    const auto lane_panel = [&](llvm::Value* n) {
+      llvm::Value* const panel = b_.CreateUDiv(b_.CreateSub(n, n0_), constant(plan_.tile_lanes));
+      return at(lane_pack_, b_.CreateMul(panel, lane_panel_elements_));
+    };
+    if (plan_.has_lane_panels()) {
+      emit_loop(b_, n0_, n1_, plan_.tile_lanes, [&](llvm::Value* n) {
+        llvm::Value* const end = emit_min(b_, b_.CreateAdd(n, constant(plan_.tile_lanes)), n1_);
+        b_.CreateCall(parts_.pack_lanes, {lane_source_, p, k0, k1, n, end, lane_panel(n)});
+      });
+    } else if (packs_lanes()) {
       llvm::Value* const steps = constant(plan_.lane_windows.steps());
       b_.CreateCall(parts_.pack_lanes,
                     {lane_source_, p, b_.CreateUDiv(k0, steps), b_.CreateUDiv(k1, steps), n0_,
@@ -519,7 +529,8 @@ class StepEmitter {
       emit_lane_panels(n0_, n1_, is_tall, [&](llvm::Value* n) {
         llvm::Value* const local_n = b_.CreateSub(n, n0_);
         llvm::Value* const lanes =
-            packs_lanes()
+            plan_.has_lane_panels() ? lane_panel(n)
+            : packs_lanes()
                 ? at(lane_base, local_n)
                 : ElementMemory(b_, plan_.lane_side.memory)
                       .pointer(
@@ -734,7 +745,8 @@ class StepEmitter {
   llvm::Value *num_row_blocks_ = nullptr, *num_lane_blocks_ = nullptr, *num_k_blocks_ = nullptr;
   llvm::Value *p_per_unit_ = nullptr, *p_extent_ = nullptr, *num_lanes_ = nullptr;
   llvm::Value *k_turn_ = nullptr, *k_block_ = nullptr, *full_lanes_ = nullptr;
-  llvm::Value *row_panel_elements_ = nullptr, *copy_ = nullptr, *num_rows_ = nullptr;
+  llvm::Value *row_panel_elements_ = nullptr, *lane_panel_elements_ = nullptr;
+  llvm::Value *copy_ = nullptr, *num_rows_ = nullptr;
   llvm::Value *m0_ = nullptr, *m1_ = nullptr, *n0_ = nullptr, *n1_ = nullptr;
 };
 

@@ -149,11 +149,16 @@ TileCost choose_outer_tile(int64_t rows, int64_t tallest, int64_t lanes, int64_t
   // many prefetches, and a broadcast a row. (Cores with half as many 64-byte multiply-adds lose
   // nothing by these tiles.)
   const double latency = 8;
+  // Each row that lies by itself is a stream of cache lines, and rows a power of two apart share
+  // few places of the first cache.
+  const auto streams = [&](int64_t r) {
+    return only_rows == 0 ? 0.25 * static_cast<double>(std::max<int64_t>(r - 8, 0)) : 0;
+  };
   const auto step = [&](int64_t r, int64_t v) {
     return std::max({static_cast<double>(r * v), static_cast<double>((split ? 3 : 2) * v + r),
                      latency}) +
            0.5 + 0.25 * static_cast<double>(v) +  // lanes come from L2, rows mostly from L1
-           (line == 0       ? 0
+           (line == 0       ? streams(r)
             : line % r == 0 ? 1.5
                             : 1.5 + 1.5 * static_cast<double>(r - 1) / static_cast<double>(line));
   };
@@ -794,13 +799,22 @@ class Planner {
     const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
     if (packs_lanes) {
       const int64_t most_lanes = kernel_.any_size ? widest : lanes;
-      plan.lane_stride =
-          padded(round_up(most_lanes + plan.lane_windows.reach(), width_)) + 64 / size;
-      // In front of the block: room for lanes that a transposing pack repeats.
+      // In front of a block: room for lanes that a transposing pack repeats. Behind its last step
+      // of k: for steps that it writes too many, and for what the last vector is too long.
       plan.lane_pack_offset = padded(width_);
-      plan.lane_pack_elements = padded(
-          plan.lane_pack_offset +
-          area(plan.k_block / plan.lane_windows.steps() + width_, plan.lane_stride) + width_);
+      const int64_t steps = plan.k_block / plan.lane_windows.steps(), behind = width_;
+      if (plan.has_lane_panels()) {
+        plan.lane_stride = plan.tile_lanes;
+        plan.lane_panel_elements = padded(area(steps, plan.lane_stride) + width_);
+        plan.lane_pack_elements = plan.lane_pack_offset +
+                                  area(plan.lane_panel_elements, most_lanes / plan.tile_lanes) +
+                                  padded(area(behind, plan.lane_stride) + width_);
+      } else {
+        plan.lane_stride =
+            padded(round_up(most_lanes + plan.lane_windows.reach(), width_)) + 64 / size;
+        plan.lane_pack_elements =
+            padded(plan.lane_pack_offset + area(steps + behind, plan.lane_stride) + width_);
+      }
     }
     if (packs_rows) {
       int64_t elements = 0;

@@ -90,7 +90,7 @@ struct ContractPlan {
 
   // Scratch of a worker, in elements. Rows of a packed block lie `stride` apart; with tiles, rows
   // and panels of 16 lanes do, in elements of memory.
-  int64_t lane_stride = 0, lane_pack_offset = 0, lane_pack_elements = 0;
+  int64_t lane_stride = 0, lane_panel_elements = 0, lane_pack_offset = 0, lane_pack_elements = 0;
   int64_t row_stride = 0, row_panel_elements = 0, row_pack_elements = 0;
   int64_t result_stride = 0, result_elements = 0;
 
@@ -99,6 +99,12 @@ struct ContractPlan {
   /// First row of panel i (i up to num_row_panels gives m.extent).
   int64_t panel_row(int64_t i) const;
   bool any_size = false;  ///< ContractKernel::any_size
+  /// Whether packed lanes come as [panel][k][lane of the panel]. Windows slide from panel to panel,
+  /// so they are packed as [k][lane].
+  bool has_lane_panels() const {
+    return kind == TileKind::Outer && lane_packing != LanePacking::InPlace &&
+           !lane_windows.is_window();
+  }
   /// Whether code for panels of tile_rows - 1 is there; sizes that share it may need it.
   bool has_low_panels() const {
     if (kind == TileKind::Matrix)
