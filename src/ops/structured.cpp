@@ -31,6 +31,8 @@ bool is_arg(Op op) { return op == Op::ArgMax || op == Op::ArgMin; }
 NodeId reduce_constant(Graph& graph, Op op, Scalar value, Shape shape, int64_t count) {
   if (is_arg(op)) return full(graph, shape, Scalar::of_int(DType::Int64, 0));
   if (op == Op::ReduceMax || op == Op::ReduceMin) return full(graph, shape, value);
+  // No element is there, so a NaN or an infinity is not either.
+  if (count == 0) return full(graph, shape, Scalar::of(value.dtype, op == Op::Prod));
   if (op == Op::Sum) {
     if (is_float(value.dtype))
       return full(graph, shape,

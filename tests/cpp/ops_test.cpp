@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <initializer_list>
 #include <limits>
 #include <vector>
 
@@ -149,6 +150,20 @@ TEST(Primitives, MaxOfNothingIsAnError) {
             "reduce_max: nothing to reduce: a reduced dimension has no elements: got f32[0,3]");
   EXPECT_EQ(shape_of(g, reduce(g, Op::ReduceMax, x, Dims{1})), (Dims{0}));
   EXPECT_EQ(shape_of(g, reduce(g, Op::Sum, x, Dims{0})), (Dims{3}));
+}
+
+TEST(Primitives, SumsAndProductsOfNothingDoNotSeeTheConstant) {
+  for (const double value : std::initializer_list<double>{NAN, INFINITY, -INFINITY, 2.0}) {
+    Graph g;
+    const NodeId x = full(g, Dims{0, 3}, Scalar::of_float(DType::Float32, value));
+    for (const Op op : {Op::Sum, Op::Prod}) {
+      const NodeId y = reduce(g, op, x, Dims{0});
+      ASSERT_EQ(shape_of(g, y), (Dims{3}));
+      const std::optional<Scalar> result = constant_value(g, y);
+      ASSERT_TRUE(result.has_value());
+      EXPECT_EQ(result->f, op == Op::Prod ? 1 : 0) << value;
+    }
+  }
 }
 
 TEST(Primitives, WindowAppendsOneDimensionPerWindow) {

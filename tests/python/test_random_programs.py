@@ -158,6 +158,14 @@ def program(x0):
     v0 = F.gelu(x0 * 1e6)
     return (v0,)
 """,
+    "the sum of no elements of a constant NaN was NaN": """
+# under torch.no_grad()
+x2 = make_input([0, 8, 8], torch.float32, 'special', 'contiguous', 2)
+def program(x2):
+    v1 = F.max_pool1d(x2, 3, 1, 1)
+    v2 = v1.sum()
+    return (v2,)
+""",
 }
 
 
