@@ -11,7 +11,7 @@ NodeId canonicalize(Graph& into, const Graph& from, NodeId node, std::span<const
   if (from[node].op == Op::Detach) return operands[0];
   const Op op = from[node].op;
   if ((op == Op::Sum || op == Op::Prod) && from.numel(from.operand(node, 0)) == 0)
-    return ops::full(into, from.shape(node), Scalar::of(from.dtype(node), op == Op::Prod));
+    return ops::full(into, from.shape(node), ops::reduction_identity(op, from.dtype(node)));
   return ops::rebuild(into, from, node, operands);
 }
 

@@ -8,7 +8,6 @@
 #include "ops/primitives.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace coregrad {
 namespace {
@@ -20,14 +19,6 @@ constexpr int64_t kMinPart = 8 * 1024;        // elements
 constexpr int64_t kColumnBlock = 64;          // columns that one unit of a column reduction covers
 constexpr int64_t kLongColumns = 512 * 1024;  // elements: from here on a cache does not hold them
 constexpr int64_t kColumnPart = 64 * 1024;
-
-Scalar identity(Op op, DType dtype) {
-  const double infinity = std::numeric_limits<double>::infinity();
-  if (op == Op::Sum) return Scalar::of(dtype, 0);
-  if (op == Op::Prod) return Scalar::of(dtype, 1);
-  if (dtype == DType::Bool) return Scalar::of_int(dtype, op == Op::ReduceMin);
-  return Scalar::of(dtype, op == Op::ReduceMax ? -infinity : infinity);
-}
 
 /// True when elementwise nodes and views spread the result over more elements again, as in a
 /// normalisation: reduction and user then share one kernel, which parts would tear up.
@@ -75,7 +66,7 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
   if (extent % parts != 0) {
     std::vector<int64_t> none(shape.size(), 0), high(shape.size(), 0);
     high[dim] = round_up(extent, parts) - extent;
-    x = ops::pad(into, x, none, high, none, identity(op, into.dtype(x)));
+    x = ops::pad(into, x, none, high, none, ops::reduction_identity(op, into.dtype(x)));
     shape[dim] += high[dim];
   }
   std::vector<int64_t> split = shape;

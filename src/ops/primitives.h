@@ -113,6 +113,9 @@ NodeId external(Graph& graph, int64_t id, int64_t number, std::span<const NodeId
 /// The node with other operands (same shapes and dtypes), folded and simplified as at construction.
 NodeId rebuild(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
 
+/// What a Sum, Prod, ReduceMax or ReduceMin of no elements is: the value that changes no other.
+Scalar reduction_identity(Op op, DType dtype);
+
 /// The dtype in which a and b meet: PyTorch's promotion, 0-d operands by category only.
 DType result_type(const Graph& graph, NodeId a, NodeId b);
 /// Dimension in [0, rank) from one in [-rank, rank); IndexError otherwise.

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <limits>
 #include <optional>
 
 namespace coregrad::ops {
@@ -32,7 +33,7 @@ NodeId reduce_constant(Graph& graph, Op op, Scalar value, Shape shape, int64_t c
   if (is_arg(op)) return full(graph, shape, Scalar::of_int(DType::Int64, 0));
   if (op == Op::ReduceMax || op == Op::ReduceMin) return full(graph, shape, value);
   // No element is there, so a NaN or an infinity is not either.
-  if (count == 0) return full(graph, shape, Scalar::of(value.dtype, op == Op::Prod));
+  if (count == 0) return full(graph, shape, reduction_identity(op, value.dtype));
   if (op == Op::Sum) {
     if (is_float(value.dtype))
       return full(graph, shape,
@@ -66,6 +67,14 @@ NodeId reduce_expanded(Graph& graph, Op op, NodeId x, const Dims& dims, Shape sh
 }
 
 }  // namespace
+
+Scalar reduction_identity(Op op, DType dtype) {
+  const double infinity = std::numeric_limits<double>::infinity();
+  if (op == Op::Sum) return Scalar::of(dtype, 0);
+  if (op == Op::Prod) return Scalar::of(dtype, 1);
+  if (dtype == DType::Bool) return Scalar::of_int(dtype, op == Op::ReduceMin);
+  return Scalar::of(dtype, op == Op::ReduceMax ? -infinity : infinity);
+}
 
 NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested, bool keepdim) {
   require_family(op, Family::Reduce, "reduce");

@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <initializer_list>
 #include <limits>
 #include <vector>
 
@@ -153,7 +152,7 @@ TEST(Primitives, MaxOfNothingIsAnError) {
 }
 
 TEST(Primitives, SumsAndProductsOfNothingDoNotSeeTheConstant) {
-  for (const double value : std::initializer_list<double>{NAN, INFINITY, -INFINITY, 2.0}) {
+  for (const double value : {double{NAN}, double{INFINITY}, -double{INFINITY}, 2.0}) {
     Graph g;
     const NodeId x = full(g, Dims{0, 3}, Scalar::of_float(DType::Float32, value));
     for (const Op op : {Op::Sum, Op::Prod}) {
