@@ -317,7 +317,13 @@ for _name in ("var", "std", "var_mean"):
 for _order in (2, 1, 0, 3, 0.5, -1.5, float("inf"), -float("inf")):
     _norm = "aten.linalg_vector_norm.default"
     case(_norm, lambda o=_order: call(f(3, 4), o, [1], True), lambda o=_order: call(f(5), o))
-case("aten.logsumexp.default", lambda: call(f(3, 4) * 50, [1]), lambda: call(f(3, 4), [0], True))
+case(
+    "aten.logsumexp.default",
+    lambda: call(f(3, 4) * 50, [1]),
+    lambda: call(f(3, 4), [0], True),
+    lambda: call(f(3, 0), [1]),
+    lambda: call(f(0, 3), [1], True),
+)
 for _name in ("cumsum", "cumprod"):
     case(f"aten.{_name}.default", lambda: call(f(3, 9), 1), lambda: call(i(9, 2), 0))
 case("aten.sort.default", lambda: call(torch.randperm(20).float().view(4, 5), 1, True))

@@ -152,6 +152,8 @@ def logsumexp(b, x, dims, keepdim=False):
     x, dims = b.node(x, b.dtype), b.dims(dims, x)
     if not x.ndim:
         return x
+    if not x.numel:  # there is no maximum to subtract
+        return b.g.full(b.shape, b.dtype, float("-inf"))
     top = b.g.reduce_max(x, dims, True)
     # An infinite maximum would give inf - inf.
     top = b.where(b.g.abs(top) < float("inf"), top, 0)
