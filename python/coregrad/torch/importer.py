@@ -229,9 +229,7 @@ class Importer:
             raise GraphRejected(f"{target} writes to its operands")
         for tensor in _tensors(value):
             require_dense_cpu(tensor, f"a result of {target}")
-        adapted = self._adapted(node)
-        lower = self._lower if adapted is None else self._lower_adapted
-        self.env[node] = lower(node, target, value)
+        self.env[node] = self._lower(node, target, value)
 
     def _check(self, node: FxNode) -> None:
         """A step that raises linear algebra's errors; the only operator with an effect that we know."""
@@ -253,38 +251,36 @@ class Importer:
         self.report.native[str(target)] += 1
         self.env[node] = (TOKEN, None)
 
-    def _adapted(self, node: FxNode) -> torch.Tensor | None:
-        """A tensor among the arguments or results that stands for another one in our graph."""
-        values = [self.traced.get(n) for n in (node, *node.all_input_nodes)]
-        return next((t for v in values for t in _tensors(v) if is_adapted(t)), None)
-
-    def _lower_adapted(self, node: FxNode, target: Any, value: Any) -> Any:
-        """Like _lower, for values that no step in PyTorch can take."""
+    def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
         context = self.lowering
         context.result = value
         context.traced_args = [self._traced_of(a) for a in node.args]
         args = [self._lookup(a) for a in node.args]
         kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
-        is_complex = any(
-            t.is_complex()
-            for n in (node, *node.all_input_nodes)
-            for t in _tensors(self.traced.get(n))
-        )
+        values = [self.traced.get(n) for n in (node, *node.all_input_nodes)]
+        # Tensors that stand for another one in our graph; no step in PyTorch can take them.
+        adapted = [t for v in values for t in _tensors(v) if is_adapted(t)]
+        is_complex = any(t.is_complex() for t in adapted)
         row = (COMPLEX_ROWS if is_complex else ROWS).get(target)
         self.graph.set_origin(node.name)
         try:
             if row is None:
                 context.unsupported("no lowering")
-            if not is_complex:
-                reason = small_integers.refusal(target, context.traced_args)
-                if reason is not None:
-                    context.unsupported(reason)
+            if adapted and not is_complex:
+                refusal = small_integers.refusal(target, context.traced_args)
+                if refusal is not None:
+                    context.unsupported(refusal)
             result = _checked(row(context, *args, **kwargs), value)
-        except (Unsupported, _core.CoreGradError) as reason:
-            dtype = getattr(self._adapted(node), "dtype", None)
-            raise GraphRejected(f"{target} of {dtype}: {reason}") from None
-        self.report.native[str(target)] += 1
-        return self._wrapped(target, result, value)
+        except Unsupported as error:
+            reason = str(error)
+        except _core.CoreGradError as error:
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            self.report.native[str(target)] += 1
+            return self._wrapped(target, result, value) if adapted else result
+        if adapted:
+            raise GraphRejected(f"{target} of {adapted[0].dtype}: {reason}")
+        return self._external(node, args, kwargs, value, reason)
 
     def _wrapped(self, target: Any, result: Any, value: Any) -> Any:
         if isinstance(value, (tuple, list)):
@@ -292,25 +288,6 @@ class Importer:
         if not isinstance(value, torch.Tensor) or value.dtype not in SMALL or result is None:
             return result
         return small_integers.wrapped(self.graph, target, result, value.dtype)
-
-    def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
-        args = [self._lookup(a) for a in node.args]
-        kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
-        context = self.lowering
-        context.result = value
-        context.traced_args = [self._traced_of(a) for a in node.args]
-        row = ROWS.get(target)
-        if row is None:
-            return self._external(node, args, kwargs, value, "no lowering")
-        self.graph.set_origin(node.name)
-        try:
-            result = _checked(row(context, *args, **kwargs), value)
-        except Unsupported as reason:
-            return self._external(node, args, kwargs, value, str(reason))
-        except _core.CoreGradError as error:
-            return self._external(node, args, kwargs, value, f"{type(error).__name__}: {error}")
-        self.report.native[str(target)] += 1
-        return result
 
     def _external(
         self, node: FxNode, args: Sequence[Any], kwargs: dict[str, Any], value: Any, reason: str
