@@ -182,48 +182,81 @@ class MicroKernel {
   }
 
  private:
+  /// Where a loop over steps of k stands.
+  struct KState {
+    llvm::Value *left, *a, *b;
+    std::vector<llvm::Value*> sums;
+  };
+
   template <class Step>
   std::vector<llvm::Value*> emit_k_loop(const std::vector<llvm::Value*>& start, int64_t k_step,
                                         Step step, llvm::Value* k_count = nullptr) {
     if (plan_.k.extent == 0) return start;
-    if (!k_count) k_count = function_->getArg(3);
+    KState state{k_count ? k_count : function_->getArg(3),
+                 row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
+                 lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1),
+                 start};
+    const int64_t unrolled = plan_.steps_at_once;
+    if (unrolled > 1) {
+      const bool divides = !plan_.any_size && plan_.k.extent % unrolled == 0 &&
+                           plan_.k_turn % unrolled == 0 && plan_.k_block % unrolled == 0;
+      state = emit_k_steps(state, k_step, unrolled, !divides, step);
+      if (divides) return state.sums;
+    }
+    return emit_k_steps(state, k_step, 1, unrolled > 1, step).sums;
+  }
+
+  /// A loop that takes `unrolled` steps at once while so many are left. It runs at least once
+  /// unless it `may_skip`.
+  template <class Step>
+  KState emit_k_steps(const KState& start, int64_t k_step, int64_t unrolled, bool may_skip,
+                      Step step) {
+    llvm::Value* const taken = emit_i64(b_, unrolled * k_step);
     llvm::BasicBlock* const before = b_.GetInsertBlock();
     llvm::BasicBlock* const loop = llvm::BasicBlock::Create(b_.getContext(), "k", function_);
     llvm::BasicBlock* const done = llvm::BasicBlock::Create(b_.getContext(), "k_done", function_);
-    b_.CreateBr(loop);
+    if (may_skip)
+      b_.CreateCondBr(b_.CreateICmpSGE(start.left, taken), loop, done);
+    else
+      b_.CreateBr(loop);
     b_.SetInsertPoint(loop);
-    llvm::PHINode* const k = b_.CreatePHI(b_.getInt64Ty(), 2);
-    llvm::PHINode* const a = b_.CreatePHI(b_.getPtrTy(), 2);
-    llvm::PHINode* const b = b_.CreatePHI(b_.getPtrTy(), 2);
-    k->addIncoming(k_count, before);
-    a->addIncoming(row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
-                   before);
-    b->addIncoming(lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1),
-                   before);
     std::vector<llvm::PHINode*> carried;
-    std::vector<llvm::Value*> sums;
-    for (llvm::Value* value : start) {
-      carried.push_back(b_.CreatePHI(vector_, 2));
+    const auto carry = [&](llvm::Value* value) {
+      carried.push_back(b_.CreatePHI(value->getType(), 2));
       carried.back()->addIncoming(value, before);
-      sums.push_back(carried.back());
-    }
-    step(sums, place(row_table_, 0, a), place(lane_table_, 1, b));
-    const bool dot = plan_.kind == TileKind::Dot;
-    const auto advance = [&](llvm::PHINode* at, bool by_table, llvm::Type* element,
-                             int64_t distance) {
-      at->addIncoming(by_table
-                          ? b_.CreateConstGEP1_64(b_.getInt32Ty(), at, 1)
-                          : b_.CreateConstGEP1_64(element, at, static_cast<uint64_t>(distance)),
-                      loop);
+      return carried.back();
     };
-    advance(a, row_table_, row_memory_.type(), dot ? k_step : k_step * steps_.row_k);
-    advance(b, lane_table_, lane_memory_.type(), dot ? k_step : k_step * steps_.lane_k);
-    llvm::Value* const left = b_.CreateNSWSub(k, emit_i64(b_, k_step));
-    k->addIncoming(left, loop);
-    for (size_t i = 0; i < sums.size(); ++i) carried[i]->addIncoming(sums[i], loop);
-    b_.CreateCondBr(b_.CreateICmpSGT(left, emit_i64(b_, 0)), loop, done);
+    KState state{carry(start.left), carry(start.a), carry(start.b), {}};
+    for (llvm::Value* value : start.sums) state.sums.push_back(carry(value));
+    const bool dot = plan_.kind == TileKind::Dot;
+    const auto advance = [&](llvm::Value* at, bool by_table, llvm::Type* element,
+                             int64_t distance) {
+      return by_table ? b_.CreateConstGEP1_64(b_.getInt32Ty(), at, 1)
+                      : b_.CreateConstGEP1_64(element, at, static_cast<uint64_t>(distance));
+    };
+    for (int64_t i = 0; i < unrolled; ++i) {
+      step(state.sums, place(row_table_, 0, state.a), place(lane_table_, 1, state.b));
+      state.a =
+          advance(state.a, row_table_, row_memory_.type(), dot ? k_step : k_step * steps_.row_k);
+      state.b = advance(state.b, lane_table_, lane_memory_.type(),
+                        dot ? k_step : k_step * steps_.lane_k);
+    }
+    state.left = b_.CreateNSWSub(state.left, taken);
+    std::vector<llvm::Value*> next{state.left, state.a, state.b};
+    next.insert(next.end(), state.sums.begin(), state.sums.end());
+    for (size_t i = 0; i < next.size(); ++i) carried[i]->addIncoming(next[i], loop);
+    b_.CreateCondBr(b_.CreateICmpSGE(state.left, taken), loop, done);
     b_.SetInsertPoint(done);
-    return sums;
+    if (!may_skip) return state;
+    std::vector<llvm::Value*> first{start.left, start.a, start.b};
+    first.insert(first.end(), start.sums.begin(), start.sums.end());
+    for (size_t i = 0; i < next.size(); ++i) {
+      llvm::PHINode* const merged = b_.CreatePHI(next[i]->getType(), 2);
+      merged->addIncoming(first[i], before);
+      merged->addIncoming(next[i], loop);
+      next[i] = merged;
+    }
+    return {next[0], next[1], next[2], {next.begin() + 3, next.end()}};
   }
 
   /// Places of the steps of k, relative to the first.
@@ -239,7 +272,7 @@ class MicroKernel {
   }
 
   /// Where a step's elements lie: at `at` itself, or where the entry of the table there says.
-  llvm::Value* place(llvm::GlobalVariable* table, unsigned base, llvm::PHINode* at) {
+  llvm::Value* place(llvm::GlobalVariable* table, unsigned base, llvm::Value* at) {
     if (!table) return at;
     llvm::Value* const offset = b_.CreateAlignedLoad(b_.getInt32Ty(), at, llvm::Align(4));
     return b_.CreateGEP(element_, function_->getArg(base), b_.CreateZExt(offset, b_.getInt64Ty()));

@@ -86,6 +86,8 @@ struct ContractPlan {
   int64_t panels_per_lane_block = 1, num_lane_blocks = 1;
   /// Blocks of k begin anew after each k_turn steps.
   int64_t k_block = 1, num_k_blocks = 1, k_turn = 1;
+  /// Steps of k that the loop of an outer tile takes at once.
+  int64_t steps_at_once = 1;
   int64_t p_per_unit = 1, num_p_groups = 1;
 
   // Scratch of a worker, in elements. Rows of a packed block lie `stride` apart; with tiles, rows
