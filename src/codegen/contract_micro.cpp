@@ -238,8 +238,8 @@ class MicroKernel {
       step(state.sums, place(row_table_, 0, state.a), place(lane_table_, 1, state.b));
       state.a =
           advance(state.a, row_table_, row_memory_.type(), dot ? k_step : k_step * steps_.row_k);
-      state.b = advance(state.b, lane_table_, lane_memory_.type(),
-                        dot ? k_step : k_step * steps_.lane_k);
+      state.b =
+          advance(state.b, lane_table_, lane_memory_.type(), dot ? k_step : k_step * steps_.lane_k);
     }
     state.left = b_.CreateNSWSub(state.left, taken);
     std::vector<llvm::Value*> next{state.left, state.a, state.b};
