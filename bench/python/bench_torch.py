@@ -44,6 +44,7 @@ class Case:
     eager_goal: float = 1.0  # times faster than eager that the project asks for
     inductor_goal: float = 1.0
     modules: list[nn.Module] = field(default_factory=list)
+    fullgraph: bool = True  # False where Dynamo breaks the graph for the others
 
 
 def elementwise_cases() -> list[Case]:
@@ -271,8 +272,74 @@ class DemoCnn(nn.Module):
         return F.cross_entropy(self.net(x), y)
 
 
+class GptBlock(nn.Module):
+    """A block of GPT-2: norms in front, causal attention, GELU by tanh."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, tokens, width = x.shape
+        qkv = self.qkv(self.norm1(x)).view(batch, tokens, 3, self.heads, width // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+
+
+class Gpt(nn.Module):
+    """Token and position embeddings, blocks, a head over the vocabulary; with targets, the loss."""
+
+    def __init__(self, width: int, heads: int, layers: int, vocabulary: int) -> None:
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(512, width)
+        self.blocks = nn.Sequential(*(GptBlock(width, heads) for _ in range(layers)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, vocabulary, bias=False)
+
+    def forward(self, tokens: torch.Tensor, targets: torch.Tensor | None = None) -> torch.Tensor:
+        x = self.tokens(tokens) + self.places(torch.arange(tokens.shape[1]))
+        logits = self.head(self.norm(self.blocks(x)))
+        if targets is None:
+            return logits
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+
+
+class ResidualBlock(nn.Module):
+    """A basic block of ResNet."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1, self.norm2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = torch.relu(self.norm1(self.conv1(x)))
+        return torch.relu(self.norm2(self.conv2(hidden)) + x)
+
+
+class Recurrent(nn.Module):
+    """The last outputs of an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(64, 128, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.lstm(x)[0][:, -1]
+
+
 def model_cases() -> list[Case]:
     cnn = DemoCnn()
+    gpt, wide_gpt = Gpt(256, 4, 4, 1000), Gpt(768, 12, 2, 5000)
+    tokens, targets = torch.randint(0, 1000, (2, 4, 128))
+    residual, recurrent = ResidualBlock(64), Recurrent()
+    maps, sequences = torch.randn(8, 64, 28, 28), torch.randn(32, 40, 64)
     mlp = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
     images, labels = torch.rand(64, 1, 8, 8), torch.randint(0, 10, (64,))
     return [
@@ -286,6 +353,43 @@ def model_cases() -> list[Case]:
             modules=[mlp],
         ),
         Case("MLP 784-256-10 inference", "model", mlp, (torch.randn(128, 784),), modules=[mlp]),
+        Case("GPT 4x256, 4x128 tokens", "model", gpt, (tokens,), modules=[gpt]),
+        Case(
+            "GPT 4x256, 4x128 tokens train",
+            "model",
+            gpt,
+            (tokens, targets),
+            train=True,
+            modules=[gpt],
+        ),
+        Case("GPT 2x768, 1x128 tokens", "model", wide_gpt, (tokens[:1],), modules=[wide_gpt]),
+        Case("GPT 2x768, one token", "model", wide_gpt, (tokens[:1, :1],), modules=[wide_gpt]),
+        Case("residual block 8x64x28x28", "model", residual, (maps,), modules=[residual]),
+        Case(
+            "residual block 8x64x28x28 train",
+            "model",
+            residual,
+            (maps,),
+            train=True,
+            modules=[residual],
+        ),
+        Case(
+            "LSTM 64-128, 32x40",
+            "model",
+            recurrent,
+            (sequences,),
+            modules=[recurrent],
+            fullgraph=False,
+        ),
+        Case(
+            "LSTM 64-128, 32x40 train",
+            "model",
+            recurrent,
+            (sequences,),
+            train=True,
+            modules=[recurrent],
+            fullgraph=False,
+        ),
     ]
 
 
@@ -358,7 +462,7 @@ def floor_of(case: Case) -> Callable:
             results = graph(*inputs)
         return lambda *args: results
 
-    return torch.compile(case.fn, backend=nothing, fullgraph=True)
+    return torch.compile(case.fn, backend=nothing, fullgraph=case.fullgraph)
 
 
 def measure(case: Case, rounds: int, with_inductor: bool) -> dict:
@@ -368,7 +472,7 @@ def measure(case: Case, rounds: int, with_inductor: bool) -> dict:
     first_call = {}
     backends = ["coregrad", "inductor"] if with_inductor else ["coregrad"]
     for backend in backends:
-        compiled = torch.compile(case.fn, backend=backend, fullgraph=True)
+        compiled = torch.compile(case.fn, backend=backend, fullgraph=case.fullgraph)
         start = time.perf_counter()
         run_once(case, compiled, case.args)
         first_call[backend] = time.perf_counter() - start
