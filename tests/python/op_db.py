@@ -66,7 +66,7 @@ UNSTABLE = {  # -> place of `dim` among the arguments
 #: Entries whose gradients jump, so that for narrow floats rounding alone decides them: which of equal
 #: elements comes first, and a ReLU next to zero behind many roundings.
 JUMPING = {
-    *("sort", "msort", "kthvalue", "median", "nanmedian", "mode"),
+    *("sort", "msort", "topk", "kthvalue", "median", "nanmedian", "mode"),
     "module nn.TransformerEncoder",
 }
 
