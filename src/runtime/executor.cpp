@@ -226,9 +226,12 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
   count_run(share);
   if (state.status.error != nullptr) [[unlikely]]
     std::rethrow_exception(state.status.error);
-  if (state.status.bad_extent >= 0) [[unlikely]]
-    raise<IndexError>("{}: index {} is out of range for a dimension of extent {}",
-                      state.status.bad_operation, state.status.bad_index, state.status.bad_extent);
+  if (state.status.bad_extent >= 0) [[unlikely]] {
+    const std::string_view operation = state.status.bad_operation;
+    raise<IndexError>("{}: index {} is out of range for a dimension of extent {}{}", operation,
+                      state.status.bad_index, state.status.bad_extent,
+                      operation == "gather" ? plan.gathering : "");
+  }
 }
 
 }  // namespace coregrad
