@@ -6,6 +6,9 @@
 
 #include <llvm/IR/Module.h>
 
+#include <span>
+#include <vector>
+
 namespace coregrad {
 namespace {
 
@@ -94,7 +97,7 @@ class MicroKernel {
       }
     }
     const std::vector<llvm::Value*> sums =
-        emit_k_loop(start, 1, [&](std::vector<llvm::Value*>& acc, llvm::Value* a, llvm::Value* b) {
+        emit_k_loop(start, 1, [&](std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b) {
           std::vector<llvm::Value*> lane_values;
           for (int64_t v = 0; v < vectors; ++v) lane_values.push_back(load_lanes(b, v));
           // Rows of lanes lie apart, which the machine's own prefetching does not follow.
@@ -124,7 +127,7 @@ class MicroKernel {
   void emit_dot() {
     const int64_t width = plan_.width;
     const size_t count = static_cast<size_t>(rows_ * lanes_);
-    const auto step = [&](std::vector<llvm::Value*>& acc, llvm::Value* a, llvm::Value* b,
+    const auto step = [&](std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b,
                           llvm::Value* mask) {
       const auto load = [&](ElementMemory& memory, llvm::Value* base, int64_t offset) {
         llvm::Value* const at =
@@ -148,7 +151,7 @@ class MicroKernel {
     if (whole > 0)
       sums = emit_k_loop(
           sums, width,
-          [&](std::vector<llvm::Value*>& acc, llvm::Value* a, llvm::Value* b) {
+          [&](std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b) {
             step(acc, a, b, nullptr);
           },
           emit_i64(b_, whole));
@@ -182,11 +185,9 @@ class MicroKernel {
   }
 
  private:
-  /// Where a loop over steps of k stands.
-  struct KState {
-    llvm::Value *left, *a, *b;
-    std::vector<llvm::Value*> sums;
-  };
+  /// Where a loop over steps of k stands: the steps left, the places of rows and lanes, the sums.
+  using KState = std::vector<llvm::Value*>;
+  static constexpr size_t kLeft = 0, kRows = 1, kLanes = 2, kSums = 3;
 
   template <class Step>
   std::vector<llvm::Value*> emit_k_loop(const std::vector<llvm::Value*>& start, int64_t k_step,
@@ -194,16 +195,15 @@ class MicroKernel {
     if (plan_.k.extent == 0) return start;
     KState state{k_count ? k_count : function_->getArg(3),
                  row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
-                 lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1),
-                 start};
+                 lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1)};
+    state.insert(state.end(), start.begin(), start.end());
     const int64_t unrolled = plan_.steps_at_once;
-    if (unrolled > 1) {
-      const bool divides = !plan_.any_size && plan_.k.extent % unrolled == 0 &&
-                           plan_.k_turn % unrolled == 0 && plan_.k_block % unrolled == 0;
-      state = emit_k_steps(state, k_step, unrolled, !divides, step);
-      if (divides) return state.sums;
-    }
-    return emit_k_steps(state, k_step, 1, unrolled > 1, step).sums;
+    // Blocks end where k_block or k_turn does.
+    const bool divides =
+        !plan_.any_size && plan_.k_turn % unrolled == 0 && plan_.k_block % unrolled == 0;
+    if (unrolled > 1) state = emit_k_steps(state, k_step, unrolled, !divides, step);
+    if (unrolled == 1 || !divides) state = emit_k_steps(state, k_step, 1, unrolled > 1, step);
+    return {state.begin() + kSums, state.end()};
   }
 
   /// A loop that takes `unrolled` steps at once while so many are left. It runs at least once
@@ -216,47 +216,41 @@ class MicroKernel {
     llvm::BasicBlock* const loop = llvm::BasicBlock::Create(b_.getContext(), "k", function_);
     llvm::BasicBlock* const done = llvm::BasicBlock::Create(b_.getContext(), "k_done", function_);
     if (may_skip)
-      b_.CreateCondBr(b_.CreateICmpSGE(start.left, taken), loop, done);
+      b_.CreateCondBr(b_.CreateICmpSGE(start[kLeft], taken), loop, done);
     else
       b_.CreateBr(loop);
     b_.SetInsertPoint(loop);
     std::vector<llvm::PHINode*> carried;
-    const auto carry = [&](llvm::Value* value) {
+    for (llvm::Value* value : start) {
       carried.push_back(b_.CreatePHI(value->getType(), 2));
       carried.back()->addIncoming(value, before);
-      return carried.back();
-    };
-    KState state{carry(start.left), carry(start.a), carry(start.b), {}};
-    for (llvm::Value* value : start.sums) state.sums.push_back(carry(value));
+    }
+    KState state(carried.begin(), carried.end());
     const bool dot = plan_.kind == TileKind::Dot;
-    const auto advance = [&](llvm::Value* at, bool by_table, llvm::Type* element,
+    const auto advance = [&](llvm::Value*& at, bool by_table, llvm::Type* element,
                              int64_t distance) {
-      return by_table ? b_.CreateConstGEP1_64(b_.getInt32Ty(), at, 1)
-                      : b_.CreateConstGEP1_64(element, at, static_cast<uint64_t>(distance));
+      at = by_table ? b_.CreateConstGEP1_64(b_.getInt32Ty(), at, 1)
+                    : b_.CreateConstGEP1_64(element, at, static_cast<uint64_t>(distance));
     };
     for (int64_t i = 0; i < unrolled; ++i) {
-      step(state.sums, place(row_table_, 0, state.a), place(lane_table_, 1, state.b));
-      state.a =
-          advance(state.a, row_table_, row_memory_.type(), dot ? k_step : k_step * steps_.row_k);
-      state.b =
-          advance(state.b, lane_table_, lane_memory_.type(), dot ? k_step : k_step * steps_.lane_k);
+      step(std::span(state).subspan(kSums), place(row_table_, 0, state[kRows]),
+           place(lane_table_, 1, state[kLanes]));
+      advance(state[kRows], row_table_, row_memory_.type(), dot ? k_step : k_step * steps_.row_k);
+      advance(state[kLanes], lane_table_, lane_memory_.type(),
+              dot ? k_step : k_step * steps_.lane_k);
     }
-    state.left = b_.CreateNSWSub(state.left, taken);
-    std::vector<llvm::Value*> next{state.left, state.a, state.b};
-    next.insert(next.end(), state.sums.begin(), state.sums.end());
-    for (size_t i = 0; i < next.size(); ++i) carried[i]->addIncoming(next[i], loop);
-    b_.CreateCondBr(b_.CreateICmpSGE(state.left, taken), loop, done);
+    state[kLeft] = b_.CreateNSWSub(state[kLeft], taken);
+    for (size_t i = 0; i < state.size(); ++i) carried[i]->addIncoming(state[i], loop);
+    b_.CreateCondBr(b_.CreateICmpSGE(state[kLeft], taken), loop, done);
     b_.SetInsertPoint(done);
     if (!may_skip) return state;
-    std::vector<llvm::Value*> first{start.left, start.a, start.b};
-    first.insert(first.end(), start.sums.begin(), start.sums.end());
-    for (size_t i = 0; i < next.size(); ++i) {
-      llvm::PHINode* const merged = b_.CreatePHI(next[i]->getType(), 2);
-      merged->addIncoming(first[i], before);
-      merged->addIncoming(next[i], loop);
-      next[i] = merged;
+    for (size_t i = 0; i < state.size(); ++i) {
+      llvm::PHINode* const merged = b_.CreatePHI(state[i]->getType(), 2);
+      merged->addIncoming(start[i], before);
+      merged->addIncoming(state[i], loop);
+      state[i] = merged;
     }
-    return {next[0], next[1], next[2], {next.begin() + 3, next.end()}};
+    return state;
   }
 
   /// Places of the steps of k, relative to the first.
