@@ -89,7 +89,7 @@ class Compilation : public Layouts {
                   const std::vector<int64_t>& to_strides);
   Memory memory_of(NodeId node) const;
   bool is_safe_in_place(const LoopKernel& kernel, int read, int written) const;
-  std::string gathering_origins() const;
+  std::vector<std::string> gathering_origins() const;
   void build_plan(const std::vector<std::shared_ptr<const CompiledKernel>>& kernels);
   void start_at_first_access(DraftStep& step);
   void add_validator();
@@ -541,17 +541,16 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
   plan.gathering = gathering_origins();
 }
 
-std::string Compilation::gathering_origins() const {
+std::vector<std::string> Compilation::gathering_origins() const {
   constexpr size_t kMost = 8;
-  std::vector<std::string_view> origins;
+  std::vector<std::string> origins;
   for (uint32_t i = 0; i < graph_.size() && origins.size() < kMost; ++i) {
     const std::string_view origin = graph_.origin({i});
     if (graph_[{i}].op == Op::Gather && !origin.empty() &&
         std::ranges::find(origins, origin) == origins.end())
-      origins.push_back(origin);
+      origins.emplace_back(origin);
   }
-  if (origins.empty()) return "";
-  return fmt::format(", in {}{}", origins.size() > 1 ? "one of: " : "", fmt::join(origins, ", "));
+  return origins;
 }
 
 void Compilation::add_validator() {

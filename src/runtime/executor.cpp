@@ -7,8 +7,12 @@
 #include "runtime/profiler.h"
 #include "runtime/thread_team.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <array>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace coregrad {
@@ -145,6 +149,16 @@ void bind_slots(const Plan& plan, std::span<const void* const> inputs,
   }
 }
 
+[[noreturn]] void raise_bad_index(const Plan& plan, const RunStatus& status) {
+  const std::string_view operation = status.bad_operation;
+  std::string where;
+  if (operation == "gather" && !plan.gathering.empty())
+    where = fmt::format(", in {}{}", plan.gathering.size() > 1 ? "one of: " : "",
+                        fmt::join(plan.gathering, ", "));
+  raise<IndexError>("{}: index {} is out of range for a dimension of extent {}{}", operation,
+                    status.bad_index, status.bad_extent, where);
+}
+
 }  // namespace
 
 PlanTotals total_up(const Plan& plan) {
@@ -226,12 +240,8 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
   count_run(share);
   if (state.status.error != nullptr) [[unlikely]]
     std::rethrow_exception(state.status.error);
-  if (state.status.bad_extent >= 0) [[unlikely]] {
-    const std::string_view operation = state.status.bad_operation;
-    raise<IndexError>("{}: index {} is out of range for a dimension of extent {}{}", operation,
-                      state.status.bad_index, state.status.bad_extent,
-                      operation == "gather" ? plan.gathering : "");
-  }
+  if (state.status.bad_extent >= 0) [[unlikely]]
+    raise_bad_index(plan, state.status);
 }
 
 }  // namespace coregrad

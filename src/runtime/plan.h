@@ -87,8 +87,8 @@ struct Plan {
   std::vector<std::byte> constants;
   int64_t max_scratch_bytes = 0;
   std::vector<std::shared_ptr<const void>> keep_alive;  ///< machine code and step contexts
-  /// Which of the user's operators gather, for error messages: `, in one of: embedding, index`.
-  std::string gathering;
+  /// The user's operators that gather, for error messages.
+  std::vector<std::string> gathering;
   /// Looks at every run that names no observer of its own (COREGRAD_VALIDATE).
   std::shared_ptr<StepObserver> observer;
   /// total_up() of the steps, once they are final; without it every run sums up anew.
