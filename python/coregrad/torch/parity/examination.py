@@ -211,7 +211,7 @@ def _allow_for_conditioning(
         compiled = observe(wide, wide_settings, lambda f: torch.compile(f, backend="coregrad"))
     probe = Examination(result.name, "float64")
     thousandth = {what: value / 1000 for what, value in sensitivity.items()}
-    _judge(exact, compiled, {}, wide_settings, probe, thousandth)
+    _judge(exact, compiled, exact, wide_settings, probe, thousandth)
     if any(m.wrong is not None for m in probe.measures.values()):
         return
     wrong = [what for what, m in result.measures.items() if m.wrong is not None]
