@@ -30,6 +30,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import coregrad.torch  # noqa: F401 (registers the backend)
+from coregrad.torch.parity.models import GptBlock, Residual
 
 
 @dataclass
@@ -272,25 +273,6 @@ class DemoCnn(nn.Module):
         return F.cross_entropy(self.net(x), y)
 
 
-class GptBlock(nn.Module):
-    """A block of GPT-2: norms in front, causal attention, GELU by tanh."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        batch, tokens, width = x.shape
-        qkv = self.qkv(self.norm1(x)).view(batch, tokens, 3, self.heads, width // self.heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        attended = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.out(attended.transpose(1, 2).reshape(batch, tokens, width))
-        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
-
-
 class Gpt(nn.Module):
     """Token and position embeddings, blocks, a head over the vocabulary; with targets, the loss."""
 
@@ -309,36 +291,15 @@ class Gpt(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), targets.flatten())
 
 
-class ResidualBlock(nn.Module):
-    """A basic block of ResNet."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm1, self.norm2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = torch.relu(self.norm1(self.conv1(x)))
-        return torch.relu(self.norm2(self.conv2(hidden)) + x)
-
-
-class Recurrent(nn.Module):
-    """The last outputs of an LSTM."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lstm = nn.LSTM(64, 128, batch_first=True)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.lstm(x)[0][:, -1]
-
-
 def model_cases() -> list[Case]:
     cnn = DemoCnn()
     gpt, wide_gpt = Gpt(256, 4, 4, 1000), Gpt(768, 12, 2, 5000)
     tokens, targets = torch.randint(0, 1000, (2, 4, 128))
-    residual, recurrent = ResidualBlock(64), Recurrent()
+    residual, lstm = Residual(64, 64, 1), nn.LSTM(64, 128, batch_first=True)
+
+    def last_output(x: torch.Tensor) -> torch.Tensor:
+        return lstm(x)[0][:, -1]
+
     maps, sequences = torch.randn(8, 64, 28, 28), torch.randn(32, 40, 64)
     mlp = nn.Sequential(nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
     images, labels = torch.rand(64, 1, 8, 8), torch.randint(0, 10, (64,))
@@ -376,18 +337,18 @@ def model_cases() -> list[Case]:
         Case(
             "LSTM 64-128, 32x40",
             "model",
-            recurrent,
+            last_output,
             (sequences,),
-            modules=[recurrent],
+            modules=[lstm],
             fullgraph=False,
         ),
         Case(
             "LSTM 64-128, 32x40 train",
             "model",
-            recurrent,
+            last_output,
             (sequences,),
             train=True,
-            modules=[recurrent],
+            modules=[lstm],
             fullgraph=False,
         ),
     ]

@@ -158,7 +158,9 @@ def cnn() -> Subject:
     return Subject(_DigitNet(8), (torch.rand(8, 1, 8, 8),), _classify(10, 8))
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
+    """A basic block of ResNet."""
+
     def __init__(self, channels: int, out: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
@@ -178,7 +180,7 @@ class _Residual(nn.Module):
 def _resnet() -> nn.Module:
     return nn.Sequential(
         *(nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()),
-        *(_Residual(8, 8, 1), _Residual(8, 16, 2), nn.AdaptiveAvgPool2d(1)),
+        *(Residual(8, 8, 1), Residual(8, 16, 2), nn.AdaptiveAvgPool2d(1)),
         *(nn.Flatten(), nn.Linear(16, 5)),
     )
 
@@ -486,28 +488,38 @@ def seq2seq() -> Subject:
     )
 
 
-class _GptBlock(nn.Module):
+class GptBlock(nn.Module):
+    """A block of GPT-2: norms in front, causal attention, GELU by tanh."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, width = x.shape
+        q, k, v = (
+            t.view(batch, length, self.heads, -1).transpose(1, 2)
+            for t in self.qkv(self.norm1(x)).split(width, 2)
+        )
+        a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.project(a.transpose(1, 2).reshape(x.shape))
+        return x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+
+
+class _Gpt(nn.Module):
     """Embeddings, one block of causal attention, and the loss of the next token."""
 
     def __init__(self, width: int = 32, heads: int = 4, vocabulary: int = 50) -> None:
         super().__init__()
-        self.heads = heads
         self.tokens, self.places = nn.Embedding(vocabulary, width), nn.Embedding(16, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.qkv, self.project = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.block = GptBlock(width, heads)
         self.head = nn.Linear(width, vocabulary, bias=False)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        batch, length = ids.shape
-        x = self.tokens(ids) + self.places(torch.arange(length))
-        q, k, v = (
-            t.view(batch, length, self.heads, -1).transpose(1, 2)
-            for t in self.qkv(self.norm1(x)).split(x.shape[-1], 2)
-        )
-        a = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        x = x + self.project(a.transpose(1, 2).reshape(x.shape))
-        x = x + self.down(F.gelu(self.up(self.norm2(x)), approximate="tanh"))
+        x = self.block(self.tokens(ids) + self.places(torch.arange(ids.shape[1])))
         logits = self.head(x)
         return F.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()), logits
 
@@ -515,7 +527,7 @@ class _GptBlock(nn.Module):
 @model
 def gpt() -> Subject:
     """A block of GPT-2 whose loss is part of the graph."""
-    return Subject(_GptBlock(), (torch.randint(0, 50, (2, 9)),), lambda out: out[0])
+    return Subject(_Gpt(), (torch.randint(0, 50, (2, 9)),), lambda out: out[0])
 
 
 class _LlamaBlock(nn.Module):
