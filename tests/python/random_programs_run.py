@@ -248,28 +248,32 @@ class _Roundings(TorchDispatchMode):
         return tree_map(self._moved, out)
 
 
-def _is_unstable(
-    program: Program, way: Callable, got: Run, eager: Run, exact: Run, slack: tuple[float, float]
-) -> bool:
-    """Whether rounding each step of the program does as much to its results as our own error is, and
-    a narrow program compiled in float64 is right up to a thousandth of that.
-    """
-    eps = max(torch.finfo(dtype).eps for dtype in _float_types(program))
-    is_narrow = eps > torch.finfo(torch.float64).eps
+def _rounded_runs(program: Program, eps: float) -> list[Run]:
     runs = []
     for seed in range(3):
         with _Roundings(eps, seed):
             runs.append(run(program, program.function(wide=True), wide=True))
+    return runs
+
+
+def _is_unstable(
+    program: Program, way: Callable, got: Run, eager: Run, exact: Run, slack: tuple[float, float]
+) -> bool:
+    """Whether rounding each step of the program does as much to its results as our own error is, and
+    a narrow program compiled in float64 is right up to a thousandth of that, or to what rounding in
+    float64 does.
+    """
+    finest = 2 * torch.finfo(torch.float64).eps  # half of it moves a float64
+    eps = max(finest, *(torch.finfo(dtype).eps for dtype in _float_types(program)))
+    runs, wide_runs = _rounded_runs(program, eps), _rounded_runs(program, finest)
     try:
         wide = dataclasses.replace(program, lines=[widened(line) for line in program.lines])
         compiled = run(wide, way(wide), wide=True)
     except Exception:
         return False
     for part in ("outputs", "inputs", "gradients"):
-        moved, ours, theirs, true, wide_ours = (
-            [getattr(r, part) for r in runs],
-            *(getattr(r, part) for r in (got, eager, exact, compiled)),
-        )
+        moved, wide_moved = ([getattr(r, part) for r in rs] for rs in (runs, wide_runs))
+        ours, theirs, true, wide_ours = (getattr(r, part) for r in (got, eager, exact, compiled))
         for i, value in enumerate(theirs):
             if value is None:
                 continue
@@ -278,8 +282,9 @@ def _is_unstable(
             found = measure(mine, value, true[i], slack, sensitivity)
             if found.wrong is not None:
                 return False
-            probe = measure(wide_ours[i], true[i], true[i], None, sensitivity / 1000)
-            if is_narrow and probe.wrong is not None:
+            finest_sensitivity = max(distance(m[i], true[i]) for m in wide_moved)
+            allowed = max(sensitivity / 1000, finest_sensitivity)
+            if eps > finest and measure(wide_ours[i], true[i], true[i], None, allowed).wrong:
                 return False
     return True
 

@@ -12,7 +12,7 @@ from random_programs_run import __file__ as RUNNER
 
 from coregrad.torch import lowering
 
-NUM_SEEDS = 100
+NUM_SEEDS = 1000
 
 #: What was wrong, and the smallest program that showed it.
 ONCE_WRONG = {
@@ -180,6 +180,19 @@ def test_a_random_program_is_right(seed):
 def test_a_program_that_was_wrong_is_right(text):
     result = check(parse(text))
     assert result.outcome == "right", result.detail
+
+
+def test_a_program_that_float64_is_too_coarse_for_is_not_wrong():
+    text = """
+# under torch.no_grad()
+x0 = make_input([17], torch.float64, 'normal', 'contiguous', 0)
+def program(x0):
+    v0 = (x0 * 1e15 + 0.3) / x0.cos()
+    v1 = x0.to(torch.float32)
+    v2 = torch.sin(v0)
+    return (v2,)
+"""
+    assert check(parse(text)).outcome not in BAD
 
 
 def test_results_are_the_same_bits_with_one_thread_and_with_two(monkeypatch):
