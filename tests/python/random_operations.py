@@ -310,13 +310,16 @@ def layers(g: Generator) -> None:
             raise NoSuchValue  # see `running_statistics`
         weight, bias = g.carve(y, [channels]), g.carve(y, [channels])
         g.add(f"F.batch_norm({x.name}, None, None, {weight}, {bias}, True)", False)
-    elif kind == 1:
-        groups = g.r.choice([d for d in (1, 2, 4) if channels % d == 0])
-        # Eager multiplies the weight into the scale and the shift: an infinite one gives inf - inf.
-        weight = g.carve(y, [channels]) + (".clamp(-9, 9)" if g.is_special else "")
-        g.add(f"F.group_norm({x.name}, {groups}, {weight})", False)
-    elif kind == 2:
-        g.add(f"F.layer_norm({x.name}, {x.shape[-1:]}, {g.carve(y, x.shape[-1:])})", False)
+    elif kind in (1, 2):
+        # Eager multiplies the weight into the scale and the shift (in group norm, and in the gradient
+        # of layer norm): an infinite one gives inf - inf.
+        clamp = ".clamp(-9, 9)" if g.is_special else ""
+        if kind == 1:
+            groups = g.r.choice([d for d in (1, 2, 4) if channels % d == 0])
+            g.add(f"F.group_norm({x.name}, {groups}, {g.carve(y, [channels])}{clamp})", False)
+        else:
+            weight = g.carve(y, x.shape[-1:]) + clamp
+            g.add(f"F.layer_norm({x.name}, {x.shape[-1:]}, {weight})", False)
     elif kind == 3:
         if g.is_special:
             raise NoSuchValue  # eager's kernel takes NaN scores for masked ones
