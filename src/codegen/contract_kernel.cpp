@@ -194,8 +194,9 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
       values.pop_scope();
     };
     if (plan.num_lanes == plan.n.extent) {
-      finish_lanes(n0, n1, emit_i64(b, 0), plan.n.extent >= width,
-                   plan.n.extent % width != 0 || plan.lanes_per_block() % width != 0);
+      finish_lanes(
+          n0, n1, emit_i64(b, 0), plan.n.extent >= width,
+          plan.n.extent % width != 0 || (plan.num_lane_blocks > 1 && plan.tile_lanes % width != 0));
       return;
     }
     // Runs of lanes of n, and between them lanes that are none.

@@ -174,6 +174,14 @@ TEST_P(ContractOn, NarrowProductsAlongContiguousRows) {
                      fmt::format("{}x{}x{} {}", m, k, n, tb));
 }
 
+/// Tiles of a dot product have fewer lanes than a vector, so a block may end inside of one.
+TEST_P(ContractOn, ProductsWithAVectorInBlocksOfEveryLength) {
+  for (int64_t n = 1024; n < 5000; n += 112)
+    for (const DType dtype : {DType::Float32, DType::Float64})
+      expect_exact(matmul_kernel(dtype, 1, 1, 33, n, false, true), target(), random_,
+                   fmt::format("1x33x{}", n));
+}
+
 TEST_P(ContractOn, ManySmallProducts) {
   for (const int64_t size : {2, 5, 8, 12})
     expect_exact(matmul_kernel(DType::Float32, 100, size, size, size), target(), random_,
