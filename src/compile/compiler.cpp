@@ -262,6 +262,14 @@ bool Compilation::is_safe_in_place(const LoopKernel& kernel, int read, int writt
   return true;
 }
 
+/// True when a further argument is in the same memory: a part of a Concat and the whole.
+bool is_read_twice(const DraftStep& step, size_t argument) {
+  const auto same = [&](const Memory& m) {
+    return m.kind == step.arguments[argument].kind && m.index == step.arguments[argument].index;
+  };
+  return std::count_if(step.arguments.begin(), step.arguments.end(), same) > 1;
+}
+
 void Compilation::draft_loops(const FusionUnit& unit) {
   std::vector<NodeId> stored;
   int64_t numel = 0;
@@ -606,8 +614,8 @@ CompiledPlan Compilation::run() {
       for (size_t r = 0; r < step.arguments.size(); ++r) {
         if (step.written[r] || step.arguments[r].kind != Memory::Kind::Node) continue;
         const auto source = static_cast<uint32_t>(step.arguments[r].index);
-        if (last_use[source] != s || source == node || step.nodes[r].value != source ||
-            kernel->num_loop_sets > 0 ||
+        if (last_use[source] != s || source == node || is_read_twice(step, r) ||
+            step.nodes[r].value != source || kernel->num_loop_sets > 0 ||
             std::find(taken.begin(), taken.end(), source) != taken.end() ||
             graph_.numel({source}) != graph_.numel({node}) ||
             size_of(graph_.dtype({source})) != size_of(graph_.dtype({node})) ||
