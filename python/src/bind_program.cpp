@@ -59,12 +59,15 @@ void bind_program(nb::module_& m) {
       "own.");
   nb::class_<Program>(m, "Program", "A compiled graph. Calling it from several threads is safe.")
       .def(nb::init<const GraphPtr&, const std::vector<OutputTuple>&, int64_t,
-                    const std::vector<ExternalTuple>&, const std::string&, bool, bool, int>(),
+                    const std::vector<ExternalTuple>&, const std::string&, const std::string&, bool,
+                    int>(),
            nb::arg("graph"), nb::arg("outputs"), nb::arg("num_inputs"),
            nb::arg("externals") = std::vector<ExternalTuple>{}, nb::arg("name") = "graph",
-           nb::arg("interpret") = false, nb::arg("any_size") = false,
+           nb::arg("executor") = "plan", nb::arg("any_size") = false,
            nb::arg("max_threads") = kMaxThreads,
            "Compiles outputs given as (node, strides or None, overwritten input or -1).\n"
+           "`executor`: the compiled \"plan\", one \"unfused\" with a kernel for each node and no\n"
+           "optimisation, or the slow reference \"interpreter\".\n"
            "`any_size`: the same graph with other sizes will follow. `max_threads`: no more take\n"
            "part in a run, however large the team is.")
       .def("__call__", run_list, nb::arg("inputs"),

@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include "base/error.h"
+#include "base/flags.h"
 #include "ir/print.h"
 #include "runtime/allocator.h"
 
@@ -10,8 +11,9 @@ namespace coregrad::python {
 
 Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
                  const std::vector<ExternalTuple>& externals, const std::string& name,
-                 bool interpret, bool any_size, int max_threads)
+                 const std::string& executor_name, bool any_size, int max_threads)
     : name_(name) {
+  const Executor executor = parse_executor(executor_name, "program: executor");
   std::vector<OutputSpec> specs;
   for (const auto& [node, strides, aliased] : outputs) {
     const Shape shape = graph->shape(id_in(graph, node, "program"));
@@ -32,7 +34,7 @@ Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
     return coregrad::to_dot(*graph, roots);
   }();
   const nb::gil_scoped_release release;
-  if (interpret) {
+  if (executor == Executor::Interpreter) {
     executable_ = make_oracle_executable(*graph, specs, num_inputs, steps, std::move(results));
     return;
   }
@@ -40,6 +42,7 @@ Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
   options.externals = steps;
   options.name = name;
   options.any_size = any_size;
+  options.optimize = executor == Executor::Plan;
   CompiledPlan compiled = compile(*graph, specs, num_inputs, options);
   report_ = compiled.report;
   dot_ = std::move(compiled.graph_dot);

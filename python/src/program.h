@@ -30,8 +30,8 @@ using ExternalTuple = std::tuple<std::string, nb::object, std::vector<ResultTupl
 class Program {
  public:
   Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
-          const std::vector<ExternalTuple>& externals, const std::string& name, bool interpret,
-          bool any_size, int max_threads);
+          const std::vector<ExternalTuple>& externals, const std::string& name,
+          const std::string& executor_name, bool any_size, int max_threads);
 
   size_t num_inputs() const { return inputs_.size(); }
   /// Outputs that own their memory; the others overwrite inputs.

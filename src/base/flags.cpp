@@ -25,12 +25,10 @@ int read_int(const char* name, int fallback) {
   return value;
 }
 
-bool read_interpret() {
+Executor read_executor() {
   const std::string_view text = read("COREGRAD_EXECUTOR");
-  if (text.empty() || text == "plan") return false;
-  if (text == "interpreter") return true;
-  raise<ValueError>(
-      "environment variable COREGRAD_EXECUTOR: expected 'plan' or 'interpreter', got '{}'", text);
+  if (text.empty()) return Executor::Plan;
+  return parse_executor(text, "environment variable COREGRAD_EXECUTOR");
 }
 
 std::vector<std::string> split(std::string_view text) {
@@ -48,7 +46,7 @@ Flags read_flags() {
   Flags f;
   f.debug = read_int("COREGRAD_DEBUG", 0);
   f.validate = read_int("COREGRAD_VALIDATE", 0) != 0;
-  f.interpret = read_interpret();
+  f.executor = read_executor();
   f.trace_file = read("COREGRAD_TRACE");
   f.num_threads = read_int("COREGRAD_NUM_THREADS", 0);
   f.isa = read("COREGRAD_ISA");
@@ -63,6 +61,13 @@ Flags& storage() {
 }
 
 }  // namespace
+
+Executor parse_executor(std::string_view text, std::string_view what) {
+  if (text == "plan") return Executor::Plan;
+  if (text == "unfused") return Executor::Unfused;
+  if (text == "interpreter") return Executor::Interpreter;
+  raise<ValueError>("{}: expected 'plan', 'unfused' or 'interpreter', got '{}'", what, text);
+}
 
 const Flags& flags() { return storage(); }
 

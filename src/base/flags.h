@@ -2,9 +2,17 @@
 // Every environment variable the library reads, in one place, read once per process.
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace coregrad {
+
+/// What runs a graph: a compiled plan, one with a kernel for each node and no optimisation, or the
+/// slow reference interpreter. The last two are for debugging.
+enum class Executor { Plan, Unfused, Interpreter };
+
+/// From "plan", "unfused" or "interpreter"; ValueError that begins with `what` for anything else.
+Executor parse_executor(std::string_view text, std::string_view what);
 
 struct Flags {
   /// COREGRAD_DEBUG: 1 evaluations and cache hits, 2 a line a step with rates, 3 the graph after
@@ -12,9 +20,8 @@ struct Flags {
   int debug = 0;
   /// COREGRAD_VALIDATE=1: recompute each step with the reference interpreter and compare.
   bool validate = false;
-  /// COREGRAD_EXECUTOR: "plan" (the default), or "interpreter", which runs native tensors on the
-  /// slow reference interpreter, for debugging. The PyTorch backend reads the same variable.
-  bool interpret = false;
+  /// COREGRAD_EXECUTOR: of native tensors. The PyTorch backend reads the same variable.
+  Executor executor = Executor::Plan;
   /// COREGRAD_TRACE: file that receives a Chrome/Perfetto trace of steps and compile phases.
   std::string trace_file;
   /// COREGRAD_NUM_THREADS: team size; 0 means the number of CPUs this process may run on.

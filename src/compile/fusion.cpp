@@ -177,12 +177,14 @@ void Planner::choose_roots() {
         break;
       }
       case Family::Leaf:
+        break;
       case Family::Random:
       case Family::Unary:
       case Family::Binary:
       case Family::Compare:
       case Family::Select:
       case Family::Cast:
+        if (!options_.merge) make_root(id);
         break;
     }
   }

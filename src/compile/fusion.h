@@ -82,7 +82,7 @@ struct FusionPlan {
 };
 
 struct FusionOptions {
-  bool merge = true;       ///< false: one kernel a root and no epilogues
+  bool merge = true;       ///< false: one kernel a node that is no view, and no epilogues
   int64_t max_cone = 160;  ///< nodes computed inside one root before a cut
 };
 

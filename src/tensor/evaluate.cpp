@@ -36,9 +36,11 @@ class CompiledStructure : public Executable {
     std::vector<OutputSpec> outputs;
     for (NodeId root : results_of(standalone, kept_))
       outputs.push_back({.node = root, .strides = {}});
-    plan_ = compile(standalone.graph, outputs, static_cast<int64_t>(structure.inputs.size()),
-                    {.externals = {}, .name = "tensors"})
-                .plan;
+    plan_ =
+        compile(
+            standalone.graph, outputs, static_cast<int64_t>(structure.inputs.size()),
+            {.externals = {}, .optimize = flags().executor != Executor::Unfused, .name = "tensors"})
+            .plan;
   }
 
   void run(std::span<const void* const> inputs, std::span<void* const> outputs) const override {
@@ -83,7 +85,8 @@ class InterpretedStructure : public Executable {
 };
 
 std::shared_ptr<const Executable> make_executable(const Structure& structure) {
-  if (flags().interpret) return std::make_shared<InterpretedStructure>(structure);
+  if (flags().executor == Executor::Interpreter)
+    return std::make_shared<InterpretedStructure>(structure);
   return std::make_shared<CompiledStructure>(structure);
 }
 

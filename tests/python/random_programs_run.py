@@ -96,9 +96,14 @@ def _traceable(program: Program) -> Callable:
     return call if program.grad else function
 
 
-def by_aot(program: Program) -> Callable:
+def by_aot(program: Program, **options: Any) -> Callable:
     """What torch.compile does after Dynamo."""
-    return aot_function(_traceable(program), **GraphCompiler(Options.make({})).aot_arguments())
+    return aot_function(_traceable(program), **GraphCompiler(Options.make(options)).aot_arguments())
+
+
+def by_aot_unfused(program: Program) -> Callable:
+    """The same with a kernel for each node: fusion must not change what is computed."""
+    return by_aot(program, executor="unfused")
 
 
 def by_pytorch(program: Program) -> Callable:
@@ -134,7 +139,7 @@ def variants(program: Program) -> list[tuple[str, Program]]:
 def check_seed(seed: int) -> Outcome:
     """The program of a seed; the seed also chooses how it is compiled, and a variant."""
     program = generate(seed)
-    ways = [by_dynamo if seed % 3 == 0 else by_aot]
+    ways = [[by_dynamo], [by_aot], [by_aot, by_aot_unfused]][seed % 3]
     chosen = variants(program)
     del chosen[2 if seed % 2 else 1]
     return _check(chosen, ways)
@@ -147,7 +152,7 @@ def check_seed_quickly(seed: int) -> Outcome:
 
 def check(program: Program) -> Outcome:
     """A program compiled in all ways, and its variants."""
-    return _check(variants(program), [by_aot, by_dynamo])
+    return _check(variants(program), [by_aot, by_aot_unfused, by_dynamo])
 
 
 def check_alone(program: Program) -> Outcome:

@@ -91,4 +91,4 @@ def test_a_mistake_gets_a_message_and_a_failing_exit_code(arguments, message):
 def test_an_unknown_executor_is_refused():
     done = run("train", "--epochs", "1", COREGRAD_EXECUTOR="magic")
     assert done.returncode == 1
-    assert "expected 'plan' or 'interpreter', got 'magic'" in done.stderr
+    assert "expected 'plan', 'unfused' or 'interpreter', got 'magic'" in done.stderr

@@ -166,6 +166,28 @@ def program(x2):
     v2 = v1.sum()
     return (v2,)
 """,
+    "a result was written over a concatenation of which the kernel also read a part": """
+# under torch.no_grad()
+x0 = make_input([8, 8, 8], torch.float32, 'normal', 'contiguous', 0)
+x3 = make_input([8, 8, 8], torch.float32, 'normal', 'contiguous', 3)
+x4 = make_input([8, 1, 1], torch.int64, 'normal', 'contiguous', 4)
+def program(x0, x3, x4):
+    v0 = F.conv1d(x0, x3.flatten()[:24].reshape([1, 8, 3]), None, 2, 0, 2)
+    v6 = torch.bmm(v0, x3.flatten()[:80].reshape([8, 2, 5]))
+    v9 = torch.hstack([v6, v6.exp().clamp_max(1)])
+    v13 = v9 / (v6.square() + 0.5)
+    v17 = v13[x4 % 8, x4 % 2]
+    v23 = F.pad(v17, (1, 1), value=1.5)
+    return (v23,)
+""",
+    "a block of dot products that ended inside of a vector was not written to its end": """
+# under torch.no_grad()
+x0 = make_input([33], torch.float32, 'normal', 'contiguous', 0)
+x1 = make_input([64, 33, 33], torch.float32, 'normal', 'contiguous', 1)
+def program(x0, x1):
+    v0 = torch.matmul(x0, x1.mT)
+    return (v0,)
+""",
 }
 
 

@@ -270,6 +270,34 @@ def test_an_unknown_option_is_refused_by_name():
         f(torch.ones(2))
 
 
+@pytest.mark.parametrize("executor", ["plan", "unfused", "interpreter"])
+def test_every_executor_gives_the_same_results_and_gradients(executor):
+    def f(x, w):
+        return F.softmax(F.gelu(x @ w) + 1, -1).square().sum(0)
+
+    x, w = (torch.randn(9, 7, requires_grad=True), torch.randn(7, 12, requires_grad=True))
+    compiled = torch.compile(f, backend="coregrad", options={"executor": executor})
+    torch.testing.assert_close(compiled(x, w), f(x, w))
+    for got, expected in zip(
+        torch.autograd.grad(compiled(x, w).norm(), (x, w)),
+        torch.autograd.grad(f(x, w).norm(), (x, w)),
+    ):
+        torch.testing.assert_close(got, expected)
+
+
+def test_the_unfused_executor_has_a_kernel_for_each_node():
+    steps = {}
+    for executor in ("plan", "unfused"):
+        coregrad.torch.reset()
+        torch._dynamo.reset()
+        f = torch.compile(
+            lambda x: x.exp().sin().tanh(), backend="coregrad", options={"executor": executor}
+        )
+        f(torch.ones(5))
+        steps[executor] = coregrad.torch.report().graphs[0].plan["steps"]
+    assert steps == {"plan": 1, "unfused": 3}
+
+
 def test_the_report_is_text_and_json():
     torch.compile(lambda x: x.exp() + 1, backend="coregrad")(torch.ones(2))
     report = coregrad.torch.report()

@@ -477,7 +477,7 @@ class Importer:
                 num_inputs,
                 self.externals,
                 self.report.name,
-                self.options.executor == "interpreter",
+                self.options.executor,
                 self.any_size,
                 thread_limit(),
             )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FALLBACKS = ("eager", "error")
-EXECUTORS = ("plan", "interpreter")
+EXECUTORS = ("plan", "unfused", "interpreter")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +17,9 @@ class Options:
 
     fallback: str = "eager"  #: an operator without a lowering: run it in PyTorch, or refuse
     report: bool = False  #: print the report of each graph when it was compiled
-    executor: str = "plan"  #: "interpreter" runs the slow reference, for debugging
+    #: For debugging: "unfused" compiles each node alone and optimises nothing, "interpreter" runs the
+    #: slow reference.
+    executor: str = "plan"
 
     @staticmethod
     def make(given: Mapping[str, Any] | None) -> Options:
