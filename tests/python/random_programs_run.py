@@ -282,13 +282,13 @@ def _is_unstable(
         for i, value in enumerate(theirs):
             if value is None:
                 continue
-            sensitivity = max(distance(m[i], true[i]) for m in moved)
+            # Coarse roundings may leave nothing finite to see, where fine ones do.
+            fine = max(distance(m[i], true[i]) for m in wide_moved)
+            sensitivity = max(fine, *(distance(m[i], true[i]) for m in moved))
             mine = _without_overflow(ours[i], value, true[i])
-            found = measure(mine, value, true[i], slack, sensitivity)
-            if found.wrong is not None:
+            if measure(mine, value, true[i], slack, sensitivity).wrong:
                 return False
-            finest_sensitivity = max(distance(m[i], true[i]) for m in wide_moved)
-            allowed = max(sensitivity / 1000, finest_sensitivity)
+            allowed = max(sensitivity / 1000, fine)
             if eps > finest and measure(wide_ours[i], true[i], true[i], None, allowed).wrong:
                 return False
     return True

@@ -204,8 +204,10 @@ def test_a_program_that_was_wrong_is_right(text):
     assert result.outcome == "right", result.detail
 
 
-def test_a_program_that_float64_is_too_coarse_for_is_not_wrong():
-    text = """
+@pytest.mark.parametrize(
+    "text",
+    [
+        """
 # under torch.no_grad()
 x0 = make_input([17], torch.float64, 'normal', 'contiguous', 0)
 def program(x0):
@@ -213,7 +215,19 @@ def program(x0):
     v1 = x0.to(torch.float32)
     v2 = torch.sin(v0)
     return (v2,)
-"""
+""",
+        """
+x3 = make_input([3, 17], torch.float32, 'special', 'transposed', 3).requires_grad_()
+def program(x3):
+    v4 = x3.to(torch.float64, copy=True)
+    v4.transpose(0, -1).mul_(3)
+    v11 = torch.logcumsumexp(v4, 1)
+    return (v11,)
+""",
+    ],
+    ids=["sine of 1e15", "exponential of a rounded difference"],
+)
+def test_a_program_that_float64_is_too_coarse_for_is_not_wrong(text):
     assert check(parse(text)).outcome not in BAD
 
 
