@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 
 namespace coregrad {
 namespace {
@@ -109,11 +110,21 @@ class ContractOn : public testing::TestWithParam<Isa> {
   void SetUp() override {
     if (!host_supports(GetParam())) GTEST_SKIP() << "this machine has no " << name_of(GetParam());
   }
-  /// With tile registers, they are used for every product that they can do: other tests have the
-  /// rest.
-  Target target() const {
+  /// With the caches and threads of a machine drawn at random, also of one so small that little
+  /// products fall into blocks of every direction. With tile registers, they are used for every
+  /// product that they can do: other tests have the rest.
+  Target target() {
+    constexpr int64_t kKiB = 1024;
     Target target = target_for(GetParam());
     target.only_tiles = target.has_tiles;
+    const std::tuple<int64_t, int64_t, int> machines[] = {
+        {target.l1_bytes, target.l2_bytes, target.threads},
+        {32 * kKiB, 512 * kKiB, 1},
+        {48 * kKiB, 2048 * kKiB, 64},
+        {8 * kKiB, 64 * kKiB, 3},
+        {1 * kKiB, 8 * kKiB, 7}};
+    std::tie(target.l1_bytes, target.l2_bytes, target.threads) =
+        machines[random_() % std::size(machines)];
     return target;
   }
   std::mt19937 random_{20240607};
