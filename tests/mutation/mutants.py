@@ -235,6 +235,13 @@ MEMORY = [
         "a result takes over memory that a later step reads",
     ),
     Mutant(
+        "in-place-of-what-a-part-of-is-read",
+        "src/compile/compiler.cpp",
+        "source == node || is_read_twice(step, r) ||",
+        "source == node ||",
+        "a result takes over a concatenation of which the kernel also reads a part",
+    ),
+    Mutant(
         "overwritten-input-read-in-step",
         "src/compile/compiler.cpp",
         "direct = last_reader[static_cast<size_t>(spec.aliases_input)] < first_writer[node.value];",
@@ -251,6 +258,13 @@ MEMORY = [
 ]
 
 CODE = [
+    Mutant(
+        "block-that-ends-inside-a-vector",
+        "src/codegen/contract_kernel.cpp",
+        "(plan.num_lane_blocks > 1 && plan.tile_lanes % width != 0)",
+        "plan.lanes_per_block() % width != 0",
+        "the last results of a block of dot products are not stored",
+    ),
     Mutant(
         "window-packed-one-short",
         "src/codegen/contract_windows.cpp",

@@ -40,6 +40,13 @@ BASELINE = Mutant("no fault", "", "", "", "")
 SLOW_CPP = "*VectorMath*:*StepsOfAWindow*:*AMillion*"
 GRAPHS = "*RandomGraph*"
 
+#: Some of the random programs that `make test` runs, and the Python tests that have other stages.
+RANDOM_PROGRAMS = [
+    f"tests/python/test_random_programs.py::test_a_random_program_is_right[{seed}]"
+    for seed in range(200)
+]
+ELSEWHERE = "torch or primitives or tensor or a_random_program_is_right"
+
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
@@ -64,7 +71,8 @@ def stages(jobs: int) -> list[Stage]:
         Stage("C++ random graphs", (*tests, f"--gtest_filter={GRAPHS}"), True),
         python("Python operators", "tests/python", "-k", "lowerings or primitives or tensor"),
         python("Python models", "tests/python", "-k", "torch and not lowerings"),
-        python("Python the rest", "tests/python", "-k", "not (torch or primitives or tensor)"),
+        python("Random programs", *RANDOM_PROGRAMS),
+        python("Python the rest", "tests/python", "-k", f"not ({ELSEWHERE})"),
     ]
 
 
