@@ -98,11 +98,12 @@ fmt: setup ## Format C++ and Python.
 	@ruff check --quiet --fix .
 
 .PHONY: lint
-lint: setup ## Check formatting, Python style and the layers.
+lint: setup ## Check formatting, Python style, the layers and the table of planted faults.
 	@clang-format-19 --dry-run -Werror $(CPP_FILES)
 	@ruff format --check --quiet .
 	@ruff check --quiet .
 	@python tools/check_layers.py
+	@python tests/mutation/mutation_check.py --check
 
 .PHONY: docs
 docs: setup ## Render the pages under docs/ to out/docs and check their links.

@@ -86,11 +86,11 @@ REWRITES = [
         "a long all() or any() cut into parts is padded with the wrong truth value",
     ),
     Mutant(
-        "split-product-identity",
-        "src/compile/split_reductions.cpp",
+        "product-identity",
+        "src/ops/structured.cpp",
         "if (op == Op::Prod) return Scalar::of(dtype, 1);",
         "if (op == Op::Prod) return Scalar::of(dtype, 0);",
-        "a long product cut into parts is padded with zeros",
+        "a long product cut into parts is padded with zeros, and one of nothing is 0",
     ),
     Mutant(
         "dense-operands-of-scans",
@@ -362,8 +362,8 @@ RUNTIME = [
     Mutant(
         "step-not-waited-for",
         "src/runtime/thread_team.cpp",
-        "if (own < num_chunks) wait_for_others(lane, num_chunks - own);",
-        "if (own == 0) wait_for_others(lane, num_chunks - own);",
+        "if (own < num_chunks) lane.wait_for_others(num_chunks - own);",
+        "if (own == 0) lane.wait_for_others(num_chunks - own);",
         "a step begins before another thread has finished the step before",
     ),
     Mutant(
