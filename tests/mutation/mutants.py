@@ -72,15 +72,8 @@ GRADIENTS = [
 
 REWRITES = [
     Mutant(
-        "empty-product-is-zero",
-        "src/compile/canonicalize.cpp",
-        "Scalar::of(from.dtype(node), op == Op::Prod)",
-        "Scalar::of(from.dtype(node), 0)",
-        "wrong identity of a product of nothing",
-    ),
-    Mutant(
         "split-any-identity",
-        "src/compile/split_reductions.cpp",
+        "src/ops/structured.cpp",
         "return Scalar::of_int(dtype, op == Op::ReduceMin);",
         "return Scalar::of_int(dtype, op == Op::ReduceMax);",
         "a long all() or any() cut into parts is padded with the wrong truth value",
