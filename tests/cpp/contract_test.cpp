@@ -111,12 +111,13 @@ class ContractOn : public testing::TestWithParam<Isa> {
     if (!host_supports(GetParam())) GTEST_SKIP() << "this machine has no " << name_of(GetParam());
   }
   /// With the caches and threads of a machine drawn at random, also of one so small that little
-  /// products fall into blocks of every direction. With tile registers, they are used for every
-  /// product that they can do: other tests have the rest.
+  /// products fall into blocks of every direction. With tile registers, whose machines have much
+  /// the same caches, they are used for every product that they can do: other tests have the rest.
   Target target() {
     constexpr int64_t kKiB = 1024;
     Target target = target_for(GetParam());
     target.only_tiles = target.has_tiles;
+    if (target.has_tiles) return target;
     const std::tuple<int64_t, int64_t, int> machines[] = {
         {target.l1_bytes, target.l2_bytes, target.threads},
         {32 * kKiB, 512 * kKiB, 1},
