@@ -195,7 +195,9 @@ class Generator:
         self.is_grad = self.r.random() < 0.7
         is_large = seed % 20 == 19  # large enough for steps to be shared among threads
         self.max_elements = MAX_ELEMENTS_LARGE if is_large else MAX_ELEMENTS
-        sizes = [31, 64, 100, 129, 200] if is_large else [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
+        sizes = (
+            [31, 64, 129, 200, 528, 1072, 2112] if is_large else [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
+        )
         self.sizes = [self.r.choice(sizes) for _ in range(3)]
         if self.r.random() < 0.06:
             self.sizes[0] = 0
