@@ -118,7 +118,12 @@ def test_inference_gives_what_eager_gives(name, dtype):
         ours = model if autocast else copy.deepcopy(model).to(dtype)
         argument = x if autocast else x.to(dtype)
         with torch.no_grad(), torch.autocast("cpu", dtype=dtype, enabled=autocast):
-            got, eager = first(compiled(ours)(argument)), first(ours(argument))
+            got = first(compiled(ours)(argument))
+            try:
+                eager = first(ours(argument))
+            except RuntimeError:  # oneDNN has no LSTM of float16 for this processor
+                assert (name, dtype) == ("lstm", torch.float16)
+                eager = exact.to(dtype)
         assert (got.dtype, got.shape) == (eager.dtype, eager.shape)
         require_as_exact([got.double()], [eager.double()], [exact], dtype)
 
