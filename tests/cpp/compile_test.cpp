@@ -272,6 +272,16 @@ TEST(Compile, TakesOverMemoryOnlyOfWhatDiesAndIsReadInPlace) {
   check(g, {ops::add(g, again, sums)});
 }
 
+TEST(Compile, DoesNotTakeOverAConcatOfWhichAPartIsReadAsWell) {
+  Graph g;
+  const NodeId sums = ops::scan(g, Op::CumSum, in(g, 0, {8, 1, 5}), 0);
+  const NodeId part = ops::unary(g, Op::Tanh, sums);
+  const std::vector<NodeId> parts = {part, ops::exp(g, part)};
+  const NodeId whole = ops::concat(g, parts, 1);
+  const NodeId product = ops::mul(g, whole, part);
+  check(g, {ops::scan(g, Op::CumSum, product, 0)});
+}
+
 TEST(Compile, ReadsColumnSumsWhenTheyAreComplete) {
   Graph g;
   const NodeId sums = ops::reduce(g, Op::Sum, in(g, 0, {4, 64, 512}), Dims{1});
