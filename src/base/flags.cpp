@@ -50,6 +50,8 @@ Flags read_flags() {
   f.trace_file = read("COREGRAD_TRACE");
   f.num_threads = read_int("COREGRAD_NUM_THREADS", 0);
   f.isa = read("COREGRAD_ISA");
+  f.machine = read("COREGRAD_MACHINE");
+  f.check_memory = read_int("COREGRAD_CHECK_MEMORY", 0) != 0;
   f.disabled_passes = split(read("COREGRAD_DISABLE_PASSES"));
   f.dump_dir = read("COREGRAD_DUMP");
   return f;

@@ -782,7 +782,7 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
     return step;
   }
   // The units of all phases, one phase after the other.
-  const std::vector<ContractKernel> phases = split_phases(kernel);
+  const std::vector<ContractKernel> phases = split_phases(kernel, target);
   for (size_t i = 0; i < phases.size(); ++i) {
     const ContractPlan plan = plan_contract(phases[i], target);
     const std::string name =

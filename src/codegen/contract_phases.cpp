@@ -9,7 +9,6 @@
 namespace coregrad {
 namespace {
 
-constexpr int64_t kLeastWork = 4'000'000;  // below, one more kernel costs more than it saves
 constexpr int64_t kMostPhases = 16;
 
 /// label = step * label' + offset, everywhere.
@@ -90,8 +89,9 @@ std::optional<Division> find_division(const ContractKernel& kernel) {
 
 }  // namespace
 
-std::vector<ContractKernel> split_phases(const ContractKernel& kernel) {
-  if (kernel.spec.work() < kLeastWork) return {kernel};
+std::vector<ContractKernel> split_phases(const ContractKernel& kernel, const Target& target) {
+  // For less, one more kernel costs more than it saves.
+  if (kernel.spec.work() < target.thresholds.contract_phase) return {kernel};
   std::vector<ContractKernel> whole = {kernel};
   while (const std::optional<Division> division = find_division(whole.front())) {
     // All kernels of the list have the same maps but for constants, and so the same division.

@@ -7,6 +7,7 @@
 // contraction without division. The phases together do the work of the useful products only.
 
 #include "codegen/contract_kernel.h"
+#include "codegen/target.h"
 
 #include <vector>
 
@@ -14,6 +15,6 @@ namespace coregrad {
 
 /// Contractions that together compute all results of `kernel`, each element once. One (the kernel
 /// itself) where nothing divides, phases do not come apart, or the work is too small to matter.
-std::vector<ContractKernel> split_phases(const ContractKernel& kernel);
+std::vector<ContractKernel> split_phases(const ContractKernel& kernel, const Target& target);
 
 }  // namespace coregrad

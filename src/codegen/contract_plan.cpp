@@ -692,9 +692,15 @@ class Planner {
     return plan;
   }
 
+  /// Rows and lanes of a block.
+  int64_t side_of_block(const ContractPlan& plan) const {
+    const int64_t bytes = target_.thresholds.contract_side_bytes;
+    return std::max<int64_t>(std::min<int64_t>(64, bytes), bytes / size_of(plan.dtype));
+  }
+
   /// Lanes of a block before units are cut: more where each block packs some for its neighbour.
   int64_t lanes_of_block(const ContractPlan& plan) const {
-    const int64_t side = std::max<int64_t>(64, 1024 / size_of(plan.dtype));
+    const int64_t side = side_of_block(plan);
     return std::min(plan.num_lanes,
                     std::clamp<int64_t>(4 * plan.lane_windows.reach(), side, 4 * side));
   }
@@ -716,7 +722,7 @@ class Planner {
 
   void choose_blocks(ContractPlan& plan) const {
     const int64_t size = size_of(plan.dtype);
-    const int64_t side = std::max<int64_t>(64, 1024 / size);  // rows and lanes of a block
+    const int64_t side = side_of_block(plan);
     // Rows that are read in place take no room: a taller block packs the lanes less often.
     const int64_t most_rows = plan.row_packing == RowPacking::InPlace ? 4 * side : side;
     const auto split = [](int64_t panels, int64_t blocks, int64_t* per_block, int64_t* count) {
@@ -734,8 +740,9 @@ class Planner {
     const double work = static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
                         static_cast<double>(plan.n.extent) *
                         static_cast<double>(std::max<int64_t>(1, plan.k.extent));
-    const int64_t wanted = static_cast<int64_t>(std::clamp(
-        work / 1.0e6, 1.0, static_cast<double>(std::clamp(8 * target_.threads, 8, 256))));
+    const int64_t wanted = static_cast<int64_t>(
+        std::clamp(work / static_cast<double>(target_.thresholds.contract_unit), 1.0,
+                   static_cast<double>(std::clamp(8 * target_.threads, 8, 256))));
     const double row_copy = plan.row_copy_cost;
     const auto blocks = [&] { return plan.p.extent * plan.num_row_blocks * plan.num_lane_blocks; };
     while (blocks() < wanted) {
@@ -784,8 +791,10 @@ class Planner {
       const int64_t row_bytes =
           size * ((packs_lanes ? ceil_div(lanes + plan.lane_windows.reach(), lane_steps) : 0) +
                   (packs_rows ? ceil_div(rows, windows ? plan.row_windows.steps() : 1) : 0));
-      const int64_t most = std::clamp<int64_t>(
-          target_.l2_bytes / 2 / std::max<int64_t>(row_bytes, 1), 64, kMostBlock);
+      const int64_t most_steps = target_.thresholds.contract_steps;
+      const int64_t most =
+          std::clamp<int64_t>(target_.l2_bytes / 2 / std::max<int64_t>(row_bytes, 1),
+                              std::min<int64_t>(64, most_steps), most_steps);
       if (windows) {
         choose_row_span(plan, most + most / 4);
       } else if (plan.k.extent > most + most / 4) {
@@ -797,7 +806,9 @@ class Planner {
     }
     // A core whose other hyperthread is busy issues half as many instructions: those of the loop
     // itself then cost a tenth. Small products are not worth the longer code.
-    if (plan.kind == TileKind::Outer && work >= 4.0e6 && plan.k_block >= 32) plan.steps_at_once = 4;
+    if (plan.kind == TileKind::Outer && plan.k_block >= 32 &&
+        work >= static_cast<double>(target_.thresholds.contract_loop))
+      plan.steps_at_once = 4;
     const auto padded = [&](int64_t elements) { return round_up(elements, 64 / size); };
     const auto area = [&](int64_t a, int64_t b) { return checked_mul(a, b, "contract scratch"); };
     if (packs_lanes) {

@@ -75,7 +75,8 @@ Caches& caches() {
 
 std::string key_of(const KernelSource& source, const Target& target) {
   const std::string body = std::visit([](const auto& k) { return k.structure_key(); }, source);
-  return fmt::format("{}|{}|{}|{}", target.cpu, target.features, source.index(), body);
+  return fmt::format("{}|{}|{}|{}|{}", target.cpu, target.features, target.machine, source.index(),
+                     body);
 }
 
 /// What a kernel needs besides its code.

@@ -10,9 +10,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <fstream>
 #include <map>
-#include <optional>
+#include <mutex>
+#include <utility>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -122,6 +124,7 @@ struct Host {
     target.l1_bytes = l1;
     target.l2_bytes = l2;
     target.l3_bytes = l3;
+    target.thresholds.stream_bytes = l3;
     target.threads = flags().num_threads > 0 ? flags().num_threads : usable_cpus();
     target.cpu = cpu;
     target.has_float16 = is_aarch64 || (isa != Isa::Generic && has(features, "f16c"));
@@ -172,16 +175,71 @@ const Host& host() {
 
 constexpr std::array kIsas = {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx};
 
-/// Descriptions of every ISA the host has, made once.
-const std::optional<Target>& table_entry(Isa isa) {
-  using Table = std::array<std::optional<Target>, kIsas.size()>;
-  static const Table* const table = [] {
-    auto* made = new Table();
-    for (const Isa each : kIsas)
-      if (host().supports(each)) (*made)[static_cast<size_t>(each)] = host().describe(each);
-    return made;
-  }();
-  return (*table)[static_cast<size_t>(isa)];
+/// The description of an ISA that the host has, as the flags have it now. Made once each.
+const Target& described(Isa isa) {
+  static std::mutex mutex;
+  static auto* const made = new std::map<std::pair<Isa, std::string>, Target>();
+  const std::lock_guard lock(mutex);
+  const std::string& machine = flags().machine;
+  const auto at = made->find({isa, machine});
+  if (at != made->end()) return at->second;
+  Target target = with_machine(host().describe(isa), machine);
+  return made->emplace(std::pair{isa, machine}, std::move(target)).first->second;
+}
+
+struct CacheSetting {
+  std::string_view name;
+  int64_t Target::* field;
+};
+constexpr CacheSetting kCacheSettings[] = {
+    {"l1", &Target::l1_bytes}, {"l2", &Target::l2_bytes}, {"l3", &Target::l3_bytes}};
+
+struct ThresholdSetting {
+  std::string_view name;
+  int64_t Thresholds::* field;
+  int64_t tiny;
+};
+constexpr ThresholdSetting kThresholdSettings[] = {
+    {"stream", &Thresholds::stream_bytes, 256},
+    {"split", &Thresholds::split_elements, 64},
+    {"part", &Thresholds::part_elements, 16},
+    {"columns", &Thresholds::column_elements, 256},
+    {"column_part", &Thresholds::column_part, 64},
+    {"column_bytes", &Thresholds::column_bytes, 64},
+    {"merge", &Thresholds::merge_elements, 64},
+    {"lane_block", &Thresholds::lane_block, 1},
+    {"chunk_ns", &Thresholds::chunk_ns, 20},
+    {"serial_ns", &Thresholds::serial_ns, 0},
+    {"side", &Thresholds::contract_side_bytes, 1},
+    {"steps", &Thresholds::contract_steps, 40},
+    {"unit", &Thresholds::contract_unit, 1000},
+    {"loop", &Thresholds::contract_loop, 1},
+    {"phase", &Thresholds::contract_phase, 1},
+};
+
+void apply_setting(Target& target, std::string_view setting) {
+  if (setting == "tiny") {
+    target.l1_bytes = 1024, target.l2_bytes = 4096, target.l3_bytes = 16 * 1024;
+    for (const ThresholdSetting& s : kThresholdSettings) target.thresholds.*s.field = s.tiny;
+    return;
+  }
+  const size_t equals = setting.find('=');
+  const std::string_view name = setting.substr(0, equals);
+  const std::string_view text =
+      equals == std::string_view::npos ? std::string_view() : setting.substr(equals + 1);
+  int64_t value = 0;
+  const auto [end, status] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (text.empty() || status != std::errc() || end != text.data() + text.size() || value < 0)
+    raise<ValueError>("COREGRAD_MACHINE: expected 'tiny' or name=number, got '{}'", setting);
+  if (name == "threads") {
+    target.threads = static_cast<int>(std::clamp<int64_t>(value, 1, 1024));
+    return;
+  }
+  for (const CacheSetting& s : kCacheSettings)
+    if (s.name == name) return void(target.*s.field = value);
+  for (const ThresholdSetting& s : kThresholdSettings)
+    if (s.name == name) return void(target.thresholds.*s.field = value);
+  raise<ValueError>("COREGRAD_MACHINE: there is no setting '{}'", name);
 }
 
 }  // namespace
@@ -202,29 +260,38 @@ std::string_view name_of(Isa isa) {
   COREGRAD_UNREACHABLE("unknown ISA");
 }
 
-bool host_supports(Isa isa) { return table_entry(isa).has_value(); }
+Target with_machine(Target target, std::string_view settings) {
+  target.machine = settings;
+  while (!settings.empty()) {
+    const size_t comma = settings.find(',');
+    if (comma != 0) apply_setting(target, settings.substr(0, comma));
+    settings = comma == std::string_view::npos ? std::string_view() : settings.substr(comma + 1);
+  }
+  return target;
+}
+
+bool host_supports(Isa isa) { return host().supports(isa); }
 
 const Target& host_target() {
   const std::string& asked = flags().isa;
   if (asked.empty()) {
     for (const Isa best : {Isa::Amx, Isa::Avx512, Isa::Avx2, Isa::Neon})
-      if (host_supports(best)) return *table_entry(best);
-    return *table_entry(Isa::Generic);
+      if (host_supports(best)) return described(best);
+    return described(Isa::Generic);
   }
   for (const Isa isa : kIsas) {
     if (asked != name_of(isa)) continue;
     if (!host_supports(isa))
       raise<ValueError>("COREGRAD_ISA: this machine ({}) has no {}", host().cpu, asked);
-    return *table_entry(isa);
+    return described(isa);
   }
   raise<ValueError>("COREGRAD_ISA: expected amx, avx512, avx2, neon or generic, got '{}'", asked);
 }
 
 Target target_for(Isa isa) {
-  const std::optional<Target>& entry = table_entry(isa);
-  if (!entry)
+  if (!host_supports(isa))
     raise<ValueError>("target_for: this machine ({}) has no {}", host().cpu, name_of(isa));
-  return *entry;
+  return described(isa);
 }
 
 }  // namespace coregrad

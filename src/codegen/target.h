@@ -13,6 +13,30 @@ enum class Isa { Generic, Neon, Avx2, Avx512, Amx };
 /// The name COREGRAD_ISA knows it by.
 std::string_view name_of(Isa isa);
 
+/// From how much work on a program is computed in another way. Values differ by the rounding of
+/// sums at most. Tests make all of it small (COREGRAD_MACHINE=tiny), so that small programs take
+/// every way that large ones take.
+struct Thresholds {
+  int64_t stream_bytes = 16 * 1024 * 1024;  ///< a step that touches more writes past the caches
+
+  int64_t split_elements = 64 * 1024;    ///< few sums of so many elements are made of parts,
+  int64_t part_elements = 8 * 1024;      ///< of so many each
+  int64_t column_elements = 512 * 1024;  ///< so are sums of so many elements down columns,
+  int64_t column_part = 64 * 1024;       ///< of so many each,
+  int64_t column_bytes = 64 * 1024;      ///< in rows of results where parts have so many bytes
+
+  int64_t merge_elements = 32 * 1024;  ///< kernels of more are not merged into too few units
+  int64_t lane_block = 1024;           ///< most elements along the lanes in one unit
+  int64_t chunk_ns = 10000;            ///< work of a chunk
+  int64_t serial_ns = 5000;            ///< steps of less stay on the calling thread
+
+  int64_t contract_side_bytes = 1024;   ///< rows or lanes of a block of a contraction
+  int64_t contract_steps = 1024;        ///< most steps of k of a block
+  int64_t contract_unit = 1'000'000;    ///< multiply-adds of a unit
+  int64_t contract_loop = 4'000'000;    ///< loops over k of more take several steps at once
+  int64_t contract_phase = 4'000'000;   ///< windows that divide are taken apart from here on
+};
+
 /// The vector description every generator works from.
 struct Target {
   Isa isa = Isa::Generic;
@@ -28,13 +52,19 @@ struct Target {
   bool only_tiles = false;  ///< tests: tiles wherever they can be used, not where they are faster
   int64_t l1_bytes = 32 * 1024, l2_bytes = 1024 * 1024, l3_bytes = 16 * 1024 * 1024;
   int threads = 1;  ///< into how many shares work should fall; no result depends on it
+  Thresholds thresholds;
+  std::string machine;  ///< what COREGRAD_MACHINE made of caches, threads and thresholds
 
   int lanes(int element_bytes) const { return vector_bytes / element_bytes; }
 };
 
+/// The target with other caches, threads or thresholds: "tiny", or settings as in
+/// "l2=65536,stream=256,threads=3", or both. ValueError for a setting that does not exist.
+Target with_machine(Target target, std::string_view settings);
+
 /// Whether this machine can run code for `isa`.
 bool host_supports(Isa isa);
-/// The host, narrowed by COREGRAD_ISA. Throws ValueError for an ISA the host does not have.
+/// The host, narrowed by COREGRAD_ISA, with what COREGRAD_MACHINE says. Throws ValueError for an ISA the host does not have.
 const Target& host_target();
 /// The host as if it had only `isa`. Throws ValueError for an ISA the host does not have.
 Target target_for(Isa isa);

@@ -6,6 +6,7 @@
 #include "compile/fusion_merge.h"
 
 #include "base/checked.h"
+#include "codegen/target.h"
 
 #include <algorithm>
 
@@ -18,7 +19,6 @@ bool FusionUnit::is_fixed() const {
 
 namespace {
 
-constexpr int64_t kSmallWork = 32 * 1024;  // elements below which parallel units do not matter
 constexpr int64_t kMinUnits = 8;
 constexpr size_t kMaxRoots = 48;
 
@@ -179,7 +179,7 @@ std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& firs
       return n;
     };
     const int64_t before = std::max(units_of(first), units_of(second));
-    if (units < kMinUnits && units < before && work > kSmallWork) return {};
+    if (units < kMinUnits && units < before && work > host_target().thresholds.merge_elements) return {};
   }
   return merged;
 }

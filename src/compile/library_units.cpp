@@ -1,6 +1,7 @@
 #include "compile/library_units.h"
 
 #include "base/checked.h"
+#include "codegen/target.h"
 #include "compile/view_map.h"
 #include "ops/primitives.h"
 #include "runtime/library_steps.h"
@@ -23,7 +24,11 @@ LibraryUnit from_step(std::string name, LibraryStep step) {
   unit.context = step.context.get();
   unit.context_owner = std::move(step.context);
   unit.range = step.range;
-  unit.chunk = step.chunk;
+  // As many chunks as on a machine with the thresholds of this one.
+  unit.chunk = library_chunk(
+      step.range, step.cost_ns,
+      kLibraryChunkNs * static_cast<double>(host_target().thresholds.chunk_ns) /
+          static_cast<double>(Thresholds().chunk_ns));
   unit.scratch_bytes = step.scratch_bytes;
   unit.cost_ns = step.cost_ns;
   return unit;

@@ -254,8 +254,8 @@ IndexExpr dense_place(LoopKernel& k, int first) {
 /// columns of memory, one line a page. Where each part is a chunk of work the loop's axes can be
 /// parallel instead, outside the lanes, and the rows are added in memory to the chunk's row of
 /// results, in cache, while the input is read in order.
-int64_t add_columns_in_memory(LoopKernel& k, int lanes) {
-  constexpr int64_t kMinRowBytes = 64 * 1024, kMinRows = 4;
+int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
+  constexpr int64_t kMinRows = 4;
   if (!k.lane_parallel || k.num_loop_sets != 1 || k.num_parallel < 2) return 0;
   const std::vector<uint64_t> bits = axes_of_values(k);
   const int lane = k.num_parallel - 1;
@@ -288,7 +288,7 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes) {
     if (v.op == Op::ArgMax || v.op == Op::ArgMin) return 0;
     is_sum[i] = true;
   }
-  if (row_bytes * columns * rows < kMinRowBytes) return 0;
+  if (row_bytes * columns * rows < target.thresholds.column_bytes) return 0;
   for (const KernelStore& s : k.stores) {
     if (!is_sum[static_cast<size_t>(s.value)]) continue;
     const KernelBuffer& buffer = k.buffers[static_cast<size_t>(s.buffer)];
@@ -422,7 +422,7 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
   const int lanes = std::max(1, target.lanes(widest));
   join_short_lanes(k, lanes);
   choose_lane(k, lanes);
-  const int64_t parts = add_columns_in_memory(k, lanes);
+  const int64_t parts = add_columns_in_memory(k, lanes, target);
   if (k.num_loop_sets > 0) keep_rows(k, target);
 
   // Elements of work, and how dear each is.
@@ -450,16 +450,21 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
   lowered.cost_ns = 20 + elements * std::max(per_element, 0.02);
 
   // Blocks and chunks: some ten microseconds of work a claim.
-  constexpr double kChunkNs = 10000;
+  const Thresholds& thresholds = target.thresholds;
   k.block = 1;
   if (k.lane_parallel && k.num_parallel > 0) {
     const int64_t extent = k.axes[static_cast<size_t>(k.num_parallel) - 1].extent;
-    const int64_t most = k.num_loop_sets > 0 ? 4 * lanes : parts > 0 ? 4096 : 1024;
-    k.block = std::clamp<int64_t>(round_up(std::max<int64_t>(extent, 1), lanes), lanes, most);
+    const int64_t most = k.num_loop_sets > 0 ? 4 * lanes
+                         : parts > 0         ? 4 * thresholds.lane_block
+                                             : thresholds.lane_block;
+    k.block = std::clamp<int64_t>(round_up(std::max<int64_t>(extent, 1), lanes), lanes,
+                                  std::max<int64_t>(round_up(most, lanes), lanes));
   }
   const int64_t range = std::max<int64_t>(k.range(), 1);
   const double unit_ns = lowered.cost_ns / static_cast<double>(range);
-  k.chunk = std::clamp<int64_t>(static_cast<int64_t>(kChunkNs / std::max(unit_ns, 1.0)), 1, range);
+  k.chunk = std::clamp<int64_t>(
+      static_cast<int64_t>(static_cast<double>(thresholds.chunk_ns) / std::max(unit_ns, 1.0)), 1,
+      range);
   // A chunk is what has a row of results.
   if (parts > 0) k.chunk = range / parts;
 
@@ -477,8 +482,12 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
                size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype);
   }
   lowered.bytes = bytes + written;
-  if (k.num_loop_sets == 0 && lowered.bytes > static_cast<double>(target.l3_bytes))
+  if (k.num_loop_sets == 0 && lowered.bytes > static_cast<double>(thresholds.stream_bytes)) {
     for (KernelBuffer& b : k.buffers) b.non_temporal = b.is_written;
+    // Rows of results that every row of the input is added to are read again.
+    for (const KernelStore& s : k.stores)
+      if (s.combine != Op::Literal) k.buffers[static_cast<size_t>(s.buffer)].non_temporal = false;
+  }
 }
 
 }  // namespace coregrad

@@ -4,6 +4,7 @@
 // The number of parts depends on the shape only.
 
 #include "base/checked.h"
+#include "codegen/target.h"
 #include "compile/pipeline.h"
 #include "ops/primitives.h"
 
@@ -13,12 +14,8 @@ namespace coregrad {
 namespace {
 
 constexpr int64_t kEnoughUnits = 4;
-constexpr int64_t kMinElements = 64 * 1024;
 constexpr int64_t kTargetUnits = 64;
-constexpr int64_t kMinPart = 8 * 1024;        // elements
-constexpr int64_t kColumnBlock = 64;          // columns that one unit of a column reduction covers
-constexpr int64_t kLongColumns = 512 * 1024;  // elements: from here on a cache does not hold them
-constexpr int64_t kColumnPart = 64 * 1024;
+constexpr int64_t kColumnBlock = 64;  // columns that one unit of a column reduction covers
 
 /// True when elementwise nodes and views spread the result over more elements again, as in a
 /// normalisation: reduction and user then share one kernel, which parts would tear up.
@@ -43,22 +40,24 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
   const Op op = from[node].op;
   if (op != Op::Sum && op != Op::Prod && op != Op::ReduceMax && op != Op::ReduceMin)
     return ops::rebuild(into, from, node, operands);
+  const Thresholds& thresholds = host_target().thresholds;
   NodeId x = operands[0];
   std::vector<int64_t> shape(into.shape(x).begin(), into.shape(x).end());
   const std::vector<int64_t> dims(from.attrs(node).begin(), from.attrs(node).end());
   const int64_t total = into.numel(x), results = from.numel(node);
   const bool by_rows = !dims.empty() && dims.back() == static_cast<int64_t>(shape.size()) - 1;
   const int64_t units = by_rows ? results : ceil_div(results, kColumnBlock);
-  if (total < kMinElements || results == 0) return ops::rebuild(into, from, node, operands);
+  if (total < thresholds.split_elements || results == 0) return ops::rebuild(into, from, node, operands);
   const bool in_parts = units < kEnoughUnits;
-  if (!in_parts && (by_rows || total < kLongColumns || is_spread_again(from, node)))
+  if (!in_parts && (by_rows || total < thresholds.column_elements || is_spread_again(from, node)))
     return ops::rebuild(into, from, node, operands);
 
   const auto dim = static_cast<size_t>(*std::find_if(
       dims.begin(), dims.end(), [&](int64_t d) { return shape[static_cast<size_t>(d)] > 1; }));
   const int64_t extent = shape[dim];
-  const int64_t wanted = in_parts ? std::min({kTargetUnits / units, total / kMinPart, extent})
-                                  : std::min({kTargetUnits, total / kColumnPart, extent / 8});
+  const int64_t wanted =
+      in_parts ? std::min({kTargetUnits / units, total / thresholds.part_elements, extent})
+               : std::min({kTargetUnits, total / thresholds.column_part, extent / 8});
   if (wanted < 2) return ops::rebuild(into, from, node, operands);
   int64_t parts = wanted;
   while (parts > wanted / 2 && extent % parts != 0) --parts;

@@ -5,7 +5,6 @@
 #include "runtime/library_steps.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <span>
 
@@ -26,12 +25,11 @@ inline AlongDim along_dim(std::span<const int64_t> shape, int64_t dim, std::stri
           checked_numel(shape.subspan(at + 1), what)};
 }
 
-/// Sets range, cost and a chunk of about 20 us of work, at most 64 chunks.
+/// Sets range, cost and chunk.
 inline void set_work(LibraryStep& step, int64_t range, double cost_ns) {
   step.range = range;
   step.cost_ns = cost_ns;
-  const double chunks = std::clamp(std::floor(cost_ns / 20000), 1.0, 64.0);
-  step.chunk = std::max<int64_t>(1, ceil_div(range, static_cast<int64_t>(chunks)));
+  step.chunk = library_chunk(range, cost_ns);
 }
 
 template <class Context>

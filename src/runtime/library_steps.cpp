@@ -1,8 +1,16 @@
 #include "runtime/library_steps.h"
 
+#include "base/checked.h"
+
 #include <algorithm>
+#include <cmath>
 
 namespace coregrad {
+
+int64_t library_chunk(int64_t range, double cost_ns, double chunk_ns) {
+  const double chunks = std::clamp(std::floor(cost_ns / std::max(chunk_ns, 1.0)), 1.0, 64.0);
+  return std::max<int64_t>(1, ceil_div(range, static_cast<int64_t>(chunks)));
+}
 
 void append(Plan& plan, const LibraryStep& from, std::span<const SlotId> args, std::string name) {
   Step step;

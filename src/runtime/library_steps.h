@@ -23,6 +23,11 @@ struct LibraryStep {
   double flops = 0, bytes = 0, cost_ns = 0;
 };
 
+/// Work of a chunk of a library step.
+inline constexpr double kLibraryChunkNs = 20000;
+/// Units of a chunk of about `chunk_ns` of work, so that there are at most 64 chunks.
+int64_t library_chunk(int64_t range, double cost_ns, double chunk_ns = kLibraryChunkNs);
+
 /// Adds the step with these arguments to the plan, which keeps its context alive.
 void append(Plan& plan, const LibraryStep& step, std::span<const SlotId> args, std::string name);
 

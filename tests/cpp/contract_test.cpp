@@ -118,6 +118,7 @@ class ContractOn : public testing::TestWithParam<Isa> {
     Target target = target_for(GetParam());
     target.only_tiles = target.has_tiles;
     if (target.has_tiles) return target;
+    if (random_() % 4 == 0) return with_machine(target, "tiny,threads=9");
     const std::tuple<int64_t, int64_t, int> machines[] = {
         {target.l1_bytes, target.l2_bytes, target.threads},
         {32 * kKiB, 512 * kKiB, 1},

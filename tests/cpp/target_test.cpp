@@ -61,5 +61,37 @@ TEST(Target, TheIsaFlagNarrowsTheHostAndRejectsUnknownNames) {
   set_flags_for_test(before);
 }
 
+TEST(Target, TheMachineFlagMakesCachesAndThresholdsSmall) {
+  Flags changed = flags();
+  changed.machine = "tiny,l2=8192,threads=7";
+  const Flags before = set_flags_for_test(changed);
+  const Target target = host_target();
+  EXPECT_EQ(target.l1_bytes, 1024);
+  EXPECT_EQ(target.l2_bytes, 8192);
+  EXPECT_EQ(target.threads, 7);
+  EXPECT_EQ(target.thresholds.stream_bytes, 256);
+  EXPECT_EQ(target_for(Isa::Generic).l1_bytes, 1024);
+  set_flags_for_test(before);
+  EXPECT_GT(host_target().l1_bytes, 1024);
+}
+
+TEST(Target, EachThresholdHasASettingByWhichTinyIsSmaller) {
+  const Target host = with_machine(target_for(Isa::Generic), ""),
+               tiny = with_machine(host, "tiny");
+  const auto *of_host = reinterpret_cast<const int64_t*>(&host.thresholds),
+             *of_tiny = reinterpret_cast<const int64_t*>(&tiny.thresholds);
+  static_assert(sizeof(Thresholds) % sizeof(int64_t) == 0);
+  for (size_t i = 0; i < sizeof(Thresholds) / sizeof(int64_t); ++i)
+    EXPECT_LT(of_tiny[i], of_host[i]) << "field " << i;
+}
+
+TEST(Target, AMachineSettingThatDoesNotExistIsRefused) {
+  const Target host = target_for(Isa::Generic);
+  EXPECT_THROW(with_machine(host, "l4=3"), ValueError);
+  EXPECT_THROW(with_machine(host, "l2"), ValueError);
+  EXPECT_THROW(with_machine(host, "l2=-3"), ValueError);
+  EXPECT_THROW(with_machine(host, "l2=3k"), ValueError);
+}
+
 }  // namespace
 }  // namespace coregrad
