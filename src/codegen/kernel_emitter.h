@@ -29,15 +29,18 @@
 
 namespace coregrad {
 
+/// Bytes that the pointers of buffers are multiples of where a kernel's stores bypass the caches.
+inline constexpr int64_t kStreamAlignment = 64;
+
 class KernelEmitter {
  public:
   KernelEmitter(llvm::Function* function, const LoopKernel& kernel, const LoopSchedule& schedule,
-                const Target& target, bool streaming)
+                const Target& target, bool streams)
       : function_(function),
         kernel_(kernel),
         schedule_(schedule),
         target_(target),
-        streaming_(streaming),
+        streams_(streams),
         builder_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         axis_values_(kernel.axes.size(), builder_.getInt64(0)),
         // Without cheap masks (AVX2 has them for 4 and 8 bytes) the rest of a row goes one by one.
@@ -132,7 +135,7 @@ class KernelEmitter {
   const LoopKernel& kernel_;
   const LoopSchedule& schedule_;
   const Target& target_;
-  bool streaming_;
+  bool streams_;  ///< the call has seen that non_temporal buffers are multiples of kStreamAlignment
   llvm::IRBuilder<> builder_;
   std::vector<Value*> axis_values_;
   bool masked_rest_;

@@ -91,7 +91,9 @@ void KernelEmitter::run() {
   builder_.SetInsertPoint(work);
   fill_partial_rows();
   values_.emplace(builder_, kernel_, target_, buffers_, status_);
-  values_->set_streaming(streaming_);
+  for (size_t b = 0; b < kernel_.buffers.size(); ++b)
+    if (streams_ && kernel_.buffers[b].non_temporal)
+      values_->set_alignment(static_cast<int>(b), kStreamAlignment);
   plan_combines();
 
   bool is_empty = false;
@@ -103,7 +105,7 @@ void KernelEmitter::run() {
     if (c.place == Place::Function)
       combine_in_memory(*values_, kernel_.stores[c.store], c.accumulator->total(), nullptr);
   // Streaming stores are not ordered by what tells others that this chunk is done.
-  if (streaming_) builder_.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
+  if (streams_) builder_.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
   builder_.CreateBr(done);
   builder_.SetInsertPoint(done);
   builder_.CreateRetVoid();
@@ -254,6 +256,10 @@ void KernelEmitter::passes(Group& group) {
 namespace {
 
 bool streams(const LoopKernel& kernel, const Target& target) {
+  // The row of an accumulating store is read again at once, and its pointer is moved.
+  for (const KernelStore& store : kernel.stores)
+    COREGRAD_CHECK(store.combine == Op::Literal ||
+                   !kernel.buffers[static_cast<size_t>(store.buffer)].non_temporal);
   if (target.isa != Isa::Avx2 && !target.has_avx512) return false;
   return std::any_of(kernel.buffers.begin(), kernel.buffers.end(),
                      [](const KernelBuffer& b) { return b.is_written && b.non_temporal; });
@@ -299,7 +305,8 @@ std::vector<int64_t> emit_loop_kernel(llvm::Module& module, const std::string& s
   }
   auto* const yes = llvm::BasicBlock::Create(context, "aligned", function);
   auto* const no = llvm::BasicBlock::Create(context, "unaligned", function);
-  b.CreateCondBr(b.CreateICmpEQ(b.CreateAnd(bits, b.getInt64(63)), b.getInt64(0)), yes, no);
+  b.CreateCondBr(
+      b.CreateICmpEQ(b.CreateAnd(bits, b.getInt64(kStreamAlignment - 1)), b.getInt64(0)), yes, no);
   const auto forward = [&](llvm::BasicBlock* block, llvm::Function* to) {
     b.SetInsertPoint(block);
     std::vector<Value*> arguments;

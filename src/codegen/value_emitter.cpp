@@ -82,6 +82,7 @@ ValueEmitter::ValueEmitter(llvm::IRBuilder<>& builder, const LoopKernel& kernel,
     if (kernel.axes[a].extent == 1) axes_[a].first = builder_.getInt64(0);
   llvm::MDBuilder metadata(builder_.getContext());
   llvm::MDNode* const domain = metadata.createAnonymousAliasScopeDomain();
+  for (const KernelBuffer& b : kernel.buffers) alignments_.push_back(size_of(b.dtype));
   for (const KernelBuffer& b : kernel.buffers)
     alias_scopes_.push_back(b.may_alias ? nullptr : metadata.createAnonymousAliasScope(domain));
 }

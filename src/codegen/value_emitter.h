@@ -49,9 +49,11 @@ class ValueEmitter {
   void set_axis(int axis, llvm::Value* value);
   /// Until the end of the scope.
   void set_lane(const Lane& lane);
-  /// Stores to non_temporal buffers bypass the caches; the caller saw to it that those buffers are
-  /// 64-byte aligned, and fences.
-  void set_streaming(bool streaming) { streaming_ = streaming; }
+  /// What the caller knows of a buffer's pointer: a multiple of `bytes`. Stores to a non_temporal
+  /// buffer bypass the caches where that proves their addresses aligned; the caller fences.
+  void set_alignment(int buffer, int64_t bytes) {
+    alignments_[static_cast<size_t>(buffer)] = bytes;
+  }
   /// Supplies a value made elsewhere: a reduction's result, a kept row, a contraction's tile. Until
   /// the end of the scope.
   void bind(ValueId id, llvm::Value* value);
@@ -152,10 +154,16 @@ class ValueEmitter {
   llvm::Type* memory_type(DType dtype) const;
   llvm::Value* to_register(DType dtype, llvm::Value* memory);
   llvm::Value* load_split(int buffer, const SplitIndex& index, llvm::Value* mask);
+  /// Of vectors no wider than the machine's: what LLVM 19 makes of wider ones may read lanes whose
+  /// mask is known to be false.
+  llvm::Value* masked_load(llvm::FixedVectorType* type, llvm::Value* pointer, llvm::Value* lanes,
+                           int buffer);
+  void masked_store(llvm::Value* vector, llvm::Value* pointer, llvm::Value* lanes, int buffer);
+  llvm::Value* part(llvm::Value* vector, unsigned first, unsigned count);
   llvm::Value* lane_mask_and(llvm::Value* mask);
   llvm::Value* zeros();
   llvm::Value* reverse(llvm::Value* vector);
-  bool is_aligned(const SplitIndex& index) const;
+  int64_t proven_alignment(int buffer, const SplitIndex& index) const;
   bool is_of_nothing(const IndexExpr& index) const;
   template <class Instruction>
   Instruction* annotate(Instruction* access, int buffer);
@@ -165,7 +173,7 @@ class ValueEmitter {
   const Target& target_;
   std::vector<llvm::Value*> buffers_;
   llvm::Value* status_;
-  bool streaming_ = false;
+  std::vector<int64_t> alignments_;  ///< of the buffers' pointers, in bytes
   std::vector<uint64_t> axes_of_values_;
   std::vector<std::pair<llvm::Value*, int>> axes_;  ///< value and level
   Lane lane_;

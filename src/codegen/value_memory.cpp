@@ -8,6 +8,7 @@
 #include <llvm/IR/Module.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace coregrad {
 
@@ -70,6 +71,44 @@ Value* ValueEmitter::reverse(Value* vector) {
   return builder_.CreateShuffleVector(vector, order);
 }
 
+Value* ValueEmitter::part(Value* vector, unsigned first, unsigned count) {
+  std::vector<int> taken;
+  for (unsigned l = first; l < first + count; ++l) taken.push_back(static_cast<int>(l));
+  return builder_.CreateShuffleVector(vector, taken);
+}
+
+Value* ValueEmitter::masked_load(llvm::FixedVectorType* type, Value* pointer, Value* lanes,
+                                 int buffer) {
+  const auto size =
+      static_cast<unsigned>(size_of(kernel_.buffers[static_cast<size_t>(buffer)].dtype));
+  const unsigned width = type->getNumElements(), half = width / 2;
+  if (width * size <= static_cast<unsigned>(target_.vector_bytes) || half == 0)
+    return annotate(builder_.CreateMaskedLoad(type, pointer, llvm::Align(size), lanes,
+                                              llvm::Constant::getNullValue(type)),
+                    buffer);
+  auto* const half_type = llvm::FixedVectorType::get(type->getElementType(), half);
+  Value* const low = masked_load(half_type, pointer, part(lanes, 0, half), buffer);
+  Value* const next = builder_.CreateConstGEP1_64(type->getElementType(), pointer, half);
+  Value* const high = masked_load(half_type, next, part(lanes, half, half), buffer);
+  std::vector<int> both;
+  for (unsigned l = 0; l < width; ++l) both.push_back(static_cast<int>(l));
+  return builder_.CreateShuffleVector(low, high, both);
+}
+
+void ValueEmitter::masked_store(Value* vector, Value* pointer, Value* lanes, int buffer) {
+  const auto size =
+      static_cast<unsigned>(size_of(kernel_.buffers[static_cast<size_t>(buffer)].dtype));
+  auto* const type = llvm::cast<llvm::FixedVectorType>(vector->getType());
+  const unsigned width = type->getNumElements(), half = width / 2;
+  if (width * size <= static_cast<unsigned>(target_.vector_bytes) || half == 0) {
+    annotate(builder_.CreateMaskedStore(vector, pointer, llvm::Align(size), lanes), buffer);
+    return;
+  }
+  masked_store(part(vector, 0, half), pointer, part(lanes, 0, half), buffer);
+  Value* const next = builder_.CreateConstGEP1_64(type->getElementType(), pointer, half);
+  masked_store(part(vector, half, half), next, part(lanes, half, half), buffer);
+}
+
 Value* ValueEmitter::lane_mask_and(Value* mask) {
   if (is_true(mask)) mask = nullptr;
   if (!mask) return lane_.mask;
@@ -77,14 +116,19 @@ Value* ValueEmitter::lane_mask_and(Value* mask) {
   return lane_.mask ? builder_.CreateAnd(mask, lane_.mask) : mask;
 }
 
-bool ValueEmitter::is_aligned(const SplitIndex& index) const {
-  if (!lane_.aligned || index.slope != 1 || index.base.constant % lane_.width != 0) return false;
+/// The largest number of bytes that the address of lane 0 is seen to be a multiple of. Every access
+/// that needs more than its element's alignment asks here: the pointer itself counts, and what is
+/// added to it.
+int64_t ValueEmitter::proven_alignment(int buffer, const SplitIndex& index) const {
+  const int64_t size = size_of(kernel_.buffers[static_cast<size_t>(buffer)].dtype);
+  int64_t bytes = std::gcd(alignments_[static_cast<size_t>(buffer)], index.base.constant * size);
   for (const auto& term : index.base.terms) {
     const Atom& atom = kernel_.context.atom(term.atom);
-    const bool is_lane_axis = atom.kind == AtomKind::Axis && atom.id == lane_.axis;
-    if (!is_lane_axis && term.factor % lane_.width != 0) return false;
+    const bool steps_by_vectors =
+        lane_.aligned && atom.kind == AtomKind::Axis && atom.id == lane_.axis;
+    bytes = std::gcd(bytes, term.factor * size * (steps_by_vectors ? lane_.width : 1));
   }
-  return true;
+  return bytes;
 }
 
 Value* ValueEmitter::element_pointer(int buffer, const IndexExpr& index) {
@@ -154,8 +198,7 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
     Value* lanes = lane_mask_and(mask);
     if (lanes && is_reversed) lanes = reverse(lanes);
     Value* const loaded =
-        lanes ? annotate(builder_.CreateMaskedLoad(vector_type, pointer, align, lanes, nothing),
-                         buffer)
+        lanes ? masked_load(vector_type, pointer, lanes, buffer)
               : static_cast<Value*>(
                     annotate(builder_.CreateAlignedLoad(vector_type, pointer, align), buffer));
     return to_register(dtype, is_reversed ? reverse(loaded) : loaded);
@@ -258,16 +301,13 @@ void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, 
       memory = reverse(memory);
       if (lanes) lanes = reverse(lanes);
     }
-    if (lanes) {
-      annotate(builder_.CreateMaskedStore(memory, pointer, align, lanes), buffer);
-      return;
-    }
+    if (lanes) return masked_store(memory, pointer, lanes, buffer);
     const uint64_t vector_bytes = size * static_cast<uint64_t>(lane_.width);
-    const bool streams =
-        streaming_ && target.non_temporal && vector_bytes >= 16 && is_aligned(parts);
+    const uint64_t needed = std::min<uint64_t>(64, vector_bytes);
+    const bool streams = target.non_temporal && vector_bytes >= 16 && parts.slope == 1 &&
+                         static_cast<uint64_t>(proven_alignment(buffer, parts)) % needed == 0;
     auto* const store = annotate(
-        builder_.CreateAlignedStore(
-            memory, pointer, streams ? llvm::Align(std::min<uint64_t>(64, vector_bytes)) : align),
+        builder_.CreateAlignedStore(memory, pointer, streams ? llvm::Align(needed) : align),
         buffer);
     if (streams)
       store->setMetadata(llvm::LLVMContext::MD_nontemporal,
