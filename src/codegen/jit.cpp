@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/flags.h"
+#include "codegen/access_check.h"
 #include "codegen/llvm_util.h"
 
 #include <llvm/Analysis/CGSCCPassManager.h>
@@ -39,6 +40,12 @@
 
 namespace coregrad {
 namespace {
+
+#ifdef NDEBUG
+constexpr bool kCheckAlignments = false;
+#else
+constexpr bool kCheckAlignments = true;
+#endif
 
 class Stopwatch {
  public:
@@ -216,6 +223,7 @@ llvm::SmallVector<char, 0> generate(const Target& target, std::string_view name,
   describe_target(module, target);
   build(module);
   set_attributes(module, target);
+  if (kCheckAlignments || flags().check_memory) check_alignments(module);
   verify(module, name);
   times.build_ms = watch.lap();
 

@@ -479,8 +479,10 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
              static_cast<int64_t>(s), static_cast<int64_t>(s)});
       lifetimes[at->second].last_step = static_cast<int64_t>(s);
     }
-  const MemoryPlan memory = plan_memory(lifetimes);
+  MemoryPlan memory =
+      flags().check_memory ? plan_guarded_memory(lifetimes) : plan_memory(lifetimes);
   plan.temporary_bytes = memory.total_bytes;
+  plan.guard_pages = std::move(memory.guard_pages);
 
   std::map<Memory, SlotId> slots;
   const auto slot_of = [&](const Memory& m) {
@@ -545,6 +547,7 @@ void Compilation::build_plan(const std::vector<std::shared_ptr<const CompiledKer
     plan.max_scratch_bytes = std::max(plan.max_scratch_bytes, step.scratch_bytes);
     plan.steps.push_back(std::move(step));
   }
+  plan.serial_cost_ns = static_cast<double>(host_target().thresholds.serial_ns);
   plan.totals = total_up(plan);
   plan.gathering = gathering_origins();
 }

@@ -5,6 +5,7 @@
 #include "compile/memory_plan.h"
 
 #include "base/checked.h"
+#include "runtime/guarded_memory.h"
 
 #include <algorithm>
 #include <map>
@@ -117,6 +118,19 @@ MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes) {
     plan.offsets[i] = offset;
     plan.total_bytes = std::max(plan.total_bytes, checked_add(offset, bytes, "memory plan"));
     placed.push_back(i);
+  }
+  return plan;
+}
+
+MemoryPlan plan_guarded_memory(const std::vector<Lifetime>& lifetimes) {
+  MemoryPlan plan;
+  for (size_t i = 0; i < lifetimes.size(); ++i) {
+    const int64_t bytes = lifetimes[i].bytes;
+    plan.offsets.push_back(
+        checked_add(plan.total_bytes, guarded_offset(bytes, i % 2 == 0), "memory plan"));
+    plan.guard_pages.push_back(
+        checked_add(plan.total_bytes, guarded_pages(bytes), "memory plan"));
+    plan.total_bytes = checked_add(plan.guard_pages.back(), page_bytes(), "memory plan");
   }
   return plan;
 }

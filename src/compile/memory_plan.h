@@ -15,8 +15,13 @@ struct Lifetime {
 struct MemoryPlan {
   std::vector<int64_t> offsets;  ///< one per lifetime, multiples of 64
   int64_t total_bytes = 0;
+  std::vector<int64_t> guard_pages;  ///< offsets of pages that nobody may touch
 };
 
 MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes);
+
+/// The same for finding accesses outside of buffers: nothing is shared, and each buffer has pages of
+/// its own (runtime/guarded_memory.h).
+MemoryPlan plan_guarded_memory(const std::vector<Lifetime>& lifetimes);
 
 }  // namespace coregrad

@@ -7,7 +7,9 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/flags.h"
 #include "runtime/futex.h"
+#include "runtime/guarded_memory.h"
 
 #include <algorithm>
 #include <array>
@@ -449,11 +451,16 @@ void deallocate_large(State& s, void* block) {
 void* allocate(int64_t bytes) {
   COREGRAD_CHECK(bytes >= 0);
   State& s = state();
+  if (flags().check_memory) [[unlikely]] {
+    void* const block = bytes <= kLargest ? allocate_guarded(bytes) : nullptr;
+    if (block == nullptr) out_of_memory(s, bytes);
+    return block;
+  }
   return bytes < kHugePage ? allocate_small(s, bytes) : allocate_large(s, bytes);
 }
 
 void deallocate(void* block) {
-  if (block == nullptr) return;
+  if (block == nullptr || deallocate_guarded(block)) return;
   State& s = state();
   const bool large = reinterpret_cast<uintptr_t>(block) % kHugePage == 0;
   large ? deallocate_large(s, block) : deallocate_small(s, block);

@@ -2,8 +2,10 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/flags.h"
 #include "runtime/allocator.h"
 #include "runtime/fp_environment.h"
+#include "runtime/guarded_memory.h"
 #include "runtime/profiler.h"
 #include "runtime/thread_team.h"
 
@@ -18,8 +20,6 @@
 namespace coregrad {
 namespace {
 
-// Below this a step is not worth a hand-over to a spinning worker, whose cache lacks the data.
-constexpr double kSerialCostNs = 5000;
 // Scratch blocks of two workers never share a line or its prefetched neighbour.
 constexpr int64_t kScratchPadding = 128;
 
@@ -42,8 +42,8 @@ class Scratchpad {
 
 /// Whether the team gets the step. Not a question of how many threads there are, so that the calls
 /// a step function sees are always the same.
-bool is_parallel(const Step& step) {
-  return step.range > step.chunk && step.cost_ns >= kSerialCostNs;
+bool is_parallel(const Plan& plan, const Step& step) {
+  return step.range > step.chunk && step.cost_ns >= plan.serial_cost_ns;
 }
 
 /// A worker's part of the step that runs, when steps are timed.
@@ -168,7 +168,7 @@ PlanTotals total_up(const Plan& plan) {
     totals.bytes += step.bytes;
     totals.cost_ns += step.cost_ns;
     totals.has_external |= step.kind == StepKind::External;
-    if (!is_parallel(step)) continue;
+    if (!is_parallel(plan, step)) continue;
     totals.shared_cost_ns += step.cost_ns;
     ++totals.parallel_steps;
     totals.chunks += (step.range - 1) / step.chunk + 1;
@@ -193,19 +193,27 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
   const bool any_parallel = totals.parallel_steps > 0;
 
   // Temporaries and all workers' scratch are one block.
-  const int64_t stride =
-      plan.max_scratch_bytes > 0 ? round_up(plan.max_scratch_bytes, 64) + kScratchPadding : 0;
+  const bool guarded = flags().check_memory;
+  const int64_t scratch_bytes = round_up(plan.max_scratch_bytes, 64);
+  int64_t stride = plan.max_scratch_bytes > 0 ? scratch_bytes + kScratchPadding : 0;
+  if (guarded && stride > 0) stride = guarded_pages(scratch_bytes) + page_bytes();
   int workers = 1;
   if (any_parallel && stride > 0) {
     workers = ThreadTeam::global().max_workers();
     if (threads.host != nullptr) workers = std::clamp(threads.most, workers, kMaxThreads);
   }
-  const int64_t scratch_start = round_up(plan.temporary_bytes, 64);
+  int64_t scratch_start = round_up(plan.temporary_bytes, guarded ? page_bytes() : 64);
   const int64_t block_bytes =
       checked_add(scratch_start, checked_mul(stride, workers, "run: scratch"), "run: temporaries");
   Block block;
   if (block_bytes > 0) block = allocate_block(block_bytes);
   auto* const base = static_cast<std::byte*>(block.get());
+  if (guarded) [[unlikely]] {
+    for (const int64_t page : plan.guard_pages) forbid_page(base + page);
+    for (int w = 0; stride > 0 && w < workers; ++w)
+      forbid_page(base + scratch_start + (w + 1) * stride - page_bytes());
+    if (stride > 0) scratch_start += guarded_offset(scratch_bytes, true);
+  }
 
   Scratchpad<void*, 96> slots(plan.slots.size());
   bind_slots(plan, inputs, outputs, base, slots.data());
@@ -223,7 +231,7 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
     } else {
       Scratchpad<TeamJob::Phase, 64> phases(num_steps);
       for (size_t i = 0; i < num_steps; ++i)
-        phases[i] = {plan.steps[i].range, plan.steps[i].chunk, !is_parallel(plan.steps[i]),
+        phases[i] = {plan.steps[i].range, plan.steps[i].chunk, !is_parallel(plan, plan.steps[i]),
                      plan.steps[i].kind == StepKind::External, plan.steps[i].cost_ns};
       TeamJob job{phases.data(), static_cast<int64_t>(num_steps), RunState::body, &state};
       job.max_threads = threads.most;

@@ -86,6 +86,10 @@ struct Plan {
   int64_t temporary_bytes = 0;
   std::vector<std::byte> constants;
   int64_t max_scratch_bytes = 0;
+  /// Steps of less are not worth a hand-over to a spinning worker, whose cache lacks the data.
+  double serial_cost_ns = 5000;
+  /// Offsets in the block of temporaries of pages that nothing may touch (COREGRAD_CHECK_MEMORY).
+  std::vector<int64_t> guard_pages;
   std::vector<std::shared_ptr<const void>> keep_alive;  ///< machine code and step contexts
   /// The user's operators that gather, for error messages.
   std::vector<std::string> gathering;

@@ -2,6 +2,8 @@
 
 #include "compile/memory_plan.h"
 
+#include "runtime/guarded_memory.h"
+
 #include <gtest/gtest.h>
 
 #include <random>
@@ -49,6 +51,21 @@ TEST(MemoryPlan, ReusesMemoryOfTheDead) {
       chain.push_back({1000, static_cast<int64_t>(i), static_cast<int64_t>(i) + 1});
     EXPECT_EQ(plan_memory(chain).total_bytes, 2 * 1024);
   }
+}
+
+TEST(MemoryPlan, GuardedBuffersAreFollowedByAPageOfTheirOwn) {
+  const std::vector<Lifetime> lifetimes = random_lifetimes(50, 30, 3);
+  const MemoryPlan plan = plan_guarded_memory(lifetimes);
+  const int64_t page = page_bytes();
+  for (size_t i = 0; i < lifetimes.size(); ++i) {
+    const int64_t behind = plan.guard_pages[i] - (plan.offsets[i] + lifetimes[i].bytes);
+    EXPECT_EQ(plan.guard_pages[i] % page, 0);
+    EXPECT_GE(behind, 0);
+    EXPECT_LT(behind, 64);
+    EXPECT_TRUE(plan.offsets[i] % 64 == 0 || behind == 0);
+    EXPECT_GE(plan.offsets[i], i == 0 ? 0 : plan.guard_pages[i - 1] + page);
+  }
+  EXPECT_EQ(plan.total_bytes, plan.guard_pages.back() + page);
 }
 
 }  // namespace
