@@ -13,6 +13,11 @@ namespace coregrad {
 namespace {
 
 constexpr int64_t kPrefetchSteps = 8;
+// A sum of floats has three levels, so that its rounding errors do not grow with k: so many products
+// are added up in a register, so many of those sums in memory of the stack, and those of all blocks
+// in the result. (A chain of n additions has an error of sqrt(n) roundings or, where all terms have
+// one sign, n / 2 of them.)
+constexpr int64_t kChain = 128, kChainsOfSum = 8;
 
 /// Distances in elements between neighbours of a tile's operands.
 struct Steps {
@@ -69,35 +74,13 @@ class MicroKernel {
   void emit_outer() {
     const int64_t width = plan_.width, vectors = ceil_div(lanes_, width);
     const size_t count = static_cast<size_t>(rows_ * vectors);
-    llvm::Value* const result = function_->getArg(2);
-    const auto place = [&](int64_t r, int64_t v) {
-      return b_.CreateConstGEP1_64(element_, result,
+    const auto place = [&](size_t i) {
+      const int64_t r = static_cast<int64_t>(i) / vectors, v = static_cast<int64_t>(i) % vectors;
+      return b_.CreateConstGEP1_64(element_, function_->getArg(2),
                                    static_cast<uint64_t>(r * plan_.result_stride + v * width));
     };
-    // The accumulators start from zero, or from the sums of the k blocks before.
-    llvm::BasicBlock* const entry = b_.GetInsertBlock();
-    std::vector<llvm::Value*> start(count, llvm::Constant::getNullValue(vector_));
-    if (plan_.num_k_blocks > 1) {
-      llvm::BasicBlock* const load = llvm::BasicBlock::Create(b_.getContext(), "load", function_);
-      llvm::BasicBlock* const ready = llvm::BasicBlock::Create(b_.getContext(), "ready", function_);
-      b_.CreateCondBr(function_->getArg(4), load, ready);
-      b_.SetInsertPoint(load);
-      std::vector<llvm::Value*> old(count);
-      for (int64_t r = 0; r < rows_; ++r)
-        for (int64_t v = 0; v < vectors; ++v)
-          old[static_cast<size_t>(r * vectors + v)] =
-              b_.CreateAlignedLoad(vector_, place(r, v), align_);
-      b_.CreateBr(ready);
-      b_.SetInsertPoint(ready);
-      for (size_t i = 0; i < count; ++i) {
-        llvm::PHINode* const merged = b_.CreatePHI(vector_, 2);
-        merged->addIncoming(start[i], entry);
-        merged->addIncoming(old[i], load);
-        start[i] = merged;
-      }
-    }
-    const std::vector<llvm::Value*> sums =
-        emit_k_loop(start, 1, [&](std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b) {
+    std::vector<llvm::Value*> sums =
+        emit_sums(count, 1, [&](std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b) {
           std::vector<llvm::Value*> lane_values;
           for (int64_t v = 0; v < vectors; ++v) lane_values.push_back(load_lanes(b, v));
           // Rows of lanes lie apart, which the machine's own prefetching does not follow.
@@ -118,9 +101,26 @@ class MicroKernel {
             }
           }
         });
-    for (int64_t r = 0; r < rows_; ++r)
-      for (int64_t v = 0; v < vectors; ++v)
-        b_.CreateAlignedStore(sums[static_cast<size_t>(r * vectors + v)], place(r, v), align_);
+    // The sums of the k blocks before.
+    if (plan_.num_k_blocks > 1) {
+      llvm::BasicBlock* const before = b_.GetInsertBlock();
+      llvm::BasicBlock* const add = llvm::BasicBlock::Create(b_.getContext(), "add", function_);
+      llvm::BasicBlock* const ready = llvm::BasicBlock::Create(b_.getContext(), "ready", function_);
+      b_.CreateCondBr(function_->getArg(4), add, ready);
+      b_.SetInsertPoint(add);
+      std::vector<llvm::Value*> totals;
+      for (size_t i = 0; i < count; ++i)
+        totals.push_back(sum_of(b_.CreateAlignedLoad(vector_, place(i), align_), sums[i]));
+      b_.CreateBr(ready);
+      b_.SetInsertPoint(ready);
+      for (size_t i = 0; i < count; ++i) {
+        llvm::PHINode* const merged = b_.CreatePHI(vector_, 2);
+        merged->addIncoming(sums[i], before);
+        merged->addIncoming(totals[i], add);
+        sums[i] = merged;
+      }
+    }
+    for (size_t i = 0; i < count; ++i) b_.CreateAlignedStore(sums[i], place(i), align_);
     b_.CreateRetVoid();
   }
 
@@ -149,8 +149,8 @@ class MicroKernel {
     std::vector<llvm::Value*> sums(count, llvm::Constant::getNullValue(vector_));
     const int64_t whole = plan_.k.extent / width * width, rest = plan_.k.extent - whole;
     if (whole > 0)
-      sums = emit_k_loop(
-          sums, width,
+      sums = emit_sums(
+          count, width,
           [&](std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b) {
             step(acc, a, b, nullptr);
           },
@@ -189,21 +189,103 @@ class MicroKernel {
   using KState = std::vector<llvm::Value*>;
   static constexpr size_t kLeft = 0, kRows = 1, kLanes = 2, kSums = 3;
 
+  /// Steps of k that one call adds up, at most.
+  int64_t most_steps() const {
+    if (plan_.any_size) return INT64_MAX;
+    return plan_.kind == TileKind::Dot ? plan_.k.extent : plan_.k_block;
+  }
+
+  /// `count` sums over k_count steps of k (by default the call's), `k_step` at a time.
   template <class Step>
-  std::vector<llvm::Value*> emit_k_loop(const std::vector<llvm::Value*>& start, int64_t k_step,
-                                        Step step, llvm::Value* k_count = nullptr) {
-    if (plan_.k.extent == 0) return start;
+  std::vector<llvm::Value*> emit_sums(size_t count, int64_t k_step, Step step,
+                                      llvm::Value* k_count = nullptr) {
+    const std::vector<llvm::Value*> zeros(count, llvm::Constant::getNullValue(vector_));
+    if (plan_.k.extent == 0) return zeros;
     KState state{k_count ? k_count : function_->getArg(3),
                  row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
                  lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1)};
-    state.insert(state.end(), start.begin(), start.end());
+    const int64_t chain = kChain * k_step;
+    if (!is_float(plan_.dtype) || most_steps() <= chain) {
+      state.insert(state.end(), zeros.begin(), zeros.end());
+      state = emit_k_loop(state, k_step, step);
+      return {state.begin() + kSums, state.end()};
+    }
+    std::vector<llvm::Value*> levels = {emit_zeros(count)};
+    if (most_steps() / kChainsOfSum > chain) levels.push_back(emit_zeros(count));
+
+    // Chain after chain.
+    llvm::BasicBlock* const before = b_.GetInsertBlock();
+    llvm::BasicBlock* const head = llvm::BasicBlock::Create(b_.getContext(), "chain", function_);
+    llvm::BasicBlock* const done = llvm::BasicBlock::Create(b_.getContext(), "sum", function_);
+    b_.CreateBr(head);
+    b_.SetInsertPoint(head);
+    std::vector<llvm::PHINode*> carried;
+    for (llvm::Value* value : state) {
+      carried.push_back(b_.CreatePHI(value->getType(), 2));
+      carried.back()->addIncoming(value, before);
+    }
+    llvm::PHINode* const number = b_.CreatePHI(b_.getInt64Ty(), 2);
+    number->addIncoming(emit_i64(b_, 1), before);
+    llvm::Value* const steps = emit_min(b_, carried[kLeft], emit_i64(b_, chain));
+    KState part{steps, carried[kRows], carried[kLanes]};
+    part.insert(part.end(), zeros.begin(), zeros.end());
+    part = emit_k_loop(part, k_step, step);
+    add_to(levels[0], std::span(part).subspan(kSums));
+    if (levels.size() > 1) {
+      llvm::Value* const is_whole = b_.CreateICmpEQ(
+          b_.CreateAnd(number, emit_i64(b_, kChainsOfSum - 1)), emit_i64(b_, 0));
+      emit_if(b_, is_whole, [&] {
+        add_to(levels[1], load_sums(levels[0], count));
+        for (size_t i = 0; i < count; ++i)
+          b_.CreateStore(llvm::Constant::getNullValue(vector_), local(levels[0], i));
+      });
+    }
+    part[kLeft] = b_.CreateNSWSub(carried[kLeft], steps);
+    for (size_t i = 0; i < carried.size(); ++i) carried[i]->addIncoming(part[i], b_.GetInsertBlock());
+    number->addIncoming(b_.CreateNSWAdd(number, emit_i64(b_, 1)), b_.GetInsertBlock());
+    b_.CreateCondBr(b_.CreateICmpSGT(part[kLeft], emit_i64(b_, 0)), head, done);
+    b_.SetInsertPoint(done);
+    if (levels.size() > 1) add_to(levels[1], load_sums(levels[0], count));
+    return load_sums(levels.back(), count);
+  }
+
+  llvm::Value* sum_of(llvm::Value* a, llvm::Value* b) {
+    return is_float(plan_.dtype) ? b_.CreateFAdd(a, b) : b_.CreateAdd(a, b);
+  }
+
+  /// Room for `count` vectors on the stack, all zero.
+  llvm::Value* emit_zeros(size_t count) {
+    llvm::BasicBlock& entry = function_->getEntryBlock();
+    llvm::Value* const room =
+        llvm::IRBuilder<>(&entry, entry.begin())
+            .CreateAlloca(llvm::ArrayType::get(vector_, static_cast<uint64_t>(count)));
+    for (size_t i = 0; i < count; ++i)
+      b_.CreateStore(llvm::Constant::getNullValue(vector_), local(room, i));
+    return room;
+  }
+  llvm::Value* local(llvm::Value* room, size_t i) {
+    return b_.CreateConstGEP1_64(vector_, room, static_cast<uint64_t>(i));
+  }
+  std::vector<llvm::Value*> load_sums(llvm::Value* room, size_t count) {
+    std::vector<llvm::Value*> sums;
+    for (size_t i = 0; i < count; ++i) sums.push_back(b_.CreateLoad(vector_, local(room, i)));
+    return sums;
+  }
+  void add_to(llvm::Value* room, std::span<llvm::Value* const> sums) {
+    for (size_t i = 0; i < sums.size(); ++i)
+      b_.CreateStore(sum_of(b_.CreateLoad(vector_, local(room, i)), sums[i]), local(room, i));
+  }
+
+  /// The state after all the steps that are left in `state`, at least one.
+  template <class Step>
+  KState emit_k_loop(KState state, int64_t k_step, Step step) {
     const int64_t unrolled = plan_.steps_at_once;
     // Blocks end where k_block or k_turn does.
     const bool divides =
         !plan_.any_size && plan_.k_turn % unrolled == 0 && plan_.k_block % unrolled == 0;
     if (unrolled > 1) state = emit_k_steps(state, k_step, unrolled, !divides, step);
     if (unrolled == 1 || !divides) state = emit_k_steps(state, k_step, 1, unrolled > 1, step);
-    return {state.begin() + kSums, state.end()};
+    return state;
   }
 
   /// A loop that takes `unrolled` steps at once while so many are left. It runs at least once
@@ -315,7 +397,7 @@ class MicroKernel {
         llvm::Value *const lower = b_.CreateShuffleVector(x, y, low), *const upper =
                                                                           b_.CreateShuffleVector(
                                                                               x, y, high);
-        parts[i] = is_float(plan_.dtype) ? b_.CreateFAdd(lower, upper) : b_.CreateAdd(lower, upper);
+        parts[i] = sum_of(lower, upper);
       }
     }
     return parts[0];
