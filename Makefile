@@ -56,9 +56,10 @@ parity: build ## Compare models with eager PyTorch, float64 as the judge; PARITY
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity $(PARITY_ARGS)
 
 .PHONY: random-programs
-random-programs: build ## Run random PyTorch programs, eager against compiled; SEEDS=0:1000 QUICK=1.
+random-programs: build ## Run random PyTorch programs against eager; SEEDS=0:1000 QUICK=1 HUGE=1 THREADS=9.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/random_programs_run.py --jobs $(JOBS) \
-	  --seeds $(or $(SEEDS),0:1000) $(if $(QUICK),--quick)
+	  --seeds $(or $(SEEDS),0:1000) --threads $(or $(THREADS),1) \
+	  $(if $(QUICK),--quick) $(if $(HUGE),--huge)
 
 .PHONY: models
 MODELS = $(shell sed -n 's/^def \([a-z0-9_]*\)():$$/\1/p' tests/python/transformers_models.py)

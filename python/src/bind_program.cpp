@@ -1,5 +1,6 @@
 // coregrad._core.Program and the entry that torch.compile calls.
 
+#include "codegen/target.h"
 #include "runtime/thread_team.h"
 
 #include <nanobind/stl/optional.h>
@@ -48,6 +49,15 @@ nb::dict report(const Program& program) {
 
 void bind_program(nb::module_& m) {
   m.attr("MAX_THREADS") = kMaxThreads;
+  m.def(
+      "supported_isas",
+      [] {
+        std::vector<std::string> names;
+        for (const Isa isa : {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx})
+          if (host_supports(isa)) names.emplace_back(name_of(isa));
+        return names;
+      },
+      "The instruction sets of this machine that COREGRAD_ISA may name, the narrowest first.");
   m.def(
       "attach_exchange_api", [](nb::handle capsule) { attach_exchange_api(capsule); },
       nb::arg("capsule"), "Uses an array library's DLPack exchange table for tensors in and out.");

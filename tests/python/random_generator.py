@@ -193,16 +193,21 @@ class Generator:
         self.wants_grad: set[str] = set()  #: inputs
         self.is_special = self.r.random() < 0.12  #: inputs with NaN and infinities
         self.is_grad = self.r.random() < 0.7
-        is_large = seed % 20 == 19  # large enough for steps to be shared among threads
-        self.max_elements = MAX_ELEMENTS_LARGE if is_large else MAX_ELEMENTS
+        self.lengths = (3, 24)  #: of programs, in lines
+        self.max_elements, self.sizes = self._sizes()
+
+    def _sizes(self) -> tuple[int, list[int]]:
+        """Most elements of a value, and the extents of inputs."""
+        is_large = self.seed % 20 == 19  # large enough for steps to be shared among threads
         sizes = (
             [31, 64, 129, 200, 528, 1072, 2112] if is_large else [1, 2, 3, 4, 5, 7, 8, 9, 16, 17]
         )
-        self.sizes = [self.r.choice(sizes) for _ in range(3)]
+        chosen = [self.r.choice(sizes) for _ in range(3)]
         if self.r.random() < 0.06:
-            self.sizes[0] = 0
+            chosen[0] = 0
         if self.r.random() < 0.1:
-            self.sizes[self.r.randrange(3)] = self.r.choice([33, 64, 100, 129])
+            chosen[self.r.randrange(3)] = self.r.choice([33, 64, 100, 129])
+        return MAX_ELEMENTS_LARGE if is_large else MAX_ELEMENTS, chosen
 
     # Choices
 
@@ -297,7 +302,7 @@ class Generator:
 
     def generate(self) -> Program:
         inputs = self._inputs()
-        wanted = self.r.randint(3, 24)
+        wanted = self.r.randint(*self.lengths)
         fails = 0
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -345,6 +350,42 @@ class Generator:
             name = f"x{number}"
             inputs[name] = text
             if dtype.is_floating_point and layout != "expanded" and self.r.random() < 0.7:
+                self.wants_grad.add(name)
+            self.space[name] = value
+            self.values.append(Value(name, value, True))
+        return inputs
+
+
+class HugeGenerator(Generator):
+    """Tensors that no cache holds, most often with rows that are no multiple of a vector."""
+
+    def __init__(self, seed: int, tables: Sequence[Operations]) -> None:
+        super().__init__(seed, tables)
+        self.is_special = False
+        self.lengths = (1, 6)
+
+    def _sizes(self) -> tuple[int, list[int]]:
+        wanted = self.r.uniform(3e6, 14e6)
+        columns = self.r.choice([7, 33, 100, 257, 997, 1000, 1001, 1003, 1024, 1320, 1324, 5001])
+        middle = self.r.choice([1, 1, 3, 21])
+        return 1 << 24, [max(1, int(wanted / columns / middle)), middle, columns]
+
+    def _inputs(self) -> dict[str, str]:
+        """One of full size, and others that broadcast with it."""
+        inputs: dict[str, str] = {}
+        dtype = self.r.choices([torch.float32, torch.float64, torch.bfloat16], [12, 1, 1])[0]
+        full = [n for n in self.sizes if n > 1]
+        shapes = [full]
+        for _ in range(self.r.randint(1, 3)):
+            shapes.append([n if self.r.random() < 0.5 else 1 for n in full])
+        if self.r.random() < 0.5:
+            shapes.append(full[-1:])
+        for number, shape in enumerate(shapes):
+            text = f"make_input({shape}, {dtype}, 'normal', 'contiguous', {number})"
+            value = make_input(shape, dtype, "normal", "contiguous", number)
+            name = f"x{number}"
+            inputs[name] = text
+            if self.r.random() < 0.8:
                 self.wants_grad.add(name)
             self.space[name] = value
             self.values.append(Value(name, value, True))

@@ -8,13 +8,25 @@ makes of them.
 
 import random_moves
 import random_operations
-from random_generator import Generator, Program, parse, widened
+from random_generator import Generator, HugeGenerator, Operations, Program, parse, widened
 
-__all__ = ["Program", "generate", "parse", "widened"]
+__all__ = ["Program", "generate", "generate_huge", "parse", "widened"]
 
 TABLES = (random_operations.operation, random_moves.operation)
+#: What stays of a size, adds up, or spreads again: what large tensors can be wrong in.
+HUGE = ("smooth", "binary", "with_number", "reduction", "normalisation", "joining", "padding")
 
 
 def generate(seed: int) -> Program:
     """The program of a seed: the same on every machine with this PyTorch."""
     return Generator(seed, TABLES).generate()
+
+
+def generate_huge(seed: int) -> Program:
+    """A short program over tensors of millions of elements."""
+    chosen = Operations()
+    for table in TABLES:
+        for function, weight in zip(table.functions, table.weights):
+            if function.__name__ in HUGE:
+                chosen(weight)(function)
+    return HugeGenerator(seed, (chosen,)).generate()

@@ -1,6 +1,7 @@
 """Random PyTorch programs, eager against compiled, float64 as the judge: `make random-programs`.
 
     python tests/python/random_programs_run.py --seeds 0:1000 --jobs 2
+    python tests/python/random_programs_run.py --seeds 0:300 --huge    tensors of millions of elements
     python tests/python/random_programs_run.py --seeds 17 --show       prints the program
     python tests/python/random_programs_run.py --program FILE          one that was printed, or edited
 
@@ -13,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import collections
+import ctypes
 import dataclasses
 import hashlib
 import math
+import mmap
 import os
 import sys
 import time
@@ -28,7 +31,7 @@ from typing import Any
 import torch
 import worker_pool
 from functorch.compile import aot_function
-from random_programs import Program, generate, parse, widened
+from random_programs import Program, generate, generate_huge, parse, widened
 from torch._dynamo.backends.debugging import boxed_nop
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
@@ -43,6 +46,7 @@ from coregrad.torch.parity.tolerances import SLACK
 SLACK_FACTOR = 8  # sums of random programs cancel more than one operator does
 MAX_REDUCTIONS = 300  # programs tried to cut one down
 BAD = ("wrong", "error", "crash")
+CHECK_MEMORY = os.environ.get("COREGRAD_CHECK_MEMORY", "0") != "0"
 
 
 @dataclasses.dataclass
@@ -59,6 +63,8 @@ def run(program: Program, call: Callable, wide: bool = False) -> Run:
     given = program.make_inputs()
     if wide:
         given = [x.double() if x.is_floating_point() else x for x in given]
+    elif CHECK_MEMORY:
+        given = [guarded(x) for x in given]
     inputs = [
         x.detach().requires_grad_(program.grad and name in program.wants_grad)
         for name, x in zip(program.inputs, given)
@@ -77,6 +83,21 @@ def run(program: Program, call: Callable, wide: bool = False) -> Run:
     finally:
         torch.set_default_dtype(torch.float32)
     return Run([o.detach() for o in outputs], gradients, [x.detach() for x in inputs])
+
+
+def guarded(x: torch.Tensor) -> torch.Tensor:
+    """The tensor in memory whose last byte lies in front of a page that cannot be touched."""
+    size = x.untyped_storage().nbytes()
+    if not size:
+        return x
+    pages = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+    memory = mmap.mmap(-1, pages + mmap.PAGESIZE)
+    behind = ctypes.addressof(ctypes.c_char.from_buffer(memory, pages))
+    no_access = 0
+    assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(behind), mmap.PAGESIZE, no_access) == 0
+    flat = torch.frombuffer(memory, dtype=x.dtype, offset=pages - size, count=size // x.itemsize)
+    flat.untyped_storage().copy_(x.untyped_storage())
+    return flat.as_strided(x.shape, x.stride(), x.storage_offset())
 
 
 def by_dynamo(program: Program) -> Callable:
@@ -148,6 +169,11 @@ def check_seed(seed: int) -> Outcome:
 def check_seed_quickly(seed: int) -> Outcome:
     """The program of a seed alone, without Dynamo: a third of the time, for very many seeds."""
     return _check([("", generate(seed))], [by_aot])
+
+
+def check_seed_huge(seed: int) -> Outcome:
+    """A program over large tensors."""
+    return _check([("", generate_huge(seed))], [by_aot])
 
 
 def check(program: Program) -> Outcome:
@@ -427,10 +453,11 @@ def seeds_of(text: str) -> list[int]:
 
 def answer(job: dict) -> dict:
     """One seed, or one program without its variants, in a worker."""
-    torch.set_num_threads(1)
+    torch.set_num_threads(job.get("threads", 1))
     try:
         text = job.get("program")
         check_one = check_seed_quickly if job.get("quick") else check_seed
+        check_one = check_seed_huge if job.get("huge") else check_one
         result = check_alone(parse(text)) if text else check_one(job["seed"])
     except Exception:  # a line that others need was cut out, or the harness itself failed
         result = Outcome("invalid" if "program" in job else "error", traceback.format_exc())
@@ -449,7 +476,8 @@ def report(results: list[dict], seconds: float) -> str:
     for r in results:
         fallbacks.update(r.get("fallbacks", {}))
         if r["outcome"] in BAD:
-            whole = parse(r["program"]) if r.get("program") else generate(r["seed"])
+            generated = generate_huge if r.get("huge") else generate
+            whole = parse(r["program"]) if r.get("program") else generated(r["seed"])
             lines.append(f"{r['outcome'].upper()} seed {r['seed']}: {r['detail']}")
             lines.append(cut_down(whole).text())
         elif r["outcome"] in ("upstream", "unstable"):
@@ -469,6 +497,10 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--seconds", type=float, default=math.inf, help="start no seed after that")
     parser.add_argument("--quick", action="store_true", help="no variants and no Dynamo")
+    parser.add_argument("--huge", action="store_true", help="tensors of millions of elements")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="of each program: 1 to so many, by its seed"
+    )
     parser.add_argument("--show", action="store_true", help="print the programs, run nothing")
     parser.add_argument("--program", type=Path, help="a file with a printed program")
     parser.add_argument("--cut-down", action="store_true", help="print a smaller one as well")
@@ -488,11 +520,17 @@ def main() -> int:
     seeds = seeds_of(options.seeds)
     if options.show:
         for seed in seeds:
-            print(f"# seed {seed}\n{generate(seed).text()}")
+            text = (generate_huge if options.huge else generate)(seed).text()
+            print(f"# seed {seed}\n{text}")
         return 0
     started = time.monotonic()
     jobs = (
-        {"seed": seed, "quick": options.quick}
+        {
+            "seed": seed,
+            "quick": options.quick,
+            "huge": options.huge,
+            "threads": 1 + seed % options.threads,
+        }
         for seed in seeds
         if time.monotonic() - started < options.seconds
     )

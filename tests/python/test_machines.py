@@ -1,0 +1,46 @@
+"""The same programs on other machines: instruction sets this one has, and caches so small that small
+tensors are streamed, split, blocked and shared as large ones are, in memory that nothing may leave.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import worker_pool
+from random_programs_run import BAD
+from random_programs_run import __file__ as RUNNER
+
+from coregrad import _core
+
+NUM_SEEDS = 120
+CASES = ("test_torch_lowerings.py", "test_primitives_against_torch.py")
+MACHINES = [
+    *((isa, "") for isa in _core.supported_isas()[:-1]),  # all tests are of the last
+    *((isa, "tiny") for isa in _core.supported_isas()),
+]
+
+
+@pytest.fixture(params=MACHINES, ids=lambda machine: "-".join(filter(None, machine)))
+def machine(request, monkeypatch):
+    isa, settings = request.param
+    monkeypatch.setenv("COREGRAD_ISA", isa)
+    monkeypatch.setenv("COREGRAD_MACHINE", settings)
+    monkeypatch.setenv("COREGRAD_CHECK_MEMORY", "1")
+
+
+def test_random_programs_are_right_on_another_machine(machine):
+    jobs = [{"seed": seed, "threads": 1 + seed % 9} for seed in range(NUM_SEEDS)]
+    wrong = [r for r in worker_pool.run(RUNNER, jobs, 1) if r["outcome"] in BAD]
+    assert not wrong, f"seed {wrong[0]['seed']}: {wrong[0]['detail']}\n{wrong[0].get('program')}"
+
+
+@pytest.mark.parametrize("file", CASES)
+def test_cases_are_right_on_another_machine(machine, file):
+    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *arguments, Path(__file__).with_name(file)],
+        capture_output=True, text=True, env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
