@@ -69,6 +69,19 @@ models: build ## Compare architectures of Hugging Face transformers with eager; 
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity \
 	  --module $(foreach m,$(MODELS),tests/python/transformers_models.py:$(m)) $(PARITY_ARGS)
 
+# Sees the packages of .venv behind its own, so PyTorch is there once.
+LIBRARIES := $(CURDIR)/.venv-libraries
+$(LIBRARIES)/stamp: tools/libraries.txt tools/constraints.txt | setup
+	@rm -rf $(@D) && python -m venv --without-pip $(@D)
+	@python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > $$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/coregrad.pth
+	@pip --python $(@D)/bin/python install -q --no-build-isolation -r tools/libraries.txt
+	@touch $@
+
+.PHONY: libraries
+libraries: build $(LIBRARIES)/stamp ## Run the examples of docs/guide/libraries.md (Hugging Face, Lightning and others).
+	@PYTHONPATH=$(PYTHONPATH_BUILD) $(LIBRARIES)/bin/python -m pytest $(PYTEST_ARGS) tests/libraries
+
 .PHONY: mutation
 mutation: build ## Plant faults in the compiler one at a time: do the tests notice? MUTATION_ARGS=--help.
 	@python tests/mutation/mutation_check.py --jobs $(JOBS) --json out/mutation.json $(MUTATION_ARGS)
