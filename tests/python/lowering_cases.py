@@ -353,8 +353,8 @@ case(
 )
 
 
-def _attention():
-    return f(2, 2, 5, 4), f(2, 2, 7, 4), f(2, 2, 7, 4)
+def _attention(heads=2, shared=2):
+    return f(2, heads, 5, 4), f(2, shared, 7, 4), f(2, shared, 7, 4)
 
 
 def _mask_of_rows():
@@ -362,17 +362,32 @@ def _mask_of_rows():
     return torch.zeros(5, 7).index_fill(0, torch.tensor([1]), -float("inf"))
 
 
-def _attention_backward(causal, **mask):
-    q, k, v = _attention()
+def _attention_backward(causal, heads=2, shared=2, **mask):
+    q, k, v = _attention(heads, shared)
     aten = torch.ops.aten
     out, lse = aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, 0.0, causal, **mask)
-    return call(f(2, 2, 5, 4), q, k, v, out, lse, 0.0, causal, **mask)
+    return call(f(2, heads, 5, 4), q, k, v, out, lse, 0.0, causal, **mask)
 
 
 _flash = "aten._scaled_dot_product_flash_attention_for_cpu"
 case(f"{_flash}.default", lambda: call(*_attention()), lambda: call(*_attention(), scale=0.3))
 case(f"{_flash}.default", lambda: call(*_attention(), 0.0, True))
 case(f"{_flash}.default", lambda: call(*_attention(), attn_mask=_mask_of_rows()))
+_group = {"heads": 6, "shared": 2}
+for _mask in (
+    lambda: None,
+    lambda: f(5, 7),
+    lambda: _mask_of_rows(),
+    lambda: f(2, 6, 5, 7),
+    lambda: f(2, 1, 1, 7),
+):
+    case(f"{_flash}.default", lambda k=_mask: call(*_attention(**_group), attn_mask=k()))
+    case(
+        f"{_flash}_backward.default",
+        lambda k=_mask: _attention_backward(False, **_group, attn_mask=k()),
+    )
+case(f"{_flash}.default", lambda: call(*_attention(**_group), 0.0, True))
+case(f"{_flash}_backward.default", lambda: _attention_backward(True, **_group))
 case(f"{_flash}_backward.default", lambda: _attention_backward(False))
 case(f"{_flash}_backward.default", lambda: _attention_backward(True))
 case(f"{_flash}_backward.default", lambda: _attention_backward(False, attn_mask=_mask_of_rows()))
