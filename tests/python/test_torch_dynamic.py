@@ -367,3 +367,59 @@ def test_a_transformer_block_follows_batch_and_length():
         for g, p in zip(got, block.parameters()):
             torch.testing.assert_close(g, p.grad, atol=2e-3, rtol=2e-3)
         block.zero_grad()
+
+
+def test_integers_that_tracing_settles_are_those_of_the_call():
+    """Dynamo makes the second int symbolic; an index that is written to settles it again."""
+
+    def write(x, v, i):
+        x[..., i] = v
+
+    def windows(x):
+        w = x.unfold(1, 3, 3)
+        w.mul_(2)
+        return w.sum(0)
+
+    def both(x, i, n):
+        x = x.clone()
+        x[i] = x[i] * 2 + n
+        return x.sum(0) / n, i
+
+    call = compiled(write)
+    for i in (1, 2, 3, 4, -1):
+        x, y = torch.zeros(4, 7), torch.zeros(4, 7)
+        write(x, torch.ones(4), i)
+        call(y, torch.ones(4), i)
+        assert torch.equal(x, y)
+    torch._dynamo.reset()
+    call = compiled(windows)
+    for n in (12, 18, 24):
+        x = torch.arange(4.0 * n).reshape(4, n)
+        twin = x.clone()
+        torch.testing.assert_close(call(x), windows(twin))
+        assert torch.equal(x, twin)
+    torch._dynamo.reset()
+    call = compiled(both)
+    for i, n in ((1, 5), (2, 6), (3, 7), (0, 9)):
+        check(
+            lambda x, i=i, n=n: both(x, i, n)[0],
+            lambda x, i=i, n=n: call(x, i, n)[0],
+            lambda: [torch.randn(4, 5)],
+        )
+        assert call(torch.ones(4, 5), i, n)[1] == i
+    assert not any(g.rejected for g in coregrad.torch.report().graphs)
+
+
+def test_floats_and_truths_that_change_are_those_of_the_call():
+    def f(x, scale, flag, i):
+        y = x.clone()
+        y[i] = y[i] * scale
+        return y.sin() if flag else y.cos() * scale
+
+    call = compiled(f)
+    for scale, flag, i in ((0.5, True, 1), (1.5, True, 2), (2.5, False, 3), (-3.0, False, 0)):
+        check(
+            lambda x, a=(scale, flag, i): f(x, *a),
+            lambda x, a=(scale, flag, i): call(x, *a),
+            lambda: [torch.randn(4, 5)],
+        )

@@ -108,6 +108,9 @@ def compile_fx_graph(
         sizes = Sizes(module)
     except GraphRejected as reason:
         return _refuse(module, options, GraphReport(name, call_path=call_path), reason)
+    if sizes.are_fixed:
+        report = GraphReport(name, call_path=call_path)
+        return _compile_concrete(module, options, report, sizes.traced(()), layouts)
 
     def compile_for(values: Sequence[int], args: list[Any]) -> Callable[[list[Any]], Any]:
         report = GraphReport(f"{name}, {sizes.text(values)}", call_path=call_path)

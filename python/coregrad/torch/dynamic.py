@@ -88,12 +88,16 @@ class Sizes:
         if missing:
             raise GraphRejected(f"a size depends on data ({', '.join(missing)})")
         printer = PythonPrinter()
-        read = ", ".join(known[s] for s in symbols)
-        values = ", ".join(printer.doprint(e) for e in self._expressions)
-        scope: dict[str, Any] = dict(SYMPY_INTERP)
         #: The symbols' values from a call's arguments.
-        self.of: Callable[[Sequence[Any]], tuple[int, ...]] = eval(f"lambda a: ({read},)", scope)
-        self._evaluate = eval(f"lambda {', '.join(self._names)}: ({values},)", scope)
+        self.of: Callable[[Sequence[Any]], tuple[int, ...]] = _function(
+            ["a"], [known[s] for s in symbols]
+        )
+        self._evaluate = _function(self._names, [printer.doprint(e) for e in self._expressions])
+
+    @property
+    def are_fixed(self) -> bool:
+        """True where tracing settled every symbol: the graph has one set of sizes."""
+        return not self._names
 
     def text(self, sizes: Sequence[int]) -> str:
         return ", ".join(f"{name}={n}" for name, n in zip(self._names, sizes, strict=True))
@@ -157,6 +161,12 @@ class Sizes:
 
     def _place(self, value: Any) -> int:
         return self._expressions.setdefault(_expression(value), len(self._expressions))
+
+
+def _function(parameters: Sequence[str], results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
+    """A function of Python text for each result; it gives a tuple, of any length."""
+    values = "".join(f"{r}, " for r in results)
+    return eval(f"lambda {', '.join(parameters)}: ({values})", dict(SYMPY_INTERP))
 
 
 @dataclasses.dataclass(frozen=True)
