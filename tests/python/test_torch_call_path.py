@@ -12,7 +12,8 @@ from torch import nn
 
 import coregrad
 import coregrad.torch
-from coregrad.torch import call_path, compat
+from coregrad.torch import call_path, compat, importer
+from coregrad.torch.metadata import GraphRejected
 
 pytestmark = pytest.mark.usefixtures("fresh_torch")
 
@@ -151,12 +152,36 @@ def test_a_size_that_changes_becomes_symbolic_and_stays_right():
         torch.testing.assert_close(x.grad, 2 * x.detach())
 
 
-def test_a_graph_that_runs_in_pytorch_keeps_the_wrappers():
-    # A prime number of elements: no transform of ours.
+def test_a_graph_that_runs_in_pytorch_keeps_the_wrappers(monkeypatch):
+    def refuse(*_):
+        raise GraphRejected("a test")
+
+    monkeypatch.setattr(importer.Importer, "run", refuse)
     x = torch.randn(211, dtype=torch.float64, requires_grad=True)
     compiled(lambda x: torch.view_as_real(torch.fft.fft(x)).square().sum())(x).backward()
     torch.testing.assert_close(x.grad, 422 * x.detach())
     assert_wrapped("runs in PyTorch")
+
+
+def test_complex_values_in_pytorch_s_steps_need_no_wrappers():
+    # A prime number of elements: no transform of ours.
+    x = torch.randn(211, dtype=torch.float64, requires_grad=True)
+    compiled(lambda x: torch.view_as_real(torch.fft.fft(x)).square().sum())(x).backward()
+    torch.testing.assert_close(x.grad, 422 * x.detach())
+    assert_direct()
+
+
+def test_a_detached_result_beside_a_view_of_the_same_memory_needs_no_gradient():
+    def f(x):
+        y = torch.exp(x)
+        return y[:3], y.detach()
+
+    for with_grad in (False, True):
+        got = compiled(f)(torch.zeros(4, requires_grad=with_grad))
+        want = f(torch.zeros(4, requires_grad=with_grad))
+        assert [g.requires_grad for g in got] == [w.requires_grad for w in want]
+        assert got[0].untyped_storage()._cdata == got[1].untyped_storage()._cdata
+        torch._dynamo.reset()
 
 
 def test_a_pytorch_whose_metadata_is_new_keeps_the_wrappers(monkeypatch):

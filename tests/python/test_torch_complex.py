@@ -119,4 +119,7 @@ def test_what_has_no_complex_lowering_runs_in_pytorch_with_a_reason(function):
     x = torch.rand(3, 5)
     got = torch.compile(function, backend="coregrad")(x)
     torch.testing.assert_close(got, function(x))
-    assert any(g.rejected for g in coregrad.torch.report().graphs)
+    (graph,) = coregrad.torch.report().graphs
+    assert graph.rejected is None
+    (reasons,) = graph.fallbacks.values()
+    assert "torch.complex64" in reasons[0]

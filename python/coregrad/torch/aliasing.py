@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
-from .importer import storage_key
-from .metadata import is_writable
+from .metadata import is_writable, storage_key
 
 Sharing = tuple[tuple[int, int, Any], ...]
 

@@ -23,7 +23,7 @@ from .call_path import (
 )
 from .dynamic import PerSize, Sizes
 from .importer import Importer, Layouts, has_symbols, layouts_of
-from .metadata import GraphRejected
+from .metadata import CompilerFaultWarning, GraphRejected
 from .options import Options
 from .recurrence import replace_calls
 from .reporting import CallPath, GraphReport, reports
@@ -33,10 +33,6 @@ _core.attach_exchange_api(torch.Tensor.__dlpack_c_exchange_api__)
 _core.attach_host_threads(parallel_loop())
 
 _numbers = itertools.count()
-
-
-class CompilerFaultWarning(RuntimeWarning):
-    """A graph runs in PyTorch because CoreGrad failed to compile it, which it should not."""
 
 
 def _eager(module: GraphModule) -> Callable[[list[Any]], Any]:

@@ -18,7 +18,7 @@ from torch.autograd.function import _SingleLevelFunction
 from torch.fx import GraphModule
 
 from . import compat
-from .program import CompiledGraph, View
+from .program import CompiledGraph, FromFrame, View
 
 FUNCTORCH_FORWARD = (
     "coregrad: a compiled function that takes gradients was called inside a functorch transform (vmap, "
@@ -248,7 +248,7 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
     constants = tuple(i for i, info in enumerate(meta.output_info) if not info.requires_grad)
     differentiable = _differentiable(meta)
     takes_all = differentiable == tuple(range(num_outputs))
-    has_views = any(isinstance(o, View) for o in capture.forward.outputs)
+    has_views = any(isinstance(o, (View, FromFrame)) for o in capture.forward.outputs)
     must_stay_nondeterministic = meta.deterministic is False
     in_functorch = torch._C._functorch.peek_interpreter_stack
     is_grad_enabled = torch.is_grad_enabled
@@ -262,7 +262,7 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
             values = run(*args)
             if has_views:  # a view that was made in here could not be written to
                 values = tuple(
-                    v.detach() if isinstance(o, View) else v
+                    v.detach() if isinstance(o, (View, FromFrame)) else v
                     for v, o in zip(values, capture.forward.outputs)
                 )
             ctx.save_for_backward(*values[num_outputs:])

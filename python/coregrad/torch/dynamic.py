@@ -21,8 +21,7 @@ from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP
 from torch.utils._sympy.printers import PythonPrinter
 from torch.utils._sympy.solve import try_solve
 
-from .importer import storage_key
-from .metadata import GraphRejected
+from .metadata import GraphRejected, storage_key
 
 #: Programs that one graph keeps, each for other sizes. Their machine code is kept apart, and longer.
 MAX_PROGRAMS = 64
@@ -147,7 +146,7 @@ class Sizes:
         if not isinstance(value, torch.Tensor):
             return value
         if value.layout != torch.strided:
-            raise GraphRejected(f"a tensor has layout {value.layout}")
+            return value  # held: nobody asks for its sizes
         tensor = _Tensor(
             value.dtype,
             value.device,

@@ -8,47 +8,47 @@ is a view of that input, what shares storage with another output is a view of on
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import operator
 import time
-import weakref
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch.fx import GraphModule
 from torch.fx import Node as FxNode
+from torch.utils import _pytree as pytree
 
 from .. import _core
-from .._core import DType, Graph, Node
+from .._core import Graph, Node
 from . import fallback
+from .fallback import Held, Place
 from .lowering import (
     COMPLEX_ROWS,
     ROWS,
     Complex,
     Lowering,
     Unsupported,
-    interleaved,
     small_integers,
     split_pairs,
 )
 from .metadata import (
-    NARROW,
     SMALL,
     TO_CORE,
+    CompilerFaultWarning,
     GraphRejected,
     as_pairs,
     contiguous_strides,
     is_adapted,
     is_concrete,
-    is_writable,
-    output_strides,
     part_dtype,
-    require_dense_cpu,
 )
 from .options import Options
-from .program import CompiledGraph, Converted, Fixed, FromInput, FromProgram, View
+from .outputs import finish, viewed_input
+from .program import CompiledGraph
 from .reporting import GraphReport
-from .threads import thread_limit
 
 #: Operators whose result depends on their first operand's storage, not only on its elements.
 READS_STORAGE = (
@@ -65,13 +65,9 @@ READS_SHAPES_UNKNOWN = (
 )
 
 
+with_effects = torch.ops.higher_order.with_effects
 #: Stands for a tensor of the traced graph that orders effects; calls bring None for it.
 TOKEN = object()
-
-
-def storage_key(value: torch.Tensor) -> int:
-    """Equal for traced tensors that share storage."""
-    return value.untyped_storage()._cdata
 
 
 @dataclasses.dataclass
@@ -113,18 +109,21 @@ class Importer:
         self.traced = values if values is not None else _values_of(module)
         self.layouts = layouts if layouts is not None else Layouts()
         self.graph = Graph()
-        self.lowering = Lowering(self.graph, self._seed)
+        self.lowering = Lowering(self.graph, self._seed, self._check)
         self.env: dict[FxNode, Any] = {}
         self.placeholders: list[FxNode] = []
-        self.constants: list[torch.Tensor] = []
-        self.constant_nodes: list[FxNode] = []
+        self.constants: list[torch.Tensor | None] = []
         self.externals: list[tuple[str, Any, list[tuple[Any, list[int]]]]] = []
         self.written: dict[int, Node] = {}  #: input number -> what overwrites it
         self.seed: Node | None = None
         self.adapted_inputs: list[int] = []
-        self.checks: list[Node] = []  #: what is computed only to raise errors
+        self.effects: list[Node] = []  #: the tokens of steps that are called for their effect
+        self.loads: dict[int, Any] = {}  #: place -> what stands for what is held there
+        self.has_held = False
+        self.held_writes: dict[int, Held] = {}  #: input number -> what overwrites it after the run
         self.num_placeholders = sum(n.op == "placeholder" for n in module.graph.nodes)
         self.num_constants = sum(n.op == "get_attr" for n in module.graph.nodes)
+        self.num_places = self.num_placeholders + self.num_constants
 
     def run(self) -> CompiledGraph:
         """The compiled graph; GraphRejected if the graph cannot be taken as a whole."""
@@ -147,8 +146,7 @@ class Importer:
                 )
             )
         output = next(n for n in self.module.graph.nodes if n.op == "output")
-        compiled = self._finish(output.args[0], start)
-        return compiled
+        return finish(self, output.args[0], start)
 
     # Leaves
 
@@ -160,15 +158,21 @@ class Importer:
             return
         if not node.users:
             return
-        if any(user.target is torch.ops.higher_order.with_effects for user in node.users):
+        if any(u.target is with_effects and u.args[0] is node for u in node.users):
             self.env[node] = TOKEN
             return
-        require_dense_cpu(value, f"input {node.name}")
-        if is_adapted(value):
-            self.adapted_inputs.append(index)
-        self.env[node] = self._input(index, value, self._strides(node))
+        # What only these read has other shapes than traced.
+        is_known = any(
+            getattr(u.target, "overloadpacket", None) not in READS_SHAPES_UNKNOWN
+            for u in node.users
+        )
+        if is_known and fallback.is_memory(value):
+            self.env[node] = self._input(index, value, self.strides(node))
+        else:
+            self.has_held = True
+            self.env[node] = Held(index, value, has_traced_shape=is_known)
 
-    def _strides(self, placeholder: FxNode) -> tuple[int, ...]:
+    def strides(self, placeholder: FxNode) -> tuple[int, ...]:
         """What the memory of an input will have, which need not be what was traced."""
         return self.layouts.by_name.get(placeholder.name, tuple(self.traced[placeholder].stride()))
 
@@ -186,14 +190,15 @@ class Importer:
         for part in node.target.split("."):
             value = getattr(value, part)
         if not isinstance(value, torch.Tensor):
-            raise GraphRejected(f"constant {node.name} is a {type(value).__name__}")
-        require_dense_cpu(value, f"constant {node.name}")
-        if is_adapted(value):
-            raise GraphRejected(f"constant {node.name} has dtype {value.dtype}")
+            self.env[node] = value  # a graph that a higher-order operator calls
+            self.constants.append(None)
+            return
         self.traced = {**self.traced, node: value}
-        self.env[node] = self._input(
-            self.num_placeholders + len(self.constants), value, tuple(value.stride())
-        )
+        place = self.num_placeholders + len(self.constants)
+        if fallback.is_memory(value):
+            self.env[node] = self._input(place, value, tuple(value.stride()))
+        else:
+            self.env[node] = self._copy_of_constant(Held(place, value))
         self.constants.append(value)
 
     def _seed(self) -> Node:
@@ -203,6 +208,23 @@ class Importer:
             self.seed = self.graph.input(index, _core.DType.int64, [])
         return self.seed
 
+    def _check(self, bad: Node, message: str) -> None:
+        """A step that raises where a node of truth values has a true one."""
+        found = self.graph.reduce_max(bad, list(range(bad.ndim)), False) if bad.ndim else bad
+
+        def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
+            if bool(operands[0]):
+                raise RuntimeError(message)
+            for result in results:
+                if result is not None:
+                    result.zero_()
+
+        self.effects.append(self._external("check", call, [found], [fallback.TOKEN])[0])
+
+    def is_token(self, node: FxNode) -> bool:
+        """Whether a node stands for an order of effects only."""
+        return self.env.get(node) is TOKEN
+
     # Operators
 
     def _call(self, node: FxNode) -> None:
@@ -211,54 +233,46 @@ class Importer:
             source, index = node.args
             self.env[node] = self._lookup(source)[index]
             return
-        if target is torch.ops.higher_order.with_effects:
-            self._check(node)
+        if target is with_effects:
+            self._effect(node, value)
             return
-        if not isinstance(target, torch._ops.OpOverload):
-            if _is_scalar(value):
-                self.env[node] = value
-                return
-            raise GraphRejected(f"{target} is not an ATen operator")
         if _is_scalar(value):  # sizes and numbers, known since the shapes are
             self.env[node] = value
             return
+        if isinstance(target, torch._ops.HigherOrderOperator):
+            args, kwargs = self._lookup(node.args), self._lookup(node.kwargs)
+            self.env[node] = self._in_pytorch(node, args, kwargs, value, "a higher-order operator")
+            return
+        if not isinstance(target, torch._ops.OpOverload):
+            raise GraphRejected(f"{target} is not an ATen operator")
         if target is torch.ops.aten.copy_.default and node.args[0] in self.placeholders:
             self._write_input(node)
             return
         if target._schema.is_mutable:
             raise GraphRejected(f"{target} writes to its operands")
-        for tensor in _tensors(value):
-            require_dense_cpu(tensor, f"a result of {target}")
         self.env[node] = self._lower(node, target, value)
 
-    def _check(self, node: FxNode) -> None:
-        """A step that raises linear algebra's errors; the only operator with an effect that we know."""
-        _, target, info, *rest = node.args
-        if target is not torch.ops.aten._linalg_check_errors.default:
-            raise GraphRejected(f"{target} has an effect")
-        kwargs = dict(node.kwargs)
-
-        def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
-            target(operands[0], *rest, **kwargs)
-            for result in results:
-                if result is not None:
-                    result.zero_()
-
-        types = [(DType.int32, [1])]
-        done = self.graph.external(len(self.externals), 0, [self.env[info]], *types[0])
-        self.externals.append((str(target), call, types))
-        self.checks.append(done)
-        self.report.native[str(target)] += 1
-        self.env[node] = (TOKEN, None)
+    def _effect(self, node: FxNode, value: Any) -> None:
+        """An operator that is called for its effect, as a step behind those called before."""
+        _, target, *args = node.args
+        traced = [self._traced_of(a) for a in args], dict(node.kwargs)
+        template = fallback.Template(self.graph, (self._lookup(args), dict(node.kwargs)), traced)
+        template.nodes += self.effects[-1:]
+        results, done = self._step(str(target), target, template, list(value[1:]), needs_token=True)
+        self.effects.append(done)
+        if target is torch.ops.aten._linalg_check_errors.default:  # it only raises
+            self.report.native[str(target)] += 1
+        else:
+            self.report.add_fallback(str(target), "an effect")
+        self.env[node] = (TOKEN, *results)
 
     def _lower(self, node: FxNode, target: Any, value: Any) -> Any:
         context = self.lowering
         context.result = value
         context.traced_args = [self._traced_of(a) for a in node.args]
-        args = [self._lookup(a) for a in node.args]
-        kwargs = {k: self._lookup(a) for k, a in node.kwargs.items()}
+        args, kwargs = self._lookup(node.args), self._lookup(node.kwargs)
         values = [self.traced.get(n) for n in (node, *node.all_input_nodes)]
-        # Tensors that stand for another one in our graph; no step in PyTorch can take them.
+        # Tensors that stand for another one in our graph.
         adapted = [t for v in values for t in _tensors(v) if is_adapted(t)]
         is_complex = any(t.is_complex() for t in adapted)
         row = (COMPLEX_ROWS if is_complex else ROWS).get(target)
@@ -266,21 +280,33 @@ class Importer:
         try:
             if row is None:
                 context.unsupported("no lowering")
+            if not _can_hold_numbers(node, value, values[1:]):
+                context.unsupported("a number that the dtype cannot hold")
             if adapted and not is_complex:
-                refusal = small_integers.refusal(target, context.traced_args)
+                refusal = small_integers.refusal(target)
                 if refusal is not None:
                     context.unsupported(refusal)
-            result = _checked(row(context, *args, **kwargs), value)
+            result = _checked(row(context, *self._loaded(args), **self._loaded(kwargs)), value)
         except Unsupported as error:
             reason = str(error)
         except _core.CoreGradError as error:
             reason = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            if self.options.fallback == "error":
+                raise
+            reason = f"internal error: {type(error).__name__}: {error}"
+            warnings.warn(
+                f"coregrad: {target} runs in PyTorch because of a mistake of CoreGrad's, which its "
+                f"developers would like to hear of: {type(error).__name__}: {error}",
+                CompilerFaultWarning,
+                stacklevel=2,
+            )
         else:
             self.report.native[str(target)] += 1
             return self._wrapped(target, result, value) if adapted else result
         if adapted:
-            raise GraphRejected(f"{target} of {adapted[0].dtype}: {reason}")
-        return self._external(node, args, kwargs, value, reason)
+            reason += f" ({adapted[0].dtype})"
+        return self._in_pytorch(node, args, kwargs, value, reason)
 
     def _wrapped(self, target: Any, result: Any, value: Any) -> Any:
         if isinstance(value, (tuple, list)):
@@ -289,57 +315,158 @@ class Importer:
             return result
         return small_integers.wrapped(self.graph, target, result, value.dtype)
 
-    def _external(
-        self, node: FxNode, args: Sequence[Any], kwargs: dict[str, Any], value: Any, reason: str
+    # Steps that run in PyTorch
+
+    def _in_pytorch(
+        self, node: FxNode, args: Sequence[Any], kwargs: Any, value: Any, reason: str
     ) -> Any:
         target: Any = node.target
-        self._require_what_fallbacks_give(target)
         self.report.add_fallback(str(target), reason)
-        nodes, template = fallback.split_operands(args, kwargs)
         traced = torch.fx.node.map_arg((list(node.args), dict(node.kwargs)), self.traced.get)
-        strides = fallback.operand_strides(traced)
-        number = len(self.externals)
+        packet = getattr(target, "overloadpacket", None)
+        if packet in READS_STORAGE:
+            args = self._with_storage(node, args)
+        template = fallback.Template(self.graph, (list(args), dict(kwargs)), traced)
         values = list(value) if isinstance(value, (tuple, list)) else [value]
-        types, results = [], []
-        for v in values:
-            if not isinstance(v, torch.Tensor):
-                results.append(v)
-                continue
-            dtype, shape = TO_CORE[v.dtype], list(v.shape)
-            results.append(self.graph.external(number, len(types), nodes, dtype, shape))
-            types.append((dtype, shape))
-        self.externals.append((str(target), fallback.make_call(target, template, strides), types))
+        # Of what has other shapes than traced only the first result has not.
+        num_known = 1 if packet in SHAPES_UNKNOWN else len(values)
+        results, _ = self._step(str(target), target, template, values, num_known)
         return tuple(results) if isinstance(value, (tuple, list)) else results[0]
 
-    def _require_what_fallbacks_give(self, target: Any) -> None:
-        """Refuses operators that a step over dense copies and traced shapes cannot run."""
-        if target.overloadpacket in SHAPES_UNKNOWN:
-            raise GraphRejected(
-                f"{target} has results of other shapes than those it is traced with"
-            )
-        if (
-            target.overloadpacket in READS_SHAPES_UNKNOWN
-            and TO_CORE[self.lowering.traced_args[0].dtype] in NARROW
-        ):
-            raise GraphRejected(
-                f"{target} has operands of other shapes than those it is traced with"
-            )
-        if target.overloadpacket not in READS_STORAGE:
-            return
+    def _step(
+        self,
+        name: str,
+        operator: Any,
+        template: fallback.Template,
+        values: Sequence[Any],
+        num_known: int | None = None,
+        needs_token: bool = False,
+    ) -> tuple[list[Any], Node | None]:
+        """A step of the plan that calls PyTorch, its results for these traced ones, and its token.
+
+        Results that programs have no memory for are held, as are those from `num_known` on, whose
+        shapes are not the traced ones.
+        """
+        tensors = [v for v in values if isinstance(v, torch.Tensor)]
+        is_known = [num_known is None or i < num_known for i in range(len(tensors))]
+        kept = [k and fallback.is_memory(v) for k, v in zip(is_known, tensors)]
+        memory = [(TO_CORE[v.dtype], list(v.shape)) for k, v in zip(kept, tensors) if k]
+        if needs_token or not all(kept):
+            memory.append(fallback.TOKEN)
+        places: list[Place | None] = [None if k else self._new_place() for k in kept]
+        copies = any(v.layout != torch.strided for v in tensors)
+        call = fallback.make_call(operator, template, places, copies)
+        made = self._external(name, call, template.nodes, memory)
+        token = made.pop() if needs_token or not all(kept) else None
+        from_memory = iter(made)
+        results = iter(
+            [
+                next(from_memory) if p is None else Held(p.number, v, token, k)
+                for p, v, k in zip(places, tensors, is_known)
+            ]
+        )
+        return [next(results) if isinstance(v, torch.Tensor) else v for v in values], token
+
+    def _external(
+        self,
+        name: str,
+        call: fallback.StepFunction,
+        operands: Sequence[Node],
+        memory: Sequence[fallback.Memory],
+    ) -> list[Node]:
+        """The results of a step that calls a function of Python."""
+        number = len(self.externals)
+        self.externals.append((name, call, list(memory)))
+        return [self.graph.external(number, i, list(operands), *m) for i, m in enumerate(memory)]
+
+    def _new_place(self) -> Place:
+        self.has_held = True
+        self.num_places += 1
+        return Place(self.num_places - 1)
+
+    def hold(self, value: Any, traced: torch.Tensor) -> Held:
+        """A value as a tensor of its real dtype and strides, outside of the program's memory."""
+        if isinstance(value, Held):
+            return value
+        return self._held_by("hold", fallback.itself, value, traced)
+
+    def _copy_of_constant(self, constant: Held) -> Held:
+        """A call's own: results may share memory with it."""
+        return self._held_by("copy", torch.clone, constant, constant.traced)
+
+    def _held_by(self, verb: str, operator: Any, value: Any, traced: torch.Tensor) -> Held:
+        template = fallback.Template(self.graph, ([value], {}), ([traced], {}))
+        place = self._new_place()
+        call = fallback.make_call(operator, template, [place], copies=False)
+        name = f"{verb} {traced.dtype}"
+        (done,) = self._external(name, call, template.nodes, [fallback.TOKEN])
+        return Held(place.number, traced, done)
+
+    def load(self, held: Held) -> Any:
+        """The nodes that stand for a held tensor; Unsupported if programs have none for it."""
+        found = self.loads.get(held.place)
+        if found is not None:
+            return found
+        x = held.traced
+        if not fallback.can_be_loaded(held):
+            raise Unsupported(_kind(x))
+        if held.place < self.num_placeholders:
+            self.adapted_inputs.append(held.place)
+            found = self._input(held.place, x, self.strides(self.placeholders[held.place]))
+        else:
+            template = fallback.Template(self.graph, ([held], {}), ([x], {}))
+            shape = [*x.shape, 2] if x.is_complex() else list(x.shape)
+            memory = (TO_CORE[part_dtype(x.dtype)], shape)
+            call = fallback.make_call(fallback.loaded, template, [None], copies=False)
+            (node,) = self._external(f"read {x.dtype}", call, template.nodes, [memory])
+            found = split_pairs(self.graph, node) if x.is_complex() else node
+        self.loads[held.place] = found
+        return found
+
+    def _loaded(self, args: Any) -> Any:
+        return pytree.tree_map_only(Held, self.load, args)
+
+    def _with_storage(self, node: FxNode, args: Sequence[Any]) -> Sequence[Any]:
+        """The arguments of an operator that reads its first operand's storage, where a dense copy of
+        the operand has less in it: with an input as the call brings it, if the operand is a view of
+        one that the graph does not write to.
+        """
         traced = self.lowering.traced_args[0]
         is_whole = tuple(traced.stride()) == contiguous_strides(tuple(traced.shape)) and (
             traced.untyped_storage().nbytes() == traced.numel() * traced.element_size()
         )
-        if not is_whole:
-            raise GraphRejected(f"{target} reads the storage of a view")
+        if is_whole or isinstance(args[0], Held):
+            return args
+        found = viewed_input(node.args[0], self.traced, self.placeholders)
+        has_offset = len(args) > 3 and args[3] is not None
+        if found is None or found[0] in self._inputs_written() or not has_offset:
+            raise GraphRejected(f"{node.target} reads the storage of a view")
+        index, source = found
+        self.has_held = True
+        return [Held(index, self.traced[source]), *args[1:]]
+
+    def _inputs_written(self) -> set[int]:
+        writes = self.module.graph.find_nodes(
+            op="call_function", target=torch.ops.aten.copy_.default
+        )
+        return {
+            self.placeholders.index(n.args[0]) for n in writes if n.args[0] in self.placeholders
+        }
 
     def _write_input(self, node: FxNode) -> None:
         target, source = node.args[:2]
         index = self.placeholders.index(target)
-        value = self.traced[target]
-        if is_adapted(value):
-            raise GraphRejected(f"input {target.name} of {value.dtype} is overwritten")
-        new = self._lookup(source)
+        value, new = self.traced[target], self._lookup(source)
+        self.env[node] = new
+        if not fallback.is_memory(value):
+            self.held_writes[index] = self.hold(new, self.traced[source])
+            return
+        try:
+            new = self._loaded(new)
+        except Unsupported as error:
+            raise GraphRejected(
+                f"input {target.name} is overwritten by a tensor of {error}"
+            ) from None
         if new.dtype != TO_CORE[value.dtype]:
             new = self.graph.cast(new, TO_CORE[value.dtype])
         if list(new.shape) != list(value.shape):
@@ -363,171 +490,6 @@ class Importer:
     def _traced_of(self, arg: Any) -> Any:
         return self.traced.get(arg) if isinstance(arg, FxNode) else arg
 
-    # Outputs
-
-    def _finish(self, outputs: Sequence[Any], start: float) -> CompiledGraph:
-        owners = self._storage_owners()
-        inputs_by_storage = {}
-        for index, node in enumerate(self.placeholders):
-            value = self.traced.get(node)
-            if isinstance(value, torch.Tensor):
-                inputs_by_storage.setdefault(storage_key(value), (index, node))
-        wanted = [o for o in outputs if isinstance(o, FxNode)]
-        sharing: dict[int, set[FxNode]] = {}
-        for node in wanted:
-            value = self.traced.get(node)
-            if isinstance(value, torch.Tensor):
-                sharing.setdefault(storage_key(value), set()).add(node)
-
-        program_outputs: list[tuple[Node, tuple[int, ...] | None, int]] = []
-        number_of: dict[FxNode, int] = {}
-
-        def materialise(node: FxNode, strides: tuple[int, ...]) -> int:
-            if node not in number_of:
-                number_of[node] = len(program_outputs)
-                value, made = self.traced[node], self.env[node]
-                is_plain = strides == contiguous_strides(tuple(value.shape))
-                if isinstance(made, Complex):
-                    made, strides = interleaved(self.graph, made), as_pairs(strides)
-                program_outputs.append((made, None if is_plain else list(strides), -1))
-            return number_of[node]
-
-        plan: list[Any] = []
-        for o in outputs:
-            value = self.traced.get(o) if isinstance(o, FxNode) else o
-            if not isinstance(o, FxNode) or not isinstance(value, torch.Tensor):
-                plan.append(self._scalar_output(o, value))
-                continue
-            if self.env.get(o) is TOKEN:
-                plan.append(Fixed(None))
-                continue
-            if o in self.placeholders:
-                plan.append(FromInput(self.placeholders.index(o)))
-                continue
-            if o.target is torch.ops.aten.copy_.default and o.args[0] in self.placeholders:
-                plan.append(FromInput(self.placeholders.index(o.args[0])))
-                continue
-            require_dense_cpu(value, f"output {o.name}")
-            key = storage_key(value)
-            if key in inputs_by_storage:
-                index, source = self._viewed_input(o) or inputs_by_storage[key]
-                base = self.traced[source]
-                if value.is_conj() or (is_adapted(base) and value.dtype != base.dtype):
-                    raise GraphRejected(f"output {o.name} is a view of an input of {base.dtype}")
-                is_complex = value.is_complex() and not base.is_complex()
-                step = 2 if is_complex else 1
-                plan.append(
-                    View(
-                        FromInput(index),
-                        tuple(value.shape),
-                        tuple(value.stride()),
-                        # A call may bring the input at another place of its storage.
-                        step * value.storage_offset() - base.storage_offset(),
-                        tuple(base.stride()),
-                        is_complex,
-                    )
-                )
-                self.layouts.by_name[o.name] = tuple(value.stride())
-                continue
-            owner = owners[key]
-            base = self.traced[owner]
-            # Where AOTAutograd merged equal nodes, what owned the storage may be gone.
-            if len(sharing[key]) == 1 or not all(_fits(self.traced[n], base) for n in sharing[key]):
-                strides = output_strides(value)
-                self.layouts.by_name[o.name] = strides
-                made = FromProgram(materialise(o, strides))
-                if value.is_complex():
-                    plan.append(View(made, tuple(value.shape), strides, 0, is_complex=True))
-                elif is_adapted(value):
-                    plan.append(Converted(made, value.dtype))
-                else:
-                    plan.append(made)
-                continue
-            if any(is_adapted(self.traced[n]) for n in sharing[key]):
-                raise GraphRejected(f"outputs of {value.dtype} share their storage")
-            strides = tuple(base.stride())
-            if base.storage_offset() or (base.numel() and strides != output_strides(base)):
-                raise GraphRejected(
-                    f"outputs share the storage of {owner.name}, which is not dense"
-                )
-            source = FromProgram(materialise(owner, output_strides(base)))
-            self.layouts.by_name[o.name] = tuple(value.stride())
-            plan.append(
-                source
-                if o is owner
-                else View(source, tuple(value.shape), tuple(value.stride()), value.storage_offset())
-            )
-        for index, node in self.written.items():
-            value = self.traced[self.placeholders[index]]
-            strides = self._strides(self.placeholders[index])
-            if not is_writable(tuple(value.shape), strides):
-                raise GraphRejected(
-                    f"input {self.placeholders[index].name} is overwritten and overlaps itself"
-                )
-            given = None if strides == contiguous_strides(tuple(value.shape)) else list(strides)
-            program_outputs.append((node, given, index))
-        program_outputs += [(check, None, -1) for check in self.checks]
-        imported = time.perf_counter()
-        num_inputs = self.num_placeholders + self.num_constants + 1
-        program = None
-        if program_outputs:
-            program = _core.Program(
-                self.graph,
-                program_outputs,
-                num_inputs,
-                self.externals,
-                self.report.name,
-                self.options.executor,
-                self.any_size,
-                thread_limit(),
-            )
-            self.report.plan = program.report
-        self.report.import_ms = (imported - start) * 1e3
-        self.report.compile_ms = (time.perf_counter() - imported) * 1e3
-        compiled = CompiledGraph(
-            program,
-            plan,
-            self.num_placeholders,
-            self.constants + [None] * (self.num_constants - len(self.constants)),
-            self.seed is not None,
-            self.report,
-            self.adapted_inputs,
-        )
-        self.report.compiled = weakref.ref(compiled)
-        return compiled
-
-    def _scalar_output(self, output: Any, value: Any) -> Any:
-        if isinstance(output, FxNode) and output in self.placeholders:
-            return FromInput(self.placeholders.index(output))
-        if value is None or isinstance(value, (int, float, bool)):
-            return Fixed(value)
-        raise GraphRejected(f"output {output} is a {type(value).__name__}")
-
-    def _viewed_input(self, node: FxNode) -> tuple[int, FxNode] | None:
-        """The input that a node is a view of, found along its first operands: inputs that shared a
-        storage when they were traced need not share it in every call.
-        """
-        key = storage_key(self.traced[node])
-        while node.op == "call_function":
-            source = next((a for a in node.args if isinstance(a, FxNode)), None)
-            value = self.traced.get(source) if source is not None else None
-            if isinstance(value, (tuple, list)):  # a view that has several results
-                source = next((a for a in source.args if isinstance(a, FxNode)), None)
-                value = self.traced.get(source) if source is not None else None
-            if not isinstance(value, torch.Tensor) or storage_key(value) != key:
-                return None
-            node = source
-        return (self.placeholders.index(node), node) if node in self.placeholders else None
-
-    def _storage_owners(self) -> dict[int, FxNode]:
-        """For each storage the first node that has it."""
-        owners: dict[int, FxNode] = {}
-        for node in self.module.graph.nodes:
-            value = self.traced.get(node)
-            if isinstance(value, torch.Tensor):
-                owners.setdefault(storage_key(value), node)
-        return owners
-
 
 def _values_of(module: GraphModule) -> dict[FxNode, Any]:
     return {node: node.meta["val"] for node in module.graph.nodes if "val" in node.meta}
@@ -543,10 +505,40 @@ def has_symbols(module: GraphModule) -> bool:
     return False
 
 
-def _fits(view: torch.Tensor, base: torch.Tensor) -> bool:
-    """True when a dense base that starts its storage has every element of a view."""
-    last = view.storage_offset() + sum((n - 1) * s for n, s in zip(view.shape, view.stride()))
-    return view.numel() == 0 or last < base.storage_offset() + base.numel()
+@functools.cache
+def _number_places(overload: Any) -> tuple[tuple[int, str], ...]:
+    """Where an overload takes a number or a tensor."""
+    return tuple(
+        (i, a.name)
+        for i, a in enumerate(overload._schema.arguments)
+        if str(a.type) in ("Tensor", "Optional[Tensor]", "number", "Optional[number]")
+    )
+
+
+def _can_hold_numbers(node: FxNode, value: Any, operands: Sequence[Any]) -> bool:
+    """Whether the dtype that an operator works in has a place for its numbers: where it has not,
+    PyTorch knows whether that is an error, an infinity, or wraps.
+    """
+    places = _number_places(node.target)
+    given = [node.args[i] if i < len(node.args) else node.kwargs.get(name) for i, name in places]
+    numbers = [n for n in given if type(n) in (int, float) and math.isfinite(n)]
+    if not numbers:
+        return True
+    dtypes = {t.dtype for t in _tensors(value)} - {torch.bool}
+    dtypes = dtypes or {t.dtype for v in operands for t in _tensors(v)} - {torch.bool}
+    for dtype in dtypes:
+        is_integer = not (dtype.is_floating_point or dtype.is_complex)
+        info = torch.iinfo(dtype) if is_integer else torch.finfo(dtype)
+        if not all(info.min <= n <= info.max for n in numbers):
+            return False
+    return True
+
+
+def _kind(value: torch.Tensor) -> str:
+    """What about a tensor programs do not know."""
+    if value.layout != torch.strided:
+        return f"layout {value.layout}"
+    return f"device {value.device}" if value.device.type != "cpu" else f"dtype {value.dtype}"
 
 
 def _is_scalar(value: Any) -> bool:
@@ -573,6 +565,6 @@ def _checked(result: Any, value: Any) -> Any:
         if list(node.shape) != list(value.shape):
             shapes = f"{list(node.shape)}, not {list(value.shape)}"
             raise Unsupported(f"the lowering gave shape {shapes}")
-        if node.dtype != TO_CORE[dtype]:
+        if node.dtype != TO_CORE.get(dtype):
             raise Unsupported(f"the lowering gave {node.dtype}, not {dtype}")
     return result

@@ -28,6 +28,10 @@ class GraphRejected(Exception):
     """A graph that cannot be taken as a whole; the message is the reason."""
 
 
+class CompilerFaultWarning(RuntimeWarning):
+    """Something runs in PyTorch because CoreGrad failed to compile it, which it should not."""
+
+
 def part_dtype(dtype: torch.dtype) -> torch.dtype:
     """What stands for a dtype in our graphs: a complex one's parts, int32 for small integers."""
     if dtype.is_complex:
@@ -40,20 +44,17 @@ def is_adapted(value: torch.Tensor) -> bool:
     return value.dtype != part_dtype(value.dtype)
 
 
-def require_dense_cpu(value: torch.Tensor, what: str) -> None:
-    """Raises GraphRejected unless the traced tensor is a plain strided CPU tensor of a known dtype."""
-    if value.layout != torch.strided:
-        raise GraphRejected(f"{what} has layout {value.layout}")
-    if value.device.type != "cpu":
-        raise GraphRejected(f"{what} is on device {value.device}")
-    if part_dtype(value.dtype) not in TO_CORE:
-        raise GraphRejected(f"{what} has dtype {value.dtype}")
+def storage_key(value: torch.Tensor) -> int:
+    """Equal for traced tensors that share storage."""
+    return value.untyped_storage()._cdata if value.layout == torch.strided else id(value)
 
 
 def is_concrete(value: object) -> bool:
     """True when no size of a traced value is symbolic."""
     if isinstance(value, torch.Tensor):
-        sizes = (*value.size(), *value.stride(), value.storage_offset())
+        sizes = tuple(value.size())
+        if value.layout == torch.strided:
+            sizes += (*value.stride(), value.storage_offset())
         return all(isinstance(n, int) for n in sizes)
     return not isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool))
 

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from .. import _core
-from .metadata import as_pairs, part_dtype
+from .fallback import call_with_frame
+from .metadata import part_dtype, storage_key
 from .reporting import GraphReport
 
 
@@ -29,15 +30,25 @@ class FromProgram:
 
 
 @dataclasses.dataclass(frozen=True)
+class FromFrame:
+    """An output that a step held."""
+
+    index: int
+
+
+@dataclasses.dataclass(frozen=True)
 class View:
     """An output over another one's storage."""
 
-    source: FromInput | FromProgram
+    source: FromInput | FromProgram | FromFrame
     size: tuple[int, ...]
     stride: tuple[int, ...]
-    offset: int  #: from the source's first element
+    offset: int  #: in bytes from the source's first element
     source_stride: tuple[int, ...] | None = None  #: what `stride` and `offset` go by; None: as made
-    is_complex: bool = False  #: over a real source, in whose elements `offset` counts
+    dtype: torch.dtype | None = None  #: None: the source's
+    is_conj: bool = False
+    is_neg: bool = False
+    is_detached: bool = False  #: no view for autograd, though it shares memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Fixed:
     value: Any
 
 
-Output = FromInput | FromProgram | View | Converted | Fixed
+Output = FromInput | FromProgram | FromFrame | View | Converted | Fixed
 
 
 def same_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> bool:
@@ -90,11 +101,31 @@ def _view(output: View, base: torch.Tensor) -> torch.Tensor:
         if expected is not None and not same_strides(base, expected):
             # Traced with other strides: the right values matter more than the shared storage.
             base = torch.empty_strided(base.shape, expected, dtype=base.dtype).copy_(base)
-        offset = base.storage_offset() + output.offset
-        if output.is_complex:
-            parts = base.as_strided((*output.size, 2), as_pairs(output.stride), offset)
-            return torch.view_as_complex(parts)
-        return base.as_strided(output.size, output.stride, offset)
+        if base.is_conj():  # memory as it is
+            base = base.conj()
+        if base.is_neg():
+            base = torch._neg_view(base)
+        dtype = base.dtype if output.dtype is None else output.dtype
+        start = base.storage_offset() * base.element_size() + output.offset
+        if dtype != base.dtype:
+            base = _whole_storage(base, dtype)
+        offset, rest = divmod(start, dtype.itemsize)
+        if rest:
+            raise RuntimeError(f"coregrad: a view of {dtype} starts between two elements")
+        x = base.as_strided(output.size, output.stride, offset)
+        x = x.conj() if output.is_conj else x
+        x = torch._neg_view(x) if output.is_neg else x
+        return x.detach() if output.is_detached else x
+
+
+def _whole_storage(base: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A view of a tensor's memory, from its storage's start to where it ends, as another dtype."""
+    count = base.untyped_storage().nbytes() // max(base.element_size(), dtype.itemsize)
+    count *= max(1, dtype.itemsize // base.element_size())
+    flat = base.as_strided((count,), (1,), 0)
+    if base.is_complex() and not dtype.is_complex:
+        flat = torch.view_as_real(flat).flatten()
+    return flat.view(dtype)
 
 
 def _adapted(tensor: torch.Tensor) -> torch.Tensor:
@@ -104,32 +135,63 @@ def _adapted(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(part_dtype(tensor.dtype), memory_format=torch.contiguous_format)
 
 
-def _from_one_of(output: Output, places: frozenset[int]) -> bool:
-    """Whether an output is one of these inputs, or a view of it."""
-    source = output.source if isinstance(output, View) else output
-    return isinstance(source, FromInput) and source.index in places
+def _source(output: Output) -> Output:
+    return output.source if isinstance(output, View) else output
 
 
-def _adapting(
-    entry: Callable[..., tuple[Any, ...]], places: frozenset[int], outputs: Sequence[Output]
-) -> Callable[..., tuple[Any, ...]]:
-    """An entry whose program reads some inputs as something else; what comes from these is added."""
-    added = [(number, o) for number, o in enumerate(outputs) if _from_one_of(o, places)]
+class Around:
+    """What a call does around its program where tensors stay outside of it: makes the frame, gives the
+    program pairs or int32 for some inputs, and takes outputs from these inputs and from the frame.
+    """
 
-    def run(*args: Any) -> tuple[Any, ...]:
+    def __init__(
+        self,
+        outputs: Sequence[Output],
+        adapted: Sequence[int],
+        num_inputs: int,
+        constants: Sequence[torch.Tensor | None],
+        num_places: int,
+        writes: Sequence[tuple[int, int]],
+    ) -> None:
+        self.is_needed = num_places > 0
+        self.adapted = frozenset(adapted)
+        self.added = [(i, o) for i, o in enumerate(outputs) if self.gives(o)]
+        self.tail = [*constants, *[None] * (num_places - num_inputs - len(constants))]
+        self.writes = tuple(writes)
+
+    def gives(self, output: Output) -> bool:
+        """Whether an output does not come from the program's entry."""
+        source = _source(output)
+        return isinstance(source, FromFrame) or (
+            isinstance(source, FromInput) and source.index in self.adapted
+        )
+
+    def wrap(self, entry: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
+        def run(*args: Any) -> tuple[Any, ...]:
+            with torch.no_grad():
+                given = [_adapted(a) if i in self.adapted else a for i, a in enumerate(args)]
+            frame = [*args, *self.tail]
+            results = call_with_frame(entry, given, frame)
+            if self.writes:
+                self._write(args, frame)
+            if not self.added:
+                return results
+            results = list(results)
+            for number, o in self.added:
+                source = frame[_source(o).index]
+                results[number] = _view(o, source) if isinstance(o, View) else source
+            return tuple(results)
+
+        return run
+
+    def _write(self, args: Sequence[Any], frame: Sequence[Any]) -> None:
+        """Overwrites inputs; no new value is read from an input that has been overwritten."""
         with torch.no_grad():
-            given = [_adapted(a) if i in places else a for i, a in enumerate(args)]
-        results = entry(*given)
-        if not added:
-            return results
-        results = list(results)
-        for number, o in added:
-            results[number] = (
-                _view(o, args[o.source.index]) if isinstance(o, View) else args[o.index]
-            )
-        return tuple(results)
-
-    return run
+            values = [frame[place] for _, place in self.writes]
+            keys = {storage_key(args[index]) for index, _ in self.writes}
+            values = [v.clone() if storage_key(v) in keys else v for v in values]
+            for (index, _), value in zip(self.writes, values, strict=True):
+                args[index].copy_(value)
 
 
 class CompiledGraph:
@@ -144,7 +206,10 @@ class CompiledGraph:
         needs_seed: bool,
         report: GraphReport,
         adapted_inputs: Sequence[int] = (),
+        num_places: int = 0,
+        writes: Sequence[tuple[int, int]] = (),
     ) -> None:
+        """`num_places` are those of a call's frame; `writes` has (input, place of its new value)."""
         self._boxed_call = True  # on the instance: wrappers copy its attributes
         self.program = program
         self.outputs = tuple(outputs)
@@ -152,7 +217,7 @@ class CompiledGraph:
         self.constants = list(constants)
         self.needs_seed = needs_seed
         self.report = report
-        self.adapted_inputs = frozenset(adapted_inputs)
+        self.around = Around(outputs, adapted_inputs, num_inputs, constants, num_places, writes)
         self.entry = self._make_entry((), None)
 
     def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
@@ -163,18 +228,18 @@ class CompiledGraph:
         """A built-in function of the graph's inputs. It is invisible to the garbage collector: what
         `owner` reaches must not reach the function.
         """
-        places = self.adapted_inputs
+        around = self.around
         entry = _core.make_entry(
             self.program,
             self.num_inputs,
             self.constants,
             draw_seed if self.needs_seed else None,
-            [_description(Fixed(None) if _from_one_of(o, places) else o) for o in self.outputs],
+            [_description(Fixed(None) if around.gives(o) else o) for o in self.outputs],
             list(written),
             torch._C._increment_version if written else None,
             owner,
         )
-        return _adapting(entry, places, self.outputs) if places else entry
+        return around.wrap(entry) if around.is_needed else entry
 
     def __call__(self, args: list[Any]) -> list[Any]:
         """Runs on the graph's inputs; `args` is emptied."""

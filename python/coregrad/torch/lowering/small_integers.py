@@ -27,7 +27,7 @@ MOVES = (
     *("maximum.default", "minimum.default", "amax.default", "amin.default", "argmax.default"),
     *("eq.Tensor", "ne.Tensor", "lt.Tensor", "le.Tensor", "gt.Tensor", "ge.Tensor"),
     *("logical_not.default", "logical_and.default", "logical_or.default", "scatter.src"),
-    *("embedding_dense_backward.default", "sort.default", "relu.default"),
+    *("embedding_dense_backward.default", "sort.default", "relu.default", "_int_mm.default"),
 )
 #: Rows whose int32 results are wrapped; with numbers only such as the dtype can hold.
 COMPUTES = (
@@ -53,13 +53,8 @@ def _overloads(names: tuple[str, ...]) -> frozenset[Any]:
 _MOVES, _COMPUTES, _WITH_NUMBERS = map(_overloads, (MOVES, COMPUTES, WITH_NUMBERS))
 
 
-def refusal(overload: Any, traced_args: Any) -> str | None:
+def refusal(overload: Any) -> str | None:
     """Why an overload cannot take or give small integers; None if it can."""
-    if overload in _WITH_NUMBERS and isinstance(traced_args[1], int):
-        small = [a.dtype for a in traced_args if isinstance(a, torch.Tensor)]
-        if not all(torch.iinfo(d).min <= traced_args[1] <= torch.iinfo(d).max for d in small):
-            return "a number that the dtype cannot hold"
-        return None
     return None if overload in _MOVES | _COMPUTES | _WITH_NUMBERS else "no lowering"
 
 

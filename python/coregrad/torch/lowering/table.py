@@ -116,8 +116,12 @@ class Lowering:
         DType.float64,
     )
 
-    def __init__(self, graph: Graph, seed: Callable[[], Node]) -> None:
+    def __init__(
+        self, graph: Graph, seed: Callable[[], Node], check: Callable[[Node, str], None]
+    ) -> None:
+        """`check` makes calls raise a RuntimeError where a node of truth values has a true one."""
         self.g = graph
+        self.check = check
         self._seed = seed
         self._streams = 0
         self.result: Any = None  #: traced value(s) of the current operator
@@ -156,6 +160,20 @@ class Lowering:
         if isinstance(value, complex):
             raise Unsupported("complex numbers")
         return self.g.literal(dtype, value)
+
+    def rounded(self, value: Node | float, traced: Any) -> Node | float:
+        """An operand as PyTorch's kernels of narrow floats see it: rounded to the result's dtype before
+        anything is computed, where it is a number or a scalar of a wider dtype. Its mul, div and
+        products with three operands do not round.
+        """
+        narrow = self.result.dtype
+        core = TO_CORE.get(narrow)
+        if core not in NARROW or getattr(traced, "dtype", None) == narrow:
+            return value
+        if not isinstance(value, Node):
+            return float(torch.tensor(value, dtype=torch.float64).to(narrow))
+        value = self.node(self.node(value, self.core_float32), core)
+        return self.node(value, self.core_float32) if self.widens else value
 
     def full_like(self, x: Node, value: float) -> Node:
         return self.g.full(list(x.shape), x.dtype, value)
