@@ -333,6 +333,11 @@ case("aten.topk.default", lambda: call(torch.randperm(20).float().view(4, 5), 3,
 
 # Matrix products
 
+case(
+    "aten._int_mm.default",
+    lambda: call(i(24, 16).to(torch.int8), i(16, 8).to(torch.int8)),
+    lambda: call(i(24, 2100).to(torch.int8), i(2100, 8).to(torch.int8)),
+)
 case("aten.mm.default", lambda: call(f(3, 4), f(4, 5)), lambda: call(i(3, 4), i(4, 5)))
 case("aten.bmm.default", lambda: call(f(2, 3, 4), f(2, 4, 5)))
 case("aten.addmm.default", lambda: call(f(5), f(3, 4), f(4, 5), beta=0.5, alpha=2))

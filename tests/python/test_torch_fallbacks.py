@@ -243,3 +243,20 @@ def test_products_with_packed_weights_are_steps():
     ):
         torch._dynamo.reset()
         assert sorted(check(function, x)) == names
+
+
+@pytest.mark.parametrize("k", [1, 7, 32, 1024, 1025, 4100])
+def test_products_of_int8_are_native_and_exact_at_the_extremes(k):
+    def f(x, y):
+        return torch._int_mm(x, y) + 1
+
+    for low, high in ((-128, -127), (127, 128), (-128, 128)):
+        x = torch.randint(low, high, (24, k), dtype=torch.int8)
+        for y in (
+            torch.randint(low, high, (k, 16), dtype=torch.int8),
+            torch.randint(low, high, (16, k), dtype=torch.int8).t(),
+        ):
+            want = (x.long() @ y.long()).int() + 1
+            got = compiled(f, options={"fallback": "error"}, dynamic=False)(x, y)
+            assert got.dtype == torch.int32
+            assert torch.equal(got, want)

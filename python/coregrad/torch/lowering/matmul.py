@@ -63,3 +63,20 @@ def mv(b, x, y):
 @lower("aten.dot.default")
 def dot(b, x, y):
     return b.g.contract(x, y, list(x.shape), [label(0)], [label(0)], [])
+
+
+EXACT_TERMS = 1024  #: products of two int8 numbers whose sum float32 holds exactly, in any order
+
+
+@lower("aten._int_mm.default")
+def int_mm(b, x, y):
+    """[m, k] @ [k, n] of int8 numbers, summed in int32."""
+    k = x.shape[1]
+    total = None
+    x, y = b.node(x, b.core_float32), b.node(y, b.core_float32)
+    for first in range(0, k, EXACT_TERMS):
+        last = min(first + EXACT_TERMS, k)
+        part = _mm(b, b.g.narrow(x, 1, first, last), b.g.narrow(y, 0, first, last))
+        part = b.node(part, b.core_int32)
+        total = part if total is None else total + part
+    return b.g.full(b.shape, b.core_int32, 0) if total is None else total
