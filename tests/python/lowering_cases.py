@@ -96,6 +96,7 @@ case("aten.floor_divide.default", lambda: call(i(9), n(9)), lambda: call(f(9) * 
 for _name in ("remainder", "fmod"):
     case(f"aten.{_name}.Tensor", lambda: call(i(9), -n(9)), lambda: call(f(9) * 9, f(9)))
     case(f"aten.{_name}.Scalar", lambda: call(i(9), -3), lambda: call(f(9), 0.3))
+case("aten.remainder.Scalar_Tensor", lambda: call(7, n(9)), lambda: call(0.7, f(9)))
 for _name in ("maximum", "minimum", "atan2"):
     case(f"aten.{_name}.default", lambda: call(f(3, 4), f(4)))
 case("aten.copysign.Tensor", lambda: call(f(4), torch.tensor([0.0, -0.0, -2, 3])))
@@ -291,6 +292,7 @@ for _name in ("index", "_unsafe_index"):
 for _name in ("index_put", "_unsafe_index_put"):
     case(f"aten.{_name}.default", lambda: call(f(3, 4), [at(3, 9), at(4, 9)], f(9), True))
     case(f"aten.{_name}.default", lambda: call(f(3, 4), [torch.tensor([2, 0])], f(4)))
+case("aten.index_copy.default", lambda: call(f(3, 4), 1, torch.tensor([2, 0]), f(3, 2)))
 case("aten.index_add.default", lambda: call(f(3, 4), 1, at(4, 6), f(3, 6), alpha=2))
 
 # Reductions, scans, orders

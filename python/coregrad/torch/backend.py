@@ -28,6 +28,7 @@ from .options import Options
 from .recurrence import replace_calls
 from .reporting import CallPath, GraphReport, reports
 from .threads import parallel_loop
+from .value_checks import keep_checks
 
 _core.attach_exchange_api(torch.Tensor.__dlpack_c_exchange_api__)
 _core.attach_host_threads(parallel_loop())
@@ -178,6 +179,7 @@ def backend(
         )
     leave_out_profiler_marks()
     replace_calls(module)
+    keep_checks(module)
     separate_elements_of_outputs(module)
     compiler = GraphCompiler(Options.make(options))
     # AOTAutograd's way of saying that the backward graph is to be handed over now.

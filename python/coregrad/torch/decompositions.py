@@ -89,6 +89,8 @@ KEEP = (
     "all",
     "square",
     "eye",
+    "index_add",
+    "index_copy",
 )
 
 

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from .matmul import bmm_nodes
+from .matmul import bmm_nodes, check_product
 from .table import is_float, lower
 
 
@@ -60,6 +60,7 @@ def round_decimals(b, x, *, decimals):
 
 @lower("aten.addmv.default")
 def addmv(b, x, matrix, vector, *, beta=1, alpha=1):
+    check_product(b, x)
     product = b.g.sum(matrix * b.along(vector, 1, 2), [1], False) if matrix.numel else None
     product = b.g.full(b.shape, b.dtype, 0) if product is None else product * alpha
     return product if beta == 0 else b.expand(x, b.shape) * beta + product
@@ -67,6 +68,7 @@ def addmv(b, x, matrix, vector, *, beta=1, alpha=1):
 
 @lower("aten.addbmm.default")
 def addbmm(b, x, y, z, *, beta=1, alpha=1):
+    check_product(b, x)
     product = b.g.sum(bmm_nodes(b, y, z), [0], False) * alpha
     return product if beta == 0 else b.expand(x, b.shape) * beta + product
 

@@ -7,7 +7,7 @@ y * stride + k * dilation - padding; solved for y it gives the gradient with res
 
 from __future__ import annotations
 
-from .matmul import label
+from .matmul import check_product, label
 from .table import lower
 
 
@@ -125,12 +125,25 @@ def _geometry(b, x_shape, w_shape, out_shape, stride, padding, dilation, transpo
     )
 
 
+def _each(b, value):
+    """One number for each dimension of the image."""
+    return list(value) * (len(b.shape) - 2) if len(value) == 1 else list(value)
+
+
+def _is_too_much(extra, step, apart):
+    """PyTorch's kernels refuse it, its traced shapes do not."""
+    return extra >= max(step, apart)
+
+
 def _per_channel(b, bias, ndim):
     return b.along(bias, 1, ndim)
 
 
 @lower("aten.convolution.default")
 def convolution(b, x, w, bias, stride, padding, dilation, transposed, output_padding, groups):
+    check_product(b)
+    if transposed and any(map(_is_too_much, output_padding, _each(b, stride), _each(b, dilation))):
+        b.unsupported("output_padding that is not smaller than stride or dilation")
     out_shape = b.shape
     geometry = _geometry(
         b, x.shape, w.shape, out_shape, stride, padding, dilation, transposed, groups

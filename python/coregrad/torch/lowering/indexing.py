@@ -315,7 +315,20 @@ def index_put(b, x, indices, values, accumulate=False):
 def index_add(b, x, dim, index, source, *, alpha=1):
     if not x.ndim:
         b.unsupported("index_add to a scalar")
+    if b.traced_args[3].dtype != b.result.dtype:
+        b.unsupported("operands of different dtypes")
     dim = b.dim(dim, x)
     wide = b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), source.shape)
     source = source if alpha == 1 else source * alpha
     return b.g.scatter(x, dim, wide, source, "add")
+
+
+@move("aten.index_copy.default")
+def index_copy(b, x, dim, index, source):
+    if not x.ndim:
+        b.unsupported("index_copy to a scalar")
+    if b.traced_args[3].dtype != b.result.dtype:
+        b.unsupported("operands of different dtypes")
+    dim = b.dim(dim, x)
+    wide = b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), source.shape)
+    return b.g.scatter(x, dim, wide, source, "set")

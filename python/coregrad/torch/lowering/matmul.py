@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from .table import lower
 
 
@@ -28,6 +30,25 @@ def bmm_nodes(b, x, y):
     )
 
 
+def check_product(b, *others):
+    """What PyTorch's kernels check and the traced shapes do not tell: operands of one dtype, and an
+    operand that can be broadcast even where it counts nothing.
+    """
+    operands = [t for t in b.traced_args if isinstance(t, torch.Tensor)]
+    if any(t.dtype != operands[0].dtype for t in operands):
+        b.unsupported("operands of different dtypes")
+    for x in others:
+        if not can_broadcast(x.shape, b.shape):
+            b.unsupported("an operand that cannot be broadcast")
+
+
+def can_broadcast(shape, other):
+    """Whether a value of one shape expands to another."""
+    return len(shape) <= len(other) and all(
+        n in (1, m) for n, m in zip(reversed(shape), reversed(other))
+    )
+
+
 def _accumulate(b, x, product, beta, alpha):
     product = product if alpha == 1 else product * alpha
     if beta == 0:
@@ -37,31 +58,37 @@ def _accumulate(b, x, product, beta, alpha):
 
 @lower("aten.mm.default")
 def mm(b, x, y):
+    check_product(b)
     return _mm(b, x, y)
 
 
 @lower("aten.bmm.default")
 def bmm(b, x, y):
+    check_product(b)
     return bmm_nodes(b, x, y)
 
 
 @lower("aten.addmm.default")
 def addmm(b, x, y, z, *, beta=1, alpha=1):
+    check_product(b, x)
     return _accumulate(b, x, _mm(b, y, z), beta, alpha)
 
 
 @lower("aten.baddbmm.default")
 def baddbmm(b, x, y, z, *, beta=1, alpha=1):
+    check_product(b, x)
     return _accumulate(b, x, bmm_nodes(b, y, z), beta, alpha)
 
 
 @lower("aten.mv.default")
 def mv(b, x, y):
+    check_product(b)
     return b.g.contract(x, y, list(x.shape), [label(0), label(1)], [label(1)], [0])
 
 
 @lower("aten.dot.default")
 def dot(b, x, y):
+    check_product(b)
     return b.g.contract(x, y, list(x.shape), [label(0)], [label(0)], [])
 
 

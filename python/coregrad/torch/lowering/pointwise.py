@@ -6,6 +6,7 @@ import math
 
 import torch._inductor.inductor_prims  # noqa: F401  registers prims.fma
 
+from ..._core import Node
 from .table import is_float, lower, move
 
 FLOAT_UNARY = (
@@ -66,16 +67,19 @@ def _both(b, x, y):
     return b.node(x, b.dtype), b.node(y, b.dtype)
 
 
-def _binary(name, *overloads):
-    lower(*overloads)(lambda b, x, y: getattr(b.g, name)(*_both(b, x, y)))
+def _rounded_both(b, x, y):
+    return _both(b, *(b.rounded(v, t) for v, t in zip((x, y), b.traced_args)))
+
+
+def _binary(name, *overloads, operands=_both):
+    lower(*overloads)(lambda b, x, y: getattr(b.g, name)(*operands(b, x, y)))
 
 
 _binary("mul", "aten.mul.Tensor", "aten.mul.Scalar")
 _binary("div", "aten.div.Tensor", "aten.div.Scalar", "aten.true_divide.Tensor")
 _binary("max", "aten.maximum.default")
 _binary("min", "aten.minimum.default")
-_binary("atan2", "aten.atan2.default")
-_binary("rem", "aten.fmod.Tensor", "aten.fmod.Scalar")
+_binary("atan2", "aten.atan2.default", operands=_rounded_both)
 _binary("and_", "aten.bitwise_and.Tensor", "aten.bitwise_and.Scalar", "aten.__and__.Tensor")
 _binary("or_", "aten.bitwise_or.Tensor", "aten.bitwise_or.Scalar", "aten.__or__.Tensor")
 _binary("xor", "aten.bitwise_xor.Tensor", "aten.bitwise_xor.Scalar", "aten.__xor__.Tensor")
@@ -94,17 +98,20 @@ def _scaled(b, y, alpha):
 
 @lower("aten.add.Tensor", "aten.add.Scalar")
 def add(b, x, y, alpha=1):
-    return b.node(x, b.dtype) + _scaled(b, y, alpha)
+    x, y = _rounded_both(b, x, y)
+    return x + _scaled(b, y, b.rounded(alpha, None))
 
 
 @lower("aten.sub.Tensor", "aten.sub.Scalar")
 def sub(b, x, y, alpha=1):
-    return b.node(x, b.dtype) - _scaled(b, y, alpha)
+    x, y = _rounded_both(b, x, y)
+    return x - _scaled(b, y, b.rounded(alpha, None))
 
 
 @lower("aten.rsub.Tensor", "aten.rsub.Scalar")
 def rsub(b, x, y, alpha=1):
-    return b.node(y, b.dtype) - _scaled(b, x, alpha)
+    x, y = _rounded_both(b, x, y)
+    return y - _scaled(b, x, b.rounded(alpha, None))
 
 
 def floor_quotient(b, x, y):
@@ -132,9 +139,25 @@ def _broadcast(b, x, y):
     return b.expand(x, b.shape), b.expand(y, b.shape)
 
 
+def _quotient_operands(b, x, y, both=_both):
+    """Two operands of which integers are not divided by zero: PyTorch raises."""
+    x, divisor = both(b, x, y)
+    if not is_float(b.dtype) and b.result.numel():
+        if isinstance(y, Node):
+            b.check(b.g.eq(divisor, b.full_like(divisor, 0)), "ZeroDivisionError")
+        elif y == 0:
+            b.unsupported("a division by zero")
+    return b.expand(x, b.shape), b.expand(divisor, b.shape)
+
+
+@lower("aten.fmod.Tensor", "aten.fmod.Scalar")
+def fmod(b, x, y):
+    return b.g.rem(*_quotient_operands(b, x, y, _rounded_both))
+
+
 @lower("aten.div.Tensor_mode", "aten.div.Scalar_mode")
 def div_mode(b, x, y, *, rounding_mode=None):
-    x, y = _broadcast(b, x, y)
+    x, y = _quotient_operands(b, x, y)
     if rounding_mode == "floor":
         return floor_quotient(b, x, y)
     quotient = b.g.div(x, y)
@@ -144,17 +167,17 @@ def div_mode(b, x, y, *, rounding_mode=None):
 
 @lower("aten.floor_divide.default")
 def floor_divide(b, x, y):
-    return floor_quotient(b, *_broadcast(b, x, y))
+    return floor_quotient(b, *_quotient_operands(b, x, y))
 
 
-@lower("aten.remainder.Tensor", "aten.remainder.Scalar")
+@lower("aten.remainder.Tensor", "aten.remainder.Scalar", "aten.remainder.Scalar_Tensor")
 def remainder(b, x, y):
-    return _floor_remainder(b, *_broadcast(b, x, y))
+    return _floor_remainder(b, *_quotient_operands(b, x, y, _rounded_both))
 
 
 @lower("aten.pow.Tensor_Tensor", "aten.pow.Scalar")
 def pow_(b, x, y):
-    x, y = _both(b, x, y)
+    x, y = _rounded_both(b, x, y)
     return b.g.pow(x, y)
 
 
@@ -177,7 +200,7 @@ def pow_scalar(b, x, exponent):
         return b.g.reciprocal(x)
     if exponent == -2:
         return b.g.reciprocal(x * x)
-    return b.g.pow(x, b.g.literal(b.dtype, exponent))
+    return b.g.pow(x, b.node(b.rounded(exponent, None), b.dtype))
 
 
 @lower("aten.copysign.Tensor", "aten.copysign.Scalar")

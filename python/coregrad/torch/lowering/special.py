@@ -21,6 +21,7 @@ def special(*names):
 
     def register(function):
         def row(b, *args):
+            args = [b.rounded(a, t) for a, t in zip(args, b.traced_args)]
             args = [b.node(b.node(a, b.dtype), b.core_float64) for a in args]
             return b.node(function(b, *args), b.dtype)
 
