@@ -428,9 +428,9 @@ PYTORCH = [
     ),
     Mutant(
         "view-at-traced-place",
-        TORCH + "importer.py",
-        "value.storage_offset() - base.storage_offset(),",
-        "value.storage_offset(),",
+        TORCH + "outputs.py",
+        "start - base.storage_offset() * base.element_size(),",
+        "start,",
         "a returned view of an input ignores where the input lies in its storage",
     ),
 ]

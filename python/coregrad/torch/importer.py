@@ -240,6 +240,8 @@ class Importer:
             self.env[node] = value
             return
         if isinstance(target, torch._ops.HigherOrderOperator):
+            if value is None:
+                raise GraphRejected(f"{target} has results whose shapes were not traced")
             args, kwargs = self._lookup(node.args), self._lookup(node.kwargs)
             self.env[node] = self._in_pytorch(node, args, kwargs, value, "a higher-order operator")
             return
