@@ -51,8 +51,7 @@ std::optional<Access> claim_of(llvm::Instruction& instruction) {
     return std::nullopt;
   }
   // Memory of the function's or the module's own is laid out by LLVM.
-  if (llvm::isa<llvm::AllocaInst, llvm::GlobalVariable>(
-          llvm::getUnderlyingObject(access.pointer)))
+  if (llvm::isa<llvm::AllocaInst, llvm::GlobalVariable>(llvm::getUnderlyingObject(access.pointer)))
     return std::nullopt;
   const llvm::DataLayout& layout = instruction.getModule()->getDataLayout();
   const uint64_t element = layout.getTypeStoreSize(type->getScalarType()).getFixedValue();
@@ -64,8 +63,9 @@ std::optional<Access> claim_of(llvm::Instruction& instruction) {
 
 void check_alignments(llvm::Module& module) {
   llvm::LLVMContext& context = module.getContext();
-  llvm::Type *const pointer = llvm::PointerType::get(context, 0),
-                    *const i64 = llvm::Type::getInt64Ty(context);
+  llvm::Type *const pointer = llvm::PointerType::get(context, 0), *const i64 =
+                                                                      llvm::Type::getInt64Ty(
+                                                                          context);
   auto* const type =
       llvm::FunctionType::get(llvm::Type::getVoidTy(context), {pointer, i64, pointer}, false);
   for (llvm::Function& function : module) {

@@ -13,10 +13,10 @@ namespace coregrad {
 namespace {
 
 constexpr int64_t kPrefetchSteps = 8;
-// A sum of floats has three levels, so that its rounding errors do not grow with k: so many products
-// are added up in a register, so many of those sums in memory of the stack, and those of all blocks
-// in the result. (A chain of n additions has an error of sqrt(n) roundings or, where all terms have
-// one sign, n / 2 of them.)
+// A sum of floats has three levels, so that its rounding errors do not grow with k: so many
+// products are added up in a register, so many of those sums in memory of the stack, and those of
+// all blocks in the result. (A chain of n additions has an error of sqrt(n) roundings or, where all
+// terms have one sign, n / 2 of them.)
 constexpr int64_t kChain = 128, kChainsOfSum = 8;
 
 /// Distances in elements between neighbours of a tile's operands.
@@ -232,8 +232,8 @@ class MicroKernel {
     part = emit_k_loop(part, k_step, step);
     add_to(levels[0], std::span(part).subspan(kSums));
     if (levels.size() > 1) {
-      llvm::Value* const is_whole = b_.CreateICmpEQ(
-          b_.CreateAnd(number, emit_i64(b_, kChainsOfSum - 1)), emit_i64(b_, 0));
+      llvm::Value* const is_whole =
+          b_.CreateICmpEQ(b_.CreateAnd(number, emit_i64(b_, kChainsOfSum - 1)), emit_i64(b_, 0));
       emit_if(b_, is_whole, [&] {
         add_to(levels[1], load_sums(levels[0], count));
         for (size_t i = 0; i < count; ++i)
@@ -241,7 +241,8 @@ class MicroKernel {
       });
     }
     part[kLeft] = b_.CreateNSWSub(carried[kLeft], steps);
-    for (size_t i = 0; i < carried.size(); ++i) carried[i]->addIncoming(part[i], b_.GetInsertBlock());
+    for (size_t i = 0; i < carried.size(); ++i)
+      carried[i]->addIncoming(part[i], b_.GetInsertBlock());
     number->addIncoming(b_.CreateNSWAdd(number, emit_i64(b_, 1)), b_.GetInsertBlock());
     b_.CreateCondBr(b_.CreateICmpSGT(part[kLeft], emit_i64(b_, 0)), head, done);
     b_.SetInsertPoint(done);

@@ -305,8 +305,8 @@ std::vector<int64_t> emit_loop_kernel(llvm::Module& module, const std::string& s
   }
   auto* const yes = llvm::BasicBlock::Create(context, "aligned", function);
   auto* const no = llvm::BasicBlock::Create(context, "unaligned", function);
-  b.CreateCondBr(
-      b.CreateICmpEQ(b.CreateAnd(bits, b.getInt64(kStreamAlignment - 1)), b.getInt64(0)), yes, no);
+  b.CreateCondBr(b.CreateICmpEQ(b.CreateAnd(bits, b.getInt64(kStreamAlignment - 1)), b.getInt64(0)),
+                 yes, no);
   const auto forward = [&](llvm::BasicBlock* block, llvm::Function* to) {
     b.SetInsertPoint(block);
     std::vector<Value*> arguments;

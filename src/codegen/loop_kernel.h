@@ -72,8 +72,8 @@ struct KernelValue {
 struct KernelBuffer {
   DType dtype;
   bool is_written = false;
-  /// Stores should bypass the caches: there is much of it, and nobody reads it soon. Not the rows of
-  /// accumulating stores.
+  /// Stores should bypass the caches: there is much of it, and nobody reads it soon. Not the rows
+  /// of accumulating stores.
   bool non_temporal = false;
   /// Written, and may be the memory of a read buffer that is read at the written element only.
   bool may_alias = false;

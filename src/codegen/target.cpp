@@ -14,9 +14,9 @@
 #include <fstream>
 #include <map>
 #include <mutex>
-#include <utility>
 #include <sys/syscall.h>
 #include <unistd.h>
+#include <utility>
 
 namespace coregrad {
 namespace {
@@ -200,20 +200,13 @@ struct ThresholdSetting {
   int64_t tiny;
 };
 constexpr ThresholdSetting kThresholdSettings[] = {
-    {"stream", &Thresholds::stream_bytes, 256},
-    {"split", &Thresholds::split_elements, 64},
-    {"part", &Thresholds::part_elements, 16},
-    {"columns", &Thresholds::column_elements, 256},
-    {"column_part", &Thresholds::column_part, 64},
-    {"column_bytes", &Thresholds::column_bytes, 64},
-    {"merge", &Thresholds::merge_elements, 64},
-    {"lane_block", &Thresholds::lane_block, 1},
-    {"chunk_ns", &Thresholds::chunk_ns, 20},
-    {"serial_ns", &Thresholds::serial_ns, 0},
-    {"side", &Thresholds::contract_side_bytes, 1},
-    {"steps", &Thresholds::contract_steps, 40},
-    {"unit", &Thresholds::contract_unit, 1000},
-    {"loop", &Thresholds::contract_loop, 1},
+    {"stream", &Thresholds::stream_bytes, 256},    {"split", &Thresholds::split_elements, 64},
+    {"part", &Thresholds::part_elements, 16},      {"columns", &Thresholds::column_elements, 256},
+    {"column_part", &Thresholds::column_part, 64}, {"column_bytes", &Thresholds::column_bytes, 64},
+    {"merge", &Thresholds::merge_elements, 64},    {"lane_block", &Thresholds::lane_block, 1},
+    {"chunk_ns", &Thresholds::chunk_ns, 20},       {"serial_ns", &Thresholds::serial_ns, 0},
+    {"side", &Thresholds::contract_side_bytes, 1}, {"steps", &Thresholds::contract_steps, 40},
+    {"unit", &Thresholds::contract_unit, 1000},    {"loop", &Thresholds::contract_loop, 1},
     {"phase", &Thresholds::contract_phase, 1},
 };
 

@@ -30,11 +30,11 @@ struct Thresholds {
   int64_t chunk_ns = 10000;            ///< work of a chunk
   int64_t serial_ns = 5000;            ///< steps of less stay on the calling thread
 
-  int64_t contract_side_bytes = 1024;   ///< rows or lanes of a block of a contraction
-  int64_t contract_steps = 1024;        ///< most steps of k of a block
-  int64_t contract_unit = 1'000'000;    ///< multiply-adds of a unit
-  int64_t contract_loop = 4'000'000;    ///< loops over k of more take several steps at once
-  int64_t contract_phase = 4'000'000;   ///< windows that divide are taken apart from here on
+  int64_t contract_side_bytes = 1024;  ///< rows or lanes of a block of a contraction
+  int64_t contract_steps = 1024;       ///< most steps of k of a block
+  int64_t contract_unit = 1'000'000;   ///< multiply-adds of a unit
+  int64_t contract_loop = 4'000'000;   ///< loops over k of more take several steps at once
+  int64_t contract_phase = 4'000'000;  ///< windows that divide are taken apart from here on
 };
 
 /// The vector description every generator works from.
@@ -64,7 +64,8 @@ Target with_machine(Target target, std::string_view settings);
 
 /// Whether this machine can run code for `isa`.
 bool host_supports(Isa isa);
-/// The host, narrowed by COREGRAD_ISA, with what COREGRAD_MACHINE says. Throws ValueError for an ISA the host does not have.
+/// The host, narrowed by COREGRAD_ISA, with what COREGRAD_MACHINE says. Throws ValueError for an
+/// ISA the host does not have.
 const Target& host_target();
 /// The host as if it had only `isa`. Throws ValueError for an ISA the host does not have.
 Target target_for(Isa isa);

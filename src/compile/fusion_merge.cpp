@@ -179,7 +179,8 @@ std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& firs
       return n;
     };
     const int64_t before = std::max(units_of(first), units_of(second));
-    if (units < kMinUnits && units < before && work > host_target().thresholds.merge_elements) return {};
+    if (units < kMinUnits && units < before && work > host_target().thresholds.merge_elements)
+      return {};
   }
   return merged;
 }

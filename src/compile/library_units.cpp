@@ -25,10 +25,10 @@ LibraryUnit from_step(std::string name, LibraryStep step) {
   unit.context_owner = std::move(step.context);
   unit.range = step.range;
   // As many chunks as on a machine with the thresholds of this one.
-  unit.chunk = library_chunk(
-      step.range, step.cost_ns,
-      kLibraryChunkNs * static_cast<double>(host_target().thresholds.chunk_ns) /
-          static_cast<double>(Thresholds().chunk_ns));
+  unit.chunk =
+      library_chunk(step.range, step.cost_ns,
+                    kLibraryChunkNs * static_cast<double>(host_target().thresholds.chunk_ns) /
+                        static_cast<double>(Thresholds().chunk_ns));
   unit.scratch_bytes = step.scratch_bytes;
   unit.cost_ns = step.cost_ns;
   return unit;

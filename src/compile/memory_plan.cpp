@@ -128,8 +128,7 @@ MemoryPlan plan_guarded_memory(const std::vector<Lifetime>& lifetimes) {
     const int64_t bytes = lifetimes[i].bytes;
     plan.offsets.push_back(
         checked_add(plan.total_bytes, guarded_offset(bytes, i % 2 == 0), "memory plan"));
-    plan.guard_pages.push_back(
-        checked_add(plan.total_bytes, guarded_pages(bytes), "memory plan"));
+    plan.guard_pages.push_back(checked_add(plan.total_bytes, guarded_pages(bytes), "memory plan"));
     plan.total_bytes = checked_add(plan.guard_pages.back(), page_bytes(), "memory plan");
   }
   return plan;

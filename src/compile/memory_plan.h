@@ -20,8 +20,8 @@ struct MemoryPlan {
 
 MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes);
 
-/// The same for finding accesses outside of buffers: nothing is shared, and each buffer has pages of
-/// its own (runtime/guarded_memory.h).
+/// The same for finding accesses outside of buffers: nothing is shared, and each buffer has pages
+/// of its own (runtime/guarded_memory.h).
 MemoryPlan plan_guarded_memory(const std::vector<Lifetime>& lifetimes);
 
 }  // namespace coregrad

@@ -47,7 +47,8 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
   const int64_t total = into.numel(x), results = from.numel(node);
   const bool by_rows = !dims.empty() && dims.back() == static_cast<int64_t>(shape.size()) - 1;
   const int64_t units = by_rows ? results : ceil_div(results, kColumnBlock);
-  if (total < thresholds.split_elements || results == 0) return ops::rebuild(into, from, node, operands);
+  if (total < thresholds.split_elements || results == 0)
+    return ops::rebuild(into, from, node, operands);
   const bool in_parts = units < kEnoughUnits;
   if (!in_parts && (by_rows || total < thresholds.column_elements || is_spread_again(from, node)))
     return ops::rebuild(into, from, node, operands);

@@ -45,9 +45,7 @@ int64_t page_bytes() {
 
 void forbid_page(void* page) { mprotect(page, static_cast<size_t>(page_bytes()), PROT_NONE); }
 
-int64_t guarded_pages(int64_t bytes) {
-  return round_up(std::max<int64_t>(bytes, 1), page_bytes());
-}
+int64_t guarded_pages(int64_t bytes) { return round_up(std::max<int64_t>(bytes, 1), page_bytes()); }
 
 int64_t guarded_offset(int64_t bytes, bool is_aligned) {
   return guarded_pages(bytes) - (is_aligned ? round_up(bytes, kAlignment) : bytes);
@@ -66,7 +64,8 @@ void* allocate_guarded(int64_t bytes) {
   const bool is_aligned = t.next_is_aligned = !t.next_is_aligned;
   std::byte* const body = mapping + page_bytes();
   std::byte* block = body + guarded_offset(bytes, is_aligned);
-  // A block of nothing may not begin where the page behind it does: that is another block's address.
+  // A block of nothing may not begin where the page behind it does: that is another block's
+  // address.
   if (bytes == 0) block = body;
   const auto rest = static_cast<size_t>(body + pages - (block + bytes));
   std::memset(block + bytes, static_cast<int>(kBehind), rest);

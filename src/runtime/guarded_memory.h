@@ -1,6 +1,6 @@
 #pragma once
-// Blocks between pages that cannot be touched (COREGRAD_CHECK_MEMORY): what a kernel reads or writes
-// outside of a buffer ends the process there and then.
+// Blocks between pages that cannot be touched (COREGRAD_CHECK_MEMORY): what a kernel reads or
+// writes outside of a buffer ends the process there and then.
 
 #include <cstdint>
 
@@ -19,7 +19,8 @@ int64_t guarded_pages(int64_t bytes);
 /// A block with a forbidden page at either end; every second one is 64-byte aligned. Null if the
 /// system refuses.
 void* allocate_guarded(int64_t bytes);
-/// Frees such a block, after a look whether the bytes behind it were written. False: `block` is none.
+/// Frees such a block, after a look whether the bytes behind it were written. False: `block` is
+/// none.
 bool deallocate_guarded(void* block);
 
 }  // namespace coregrad

@@ -1,5 +1,5 @@
-// What large tensors once met, on a machine so small that little ones meet it; and that the checks of
-// memory and of alignment notice what they are there for.
+// What large tensors once met, on a machine so small that little ones meet it; and that the checks
+// of memory and of alignment notice what they are there for.
 
 #include "codegen/access_check.h"
 #include "codegen/jit.h"

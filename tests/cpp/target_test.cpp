@@ -76,8 +76,7 @@ TEST(Target, TheMachineFlagMakesCachesAndThresholdsSmall) {
 }
 
 TEST(Target, EachThresholdHasASettingByWhichTinyIsSmaller) {
-  const Target host = with_machine(target_for(Isa::Generic), ""),
-               tiny = with_machine(host, "tiny");
+  const Target host = with_machine(target_for(Isa::Generic), ""), tiny = with_machine(host, "tiny");
   const auto *of_host = reinterpret_cast<const int64_t*>(&host.thresholds),
              *of_tiny = reinterpret_cast<const int64_t*>(&tiny.thresholds);
   static_assert(sizeof(Thresholds) % sizeof(int64_t) == 0);
