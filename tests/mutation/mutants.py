@@ -252,6 +252,27 @@ MEMORY = [
 
 CODE = [
     Mutant(
+        "streams-at-any-pointer",
+        "src/codegen/value_memory.cpp",
+        "std::gcd(alignments_[static_cast<size_t>(buffer)], index.base.constant * size)",
+        "std::gcd(int64_t{64}, index.base.constant * size)",
+        "a store that bypasses the caches claims an alignment that the buffer's pointer lacks",
+    ),
+    Mutant(
+        "last-chains-of-a-sum",
+        "src/codegen/contract_micro.cpp",
+        "if (levels.size() > 1) add_to(levels[1], load_sums(levels[0], count));",
+        "",
+        "the last chains of a long sum of products are lost",
+    ),
+    Mutant(
+        "one-chain-for-a-sum",
+        "src/codegen/contract_micro.cpp",
+        "constexpr int64_t kChain = 128,",
+        "constexpr int64_t kChain = 1 << 22,",
+        "a long sum of products loses digits",
+    ),
+    Mutant(
         "block-that-ends-inside-a-vector",
         "src/codegen/contract_kernel.cpp",
         "(plan.num_lane_blocks > 1 && plan.tile_lanes % width != 0)",
