@@ -365,7 +365,7 @@ class HugeGenerator(Generator):
         self.lengths = (1, 6)
 
     def _sizes(self) -> tuple[int, list[int]]:
-        wanted = self.r.uniform(3e6, 14e6)
+        wanted = 10 ** self.r.uniform(6.4, 7.1)  # 3 to 13 million
         columns = self.r.choice([7, 33, 100, 257, 997, 1000, 1001, 1003, 1024, 1320, 1324, 5001])
         middle = self.r.choice([1, 1, 3, 21])
         return 1 << 24, [max(1, int(wanted / columns / middle)), middle, columns]
