@@ -60,8 +60,15 @@ class Worker:
             self.process.wait()
 
 
-def run(script: str, jobs: Iterable[dict], num_workers: int) -> list[dict]:
-    """The jobs' results, in the jobs' order; jobs are drawn one by one as workers become free."""
+def run(
+    script: str,
+    jobs: Iterable[dict],
+    num_workers: int,
+    tell: Callable[[dict], None] = lambda result: None,
+) -> list[dict]:
+    """The jobs' results, in the jobs' order; jobs are drawn one by one as workers become free. Each
+    result is told at once.
+    """
     results: dict[int, dict] = {}
     numbered: Iterator[tuple[int, dict]] = enumerate(jobs)
     lock = threading.Lock()
@@ -74,6 +81,8 @@ def run(script: str, jobs: Iterable[dict], num_workers: int) -> list[dict]:
             if number < 0:
                 break
             results[number] = worker.ask(job)
+            with lock:
+                tell(results[number])
         worker.stop()
 
     threads = [threading.Thread(target=work) for _ in range(num_workers)]
