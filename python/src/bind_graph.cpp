@@ -50,6 +50,12 @@ ScatterMode scatter_mode(const std::string& name) {
   raise<ValueError>("scatter: mode must be set, add, mul, max or min, got {}", name);
 }
 
+DType small_integer(const std::string& name) {
+  for (const DType dtype : {DType::Int8, DType::UInt8, DType::Int16})
+    if (name == name_of(dtype)) return dtype;
+  raise<DTypeError>("small integers are int8, uint8 and int16, got {}", name);
+}
+
 using MapTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
 
 std::vector<DimMap> dim_maps(const std::vector<MapTuple>& rows) {
@@ -155,6 +161,22 @@ void bind_leaves(nb::class_<Graph>& graph) {
           },
           nb::arg("index"), nb::arg("dtype"), nb::arg("shape"), nb::arg("strides") = Ints{},
           "Input `index`, with strides in elements (none: contiguous).")
+      .def(
+          "small_input",
+          [](const GraphPtr& g, int64_t index, const std::string& dtype, const Ints& shape,
+             const Ints& strides) {
+            return NodeRef{g, ops::input(*g, index, small_integer(dtype), shape, strides)};
+          },
+          nb::arg("index"), nb::arg("dtype"), nb::arg("shape"), nb::arg("strides") = Ints{},
+          "The same where memory holds int8, uint8 or int16: as int32.")
+      .def(
+          "small_output",
+          [](const GraphPtr& g, const NodeRef& x, const std::string& dtype) {
+            return NodeRef{
+                g, ops::to_small_integer(*g, id_in(g, x, "small_output"), small_integer(dtype))};
+          },
+          nb::arg("x"), nb::arg("dtype"),
+          "What an output of int8, uint8 or int16 is; nothing else reads it.")
       .def(
           "literal",
           [](const GraphPtr& g, DType dtype, nb::handle value) {

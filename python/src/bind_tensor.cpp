@@ -38,6 +38,10 @@ nb::dlpack::dtype dtype_to(DType t) {
       return nb::dtype<float>();
     case DType::Float64:
       return nb::dtype<double>();
+    case DType::Int8:
+    case DType::UInt8:
+    case DType::Int16:
+      break;  // no tensor has them
   }
   COREGRAD_UNREACHABLE("dtype");
 }

@@ -3,7 +3,6 @@
 #include "base/error.h"
 #include "codegen/elementwise_emitter.h"
 #include "codegen/llvm_util.h"
-#include "codegen/narrow_float_emitter.h"
 
 #include <llvm/IR/Function.h>
 #include <llvm/IR/Module.h>
@@ -171,17 +170,20 @@ llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype) {
     case DType::Bool:
     case DType::Float16:
     case DType::BFloat16:
+    case DType::Int8:
+    case DType::UInt8:
+    case DType::Int16:
       break;
   }
   raise<InternalError>("contract: no products of {}", name_of(dtype));
 }
 
-ElementMemory::ElementMemory(llvm::IRBuilder<>& builder, DType dtype, bool widens)
+ElementMemory::ElementMemory(llvm::IRBuilder<>& builder, DType memory, DType element)
     : builder_(builder),
-      dtype_(dtype),
-      widens_(widens && is_narrow(dtype)),
-      type_(is_narrow(dtype) ? element_type(builder.getContext(), dtype)
-                             : contract_element_type(builder.getContext(), dtype)) {}
+      memory_(memory),
+      element_(element),
+      type_(memory == DType::Bool ? builder.getInt8Ty()
+                                  : element_type(builder.getContext(), memory)) {}
 
 llvm::Type* ElementMemory::type(unsigned width) const {
   return width == 0 ? type_ : llvm::FixedVectorType::get(type_, width);
@@ -192,23 +194,28 @@ llvm::Value* ElementMemory::pointer(llvm::Value* base, llvm::Value* elements) {
 }
 
 llvm::Value* ElementMemory::load(llvm::Value* at, unsigned width) {
-  return widen(builder_.CreateAlignedLoad(type(width), at, align()));
+  return cast(builder_.CreateAlignedLoad(type(width), at, align()));
 }
 
 llvm::Value* ElementMemory::load(llvm::Value* at, unsigned width, llvm::Value* mask) {
-  return widen(builder_.CreateMaskedLoad(type(width), at, align(), mask,
+  return cast(builder_.CreateMaskedLoad(type(width), at, align(), mask,
                                          llvm::Constant::getNullValue(type(width))));
 }
 
 llvm::Value* ElementMemory::gather(llvm::Value* base, llvm::Value* offsets, llvm::Value* mask) {
   llvm::Type* const vector = type(static_cast<unsigned>(
       llvm::cast<llvm::FixedVectorType>(offsets->getType())->getNumElements()));
-  return widen(builder_.CreateMaskedGather(vector, pointer(base, offsets), align(), mask,
+  return cast(builder_.CreateMaskedGather(vector, pointer(base, offsets), align(), mask,
                                            llvm::Constant::getNullValue(vector)));
 }
 
-llvm::Value* ElementMemory::widen(llvm::Value* value) {
-  return widens_ ? emit_widen(builder_, dtype_, value) : value;
+llvm::Value* ElementMemory::cast(llvm::Value* value) {
+  if (memory_ == element_) return value;
+  // Any byte but 0 is true.
+  if (memory_ == DType::Bool)
+    value = builder_.CreateICmpNE(value, llvm::Constant::getNullValue(value->getType()));
+  llvm::Value* const operands[] = {value};
+  return emit_elementwise(builder_, Op::Cast, memory_, element_, operands);
 }
 
 }  // namespace coregrad

@@ -65,27 +65,26 @@ llvm::Value* emit_lane_numbers(llvm::IRBuilder<>& builder, int64_t width);
 /// LLVM type of an element of a contraction.
 llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype);
 
-/// Elements of an operand as they lie in memory: narrow floats are widened as they are read, if
-/// asked. A width of 0 is a scalar.
+/// Elements of an operand as they lie in memory, and their cast to what a product takes. A width of 0
+/// is a scalar.
 class ElementMemory {
  public:
-  ElementMemory(llvm::IRBuilder<>& builder, DType dtype, bool widens = true);
+  ElementMemory(llvm::IRBuilder<>& builder, DType memory, DType element);
 
   llvm::Type* type() const { return type_; }
   llvm::Type* type(unsigned width) const;
-  llvm::Align align() const { return llvm::Align(static_cast<uint64_t>(size_of(dtype_))); }
+  llvm::Align align() const { return llvm::Align(static_cast<uint64_t>(size_of(memory_))); }
   llvm::Value* pointer(llvm::Value* base, llvm::Value* elements);
   llvm::Value* load(llvm::Value* at, unsigned width);
   /// Zero where the mask is false.
   llvm::Value* load(llvm::Value* at, unsigned width, llvm::Value* mask);
   llvm::Value* gather(llvm::Value* base, llvm::Value* offsets, llvm::Value* mask);
-  /// What was loaded from memory, as the contraction's element.
-  llvm::Value* widen(llvm::Value* value);
+  /// What was loaded from memory, cast.
+  llvm::Value* cast(llvm::Value* value);
 
  private:
   llvm::IRBuilder<>& builder_;
-  DType dtype_;
-  bool widens_;
+  DType memory_, element_;
   llvm::Type* type_;
 };
 

@@ -38,13 +38,19 @@ std::string ContractKernel::structure_key() const {
   for (const auto& [maps, operand] : {std::pair{&spec.lhs, &lhs}, std::pair{&spec.rhs, &rhs}}) {
     key += fmt::format(" ({}: {} @ {} + {};", "operand", fmt::join(operand->shape, ","),
                        fmt::join(operand->strides, ","), operand->offset);
-    if (operand->narrow) key += fmt::format(" {};", name_of(*operand->narrow));
+    if (operand->memory) key += fmt::format(" {};", name_of(*operand->memory));
     for (const DimMap& map : *maps)
       key += fmt::format(" ({}*l{}+{}*l{}+{})/{}", map.a, map.u, map.b, map.v, map.c, map.s);
     key += ")";
   }
   if (any_size) key += " any size";
   return key + "\n" + epilogue.structure_key();
+}
+
+bool can_be_memory(DType memory, DType dtype) {
+  if (is_only_stored(dtype) || dtype == DType::Bool) return false;
+  if (is_narrow(memory)) return dtype == DType::Float32;
+  return !is_float(memory) || is_float(dtype);
 }
 
 namespace {
@@ -56,8 +62,7 @@ void check_kernel(const ContractKernel& kernel) {
        {std::pair{&kernel.spec.lhs, &kernel.lhs}, std::pair{&kernel.spec.rhs, &kernel.rhs}}) {
     COREGRAD_CHECK(maps->size() == operand->shape.size());
     COREGRAD_CHECK(maps->size() == operand->strides.size());
-    COREGRAD_CHECK(!operand->narrow ||
-                   (is_narrow(*operand->narrow) && kernel.dtype == DType::Float32));
+    COREGRAD_CHECK(!operand->memory || can_be_memory(*operand->memory, kernel.dtype));
     for (const DimMap& map : *maps) {
       COREGRAD_CHECK(map.u >= 0 && map.u < labels && map.v >= -1 && map.v < labels);
       COREGRAD_CHECK(map.s >= 1);
@@ -503,7 +508,7 @@ class StepEmitter {
       switch (plan_.row_packing) {
         case RowPacking::InPlace:
           rows =
-              ElementMemory(b_, plan_.row_side.memory)
+              ElementMemory(b_, plan_.row_side.memory, plan_.dtype)
                   .pointer(row_base,
                            emit_mul_add(b_, m,
                                         segments_of(plan_.row_side, plan_.m, plan_.extents)[0].coef,
@@ -533,7 +538,7 @@ class StepEmitter {
             plan_.has_lane_panels() ? lane_panel(n)
             : packs_lanes()
                 ? at(lane_base, local_n)
-                : ElementMemory(b_, plan_.lane_side.memory)
+                : ElementMemory(b_, plan_.lane_side.memory, plan_.dtype)
                       .pointer(
                           lane_base,
                           emit_mul_add(b_, n,
@@ -624,7 +629,7 @@ class StepEmitter {
       emit_advance(b_, operand, segments_of(operand, plan_.p, plan_.extents), p, address);
       emit_advance(b_, operand, segments_of(operand, plan_.k, plan_.extents), k0, address);
       emit_advance(b_, operand, segments_of(operand, space, plan_.extents), first, address);
-      source = ElementMemory(b_, operand.memory).pointer(memory, address.offset);
+      source = ElementMemory(b_, operand.memory, plan_.dtype).pointer(memory, address.offset);
     } else if (how.along_k) {
       b_.CreateCall(copy, {memory, p, first, end, k0, k1, copy_});
     } else {
@@ -728,7 +733,7 @@ class StepEmitter {
     PartialAddress address = emit_base(b_, operand);
     emit_advance(b_, operand, segments_of(operand, plan_.p, plan_.extents), p, address);
     emit_advance(b_, operand, segments_of(operand, plan_.k, plan_.extents), k0, address);
-    return ElementMemory(b_, operand.memory).pointer(source, address.offset);
+    return ElementMemory(b_, operand.memory, plan_.dtype).pointer(source, address.offset);
   }
 
   llvm::Module& module_;

@@ -26,8 +26,11 @@ struct ContractOperand {
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;
   int64_t offset = 0;           ///< of element 0 from the buffer's start, in elements
-  std::optional<DType> narrow;  ///< memory holds this narrow float; the kernel's dtype is float32
+  std::optional<DType> memory;  ///< what memory holds if not the kernel's dtype: cast as it is read
 };
+
+/// Whether a contraction of `dtype` can cast what it reads from `memory`.
+bool can_be_memory(DType memory, DType dtype);
 
 /// buffers of the step: 0 = lhs, 1 = rhs, then the buffers of `epilogue` in its order.
 ///

@@ -46,7 +46,7 @@ class RunPacker {
         target_(target),
         function_(function),
         width_(static_cast<unsigned>(plan.width)),
-        memory_(b_, operand_.memory, !is_narrow(plan.dtype)),
+        memory_(b_, operand_.memory, plan.dtype),
         element_(is_narrow(plan.dtype)
                      ? memory_.type()
                      : contract_element_type(function->getContext(), plan.dtype)) {}
@@ -426,7 +426,7 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
   llvm::Value* const extent = emit_i64(b, run.extent);
   // 16-byte blocks of `block` steps of k: vector j collects lanes j, j + block, j + 2 * block, ..
   const unsigned block = 16 / static_cast<unsigned>(size_of(plan.dtype));
-  ElementMemory memory(b, operand.memory);
+  ElementMemory memory(b, operand.memory, plan.dtype);
   llvm::Type *const piece = memory.type(block), *const vector = memory.type(width);
   // The last vector of lanes is moved back to end at the last lane: it repeats lanes that are
   // packed already, in front of n0 if need be, where the row before has its padding.
@@ -477,7 +477,7 @@ llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& na
         }
       }
       for (unsigned g = 0; g < groups; ++g) {
-        for (llvm::Value*& row : rows[g]) row = memory.widen(row);
+        for (llvm::Value*& row : rows[g]) row = memory.cast(row);
         transpose_blocks(b, rows[g], plan.width);
         for (unsigned i = 0; i < block; ++i) {
           llvm::Value* const row = b.CreateAdd(b.CreateSub(k, k0), emit_i64(b, g * block + i));
@@ -541,7 +541,7 @@ llvm::Function* emit_pack_row_panels(llvm::Module& module, const std::string& na
   llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
   const auto width = static_cast<unsigned>(plan.width);
   const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
-  ElementMemory memory(b, operand.memory);
+  ElementMemory memory(b, operand.memory, plan.dtype);
   const int64_t row_k = segments_of(operand, plan.k, plan.extents).back().coef;
   llvm::Value *const k0 = function->getArg(2), *const k1 = function->getArg(3),
                      *const first = function->getArg(4), *const end = function->getArg(5);

@@ -89,7 +89,7 @@ namespace {
 AffineOperand affine(const ContractOperand& operand, DType dtype, const std::vector<DimMap>& maps,
                      const std::vector<int64_t>& extents) {
   AffineOperand form;
-  form.memory = operand.narrow.value_or(dtype);
+  form.memory = operand.memory.value_or(dtype);
   form.base = operand.offset;
   form.coef.assign(extents.size(), 0);
   for (size_t d = 0; d < maps.size(); ++d) {
@@ -354,7 +354,10 @@ class Planner {
       set_panels(plan, std::max<int64_t>(r, 1), std::max<int64_t>(c, 1));
       const auto rd = static_cast<double>(plan.tile_rows),
                  cd = static_cast<double>(plan.tile_lanes);
-      const double step = std::max({rd * cd, rd + cd, 4.0});
+      // A cast is two operations beside each load.
+      const double casts = (plan.row_side.memory != plan.dtype ? 2 * rd : 0) +
+                           (plan.lane_side.memory != plan.dtype ? 2 * cd : 0);
+      const double step = std::max({rd * cd, rd + cd + casts, 4.0});
       const double tiles = static_cast<double>(plan.num_row_panels * plan.num_lane_panels);
       return p * (tiles * (std::ceil(k / w) * step + rd * cd * 6 + 10) + m * n * store_cost);
     }
@@ -414,7 +417,7 @@ class Planner {
       // that they push each other out.
       const bool apart = std::abs(lane_k[0].coef) * size_of(plan.dtype) >= 1024;
       const double again = bytes <= 24 * 1024 ? 0.05 : apart ? 0.9 : 0.3;
-      const double widen = is_narrow(plan.lane_side.memory) ? row_panels : 0;
+      const double widen = plan.lane_side.memory != plan.dtype ? row_panels : 0;
       const double in_place = p * k * n / w * (0.25 + again * (row_panels - 1) + widen);
       if (in_place < lane_cost) {
         plan.lane_packing = LanePacking::InPlace, lane_cost = in_place;
@@ -446,7 +449,7 @@ class Planner {
     const bool fits = m * k * static_cast<double>(size_of(plan.dtype)) <=
                       static_cast<double>(target_.l2_bytes) / 4;
     // Elements that are widened one by one, again for each panel of lanes.
-    const double widen_rows = is_narrow(plan.row_side.memory) ? p * k * m * lane_panels : 0;
+    const double widen_rows = plan.row_side.memory != plan.dtype ? p * k * m * lane_panels : 0;
     const double in_place_cost =
         (rows_plain && !near_along_k ? p * k * row_panels * lane_panels * (fits ? 0.5 : 4) : 0) +
         widen_rows;

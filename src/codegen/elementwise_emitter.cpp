@@ -237,7 +237,8 @@ Value* cast(Builder& b, DType from, DType to, Value* x) {
     llvm::Constant* const zero = llvm::Constant::getNullValue(x->getType());
     return is_float(from) ? b.CreateFCmpUNE(x, zero) : b.CreateICmpNE(x, zero);
   }
-  if (from == DType::Bool) return is_float(to) ? b.CreateUIToFP(x, type) : b.CreateZExt(x, type);
+  if (from == DType::Bool || from == DType::UInt8)
+    return is_float(to) ? b.CreateUIToFP(x, type) : b.CreateZExt(x, type);
   if (is_float(from) && is_float(to)) return b.CreateFPCast(x, type);
   if (is_float(from))  // saturates; NaN gives 0
     return b.CreateIntrinsic(llvm::Intrinsic::fptosi_sat, {type, x->getType()}, {x});
@@ -254,8 +255,12 @@ Type* element_type(llvm::LLVMContext& context, DType dtype) {
       return Type::getInt32Ty(context);
     case DType::Int64:
       return Type::getInt64Ty(context);
+    case DType::Int8:
+    case DType::UInt8:
+      return Type::getInt8Ty(context);
     case DType::Float16:
     case DType::BFloat16:
+    case DType::Int16:
       return Type::getInt16Ty(context);
     case DType::Float32:
       return Type::getFloatTy(context);

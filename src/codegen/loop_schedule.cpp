@@ -186,15 +186,15 @@ class Scheduler {
     }
   }
 
-  /// Vectors of the narrowest dtype fill a register; wider ones take several. Narrow floats count
-  /// where nothing is computed with them.
+  /// Vectors of the narrowest dtype fill a register; wider ones take several. What is only stored
+  /// counts where nothing is computed with.
   void choose_width() {
     int narrowest = 16;
     bool has_bool = false, has_narrow = false;
     const auto consider = [&](DType t) {
       if (t == DType::Bool)
         has_bool = true;
-      else if (is_narrow(t))
+      else if (is_only_stored(t))
         has_narrow = true;
       else
         narrowest = std::min(narrowest, size_of(t));

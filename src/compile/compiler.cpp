@@ -309,7 +309,7 @@ void Compilation::draft_contract(const FusionUnit& unit) {
     o.strides = view.strides;
     o.offset = view.offset;
     const DType stored = graph_.dtype(view.base);
-    if (is_narrow(stored)) o.narrow = stored;
+    if (stored != kernel.dtype) o.memory = stored;
     step.add_argument(memory_of(view.base), view.base, false);
     step.bytes += static_cast<double>(graph_.numel(operand)) * size_of(stored);
   }
@@ -435,7 +435,7 @@ void Compilation::start_at_first_access(DraftStep& step) {
   if (auto* contract = std::get_if<ContractKernel>(&source)) {
     for (ContractOperand* o : {&contract->lhs, &contract->rhs})
       step.skip(first++,
-                std::exchange(o->offset, 0) * size_of(o->narrow.value_or(contract->dtype)));
+                std::exchange(o->offset, 0) * size_of(o->memory.value_or(contract->dtype)));
     loops = &contract->epilogue;
   }
   for (size_t b = 0; b < loops->buffers.size(); ++b) {

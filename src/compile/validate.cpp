@@ -105,6 +105,11 @@ std::string first_difference(DType dtype, std::span<const std::byte> got,
       return compare(as<int32_t>(got), as<int32_t>(expected), 0, 0);
     case DType::Int64:
       return compare(as<int64_t>(got), as<int64_t>(expected), 0, 0);
+    case DType::Int16:
+      return compare(as<int16_t>(got), as<int16_t>(expected), 0, 0);
+    case DType::Int8:
+      return compare(as<int8_t>(got), as<int8_t>(expected), 0, 0);
+    case DType::UInt8:
     case DType::Bool:
       return compare(as<uint8_t>(got), as<uint8_t>(expected), 0, 0);
   }

@@ -1,6 +1,7 @@
 #include "compile/view_map.h"
 
 #include "base/checked.h"
+#include "codegen/contract_kernel.h"
 #include "ops/primitives.h"
 
 #include <algorithm>
@@ -96,13 +97,28 @@ std::vector<int64_t> memory_strides(const Graph& graph, NodeId node) {
 
 namespace {
 
-bool is_widening(const Graph& graph, NodeId node) {
-  return graph[node].op == Op::Cast && is_narrow(graph.dtype(graph.operand(node, 0)));
+/// The node under index maps and casts that keep every value.
+NodeId below_moves(const Graph& graph, NodeId node) {
+  while (is_index_map(graph[node].op) ||
+         (graph[node].op == Op::Cast &&
+          is_exact_cast(graph.dtype(graph.operand(node, 0)), graph.dtype(node))))
+    node = graph.operand(node, 0);
+  return node;
+}
+
+/// Whether a product of `dtype` can read the operand of a cast in its place: elements that take less
+/// memory, or as much where no step could have cast them when it wrote them.
+bool is_read_through(const Graph& graph, NodeId cast, DType dtype) {
+  const DType to = graph.dtype(cast), from = graph.dtype(graph.operand(cast, 0));
+  if (!can_be_memory(from, dtype)) return false;
+  if (size_of(from) < size_of(to)) return true;
+  return size_of(from) == size_of(to) &&
+         graph[below_moves(graph, graph.operand(cast, 0))].op == Op::Input;
 }
 
 }  // namespace
 
-StridedView strided_view(const Graph& graph, NodeId node, bool through_widening) {
+StridedView strided_view(const Graph& graph, NodeId node, bool through_casts) {
   const Shape shape = graph.shape(node);
   IndexContext context;
   std::vector<IndexExpr> index(shape.size());
@@ -123,8 +139,12 @@ StridedView strided_view(const Graph& graph, NodeId node, bool through_widening)
   };
   COREGRAD_CHECK(settle(node));
   std::vector<IndexBound> bounds;
+  bool is_cast = false;
   for (NodeId at = node;;) {
-    if (through_widening && is_widening(graph, at)) {
+    if (through_casts && graph[at].op == Op::Cast && is_read_through(graph, at, graph.dtype(node))) {
+      // Several casts are as one if those below the first keep every value.
+      if (is_cast && !is_exact_cast(graph.dtype(graph.operand(at, 0)), graph.dtype(at))) break;
+      is_cast = true;
       at = graph.operand(at, 0);
       settle(at);
       continue;

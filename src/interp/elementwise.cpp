@@ -254,7 +254,7 @@ Array run_elementwise(const Graph& graph, NodeId id, Operands operands) {
       const std::span<const T> a = operands[1]->as<T>(), b = operands[2]->as<T>();
       const std::span<T> to = out.as<T>();
       for (size_t i = 0; i < to.size(); ++i) to[i] = condition[i] ? a[i] : b[i];
-    } else if constexpr (is_narrow_type<T>) {
+    } else if constexpr (is_only_stored_type<T>) {
       COREGRAD_CHECK(op == Op::Detach);
       out.data = operands[0]->data;
     } else if (family_of(op) == Family::Compare) {

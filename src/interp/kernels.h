@@ -35,9 +35,13 @@ Array cast_array(const Array& x, DType dtype);
 /// An array of zeros.
 Array make_array(DType dtype, Shape shape);
 
-/// Narrow floats are moved and converted; the verifier keeps all other operations away from them.
 template <class T>
 inline constexpr bool is_narrow_type = std::is_same_v<T, Float16> || std::is_same_v<T, BFloat16>;
+/// What is moved and converted; the verifier keeps all other operations away from it.
+template <class T>
+inline constexpr bool is_only_stored_type =
+    is_narrow_type<T> || std::is_same_v<T, int8_t> || std::is_same_v<T, uint8_t> ||
+    std::is_same_v<T, int16_t>;
 
 /// Calls fn with a zero of the C++ type of `dtype`.
 template <class F>
@@ -57,6 +61,12 @@ auto dispatch(DType dtype, F&& fn) {
       return fn(float{});
     case DType::Float64:
       return fn(double{});
+    case DType::Int8:
+      return fn(int8_t{});
+    case DType::UInt8:
+      return fn(uint8_t{});
+    case DType::Int16:
+      return fn(int16_t{});
   }
   COREGRAD_UNREACHABLE("dtype");
 }
@@ -66,7 +76,7 @@ template <class F>
 auto dispatch_computed(DType dtype, F&& fn) {
   using Result = decltype(fn(bool{}));
   return dispatch(dtype, [&](auto zero) -> Result {
-    if constexpr (is_narrow_type<decltype(zero)>)
+    if constexpr (is_only_stored_type<decltype(zero)>)
       raise<InternalError>("interpret: {} is stored, not computed with", name_of(dtype));
     else
       return fn(zero);

@@ -9,18 +9,31 @@
 
 namespace coregrad {
 
-enum class DType : uint8_t { Bool, Int32, Int64, Float16, BFloat16, Float32, Float64 };
-inline constexpr int kNumDTypes = 7;
+enum class DType : uint8_t {
+  Bool,
+  Int32,
+  Int64,
+  Float16,
+  BFloat16,
+  Float32,
+  Float64,
+  // Small integers: of memory at a graph's border, never of a value that is computed with.
+  Int8,
+  UInt8,
+  Int16,
+};
+inline constexpr int kNumDTypes = 7;         ///< without small integers
+inline constexpr int kNumMemoryDTypes = 10;  ///< with them
 
 struct DTypeInfo {
   std::string_view name;        ///< PyTorch's name
   std::string_view short_name;  ///< as in printed graphs: f32
   int size;                     ///< bytes
   bool is_float;
-  bool is_integer;  ///< signed integers; bool is neither
+  bool is_integer;  ///< int32 and int64; bool and small integers are neither
 };
 
-inline constexpr std::array<DTypeInfo, kNumDTypes> kDTypeInfo = {{
+inline constexpr std::array<DTypeInfo, kNumMemoryDTypes> kDTypeInfo = {{
     {"bool", "b8", 1, false, false},
     {"int32", "i32", 4, false, true},
     {"int64", "i64", 8, false, true},
@@ -28,6 +41,9 @@ inline constexpr std::array<DTypeInfo, kNumDTypes> kDTypeInfo = {{
     {"bfloat16", "bf16", 2, true, false},
     {"float32", "f32", 4, true, false},
     {"float64", "f64", 8, true, false},
+    {"int8", "i8", 1, false, false},
+    {"uint8", "u8", 1, false, false},
+    {"int16", "i16", 2, false, false},
 }};
 
 constexpr const DTypeInfo& info(DType t) { return kDTypeInfo[static_cast<size_t>(t)]; }
@@ -37,6 +53,45 @@ constexpr bool is_integer(DType t) { return info(t).is_integer; }
 constexpr std::string_view name_of(DType t) { return info(t).name; }
 /// Stored only: primitives that compute take float32 in their place (ops/primitives.h).
 constexpr bool is_narrow(DType t) { return t == DType::Float16 || t == DType::BFloat16; }
+/// Memory of inputs and outputs alone: an input is cast from it first, an output to it last.
+constexpr bool is_small_integer(DType t) {
+  return t == DType::Int8 || t == DType::UInt8 || t == DType::Int16;
+}
+/// Moved and cast, never computed with.
+constexpr bool is_only_stored(DType t) { return is_narrow(t) || is_small_integer(t); }
+/// Binary digits that hold every integer of t, or up to which t holds every integer if it is a
+/// float.
+constexpr int integer_bits(DType t) {
+  switch (t) {
+    case DType::Bool:
+      return 1;
+    case DType::Int8:
+      return 7;
+    case DType::UInt8:
+    case DType::BFloat16:
+      return 8;
+    case DType::Float16:
+      return 11;
+    case DType::Int16:
+      return 15;
+    case DType::Float32:
+      return 24;
+    case DType::Int32:
+      return 31;
+    case DType::Float64:
+      return 53;
+    case DType::Int64:
+      return 63;
+  }
+  return 0;
+}
+/// Whether a cast keeps every value.
+constexpr bool is_exact_cast(DType from, DType to) {
+  if (from == to || from == DType::Bool) return true;
+  if (is_float(from))
+    return is_float(to) && size_of(from) < size_of(to) && !is_narrow(to);
+  return to != DType::Bool && !is_small_integer(to) && integer_bits(from) <= integer_bits(to);
+}
 /// The dtype that operations on t compute in.
 constexpr DType compute_dtype(DType t) { return is_narrow(t) ? DType::Float32 : t; }
 

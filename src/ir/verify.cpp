@@ -70,6 +70,8 @@ Broken check_elementwise(const Facts& f) {
                  ? nullptr
                  : "both values must have the result's dtype";
     case Family::Cast:
+      if (is_small_integer(dtype))
+        return f.operand_dtype(0) == DType::Int32 ? nullptr : "a small integer comes from int32";
       if (is_narrow(f.operand_dtype(0)))
         return dtype == DType::Float32 ? nullptr : "a narrow float becomes float32";
       return is_narrow(dtype) && f.operand_dtype(0) != DType::Float32
@@ -346,6 +348,11 @@ Broken check_node(const Graph& graph, NodeId id) {
     return "the number of operands must be the table's";
   for (NodeId o : f.operands)
     if (o.value >= id.value) return "operands must come before their users";
+  if (is_small_integer(node.dtype) && node.op != Op::Input && node.op != Op::Cast)
+    return "small integers are inputs, or cast to";
+  for (NodeId o : f.operands)
+    if (is_small_integer(graph.dtype(o)) && node.op != Op::Cast)
+      return "a small integer is cast before anything else";
   if (f.rank() > static_cast<size_t>(kMaxRank)) return "the rank must be at most 64";
   if (checked_numel(f.shape, "verify") != node.numel) return "numel must follow from the shape";
   return check_family(f);

@@ -330,6 +330,9 @@ NodeId select(Graph& graph, NodeId condition, NodeId a, NodeId b) {
 NodeId cast(Graph& graph, NodeId x, DType dtype) {
   const DType from = graph.dtype(x);
   if (from == dtype) return x;
+  if (is_small_integer(dtype))
+    raise<DTypeError>("cast: there are no values of {}: got {}", name_of(dtype),
+                      describe(graph, x));
   if (const std::optional<Scalar> value = constant_value(graph, x))
     return full(graph, graph.shape(x), fold_cast(*value, dtype));
   // Narrow floats and everything else meet in float32, as in PyTorch.
@@ -341,12 +344,19 @@ NodeId cast(Graph& graph, NodeId x, DType dtype) {
     const DType first = graph.dtype(below);
     if (is_narrow(first) && first == dtype) return below;
     if (is_narrow(first) || is_narrow(dtype)) return make_like(graph, Op::Cast, dtype, {x});
-    const bool is_exact =
-        first == DType::Bool ||
-        (first == DType::Int32 && from != DType::Float32 && from != DType::Bool) ||
-        (first == DType::Float32 && from == DType::Float64);
-    if (is_exact) return cast(graph, below, dtype);
+    if (is_exact_cast(first, from)) return cast(graph, below, dtype);
   }
+  return make_like(graph, Op::Cast, dtype, {x});
+}
+
+NodeId to_small_integer(Graph& graph, NodeId x, DType dtype) {
+  if (!is_small_integer(dtype) || is_float(graph.dtype(x)))
+    raise<DTypeError>("to_small_integer: int8, uint8 or int16 of integers or bool: got {} of {}",
+                      name_of(dtype), describe(graph, x));
+  x = cast(graph, x, DType::Int32);
+  // An input that goes out as it came in.
+  if (graph[x].op == Op::Cast && graph.dtype(graph.operand(x, 0)) == dtype)
+    return graph.operand(x, 0);
   return make_like(graph, Op::Cast, dtype, {x});
 }
 

@@ -119,10 +119,13 @@ NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape,
     contiguous = checked_mul(contiguous, shape[d], "input");
   }
   checked_mul(checked_add(reach, 1, "input"), size_of(dtype), "input");
-  return make(graph, Op::Input, dtype, shape, {}, attrs);
+  const NodeId leaf = make(graph, Op::Input, dtype, shape, {}, attrs);
+  return is_small_integer(dtype) ? cast(graph, leaf, DType::Int32) : leaf;
 }
 
 NodeId literal(Graph& graph, Scalar value) {
+  if (is_small_integer(value.dtype))
+    raise<DTypeError>("literal: there are no values of {}", name_of(value.dtype));
   // One NaN, so that equal literals are one node.
   if (is_float(value.dtype) && std::isnan(value.f))
     value.f = std::numeric_limits<double>::quiet_NaN();
@@ -252,6 +255,7 @@ NodeId rebuild_node(Graph& into, const Graph& from, NodeId node, std::span<const
     case Op::Select:
       return select(into, x[0], x[1], x[2]);
     case Op::Cast:
+      if (is_small_integer(n.dtype)) return to_small_integer(into, x[0], n.dtype);
       return cast(into, x[0], n.dtype);
     case Op::Reshape:
       return reshape(into, x[0], shape);

@@ -11,6 +11,8 @@
 // float16 and bfloat16 are stored, never computed with. Leaves, views, select, gather and a scatter
 // that sets take them as they are; a cast joins them to float32 and no other dtype. Every other
 // function here gives cast(operation(cast(x, float32)), narrow): computed in float32, rounded once.
+// Small integers (int8, uint8, int16) are how memory holds inputs and outputs: only `input` takes them
+// and only `to_small_integer` gives them.
 
 #include "ir/contract.h"
 #include "ir/graph.h"
@@ -22,7 +24,8 @@
 namespace coregrad::ops {
 
 // Leaves
-/// Input `index` with the given strides in elements (empty: contiguous).
+/// Input `index` with the given strides in elements (empty: contiguous). Small integers in memory
+/// give an int32.
 NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape,
              std::span<const int64_t> strides = {});
 NodeId literal(Graph& graph, Scalar value);
@@ -44,6 +47,8 @@ NodeId binary(Graph& graph, Op op, NodeId a, NodeId b);
 NodeId compare(Graph& graph, Op op, NodeId a, NodeId b);
 NodeId select(Graph& graph, NodeId condition, NodeId a, NodeId b);
 NodeId cast(Graph& graph, NodeId x, DType dtype);
+/// An integer or bool as an output's memory holds it as int8, uint8 or int16: it wraps around.
+NodeId to_small_integer(Graph& graph, NodeId x, DType dtype);
 
 /// x, without a gradient.
 inline NodeId detach(Graph& g, NodeId x) { return unary(g, Op::Detach, x); }

@@ -18,6 +18,8 @@ int64_t bytes_of(DType dtype, const Dims& shape, std::string_view operation) {
 
 Tensor wrap_buffer(std::shared_ptr<Buffer> buffer, DType dtype, const Dims& shape,
                    const Dims& strides = {}) {
+  if (is_small_integer(dtype))
+    raise<DTypeError>("there are no tensors of {}", name_of(dtype));
   Session& session = Session::global();
   const Session::Lock lock(session);
   session.collect_if_due();
@@ -161,6 +163,10 @@ Tensor scalar_data(Scalar value) {
     }
     case DType::Float64:
       return from_bytes(&value.f, DType::Float64, {});
+    case DType::Int8:
+    case DType::UInt8:
+    case DType::Int16:
+      break;
   }
   COREGRAD_UNREACHABLE("dtype");
 }

@@ -181,6 +181,10 @@ std::vector<T> Tensor::to_vector() const {
     case DType::Float64:
       copy_elements<double>(values, shape(), steps, out);
       break;
+    case DType::Int8:
+    case DType::UInt8:
+    case DType::Int16:
+      COREGRAD_UNREACHABLE("no tensor has small integers");
   }
   return out;
 }

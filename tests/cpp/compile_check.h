@@ -61,6 +61,15 @@ inline std::vector<std::vector<std::byte>> random_inputs(const Graph& graph, uin
         fill(reinterpret_cast<uint8_t*>(b.data()),
              [](uint64_t r) { return static_cast<uint8_t>(r >> 63); });
         break;
+      case DType::Int8:
+      case DType::UInt8:
+        fill(reinterpret_cast<uint8_t*>(b.data()),
+             [](uint64_t r) { return static_cast<uint8_t>(r >> 56); });
+        break;
+      case DType::Int16:
+        fill(reinterpret_cast<int16_t*>(b.data()),
+             [](uint64_t r) { return static_cast<int16_t>(r >> 48); });
+        break;
     }
   }
   return buffers;

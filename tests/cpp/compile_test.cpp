@@ -66,6 +66,47 @@ TEST(Compile, AReshapedOutputIsWrittenByTheEpilogueBelow) {
   EXPECT_EQ(report.steps, 1);
 }
 
+TEST(Compile, AProductReadsOperandsThroughCastsThatKeepTheirValues) {
+  const auto product = [](Graph& g, NodeId x, NodeId y) {
+    return ops::contract(g, x, ops::permute(g, y, Dims{1, 0}), matmul_spec(9, 11, 37));
+  };
+  for (const DType memory : {DType::Int8, DType::UInt8, DType::Int16, DType::Bool, DType::Int32,
+                             DType::BFloat16, DType::Float16, DType::Float32, DType::Int64}) {
+    for (const DType dtype : {DType::Float32, DType::Float64, DType::Int32, DType::Int64}) {
+      if (is_float(memory) && !is_float(dtype)) continue;
+      Graph g;
+      const NodeId x = in(g, 0, {9, 37}, dtype), y = in(g, 1, {11, 37}, memory);
+      CompileReport report;
+      check(g, {product(g, x, ops::cast(g, y, dtype))}, &report);
+      const bool is_read = size_of(memory) <= size_of(dtype) &&
+                           !(is_narrow(memory) && dtype == DType::Float64);
+      EXPECT_EQ(report.steps, is_read ? 1 : 2) << name_of(memory) << " " << name_of(dtype);
+    }
+  }
+  // A first cast that rounds must not be left out.
+  Graph g;
+  const NodeId x = in(g, 0, {9, 37}, DType::Float64), y = in(g, 1, {11, 37}, DType::Int32);
+  const NodeId large = ops::mul(g, y, ops::literal(g, DType::Int32, 99999999));
+  const NodeId rounded =
+      ops::permute(g, ops::cast(g, ops::permute(g, large, Dims{1, 0}), DType::Float32), Dims{1, 0});
+  check(g, {product(g, x, ops::cast(g, rounded, DType::Float64))});
+}
+
+TEST(Compile, SmallIntegersAreReadAndWrittenAsMemoryHoldsThem) {
+  for (const DType dtype : {DType::Int8, DType::UInt8, DType::Int16}) {
+    Graph g;
+    const NodeId x = ops::input(g, 0, dtype, Dims{13, 37}, Dims{40, 1}), y = in(g, 1, {37}, dtype);
+    const NodeId sum = ops::add(g, x, y);
+    CompileReport report;
+    check(g, {ops::to_small_integer(g, sum, dtype), ops::cast(g, sum, DType::Float32)}, &report);
+    EXPECT_EQ(report.steps, 1);
+    check(g, {ops::to_small_integer(g, x, dtype), ops::reduce(g, Op::Sum, x, Dims{1}),
+              ops::argsort(g, x, 1, false), ops::cast(g, x, DType::Bool)});
+    EXPECT_THROW(ops::cast(g, x, dtype), DTypeError);
+    EXPECT_THROW(ops::literal(g, dtype, 1), DTypeError);
+  }
+}
+
 TEST(Compile, ReadsStridedInputs) {
   Graph g;
   const NodeId x = ops::input(g, 0, DType::Float32, Dims{5, 7, 9}, Dims{1, 45, 5});

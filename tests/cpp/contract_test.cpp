@@ -9,26 +9,65 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <optional>
 #include <tuple>
+#include <type_traits>
 
 namespace coregrad {
 namespace {
 
+template <class F>
+void with_memory_type(DType memory, F&& f) {
+  switch (memory) {
+    case DType::Bool:
+    case DType::UInt8:
+      return f(std::type_identity<uint8_t>());
+    case DType::Int8:
+      return f(std::type_identity<int8_t>());
+    case DType::Int16:
+      return f(std::type_identity<int16_t>());
+    case DType::Int32:
+      return f(std::type_identity<int32_t>());
+    case DType::Int64:
+      return f(std::type_identity<int64_t>());
+    case DType::Float16:
+      return f(std::type_identity<Float16>());
+    case DType::BFloat16:
+      return f(std::type_identity<BFloat16>());
+    case DType::Float32:
+      return f(std::type_identity<float>());
+    case DType::Float64:
+      return f(std::type_identity<double>());
+  }
+}
+
 /// The operand's values as its memory holds them.
 template <class T>
 GuardedBuffer in_memory(const ContractOperand& operand, const std::vector<T>& values, bool behind) {
-  const int64_t size = operand.narrow ? size_of(*operand.narrow) : int64_t{sizeof(T)};
+  const int64_t size = operand.memory ? size_of(*operand.memory) : int64_t{sizeof(T)};
   GuardedBuffer buffer(static_cast<int64_t>(values.size()) * size, behind);
-  for (size_t i = 0; i < values.size(); ++i) {
-    const auto value = static_cast<float>(values[i]);
-    if (!operand.narrow)
-      buffer.as<T>()[i] = values[i];
-    else if (*operand.narrow == DType::BFloat16)
-      buffer.as<BFloat16>()[i] = BFloat16(value);
-    else
-      buffer.as<Float16>()[i] = Float16(value);
-  }
+  const auto store = [&]<class Memory>(std::type_identity<Memory>) {
+    for (size_t i = 0; i < values.size(); ++i) {
+      if constexpr (std::is_arithmetic_v<Memory>)
+        buffer.as<Memory>()[i] = static_cast<Memory>(values[i]);
+      else
+        buffer.as<Memory>()[i] = Memory(static_cast<float>(values[i]));
+    }
+  };
+  if (!operand.memory)
+    store(std::type_identity<T>());
+  else
+    with_memory_type(*operand.memory, store);
   return buffer;
+}
+
+/// Values that `memory` can hold.
+template <class T>
+void fit(std::vector<T>& values, std::optional<DType> memory) {
+  for (T& value : values) {
+    if (memory == DType::Bool) value = value != T{0};
+    if (memory == DType::UInt8) value = static_cast<T>(std::abs(value));
+  }
 }
 
 /// Runs the kernel and compares every element with the reference, exactly.
@@ -41,6 +80,8 @@ void expect_exact(const ContractKernel& kernel, const Target& target, std::mt199
   std::vector<T> lhs_values(lhs_span), rhs_values(rhs_span);
   fill_small(lhs_values.data(), span_of(kernel.lhs), random);
   fill_small(rhs_values.data(), span_of(kernel.rhs), random);
+  fit(lhs_values, kernel.lhs.memory);
+  fit(rhs_values, kernel.rhs.memory);
   const GuardedBuffer lhs = in_memory(kernel.lhs, lhs_values, behind),
                       rhs = in_memory(kernel.rhs, rhs_values, behind);
   using Sum = std::conditional_t<std::is_floating_point_v<T>, double, int64_t>;
@@ -81,25 +122,37 @@ void expect_exact(const ContractKernel& kernel, const Target& target, std::mt199
 void expect_exact(ContractKernel kernel, const Target& target, std::mt19937& random,
                   const std::string& what) {
   kernel.any_size = random() % 2 == 0;
+  // The same with operands that are cast as they are read.
+  ContractKernel cast = kernel;
+  for (ContractOperand* operand : {&cast.lhs, &cast.rhs}) {
+    const auto memory = static_cast<DType>(random() % kNumMemoryDTypes);
+    if (target.only_tiles)
+      operand->memory = DType::BFloat16;
+    else if (memory != kernel.dtype && can_be_memory(memory, kernel.dtype))
+      operand->memory = memory;
+  }
+  const auto check = [&]<class T>(std::type_identity<T>) {
+    if (!target.only_tiles) expect_exact<T>(kernel, target, random, what);
+    if (!target.only_tiles || kernel.dtype == DType::Float32)
+      expect_exact<T>(cast, target, random, what + ", cast");
+    else
+      expect_exact<T>(kernel, target, random, what);
+  };
   switch (kernel.dtype) {
-    case DType::Float32: {
-      if (!target.only_tiles) expect_exact<float>(kernel, target, random, what);
-      // The same with operands that are widened as they are read.
-      ContractKernel narrow = kernel;
-      const auto choice = target.only_tiles ? 3 : static_cast<int>(random() % 4);
-      if (choice != 0) narrow.lhs.narrow = choice == 1 ? DType::Float16 : DType::BFloat16;
-      if (choice != 2) narrow.rhs.narrow = choice == 1 ? DType::Float16 : DType::BFloat16;
-      return expect_exact<float>(narrow, target, random, what + ", narrow");
-    }
+    case DType::Float32:
+      return check(std::type_identity<float>());
     case DType::Float64:
-      return expect_exact<double>(kernel, target, random, what);
+      return check(std::type_identity<double>());
     case DType::Int32:
-      return expect_exact<int32_t>(kernel, target, random, what);
+      return check(std::type_identity<int32_t>());
     case DType::Int64:
-      return expect_exact<int64_t>(kernel, target, random, what);
+      return check(std::type_identity<int64_t>());
     case DType::Bool:
     case DType::Float16:
     case DType::BFloat16:
+    case DType::Int8:
+    case DType::UInt8:
+    case DType::Int16:
       break;
   }
   COREGRAD_UNREACHABLE("dtype");
@@ -158,7 +211,7 @@ TEST_P(ContractOn, BFloat16ProductsOfEveryLengthUpToSeventy) {
                   n = 1 + static_cast<int64_t>(random_() % 70);
     const bool ta = random_() % 2, tb = random_() % 2;
     ContractKernel kernel = matmul_kernel(DType::Float32, 1 + k % 2, m, k, n, ta, tb);
-    kernel.lhs.narrow = kernel.rhs.narrow = DType::BFloat16;
+    kernel.lhs.memory = kernel.rhs.memory = DType::BFloat16;
     kernel.any_size = random_() % 2;
     if (target().has_tiles) EXPECT_EQ(plan_contract(kernel, target()).kind, TileKind::Matrix);
     expect_exact<float>(kernel, target(), random_, fmt::format("{}x{}x{} {}{}", m, k, n, ta, tb));
@@ -512,7 +565,7 @@ class ContractTiles : public testing::Test {
   }
   static ContractKernel kernel(int64_t m, int64_t k, int64_t n, bool ta = false, bool tb = false) {
     ContractKernel kernel = matmul_kernel(DType::Float32, 1, m, k, n, ta, tb);
-    kernel.lhs.narrow = kernel.rhs.narrow = DType::BFloat16;
+    kernel.lhs.memory = kernel.rhs.memory = DType::BFloat16;
     return kernel;
   }
   std::vector<BFloat16> uniform(int64_t count) {

@@ -30,6 +30,9 @@ Tolerance tolerance_of(DType dtype) {
     case DType::Bool:
     case DType::Int32:
     case DType::Int64:
+    case DType::Int8:
+    case DType::UInt8:
+    case DType::Int16:
       return {0, 0};
   }
   COREGRAD_UNREACHABLE("dtype");

@@ -140,6 +140,12 @@ class Maker {
         return put(static_cast<float>(real));
       case DType::Float64:
         return put(real);
+      case DType::Int8:
+        return put(static_cast<int8_t>(whole));
+      case DType::UInt8:
+        return put(static_cast<uint8_t>(whole));
+      case DType::Int16:
+        return put(static_cast<int16_t>(whole));
     }
   }
 

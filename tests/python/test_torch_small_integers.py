@@ -100,3 +100,60 @@ def test_a_small_integer_input_that_is_written_to_is_written_to():
 
     torch.testing.assert_close(torch.compile(step, backend="coregrad")(x), step(twin))
     assert torch.equal(x, twin)
+
+
+@pytest.mark.usefixtures("fresh_torch")
+@pytest.mark.parametrize("dtype", (*SMALL, torch.bool, torch.int32))
+@pytest.mark.parametrize("rows", (1, 8, 70))
+def test_a_product_reads_weights_that_are_cast_as_they_are(dtype, rows):
+    def linear(x, w, scale):
+        return x @ w.t().to(x.dtype) * scale
+
+    whole = torch.randint(0, 2, (48, 130)).bool() if dtype is torch.bool else None
+    if whole is None:
+        whole = torch.randint(0 if dtype is torch.uint8 else -100, 100, (48, 130), dtype=dtype)
+    x, scale = torch.randn(rows, 65), torch.rand(24)
+    for w in (whole[:24, :65].contiguous(), whole[::2, ::2], whole[:24, 1:66]):
+        got, want = compiled(linear)(x, w, scale), linear(x, w, scale)
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-3)
+        assert coregrad.torch.report().graphs[-1].plan["steps"] == 1
+
+
+@pytest.mark.usefixtures("fresh_torch")
+def test_casts_in_front_of_products_round_as_eager_does():
+    def products(x, image, kernel, large):
+        return (
+            x.double() @ x.double().t(),
+            torch.nn.functional.conv2d(image.float(), kernel.float(), padding=1, stride=2),
+            large.float().double() @ x.double().t(),
+            large.float() @ x.t(),
+            (x > 0).float() @ x.t(),
+        )
+
+    args = (torch.randn(5, 9), integers(torch.uint8, 2, 3, 11, 7), integers(torch.int8, 4, 3, 3, 3))
+    args = (*args, torch.randint(-(2**31), 2**31, (4, 9)).int())
+    for got, want in zip(compiled(products)(*args), products(*args), strict=True):
+        assert got.dtype == want.dtype
+        torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-5 * float(want.abs().max()))
+
+
+@pytest.mark.usefixtures("fresh_torch")
+@pytest.mark.parametrize("dtype", SMALL)
+def test_small_integers_in_memory_of_any_strides_are_read_moved_and_written(dtype):
+    def moves(x, y, table, index):
+        y.copy_(x.flip(0) + 1)
+        return (
+            *(x.t(), x + y, torch.cat([x, y], 1), table.index_select(0, index), x.amax(), x.sum()),
+            *(x.view(-1)[3:9], x.argmax(), x.sort(1).values, x.clone(), table.float()[index] * 2),
+        )
+
+    x, table, index = integers(dtype, 6, 5), integers(dtype, 9, 4), torch.tensor([3, 0, 8])
+    wide = integers(dtype, 6, 10)
+    ours, theirs = wide.clone(), wide.clone()
+    got, want = (
+        f(x, y[:, ::2], table, index) for f, y in ((compiled(moves), ours), (moves, theirs))
+    )
+    for g, w in zip(got, want, strict=True):
+        assert (g.dtype, g.shape) == (w.dtype, w.shape)
+        torch.testing.assert_close(g, w)
+    assert torch.equal(ours, theirs)

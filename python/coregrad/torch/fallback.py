@@ -139,7 +139,12 @@ def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor
 
 def is_memory(value: torch.Tensor) -> bool:
     """Whether a traced tensor is one that programs have memory for, as it is."""
-    return value.layout == torch.strided and value.device.type == "cpu" and value.dtype in TO_CORE
+    return is_dense(value) and value.dtype in TO_CORE
+
+
+def is_dense(value: torch.Tensor) -> bool:
+    """Whether a traced tensor has strides and lies in the CPU's memory."""
+    return value.layout == torch.strided and value.device.type == "cpu"
 
 
 def can_be_loaded(held: Held) -> bool:

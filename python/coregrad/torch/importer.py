@@ -169,7 +169,8 @@ class Importer:
         if is_known and fallback.is_memory(value):
             self.env[node] = self._input(index, value, self.strides(node))
         else:
-            self.has_held = True
+            # Small integers are read from the argument's memory; the frame is for steps in PyTorch.
+            self.has_held |= not is_known or value.dtype not in SMALL
             self.env[node] = Held(index, value, has_traced_shape=is_known)
 
     def strides(self, placeholder: FxNode) -> tuple[int, ...]:
@@ -177,11 +178,14 @@ class Importer:
         return self.layouts.by_name.get(placeholder.name, tuple(self.traced[placeholder].stride()))
 
     def _input(self, index: int, value: torch.Tensor, strides: tuple[int, ...]) -> Any:
-        shape, dtype = tuple(value.shape), TO_CORE[part_dtype(value.dtype)]
+        shape = tuple(value.shape)
         if value.is_complex():
             shape, strides = (*shape, 2), as_pairs(strides)
-        if 0 in shape or strides == contiguous_strides(shape) or value.dtype in SMALL:
+        if 0 in shape or strides == contiguous_strides(shape):
             strides = ()
+        if value.dtype in SMALL:
+            return self.graph.small_input(index, SMALL[value.dtype], list(shape), list(strides))
+        dtype = TO_CORE[part_dtype(value.dtype)]
         node = self.graph.input(index, dtype, list(shape), list(strides))
         return split_pairs(self.graph, node) if value.is_complex() else node
 
@@ -195,7 +199,7 @@ class Importer:
             return
         self.traced = {**self.traced, node: value}
         place = self.num_placeholders + len(self.constants)
-        if fallback.is_memory(value):
+        if fallback.is_memory(value) or (fallback.is_dense(value) and value.dtype in SMALL):
             self.env[node] = self._input(place, value, tuple(value.stride()))
         else:
             self.env[node] = self._copy_of_constant(Held(place, value))
@@ -258,7 +262,7 @@ class Importer:
         """An operator that is called for its effect, as a step behind those called before."""
         _, target, *args = node.args
         traced = [self._traced_of(a) for a in args], dict(node.kwargs)
-        template = fallback.Template(self.graph, (self._lookup(args), dict(node.kwargs)), traced)
+        template = self._template((self._lookup(args), dict(node.kwargs)), traced)
         template.nodes += self.effects[-1:]
         results, done = self._step(str(target), target, template, list(value[1:]), needs_token=True)
         self.effects.append(done)
@@ -328,12 +332,17 @@ class Importer:
         packet = getattr(target, "overloadpacket", None)
         if packet in READS_STORAGE:
             args = self._with_storage(node, args)
-        template = fallback.Template(self.graph, (list(args), dict(kwargs)), traced)
+        template = self._template((list(args), dict(kwargs)), traced)
         values = list(value) if isinstance(value, (tuple, list)) else [value]
         # Of what has other shapes than traced only the first result has not.
         num_known = 1 if packet in SHAPES_UNKNOWN else len(values)
         results, _ = self._step(str(target), target, template, values, num_known)
         return tuple(results) if isinstance(value, (tuple, list)) else results[0]
+
+    def _template(self, args: Any, traced: Any) -> fallback.Template:
+        template = fallback.Template(self.graph, args, traced)
+        self.has_held |= any(isinstance(leaf, Place) for leaf in template.leaves)
+        return template
 
     def _step(
         self,
@@ -413,7 +422,8 @@ class Importer:
         if not fallback.can_be_loaded(held):
             raise Unsupported(_kind(x))
         if held.place < self.num_placeholders:
-            self.adapted_inputs.append(held.place)
+            if x.is_complex():
+                self.adapted_inputs.append(held.place)
             found = self._input(held.place, x, self.strides(self.placeholders[held.place]))
         else:
             template = fallback.Template(self.graph, ([held], {}), ([x], {}))

@@ -21,7 +21,8 @@ TO_TORCH = {core: name for name, core in TO_CORE.items()}
 NARROW = (DType.float16, DType.bfloat16)  #: stored, never computed with
 
 
-SMALL = (torch.int8, torch.uint8, torch.int16)  #: int32 in our graphs, wrapped
+#: Kept by the memory of inputs and outputs; int32 in our graphs, wrapped.
+SMALL = {torch.int8: "int8", torch.uint8: "uint8", torch.int16: "int16"}
 
 
 class GraphRejected(Exception):
@@ -40,7 +41,9 @@ def part_dtype(dtype: torch.dtype) -> torch.dtype:
 
 
 def is_adapted(value: torch.Tensor) -> bool:
-    """Whether a tensor crosses into our graphs as another one: complex numbers, small integers."""
+    """Whether our graphs compute with something else: pairs for complex numbers, int32 for small
+    integers.
+    """
     return value.dtype != part_dtype(value.dtype)
 
 

@@ -15,15 +15,15 @@ from . import fallback
 from .fallback import Held
 from .lowering import Complex, interleaved
 from .metadata import (
+    SMALL,
     GraphRejected,
     as_pairs,
     contiguous_strides,
-    is_adapted,
     is_writable,
     output_strides,
     storage_key,
 )
-from .program import CompiledGraph, Converted, Fixed, FromFrame, FromInput, FromProgram, View
+from .program import CompiledGraph, Fixed, FromFrame, FromInput, FromProgram, View
 from .threads import thread_limit
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Outputs:
         from_program = FromProgram(self._materialise(output, strides))
         if value.is_complex():
             return View(from_program, tuple(value.shape), strides, 0, dtype=value.dtype)
-        return Converted(from_program, value.dtype) if is_adapted(value) else from_program
+        return from_program
 
     def _shared(self, output: FxNode, value: torch.Tensor, owner: FxNode) -> Any:
         """A view of memory that other outputs see too."""
@@ -189,6 +189,8 @@ class Outputs:
             is_plain = strides == contiguous_strides(tuple(value.shape))
             if isinstance(made, Complex):
                 made, strides = interleaved(self.importer.graph, made), as_pairs(strides)
+            if value.dtype in SMALL:
+                made = self.importer.graph.small_output(made, SMALL[value.dtype])
             self.of_program.append((made, None if is_plain else list(strides), -1))
         return self._number_of[node]
 

@@ -11,7 +11,7 @@ import torch
 
 from .. import _core
 from .fallback import call_with_frame
-from .metadata import part_dtype, storage_key
+from .metadata import storage_key
 from .reporting import GraphReport
 
 
@@ -52,21 +52,13 @@ class View:
 
 
 @dataclasses.dataclass(frozen=True)
-class Converted:
-    """An output of a dtype that programs do not have."""
-
-    source: FromProgram
-    dtype: torch.dtype
-
-
-@dataclasses.dataclass(frozen=True)
 class Fixed:
     """An output that is always the same number or None."""
 
     value: Any
 
 
-Output = FromInput | FromProgram | FromFrame | View | Converted | Fixed
+Output = FromInput | FromProgram | FromFrame | View | Fixed
 
 
 def same_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> bool:
@@ -89,9 +81,6 @@ def _description(output: Output) -> tuple[Any, ...]:
         return ("input", output.index)
     if isinstance(output, Fixed):
         return ("fixed", output.value)
-    if isinstance(output, Converted):
-        convert = functools.partial(torch.Tensor.to, dtype=output.dtype)
-        return ("derived", convert, _description(output.source))
     return ("derived", functools.partial(_view, output), _description(output.source))
 
 
@@ -129,10 +118,8 @@ def _whole_storage(base: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
 
 
 def _adapted(tensor: torch.Tensor) -> torch.Tensor:
-    """What a program reads for complex numbers, pairs, or for small integers, int32."""
-    if tensor.is_complex():
-        return torch.view_as_real(tensor.resolve_conj())
-    return tensor.to(part_dtype(tensor.dtype), memory_format=torch.contiguous_format)
+    """What a program reads for complex numbers: pairs."""
+    return torch.view_as_real(tensor.resolve_conj())
 
 
 def _source(output: Output) -> Output:
@@ -141,7 +128,7 @@ def _source(output: Output) -> Output:
 
 class Around:
     """What a call does around its program where tensors stay outside of it: makes the frame, gives the
-    program pairs or int32 for some inputs, and takes outputs from these inputs and from the frame.
+    program pairs for complex inputs, and takes outputs from these inputs and from the frame.
     """
 
     def __init__(
