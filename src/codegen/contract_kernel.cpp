@@ -11,6 +11,8 @@
 #include "codegen/contract_kernel.h"
 
 #include "base/checked.h"
+#include "base/flags.h"
+#include "base/log.h"
 #include "codegen/contract_ir.h"
 #include "codegen/contract_micro.h"
 #include "codegen/contract_pack.h"
@@ -28,6 +30,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <span>
 #include <tuple>
 
 namespace coregrad {
@@ -85,31 +88,57 @@ void check_kernel(const ContractKernel& kernel) {
                  1);
 }
 
-/// The epilogue over the flat spaces: its last three axes are p, m and n, and no index uses
-/// another.
-LoopKernel flatten_epilogue(const ContractKernel& kernel, const ContractPlan& plan) {
-  LoopKernel flat = kernel.epilogue;
-  const int first = static_cast<int>(flat.axes.size());
-  std::map<int, IndexExpr> replacement;
-  int axis_of_space = first;
+/// The epilogue over the flat spaces p and m, and lanes as (run, place in the run).
+struct FlatEpilogue {
+  LoopKernel kernel;  ///< no index uses another axis than these four, which are the last
+  int p = 0, m = 0, run = 0, lane = 0;
+  int64_t run_extent = 1;
+};
+
+/// With runs, the last label of the lanes is a run of its own; otherwise all lanes are one run.
+FlatEpilogue flatten_epilogue(const ContractKernel& kernel, const ContractPlan& plan, bool runs) {
+  FlatEpilogue result{.kernel = kernel.epilogue};
+  LoopKernel& flat = result.kernel;
   std::vector<IndexExpr> of_label(plan.extents.size());
-  for (const FlatSpace* space : {&plan.p, &plan.m, &plan.n}) {
-    IndexExpr rest = flat.context.axis(axis_of_space++, space->extent);
-    flat.axes.push_back({space->extent, -1});
-    for (size_t i = space->labels.size(); i-- > 0;) {
-      const auto label = static_cast<size_t>(space->labels[i]);
+  const auto add_axis = [&](std::span<const int64_t> labels) {
+    const int axis = static_cast<int>(flat.axes.size());
+    int64_t extent = 1;
+    for (const int64_t label : labels) extent *= plan.extents[static_cast<size_t>(label)];
+    IndexExpr rest = flat.context.axis(axis, extent);
+    flat.axes.push_back({extent, -1});
+    for (size_t i = labels.size(); i-- > 0;) {
+      const auto label = static_cast<size_t>(labels[i]);
       of_label[label] = i == 0 ? rest : flat.context.mod(rest, plan.extents[label]);
       rest = flat.context.div(rest, plan.extents[label]);
     }
-  }
-  for (int axis = 0; axis < first; ++axis)
-    replacement[axis] = of_label[static_cast<size_t>(kernel.spec.out[static_cast<size_t>(axis)])];
+    return axis;
+  };
+  const std::span<const int64_t> lanes = plan.n.labels;
+  const size_t outer = runs ? lanes.size() - 1 : 0;
+  result.p = add_axis(plan.p.labels);
+  result.m = add_axis(plan.m.labels);
+  result.run = add_axis(lanes.first(outer));
+  result.lane = add_axis(lanes.subspan(outer));
+  result.run_extent = flat.axes.back().extent;
+  std::map<int, IndexExpr> replacement;
+  for (size_t axis = 0; axis < kernel.spec.out.size(); ++axis)
+    replacement[static_cast<int>(axis)] = of_label[static_cast<size_t>(kernel.spec.out[axis])];
   for (KernelValue& value : flat.values)
     value.index = flat.context.substitute(value.index, replacement);
   for (KernelStore& store : flat.stores)
     store.index = flat.context.substitute(store.index, replacement);
   flat.num_parallel = static_cast<int>(flat.axes.size());
-  return flat;
+  return result;
+}
+
+/// Whether every access of the epilogue is affine in its lanes.
+bool is_affine(const FlatEpilogue& flat) {
+  int64_t factor = 0;
+  const auto fits = [&](const auto& access) {
+    return flat.kernel.context.affine_in(access.index, flat.lane, &factor);
+  };
+  return std::ranges::all_of(flat.kernel.values, fits) &&
+         std::ranges::all_of(flat.kernel.stores, fits);
 }
 
 llvm::Value* load_argument(llvm::IRBuilder<>& b, llvm::Value* args, size_t offset) {
@@ -137,9 +166,14 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
                      *const m0 = function->getArg(2), *const m1 = function->getArg(3),
                      *const n0 = function->getArg(4), *const n1 = function->getArg(5),
                      *const result = function->getArg(6);
-  const LoopKernel flat = flatten_epilogue(kernel, plan);
-  const int n_axis = static_cast<int>(flat.axes.size()) - 1, m_axis = n_axis - 1,
-            p_axis = n_axis - 2;
+  // Run by run where packed lanes lie between the runs, and where places are no multiples of the
+  // lane's: a division for each lane is dear.
+  FlatEpilogue epilogue = flatten_epilogue(kernel, plan, false);
+  const bool runs = plan.num_lanes != plan.n.extent ||
+                    (plan.n.labels.size() > 1 && !is_affine(epilogue) &&
+                     plan.extents[static_cast<size_t>(plan.n.labels.back())] >= plan.width);
+  if (runs) epilogue = flatten_epilogue(kernel, plan, true);
+  const LoopKernel& flat = epilogue.kernel;
   const ValueId bound = static_cast<ValueId>(
       std::find_if(flat.values.begin(), flat.values.end(),
                    [](const KernelValue& v) { return v.kind == ValueKind::Bound; }) -
@@ -151,7 +185,7 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
   for (size_t i = 0; i < flat.buffers.size(); ++i)
     buffers.push_back(load_buffer(b, buffer_list, i + 2));
   ValueEmitter values(b, flat, target, buffers, status);
-  values.set_axis(p_axis, p);
+  values.set_axis(epilogue.p, p);
 
   llvm::Type* const element = contract_element_type(context, plan.dtype);
   const int width = static_cast<int>(plan.width);
@@ -159,15 +193,15 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
   const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
   values.push_scope();
   emit_loop(b, m0, m1, 1, [&](llvm::Value* m) {
-    values.set_axis(m_axis, m);
+    values.set_axis(epilogue.m, m);
     llvm::Value* const row = b.CreateGEP(
         element, result, emit_mul_add(b, b.CreateSub(m, m0), plan.result_stride, emit_i64(b, 0)));
     // Lanes n .. end, from column `column` of the result on.
     const auto finish = [&](llvm::Value* n, llvm::Value* column, llvm::Value* mask) {
-      values.set_axis(n_axis, n);
+      values.set_axis(epilogue.lane, n);
       llvm::Type* type = element;
       if (!scalar_lanes) {
-        values.set_lane({n_axis, width, mask});
+        values.set_lane({epilogue.lane, width, mask});
         type = llvm::FixedVectorType::get(element, static_cast<unsigned>(width));
       }
       values.bind(bound, b.CreateAlignedLoad(type, b.CreateGEP(element, row, column), align));
@@ -198,40 +232,42 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
       });
       values.pop_scope();
     };
-    if (plan.num_lanes == plan.n.extent) {
+    if (!runs) {
+      values.set_axis(epilogue.run, emit_i64(b, 0));
       finish_lanes(
           n0, n1, emit_i64(b, 0), plan.n.extent >= width,
           plan.n.extent % width != 0 || (plan.num_lane_blocks > 1 && plan.tile_lanes % width != 0));
       return;
     }
-    // Runs of lanes of n, and between them lanes that are none.
+    // Between the runs there may be lanes that are none.
     const WindowPacking& packing = plan.lane_windows;
-    const int64_t inner = plan.n.labels.back();
-    const int64_t run = plan.extents[static_cast<size_t>(inner)],
-                  pitch = packing.extents[static_cast<size_t>(inner)];
+    const int64_t run = epilogue.run_extent,
+                  pitch = packing.extents[static_cast<size_t>(plan.n.labels.back())];
     llvm::Value* const last = b.CreateUDiv(b.CreateSub(n1, emit_i64(b, 1)), emit_i64(b, pitch));
     emit_loop(b, b.CreateUDiv(n0, emit_i64(b, pitch)), b.CreateAdd(last, emit_i64(b, 1)), 1,
               [&](llvm::Value* number) {
-                llvm::Value *rest = number, *first = emit_i64(b, 0), *exists = b.getTrue();
-                int64_t stride = run;
+                llvm::Value *rest = number, *outer = emit_i64(b, 0), *exists = b.getTrue();
+                int64_t stride = 1;
                 for (size_t i = plan.n.labels.size() - 1; i-- > 0;) {
                   const auto label = static_cast<size_t>(plan.n.labels[i]);
                   llvm::Value* const packed = emit_i64(b, packing.extents[label]);
                   llvm::Value* const index = i == 0 ? rest : b.CreateURem(rest, packed);
                   exists =
                       b.CreateAnd(exists, b.CreateICmpSLT(index, emit_i64(b, plan.extents[label])));
-                  first = emit_mul_add(b, index, stride, first);
+                  outer = emit_mul_add(b, index, stride, outer);
                   stride *= plan.extents[label];
                   if (i > 0) rest = b.CreateUDiv(rest, packed);
                 }
                 llvm::Value* const start = b.CreateMul(number, emit_i64(b, pitch));
                 llvm::Value* const begin = emit_max(b, b.CreateSub(n0, start), emit_i64(b, 0));
                 llvm::Value* const run_end = emit_min(b, b.CreateSub(n1, start), emit_i64(b, run));
-                // Where the block begins behind the run's lanes, there is nothing to finish.
+                // Where the block begins behind the run's lanes, there is nothing to finish; what
+                // is read ahead of the loop must be there all the same.
                 llvm::Value* const end = b.CreateSelect(exists, emit_max(b, run_end, begin), begin);
                 values.push_scope();
-                finish_lanes(b.CreateAdd(first, begin), b.CreateAdd(first, end),
-                             b.CreateSub(b.CreateAdd(start, begin), n0), run >= width, true);
+                values.set_axis(epilogue.run, b.CreateSelect(exists, outer, emit_i64(b, 0)));
+                finish_lanes(begin, end, b.CreateSub(b.CreateAdd(start, begin), n0), run >= width,
+                             true);
                 values.pop_scope();
               });
   });
@@ -790,6 +826,7 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
   const std::vector<ContractKernel> phases = split_phases(kernel, target);
   for (size_t i = 0; i < phases.size(); ++i) {
     const ContractPlan plan = plan_contract(phases[i], target);
+    if (flags().debug >= 3) log().debug("{}: {}", symbol, plan.to_text());
     const std::string name =
         phases.size() == 1 ? symbol + ".units" : fmt::format("{}.phase{}", symbol, i);
     llvm::Function* const units = declare_step(module, name, llvm::Function::InternalLinkage);

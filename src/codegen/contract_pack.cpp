@@ -247,6 +247,20 @@ class RunPacker {
       });
       return;
     }
+    if (stepped.empty() && run_.extent <= static_cast<int64_t>(width_) / 2) {
+      // A few elements: less than the mask of a vector costs.
+      emit_loop(b_, begin, end, 1, [&](llvm::Value* u) {
+        llvm::Value* const inside = b_.CreateAnd(b_.CreateICmpSGE(u, low), b_.CreateICmpSLT(u, high));
+        store(u, either(
+                     inside,
+                     [&] {
+                       llvm::Value* const place = emit_mul_add(b_, u, run_.coef, emit_i64(b_, 0));
+                       return memory_.load(memory_.pointer(source, place), 0);
+                     },
+                     [&] { return llvm::Constant::getNullValue(element_); }));
+      });
+      return;
+    }
     emit_loop(b_, begin, end, width_, [&](llvm::Value* u) {
       if (!stepped.empty())
         store(u, stepped_load(address, stepped, u, low, high));
@@ -276,29 +290,60 @@ class RunPacker {
   llvm::Value* contiguous_load(llvm::Value* source, llvm::Value* u, llvm::Value* low,
                                llvm::Value* high) {
     if (target_.has_masks) return masked_load(source, u, low, high);
-    llvm::Value* const inside = b_.CreateAnd(
-        b_.CreateICmpSGE(u, low), b_.CreateICmpSLE(b_.CreateAdd(u, emit_i64(b_, width_)), high));
-    llvm::BasicBlock* const plain = llvm::BasicBlock::Create(b_.getContext(), "plain", function_);
-    llvm::BasicBlock* const border = llvm::BasicBlock::Create(b_.getContext(), "border", function_);
+    return either(
+        all_inside(u, low, high), [&] { return plain_load(source, u); },
+        [&] { return masked_load(source, u, low, high); });
+  }
+
+  /// Whether a vector from run position u on lies inside.
+  llvm::Value* all_inside(llvm::Value* u, llvm::Value* low, llvm::Value* high) {
+    return b_.CreateAnd(b_.CreateICmpSGE(u, low),
+                        b_.CreateICmpSLE(b_.CreateAdd(u, emit_i64(b_, width_)), high));
+  }
+
+  /// One of two values, by a branch.
+  template <class Then, class Otherwise>
+  llvm::Value* either(llvm::Value* condition, Then then, Otherwise otherwise) {
+    llvm::BasicBlock* const yes = llvm::BasicBlock::Create(b_.getContext(), "inside", function_);
+    llvm::BasicBlock* const no = llvm::BasicBlock::Create(b_.getContext(), "border", function_);
     llvm::BasicBlock* const join = llvm::BasicBlock::Create(b_.getContext(), "join", function_);
-    b_.CreateCondBr(inside, plain, border);
-    b_.SetInsertPoint(plain);
-    llvm::Value* const all = plain_load(source, u);
+    b_.CreateCondBr(condition, yes, no);
+    b_.SetInsertPoint(yes);
+    llvm::Value* const first = then();
+    llvm::BasicBlock* const yes_end = b_.GetInsertBlock();
     b_.CreateBr(join);
-    b_.SetInsertPoint(border);
-    llvm::Value* const some = masked_load(source, u, low, high);
-    llvm::BasicBlock* const border_end = b_.GetInsertBlock();
+    b_.SetInsertPoint(no);
+    llvm::Value* const second = otherwise();
+    llvm::BasicBlock* const no_end = b_.GetInsertBlock();
     b_.CreateBr(join);
     b_.SetInsertPoint(join);
-    llvm::PHINode* const value = b_.CreatePHI(all->getType(), 2);
-    value->addIncoming(all, plain);
-    value->addIncoming(some, border_end);
+    llvm::PHINode* const value = b_.CreatePHI(first->getType(), 2);
+    value->addIncoming(first, yes_end);
+    value->addIncoming(second, no_end);
     return value;
   }
 
-  /// Two vectors of neighbours, of which the even places are kept.
+  /// Two vectors of neighbours, of which every second place is kept.
   llvm::Value* every_second_load(llvm::Value* source, llvm::Value* u, llvm::Value* low,
                                  llvm::Value* high) {
+    if (target_.has_masks) return masked_every_second_load(source, u, low, high);
+    return either(
+        all_inside(u, low, high),
+        [&] {
+          // The second vector ends at the last element: nothing behind it is read.
+          llvm::Value* const at = memory_.pointer(source, emit_mul_add(b_, u, 2, emit_i64(b_, 0)));
+          std::vector<int> places;
+          for (int l = 0; l < static_cast<int>(width_); ++l)
+            places.push_back(2 * l < static_cast<int>(width_) ? 2 * l : 2 * l + 1);
+          return b_.CreateShuffleVector(
+              memory_.load(at, width_),
+              memory_.load(memory_.pointer(at, emit_i64(b_, width_ - 1)), width_), places);
+        },
+        [&] { return masked_every_second_load(source, u, low, high); });
+  }
+
+  llvm::Value* masked_every_second_load(llvm::Value* source, llvm::Value* u, llvm::Value* low,
+                                        llvm::Value* high) {
     llvm::Value* const mask = lane_mask(u, low, high);
     std::vector<int> evens;
     llvm::Value* halves[2];

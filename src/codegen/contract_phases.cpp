@@ -48,13 +48,14 @@ struct Division {
   std::vector<int64_t> sum_phase;  ///< for each remainder of the output label; -1: nothing is hit
 };
 
-std::optional<Division> find_division(const ContractKernel& kernel) {
+/// The first division by at most `most`.
+std::optional<Division> find_division(const ContractKernel& kernel, int64_t most) {
   const ContractSpec& spec = kernel.spec;
   for (const bool in_rhs : {false, true}) {
     const std::vector<DimMap>& maps = in_rhs ? spec.rhs : spec.lhs;
     for (size_t d = 0; d < maps.size(); ++d) {
       const DimMap& map = maps[d];
-      if (map.s == 1 || map.u == map.v) continue;
+      if (map.s == 1 || map.s > most || map.u == map.v) continue;
       Division found;
       found.in_rhs = in_rhs, found.dim = d;
       bool fits = true;
@@ -93,14 +94,15 @@ std::vector<ContractKernel> split_phases(const ContractKernel& kernel, const Tar
   // For less, one more kernel costs more than it saves.
   if (kernel.spec.work() < target.thresholds.contract_phase) return {kernel};
   std::vector<ContractKernel> whole = {kernel};
-  while (const std::optional<Division> division = find_division(whole.front())) {
+  for (;;) {
+    const int64_t most = kMostPhases / static_cast<int64_t>(whole.size());
+    if (!find_division(whole.front(), most)) break;
     // All kernels of the list have the same maps but for constants, and so the same division.
     std::vector<ContractKernel> parts;
     for (const ContractKernel& each : whole) {
-      const std::optional<Division> own = find_division(each);
+      const std::optional<Division> own = find_division(each, most);
       if (!own) return {kernel};
       const int64_t s = (own->in_rhs ? each.spec.rhs : each.spec.lhs)[own->dim].s;
-      if (static_cast<int64_t>(whole.size()) * s > kMostPhases) return {kernel};
       for (int64_t r = 0; r < s; ++r) {
         ContractKernel part = each;
         substitute_label(part, own->out_label, s, r);

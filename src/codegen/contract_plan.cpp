@@ -325,6 +325,13 @@ class Planner {
     return true;
   }
 
+  /// To store a result: whole vectors, every few elements of some lines, or each in a line of its own.
+  double cost_of_stores(const ContractPlan& plan) const {
+    if (stores_contiguously(plan)) return 3.0 / static_cast<double>(width_);
+    const int64_t step = std::abs(store_factor_[static_cast<size_t>(plan.n.labels.back())]);
+    return step * size_of(plan.dtype) <= 16 ? 1.7 : 6;
+  }
+
   /// Fills tile and packing; the estimated cost in vector operations, or nothing where the kind
   /// does not apply. Constants are measured on AVX-512 and only have to rank the candidates.
   std::optional<double> choose_tile_and_packing(ContractPlan& plan) const {
@@ -339,7 +346,7 @@ class Planner {
     const auto p = static_cast<double>(plan.p.extent), m = static_cast<double>(plan.m.extent),
                n = static_cast<double>(plan.n.extent), k = static_cast<double>(plan.k.extent),
                w = static_cast<double>(width_);
-    const double store_cost = stores_contiguously(plan) ? 3 / w : 1.7;
+    const double store_cost = cost_of_stores(plan);
     if (plan.kind == TileKind::Dot) {
       // Wide outputs are better blocked and packed.
       if (std::min(plan.m.extent, plan.n.extent) > 16 || !rows_plain || !lanes_plain ||

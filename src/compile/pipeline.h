@@ -37,6 +37,7 @@ std::span<const Pass> pipeline();
 NodeId canonicalize(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
 NodeId dense_operands(Graph& into, const Graph& from, NodeId node,
                       std::span<const NodeId> operands);
+NodeId phase_rows(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
 NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
                        std::span<const NodeId> operands);
 NodeId unroll_windows(Graph& into, const Graph& from, NodeId node,

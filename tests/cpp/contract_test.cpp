@@ -288,6 +288,26 @@ TEST_P(ContractOn, InputGradientsOfStridedConvolutionsComeApartIntoPhases) {
                  fmt::format("k{} s{} p{} d{}", c.kernel, c.stride, c.pad, c.dilation));
 }
 
+/// Stores whose places are no multiples of the lane's number, run by run, and phases of few lanes.
+TEST_P(ContractOn, FewChannelsOfSmallImagesInEveryDirection) {
+  for (const auto& [ci, co] : {std::pair{1, 1}, {1, 16}, {16, 1}, {2, 24}, {24, 3}, {4, 4}})
+    for (const int64_t stride : {1, 2, 3})
+      for (const int64_t size : {8, 17, 32}) {
+        const ConvCase c{2, ci, size, size + stride, co, 3, stride, 1};
+        const std::string what = fmt::format("{} to {} stride {} size {}", ci, co, stride, size);
+        expect_exact(conv_forward_kernel(DType::Float32, c), target(), random_, what);
+        expect_exact(conv_input_gradient_kernel(DType::Float32, c), target(), random_, what);
+        expect_exact(conv_weight_gradient_kernel(DType::Float32, c), target(), random_, what);
+      }
+}
+
+/// More phases than come apart: some dimensions keep their divisions.
+TEST_P(ContractOn, InputGradientsOfWideStridesComeApartAsFarAsTheyMay) {
+  for (const ConvCase& c : {ConvCase{1, 6, 40, 41, 8, 8, 8, 0}, ConvCase{1, 3, 45, 44, 16, 10, 5, 2}})
+    expect_exact(conv_input_gradient_kernel(DType::Float32, c), target(), random_,
+                 fmt::format("k{} s{}", c.kernel, c.stride));
+}
+
 /// Windows of stride 1 whose lanes are packed once for several steps of the kernel's window.
 TEST_P(ContractOn, StepsOfAWindowReadTheSamePackedLanes) {
   for (const ConvCase& c :
