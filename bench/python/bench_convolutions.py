@@ -94,7 +94,9 @@ def main() -> None:
                 ratio = ours / eager
                 rows.append({"case": name, "eager_ms": eager, "coregrad_ms": ours, "error": error})
                 mark = (" slower" if ratio > 1 else "") + (" WRONG" if error > 20 else "")
-                print(f"{name:52s} {eager:9.4f} {ours:9.4f} ms  ratio {ratio:5.2f}{mark}", flush=True)
+                print(
+                    f"{name:52s} {eager:9.4f} {ours:9.4f} ms  ratio {ratio:5.2f}{mark}", flush=True
+                )
     ratios = [r["coregrad_ms"] / r["eager_ms"] for r in rows]
     if ratios:
         mean = math.exp(statistics.fmean(map(math.log, ratios)))

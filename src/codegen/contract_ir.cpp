@@ -199,14 +199,14 @@ llvm::Value* ElementMemory::load(llvm::Value* at, unsigned width) {
 
 llvm::Value* ElementMemory::load(llvm::Value* at, unsigned width, llvm::Value* mask) {
   return cast(builder_.CreateMaskedLoad(type(width), at, align(), mask,
-                                         llvm::Constant::getNullValue(type(width))));
+                                        llvm::Constant::getNullValue(type(width))));
 }
 
 llvm::Value* ElementMemory::gather(llvm::Value* base, llvm::Value* offsets, llvm::Value* mask) {
   llvm::Type* const vector = type(static_cast<unsigned>(
       llvm::cast<llvm::FixedVectorType>(offsets->getType())->getNumElements()));
   return cast(builder_.CreateMaskedGather(vector, pointer(base, offsets), align(), mask,
-                                           llvm::Constant::getNullValue(vector)));
+                                          llvm::Constant::getNullValue(vector)));
 }
 
 llvm::Value* ElementMemory::cast(llvm::Value* value) {

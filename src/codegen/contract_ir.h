@@ -65,8 +65,8 @@ llvm::Value* emit_lane_numbers(llvm::IRBuilder<>& builder, int64_t width);
 /// LLVM type of an element of a contraction.
 llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype);
 
-/// Elements of an operand as they lie in memory, and their cast to what a product takes. A width of 0
-/// is a scalar.
+/// Elements of an operand as they lie in memory, and their cast to what a product takes. A width of
+/// 0 is a scalar.
 class ElementMemory {
  public:
   ElementMemory(llvm::IRBuilder<>& builder, DType memory, DType element);

@@ -244,32 +244,31 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
     const int64_t run = epilogue.run_extent,
                   pitch = packing.extents[static_cast<size_t>(plan.n.labels.back())];
     llvm::Value* const last = b.CreateUDiv(b.CreateSub(n1, emit_i64(b, 1)), emit_i64(b, pitch));
-    emit_loop(b, b.CreateUDiv(n0, emit_i64(b, pitch)), b.CreateAdd(last, emit_i64(b, 1)), 1,
-              [&](llvm::Value* number) {
-                llvm::Value *rest = number, *outer = emit_i64(b, 0), *exists = b.getTrue();
-                int64_t stride = 1;
-                for (size_t i = plan.n.labels.size() - 1; i-- > 0;) {
-                  const auto label = static_cast<size_t>(plan.n.labels[i]);
-                  llvm::Value* const packed = emit_i64(b, packing.extents[label]);
-                  llvm::Value* const index = i == 0 ? rest : b.CreateURem(rest, packed);
-                  exists =
-                      b.CreateAnd(exists, b.CreateICmpSLT(index, emit_i64(b, plan.extents[label])));
-                  outer = emit_mul_add(b, index, stride, outer);
-                  stride *= plan.extents[label];
-                  if (i > 0) rest = b.CreateUDiv(rest, packed);
-                }
-                llvm::Value* const start = b.CreateMul(number, emit_i64(b, pitch));
-                llvm::Value* const begin = emit_max(b, b.CreateSub(n0, start), emit_i64(b, 0));
-                llvm::Value* const run_end = emit_min(b, b.CreateSub(n1, start), emit_i64(b, run));
-                // Where the block begins behind the run's lanes, there is nothing to finish; what
-                // is read ahead of the loop must be there all the same.
-                llvm::Value* const end = b.CreateSelect(exists, emit_max(b, run_end, begin), begin);
-                values.push_scope();
-                values.set_axis(epilogue.run, b.CreateSelect(exists, outer, emit_i64(b, 0)));
-                finish_lanes(begin, end, b.CreateSub(b.CreateAdd(start, begin), n0), run >= width,
-                             true);
-                values.pop_scope();
-              });
+    emit_loop(
+        b, b.CreateUDiv(n0, emit_i64(b, pitch)), b.CreateAdd(last, emit_i64(b, 1)), 1,
+        [&](llvm::Value* number) {
+          llvm::Value *rest = number, *outer = emit_i64(b, 0), *exists = b.getTrue();
+          int64_t stride = 1;
+          for (size_t i = plan.n.labels.size() - 1; i-- > 0;) {
+            const auto label = static_cast<size_t>(plan.n.labels[i]);
+            llvm::Value* const packed = emit_i64(b, packing.extents[label]);
+            llvm::Value* const index = i == 0 ? rest : b.CreateURem(rest, packed);
+            exists = b.CreateAnd(exists, b.CreateICmpSLT(index, emit_i64(b, plan.extents[label])));
+            outer = emit_mul_add(b, index, stride, outer);
+            stride *= plan.extents[label];
+            if (i > 0) rest = b.CreateUDiv(rest, packed);
+          }
+          llvm::Value* const start = b.CreateMul(number, emit_i64(b, pitch));
+          llvm::Value* const begin = emit_max(b, b.CreateSub(n0, start), emit_i64(b, 0));
+          llvm::Value* const run_end = emit_min(b, b.CreateSub(n1, start), emit_i64(b, run));
+          // Where the block begins behind the run's lanes, there is nothing to finish; what
+          // is read ahead of the loop must be there all the same.
+          llvm::Value* const end = b.CreateSelect(exists, emit_max(b, run_end, begin), begin);
+          values.push_scope();
+          values.set_axis(epilogue.run, b.CreateSelect(exists, outer, emit_i64(b, 0)));
+          finish_lanes(begin, end, b.CreateSub(b.CreateAdd(start, begin), n0), run >= width, true);
+          values.pop_scope();
+        });
   });
   values.pop_scope();
   b.CreateRetVoid();

@@ -63,12 +63,11 @@ class MicroKernel {
         element_(contract_element_type(function->getContext(), plan.dtype)),
         vector_(llvm::FixedVectorType::get(element_, static_cast<unsigned>(plan.width))),
         align_(static_cast<uint64_t>(size_of(plan.dtype))),
-        row_memory_(b_,
-                    plan.row_packing == RowPacking::InPlace ? plan.row_side.memory : plan.dtype,
+        row_memory_(b_, plan.row_packing == RowPacking::InPlace ? plan.row_side.memory : plan.dtype,
                     plan.dtype),
-        lane_memory_(
-            b_, plan.lane_packing == LanePacking::InPlace ? plan.lane_side.memory : plan.dtype,
-            plan.dtype) {
+        lane_memory_(b_,
+                     plan.lane_packing == LanePacking::InPlace ? plan.lane_side.memory : plan.dtype,
+                     plan.dtype) {
     if (plan.lane_windows.is_window()) lane_table_ = table(plan.lane_offsets());
     if (plan.row_packing == RowPacking::Windows) row_table_ = table(plan.row_offsets());
   }

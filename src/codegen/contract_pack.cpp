@@ -250,7 +250,8 @@ class RunPacker {
     if (stepped.empty() && run_.extent <= static_cast<int64_t>(width_) / 2) {
       // A few elements: less than the mask of a vector costs.
       emit_loop(b_, begin, end, 1, [&](llvm::Value* u) {
-        llvm::Value* const inside = b_.CreateAnd(b_.CreateICmpSGE(u, low), b_.CreateICmpSLT(u, high));
+        llvm::Value* const inside =
+            b_.CreateAnd(b_.CreateICmpSGE(u, low), b_.CreateICmpSLT(u, high));
         store(u, either(
                      inside,
                      [&] {

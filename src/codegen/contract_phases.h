@@ -14,8 +14,8 @@
 namespace coregrad {
 
 /// Contractions that together compute all results of `kernel`, each element once. One (the kernel
-/// itself) where nothing divides, phases do not come apart, or the work is too small to matter. Where
-/// all dimensions together have too many phases, some of them keep their divisions.
+/// itself) where nothing divides, phases do not come apart, or the work is too small to matter.
+/// Where all dimensions together have too many phases, some of them keep their divisions.
 std::vector<ContractKernel> split_phases(const ContractKernel& kernel, const Target& target);
 
 }  // namespace coregrad

@@ -325,7 +325,8 @@ class Planner {
     return true;
   }
 
-  /// To store a result: whole vectors, every few elements of some lines, or each in a line of its own.
+  /// To store a result: whole vectors, every few elements of some lines, or each in a line of its
+  /// own.
   double cost_of_stores(const ContractPlan& plan) const {
     if (stores_contiguously(plan)) return 3.0 / static_cast<double>(width_);
     const int64_t step = std::abs(store_factor_[static_cast<size_t>(plan.n.labels.back())]);

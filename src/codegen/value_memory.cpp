@@ -318,12 +318,12 @@ void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, 
   if (parts.is_affine() && !lanes && !target_.has_masks) {
     // One by one at known distances: no vector of addresses that would be taken apart again.
     for (int l = 0; l < lane_.width; ++l)
-      annotate(builder_.CreateAlignedStore(
-                   builder_.CreateExtractElement(memory, static_cast<uint64_t>(l)),
-                   builder_.CreateConstGEP1_64(type, pointer,
-                                               static_cast<uint64_t>(l * parts.slope)),
-                   align),
-               buffer);
+      annotate(
+          builder_.CreateAlignedStore(
+              builder_.CreateExtractElement(memory, static_cast<uint64_t>(l)),
+              builder_.CreateConstGEP1_64(type, pointer, static_cast<uint64_t>(l * parts.slope)),
+              align),
+          buffer);
     return;
   }
   const bool is_narrow = fits_int32({0, parts.vectors}) && std::abs(parts.slope) < (1 << 24);

@@ -1,15 +1,16 @@
-// Contracts whose windows divide (transposed convolutions, input gradients of strided ones) and that
-// have few channels: the phases of the output become rows of one product without division.
+// Contracts whose windows divide (transposed convolutions, input gradients of strided ones) and
+// that have few channels: the phases of the output become rows of one product without division.
 //
-// An operand is read at (a*u + b*v + c) / s, u a label of the output and v a step of the window, which
-// alone finds a place in the other operand. With u = s*u' + r and t the whole number that is left of
-// (a*r + b*v + c) / s, the place is a*u' + t: a window of stride 1 whose steps are t, and
-// v = (s*t - a*r - c) / b. So the other operand has rows r beside its own, and zeros where v is no step
-// of the window: at most one of s steps of each row. Few rows are many more then, and what is read
-// through the window is packed once for all phases. (codegen/contract_phases.h, for many channels,
-// makes one product of each phase and multiplies no zeros.)
+// An operand is read at (a*u + b*v + c) / s, u a label of the output and v a step of the window,
+// which alone finds a place in the other operand. With u = s*u' + r and t the whole number that is
+// left of (a*r + b*v + c) / s, the place is a*u' + t: a window of stride 1 whose steps are t, and
+// v = (s*t - a*r - c) / b. So the other operand has rows r beside its own, and zeros where v is no
+// step of the window: at most one of s steps of each row. Few rows are many more then, and what is
+// read through the window is packed once for all phases. (codegen/contract_phases.h, for many
+// channels, makes one product of each phase and multiplies no zeros.)
 
 #include "base/checked.h"
+#include "codegen/target.h"
 #include "compile/pipeline.h"
 #include "ops/primitives.h"
 
@@ -20,7 +21,6 @@ namespace coregrad {
 namespace {
 
 constexpr int64_t kFewChannels = 4;
-constexpr int64_t kLittleWork = 4'000'000;  ///< multiply-adds; more is taken apart into products
 constexpr int64_t kMostPhases = 64;  ///< of all dimensions together, where windows are left
 
 class PhaseRows {
@@ -97,7 +97,8 @@ std::optional<NodeId> with_phase_rows(Graph& graph, const ContractSpec& spec, Sh
   if (std::ranges::count(spec.extents, 0) > 0) return std::nullopt;
   PhaseRows rows(spec);
   if (!rows.split()) return std::nullopt;
-  if (rows.waste() > 1 && rows.channels() > kFewChannels && spec.work() >= kLittleWork)
+  if (rows.waste() > 1 && rows.channels() > kFewChannels &&
+      spec.work() >= host_target().thresholds.contract_phase)
     return std::nullopt;
   std::vector<int64_t> padded;  // places and phases of a label are one dimension again
   for (const int64_t label : rows.spec().out) {

@@ -14,6 +14,7 @@ namespace {
 constexpr Pass kPasses[] = {
     {"canonicalize", canonicalize, true},
     {"unroll_windows", unroll_windows, false},
+    {"sum_taps", sum_taps, false},
     {"phase_rows", phase_rows, false},
     // From here on nodes are copied as they are: the constructors would undo these passes.
     {"split_reductions", split_reduction, false},

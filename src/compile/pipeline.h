@@ -40,6 +40,7 @@ NodeId dense_operands(Graph& into, const Graph& from, NodeId node,
 NodeId phase_rows(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
 NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
                        std::span<const NodeId> operands);
+NodeId sum_taps(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands);
 NodeId unroll_windows(Graph& into, const Graph& from, NodeId node,
                       std::span<const NodeId> operands);
 

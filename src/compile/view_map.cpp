@@ -106,8 +106,8 @@ NodeId below_moves(const Graph& graph, NodeId node) {
   return node;
 }
 
-/// Whether a product of `dtype` can read the operand of a cast in its place: elements that take less
-/// memory, or as much where no step could have cast them when it wrote them.
+/// Whether a product of `dtype` can read the operand of a cast in its place: elements that take
+/// less memory, or as much where no step could have cast them when it wrote them.
 bool is_read_through(const Graph& graph, NodeId cast, DType dtype) {
   const DType to = graph.dtype(cast), from = graph.dtype(graph.operand(cast, 0));
   if (!can_be_memory(from, dtype)) return false;
@@ -141,7 +141,8 @@ StridedView strided_view(const Graph& graph, NodeId node, bool through_casts) {
   std::vector<IndexBound> bounds;
   bool is_cast = false;
   for (NodeId at = node;;) {
-    if (through_casts && graph[at].op == Op::Cast && is_read_through(graph, at, graph.dtype(node))) {
+    if (through_casts && graph[at].op == Op::Cast &&
+        is_read_through(graph, at, graph.dtype(node))) {
       // Several casts are as one if those below the first keep every value.
       if (is_cast && !is_exact_cast(graph.dtype(graph.operand(at, 0)), graph.dtype(at))) break;
       is_cast = true;

@@ -36,14 +36,14 @@ struct StridedView {
 
 /// The first node below `node`'s index-map views at which the chain can no longer be written with
 /// strides (or that is no view). With no views: the node itself, densely strided. Input nodes keep
-/// their strides. With `through_casts`, casts whose results would take more memory are passed as well: the base's
-/// elements cast to the node's dtype are the node's.
+/// their strides. With `through_casts`, casts whose results would take more memory are passed as
+/// well: the base's elements cast to the node's dtype are the node's.
 StridedView strided_view(const Graph& graph, NodeId node, bool through_casts = false);
 
 /// The memory that a contract, library op or external reads, one entry per operand. Contracts
 /// (which cast what they read) and the index and values of a scatter are read through views; the
-/// rest must lie dense. An operand that is one repeated literal and need not lie in memory at all (a
-/// scatter's base) has an invalid base.
+/// rest must lie dense. An operand that is one repeated literal and need not lie in memory at all
+/// (a scatter's base) has an invalid base.
 std::vector<StridedView> memory_operands(const Graph& graph, NodeId node);
 
 /// Strides of the memory that holds a node: an Input's own, row-major otherwise.

@@ -88,8 +88,7 @@ constexpr int integer_bits(DType t) {
 /// Whether a cast keeps every value.
 constexpr bool is_exact_cast(DType from, DType to) {
   if (from == to || from == DType::Bool) return true;
-  if (is_float(from))
-    return is_float(to) && size_of(from) < size_of(to) && !is_narrow(to);
+  if (is_float(from)) return is_float(to) && size_of(from) < size_of(to) && !is_narrow(to);
   return to != DType::Bool && !is_small_integer(to) && integer_bits(from) <= integer_bits(to);
 }
 /// The dtype that operations on t compute in.

@@ -11,8 +11,8 @@
 // float16 and bfloat16 are stored, never computed with. Leaves, views, select, gather and a scatter
 // that sets take them as they are; a cast joins them to float32 and no other dtype. Every other
 // function here gives cast(operation(cast(x, float32)), narrow): computed in float32, rounded once.
-// Small integers (int8, uint8, int16) are how memory holds inputs and outputs: only `input` takes them
-// and only `to_small_integer` gives them.
+// Small integers (int8, uint8, int16) are how memory holds inputs and outputs: only `input` takes
+// them and only `to_small_integer` gives them.
 
 #include "ir/contract.h"
 #include "ir/graph.h"

@@ -18,8 +18,7 @@ int64_t bytes_of(DType dtype, const Dims& shape, std::string_view operation) {
 
 Tensor wrap_buffer(std::shared_ptr<Buffer> buffer, DType dtype, const Dims& shape,
                    const Dims& strides = {}) {
-  if (is_small_integer(dtype))
-    raise<DTypeError>("there are no tensors of {}", name_of(dtype));
+  if (is_small_integer(dtype)) raise<DTypeError>("there are no tensors of {}", name_of(dtype));
   Session& session = Session::global();
   const Session::Lock lock(session);
   session.collect_if_due();

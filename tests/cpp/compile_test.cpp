@@ -78,8 +78,8 @@ TEST(Compile, AProductReadsOperandsThroughCastsThatKeepTheirValues) {
       const NodeId x = in(g, 0, {9, 37}, dtype), y = in(g, 1, {11, 37}, memory);
       CompileReport report;
       check(g, {product(g, x, ops::cast(g, y, dtype))}, &report);
-      const bool is_read = size_of(memory) <= size_of(dtype) &&
-                           !(is_narrow(memory) && dtype == DType::Float64);
+      const bool is_read =
+          size_of(memory) <= size_of(dtype) && !(is_narrow(memory) && dtype == DType::Float64);
       EXPECT_EQ(report.steps, is_read ? 1 : 2) << name_of(memory) << " " << name_of(dtype);
     }
   }
@@ -134,26 +134,32 @@ NodeId transposed(Graph& g, const TransposedCase& t, NodeId x, NodeId w) {
   return ops::contract(g, x, w, spec);
 }
 
-TEST(Compile, PhasesOfATransposedConvolutionAreRowsOfOneProduct) {
-  for (const TransposedCase& t :
-       {TransposedCase{{9, 8}, 16, 1, 3, 2, 1, 1, 1, 1}, TransposedCase{{9, 8}, 5, 3, 3, 2, 1},
+/// Phases as rows of one product, and, from several channels to few, planes that are added up.
+TEST(Compile, PhasesOfATransposedConvolutionAreComputedTogether) {
+  for (const TransposedCase& small :
+       {TransposedCase{{9, 8}, 2, 1, 3, 2, 1, 1, 1, 1}, TransposedCase{{9, 8}, 5, 3, 3, 2, 1},
         TransposedCase{{7, 20}, 4, 2, 4, 2, 1}, TransposedCase{{7, 9}, 6, 3, 2, 2},
         TransposedCase{{33}, 3, 2, 16, 8, 4}, TransposedCase{{31}, 3, 2, 5, 3, 0, 2},
-        TransposedCase{{12}, 4, 1, 1, 2}, TransposedCase{{5, 4, 6}, 8, 2, 3, 2, 1, 1, 1, 1},
+        TransposedCase{{12}, 4, 1, 1, 2}, TransposedCase{{5, 4, 6}, 3, 2, 3, 2, 1, 1, 1, 1},
         TransposedCase{{6, 5}, 3, 2, 3, 3, 1, 2, 2, 2}, TransposedCase{{3, 3}, 2, 1, 12, 11, 3},
         TransposedCase{{9}, 4, 3, 4, 2, 3, 2}, TransposedCase{{10}, 4, 3, 3, 4}}) {
-    Graph g;
-    Dims x = {2, t.groups, t.o}, w = {t.groups, t.o, t.c};
-    x.insert(x.end(), t.narrow.begin(), t.narrow.end());
-    w.insert(w.end(), t.narrow.size(), t.kernel);
-    const NodeId product = transposed(g, t, in(g, 0, x), in(g, 1, w));
-    check(g, {product, ops::exp(g, product)});
+    for (const bool many : {false, true}) {
+      TransposedCase t = small;
+      if (many) t.o += 8;
+      Graph g;
+      Dims x = {2, t.groups, t.o}, w = {t.groups, t.o, t.c};
+      x.insert(x.end(), t.narrow.begin(), t.narrow.end());
+      w.insert(w.end(), t.narrow.size(), t.kernel);
+      const NodeId product = transposed(g, t, in(g, 0, x), in(g, 1, w));
+      check(g, {product, ops::exp(g, product)});
+    }
   }
-  // Without padding of the output, nothing is copied.
+  // Where the output is a multiple of the stride, nothing is copied.
   Graph g;
   CompileReport report;
-  check(g, {transposed(g, {{9, 8}, 16, 1, 3, 2, 1, 1, 1, 1}, in(g, 0, {2, 1, 16, 9, 8}),
-                       in(g, 1, {1, 16, 1, 3, 3}))},
+  check(g,
+        {transposed(g, {{9, 8}, 16, 6, 3, 2, 1, 1, 1, 1}, in(g, 0, {2, 1, 16, 9, 8}),
+                    in(g, 1, {1, 16, 6, 3, 3}))},
         &report);
   EXPECT_EQ(report.steps, 1);
 }

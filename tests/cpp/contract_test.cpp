@@ -303,7 +303,8 @@ TEST_P(ContractOn, FewChannelsOfSmallImagesInEveryDirection) {
 
 /// More phases than come apart: some dimensions keep their divisions.
 TEST_P(ContractOn, InputGradientsOfWideStridesComeApartAsFarAsTheyMay) {
-  for (const ConvCase& c : {ConvCase{1, 6, 40, 41, 8, 8, 8, 0}, ConvCase{1, 3, 45, 44, 16, 10, 5, 2}})
+  for (const ConvCase& c :
+       {ConvCase{1, 6, 40, 41, 8, 8, 8, 0}, ConvCase{1, 3, 45, 44, 16, 10, 5, 2}})
     expect_exact(conv_input_gradient_kernel(DType::Float32, c), target(), random_,
                  fmt::format("k{} s{}", c.kernel, c.stride));
 }

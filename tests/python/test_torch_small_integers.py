@@ -103,8 +103,8 @@ def test_a_small_integer_input_that_is_written_to_is_written_to():
 
 
 @pytest.mark.usefixtures("fresh_torch")
-@pytest.mark.parametrize("dtype", (*SMALL, torch.bool, torch.int32))
-@pytest.mark.parametrize("rows", (1, 8, 70))
+@pytest.mark.parametrize("dtype", [*SMALL, torch.bool, torch.int32])
+@pytest.mark.parametrize("rows", [1, 8, 70])
 def test_a_product_reads_weights_that_are_cast_as_they_are(dtype, rows):
     def linear(x, w, scale):
         return x @ w.t().to(x.dtype) * scale
