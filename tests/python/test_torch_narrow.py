@@ -99,7 +99,14 @@ def test_autocast_trains_natively(name, dtype):
         return run
 
     got = outcome(compiled(under_autocast(ours)), ours, x)
-    eager = outcome(under_autocast(theirs), theirs, x)
+    try:
+        eager = outcome(under_autocast(theirs), theirs, x)
+    except (
+        RuntimeError
+    ):  # oneDNN has no narrow LSTM for this processor; layers without it are as exact
+        assert name == "lstm"
+        theirs = theirs.to(dtype)
+        eager = outcome(theirs, theirs, x.to(dtype))
     require_as_exact(got, eager, outcome(exact.double(), exact, x.double()), dtype)
     assert all(p.grad.dtype == torch.float32 for p in ours.parameters())
 
@@ -121,8 +128,8 @@ def test_inference_gives_what_eager_gives(name, dtype):
             got = first(compiled(ours)(argument))
             try:
                 eager = first(ours(argument))
-            except RuntimeError:  # oneDNN has no LSTM of float16 for this processor
-                assert (name, dtype) == ("lstm", torch.float16)
+            except RuntimeError:  # oneDNN has no narrow LSTM for this processor
+                assert name == "lstm"
                 eager = exact.to(dtype)
         assert (got.dtype, got.shape) == (eager.dtype, eager.shape)
         require_as_exact([got.double()], [eager.double()], [exact], dtype)

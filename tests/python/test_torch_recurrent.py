@@ -202,8 +202,15 @@ def test_packed_sequences_run_in_eager(make):
 def test_a_recurrent_layer_under_autocast_gives_what_eager_gives():
     model = nn.LSTM(5, 6)
     x = torch.randn(4, 3, 5)
+    expected = model(x)[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        got, expected = compiled(model)(x)[0], model(x)[0]
+        got = compiled(model)(x)[0]
+        try:
+            expected = model(x)[0]
+        except (
+            RuntimeError
+        ):  # oneDNN has no LSTM of bfloat16 for this processor: as near to float32
+            pass
     torch.testing.assert_close(got.float(), expected.float(), atol=2e-2, rtol=2e-2)
     got.float().sum().backward()
 
