@@ -1,5 +1,6 @@
 """LSTM, GRU and RNN through torch.compile: outputs, states and gradients against eager in float64."""
 
+import contextlib
 import copy
 
 import pytest
@@ -205,12 +206,9 @@ def test_a_recurrent_layer_under_autocast_gives_what_eager_gives():
     expected = model(x)[0]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = compiled(model)(x)[0]
-        try:
+        # oneDNN has no LSTM of bfloat16 for some processors: as near to float32's then.
+        with contextlib.suppress(RuntimeError):
             expected = model(x)[0]
-        except (
-            RuntimeError
-        ):  # oneDNN has no LSTM of bfloat16 for this processor: as near to float32
-            pass
     torch.testing.assert_close(got.float(), expected.float(), atol=2e-2, rtol=2e-2)
     got.float().sum().backward()
 
