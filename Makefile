@@ -42,9 +42,17 @@ test: build ## Set up, build, and run the C++ and the Python tests.
 
 .PHONY: test-all
 test-all: test ## The tests, all of PyTorch's operator database, asan and tsan, the wheel, the demo.
-	@$(MAKE) --no-print-directory op-db
+	@$(MAKE) --no-print-directory op-db test-machines
 	@$(MAKE) --no-print-directory asan tsan wheel
 	@$(MAKE) --no-print-directory demo
+
+.PHONY: test-machines
+test-machines: build ## Run the cases of operators and primitives on tiny machines, for each instruction set.
+	@export PYTHONPATH=$(PYTHONPATH_BUILD) COREGRAD_MACHINE=tiny COREGRAD_CHECK_MEMORY=1; \
+	for isa in $$(python -c 'from coregrad import _core; print(*_core.supported_isas())'); do \
+	  echo "== $$isa"; COREGRAD_ISA=$$isa python -m pytest $(PYTEST_ARGS) \
+	    tests/python/test_torch_lowerings.py tests/python/test_primitives_against_torch.py || exit 1; \
+	done
 
 .PHONY: op-db
 op-db: build ## Run all of PyTorch's operator database through the backend; results in out/op_db.json.

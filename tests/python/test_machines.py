@@ -1,11 +1,8 @@
 """The same programs on other machines: instruction sets this one has, and caches so small that small
 tensors are streamed, split, blocked and shared as large ones are, in memory that nothing may leave.
-"""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+`make test-machines` runs the cases of operators and primitives so as well.
+"""
 
 import pytest
 import worker_pool
@@ -15,7 +12,6 @@ from random_programs_run import __file__ as RUNNER
 from coregrad import _core
 
 NUM_SEEDS = 60
-CASES = ("test_torch_lowerings.py", "test_primitives_against_torch.py")
 #: All other tests are of the ordinary machine with the widest vectors.
 MACHINES = [("generic", ""), *((isa, "tiny") for isa in _core.supported_isas())]
 
@@ -32,13 +28,3 @@ def test_random_programs_are_right_on_another_machine(machine):
     jobs = [{"seed": seed, "threads": 1 + seed % 9} for seed in range(NUM_SEEDS)]
     wrong = [r for r in worker_pool.run(RUNNER, jobs, 1) if r["outcome"] in BAD]
     assert not wrong, f"seed {wrong[0]['seed']}: {wrong[0]['detail']}\n{wrong[0].get('program')}"
-
-
-@pytest.mark.parametrize("file", CASES)
-def test_cases_are_right_on_another_machine(machine, file):
-    arguments = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *arguments, Path(__file__).with_name(file)],
-        capture_output=True, text=True, env=os.environ,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-4000:]
