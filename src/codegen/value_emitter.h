@@ -154,15 +154,12 @@ class ValueEmitter {
   llvm::Type* memory_type(DType dtype) const;
   llvm::Value* to_register(DType dtype, llvm::Value* memory);
   llvm::Value* load_split(int buffer, const SplitIndex& index, llvm::Value* mask);
-  /// Of vectors no wider than the machine's: what LLVM 19 makes of wider ones may read lanes whose
-  /// mask is known to be false.
   llvm::Value* masked_load(llvm::FixedVectorType* type, llvm::Value* pointer, llvm::Value* lanes,
                            int buffer);
   void masked_store(llvm::Value* vector, llvm::Value* pointer, llvm::Value* lanes, int buffer);
-  llvm::Value* part(llvm::Value* vector, unsigned first, unsigned count);
+  llvm::Value* pick_lanes(llvm::Value* mask, llvm::ArrayRef<int> order);
   llvm::Value* lane_mask_and(llvm::Value* mask);
   llvm::Value* zeros();
-  llvm::Value* reverse(llvm::Value* vector);
   int64_t proven_alignment(int buffer, const SplitIndex& index) const;
   bool is_of_nothing(const IndexExpr& index) const;
   template <class Instruction>

@@ -25,6 +25,24 @@ bool is_true(const Value* mask) {
   return constant && constant->isAllOnesValue();
 }
 
+bool is_false(const Value* mask) {
+  const auto* constant = llvm::dyn_cast<llvm::Constant>(mask);
+  return constant && constant->isNullValue();
+}
+
+/// The lanes [first, first + count).
+std::vector<int> lane_range(unsigned first, unsigned count) {
+  std::vector<int> lanes(count);
+  std::iota(lanes.begin(), lanes.end(), static_cast<int>(first));
+  return lanes;
+}
+
+std::vector<int> reversed_lanes(int width) {
+  std::vector<int> lanes = lane_range(0, static_cast<unsigned>(width));
+  std::reverse(lanes.begin(), lanes.end());
+  return lanes;
+}
+
 }  // namespace
 
 llvm::Type* ValueEmitter::memory_type(DType dtype) const {
@@ -65,20 +83,22 @@ Value* ValueEmitter::zeros() {
   return block;
 }
 
-Value* ValueEmitter::reverse(Value* vector) {
-  std::vector<int> order;
-  for (int l = lane_.width; l-- > 0;) order.push_back(l);
-  return builder_.CreateShuffleVector(vector, order);
+/// Lanes of a mask in another order. Conjunctions are taken apart and constants folded, so that a
+/// part of a mask that has no lane is seen as one: where LLVM 19 finds out later that a part of a
+/// conjunction is false, it loads the whole register, whatever lies there.
+Value* ValueEmitter::pick_lanes(Value* mask, llvm::ArrayRef<int> order) {
+  if (auto* const both = llvm::dyn_cast<llvm::BinaryOperator>(mask);
+      both && both->getOpcode() == llvm::Instruction::And)
+    return builder_.CreateAnd(pick_lanes(both->getOperand(0), order),
+                              pick_lanes(both->getOperand(1), order));
+  return builder_.CreateShuffleVector(mask, order);
 }
 
-Value* ValueEmitter::part(Value* vector, unsigned first, unsigned count) {
-  std::vector<int> taken;
-  for (unsigned l = first; l < first + count; ++l) taken.push_back(static_cast<int>(l));
-  return builder_.CreateShuffleVector(vector, taken);
-}
-
+/// Masked accesses are of one register each: of a wider one, LLVM 19 may read whole registers of
+/// which no lane is asked for.
 Value* ValueEmitter::masked_load(llvm::FixedVectorType* type, Value* pointer, Value* lanes,
                                  int buffer) {
+  if (is_false(lanes)) return llvm::Constant::getNullValue(type);
   const auto size =
       static_cast<unsigned>(size_of(kernel_.buffers[static_cast<size_t>(buffer)].dtype));
   const unsigned width = type->getNumElements(), half = width / 2;
@@ -87,15 +107,14 @@ Value* ValueEmitter::masked_load(llvm::FixedVectorType* type, Value* pointer, Va
                                               llvm::Constant::getNullValue(type)),
                     buffer);
   auto* const half_type = llvm::FixedVectorType::get(type->getElementType(), half);
-  Value* const low = masked_load(half_type, pointer, part(lanes, 0, half), buffer);
+  Value* const low = masked_load(half_type, pointer, pick_lanes(lanes, lane_range(0, half)), buffer);
   Value* const next = builder_.CreateConstGEP1_64(type->getElementType(), pointer, half);
-  Value* const high = masked_load(half_type, next, part(lanes, half, half), buffer);
-  std::vector<int> both;
-  for (unsigned l = 0; l < width; ++l) both.push_back(static_cast<int>(l));
-  return builder_.CreateShuffleVector(low, high, both);
+  Value* const high = masked_load(half_type, next, pick_lanes(lanes, lane_range(half, half)), buffer);
+  return builder_.CreateShuffleVector(low, high, lane_range(0, width));
 }
 
 void ValueEmitter::masked_store(Value* vector, Value* pointer, Value* lanes, int buffer) {
+  if (is_false(lanes)) return;
   const auto size =
       static_cast<unsigned>(size_of(kernel_.buffers[static_cast<size_t>(buffer)].dtype));
   auto* const type = llvm::cast<llvm::FixedVectorType>(vector->getType());
@@ -104,9 +123,9 @@ void ValueEmitter::masked_store(Value* vector, Value* pointer, Value* lanes, int
     annotate(builder_.CreateMaskedStore(vector, pointer, llvm::Align(size), lanes), buffer);
     return;
   }
-  masked_store(part(vector, 0, half), pointer, part(lanes, 0, half), buffer);
+  masked_store(builder_.CreateShuffleVector(vector, lane_range(0, half)), pointer, pick_lanes(lanes, lane_range(0, half)), buffer);
   Value* const next = builder_.CreateConstGEP1_64(type->getElementType(), pointer, half);
-  masked_store(part(vector, half, half), next, part(lanes, half, half), buffer);
+  masked_store(builder_.CreateShuffleVector(vector, lane_range(half, half)), next, pick_lanes(lanes, lane_range(half, half)), buffer);
 }
 
 Value* ValueEmitter::lane_mask_and(Value* mask) {
@@ -196,12 +215,12 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
       mask = nullptr;
     }
     Value* lanes = lane_mask_and(mask);
-    if (lanes && is_reversed) lanes = reverse(lanes);
+    if (lanes && is_reversed) lanes = pick_lanes(lanes, reversed_lanes(lane_.width));
     Value* const loaded =
         lanes ? masked_load(vector_type, pointer, lanes, buffer)
               : static_cast<Value*>(
                     annotate(builder_.CreateAlignedLoad(vector_type, pointer, align), buffer));
-    return to_register(dtype, is_reversed ? reverse(loaded) : loaded);
+    return to_register(dtype, is_reversed ? builder_.CreateShuffleVector(loaded, reversed_lanes(lane_.width)) : loaded);
   }
   Value* const lanes = lane_mask_and(mask);
   if (index.is_affine() && index.slope == 2 && !lanes) {
@@ -298,8 +317,8 @@ void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, 
     if (parts.slope == -1) {
       const auto width = static_cast<uint64_t>(lane_.width);
       pointer = builder_.CreateConstGEP1_64(type, pointer, 1 - width);
-      memory = reverse(memory);
-      if (lanes) lanes = reverse(lanes);
+      memory = builder_.CreateShuffleVector(memory, reversed_lanes(lane_.width));
+      if (lanes) lanes = pick_lanes(lanes, reversed_lanes(lane_.width));
     }
     if (lanes) return masked_store(memory, pointer, lanes, buffer);
     const uint64_t vector_bytes = size * static_cast<uint64_t>(lane_.width);
