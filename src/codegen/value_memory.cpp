@@ -107,9 +107,11 @@ Value* ValueEmitter::masked_load(llvm::FixedVectorType* type, Value* pointer, Va
                                               llvm::Constant::getNullValue(type)),
                     buffer);
   auto* const half_type = llvm::FixedVectorType::get(type->getElementType(), half);
-  Value* const low = masked_load(half_type, pointer, pick_lanes(lanes, lane_range(0, half)), buffer);
+  Value* const low =
+      masked_load(half_type, pointer, pick_lanes(lanes, lane_range(0, half)), buffer);
   Value* const next = builder_.CreateConstGEP1_64(type->getElementType(), pointer, half);
-  Value* const high = masked_load(half_type, next, pick_lanes(lanes, lane_range(half, half)), buffer);
+  Value* const high =
+      masked_load(half_type, next, pick_lanes(lanes, lane_range(half, half)), buffer);
   return builder_.CreateShuffleVector(low, high, lane_range(0, width));
 }
 
@@ -123,9 +125,11 @@ void ValueEmitter::masked_store(Value* vector, Value* pointer, Value* lanes, int
     annotate(builder_.CreateMaskedStore(vector, pointer, llvm::Align(size), lanes), buffer);
     return;
   }
-  masked_store(builder_.CreateShuffleVector(vector, lane_range(0, half)), pointer, pick_lanes(lanes, lane_range(0, half)), buffer);
+  masked_store(builder_.CreateShuffleVector(vector, lane_range(0, half)), pointer,
+               pick_lanes(lanes, lane_range(0, half)), buffer);
   Value* const next = builder_.CreateConstGEP1_64(type->getElementType(), pointer, half);
-  masked_store(builder_.CreateShuffleVector(vector, lane_range(half, half)), next, pick_lanes(lanes, lane_range(half, half)), buffer);
+  masked_store(builder_.CreateShuffleVector(vector, lane_range(half, half)), next,
+               pick_lanes(lanes, lane_range(half, half)), buffer);
 }
 
 Value* ValueEmitter::lane_mask_and(Value* mask) {
@@ -220,7 +224,9 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
         lanes ? masked_load(vector_type, pointer, lanes, buffer)
               : static_cast<Value*>(
                     annotate(builder_.CreateAlignedLoad(vector_type, pointer, align), buffer));
-    return to_register(dtype, is_reversed ? builder_.CreateShuffleVector(loaded, reversed_lanes(lane_.width)) : loaded);
+    return to_register(
+        dtype,
+        is_reversed ? builder_.CreateShuffleVector(loaded, reversed_lanes(lane_.width)) : loaded);
   }
   Value* const lanes = lane_mask_and(mask);
   if (index.is_affine() && index.slope == 2 && !lanes) {

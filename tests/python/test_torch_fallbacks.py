@@ -157,6 +157,21 @@ def test_sparse_tensors_stay_with_pytorch_and_the_rest_does_not():
     check(f, s, torch.randn(4, 3))
 
 
+@pytest.mark.filterwarnings("ignore:.*quantized tensor creation:UserWarning")
+def test_quantised_tensors_which_tracing_takes_for_floats_stay_with_pytorch():
+    def quantised(x):
+        return torch.quantize_per_tensor(x * 2, 0.1, 3, torch.quint8).relu().reshape(8, 4)
+
+    def f(x):
+        return quantised(x).dequantize() + x.sin().reshape(8, 4)
+
+    x = torch.randn(4, 8)
+    check(f, x)
+    assert_same(compiled(quantised)(x).int_repr(), quantised(x).int_repr())
+    assert fallbacks()["aten.quantize_per_tensor.default"] == 2
+    assert coregrad.torch.report().graphs[0].num_native == 4
+
+
 def test_higher_order_operators_are_steps():
     def f(x, y):
         z = torch.cond(x.sum() > 0, lambda a, b: a.sin() @ b, lambda a, b: a.cos() @ b, (x, y))

@@ -63,7 +63,9 @@ READS_SHAPES_UNKNOWN = (
     torch.ops.aten._embedding_bag_dense_backward,
     torch.ops.aten._embedding_bag_per_sample_weights_backward,
 )
-
+#: Tracing takes quantised tensors for plain ones.
+QUANTIZED = (torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4)
+GIVES_PLAIN = (torch.ops.aten.dequantize, torch.ops.aten.int_repr)
 
 with_effects = torch.ops.higher_order.with_effects
 #: Stands for a tensor of the traced graph that orders effects; calls bring None for it.
@@ -120,6 +122,7 @@ class Importer:
         self.effects: list[Node] = []  #: the tokens of steps that are called for their effect
         self.loads: dict[int, Any] = {}  #: place -> what stands for what is held there
         self.has_held = False
+        self.quantized: set[FxNode] = set()
         self.held_writes: dict[int, Held] = {}  #: input number -> what overwrites it after the run
         self.num_placeholders = sum(n.op == "placeholder" for n in module.graph.nodes)
         self.num_constants = sum(n.op == "get_attr" for n in module.graph.nodes)
@@ -336,6 +339,11 @@ class Importer:
         values = list(value) if isinstance(value, (tuple, list)) else [value]
         # Of what has other shapes than traced only the first result has not.
         num_known = 1 if packet in SHAPES_UNKNOWN else len(values)
+        if any(a in QUANTIZED for a in (*node.args, *node.kwargs.values())) or (
+            packet not in GIVES_PLAIN and not self.quantized.isdisjoint(node.all_input_nodes)
+        ):
+            self.quantized.add(node)
+            num_known = 0
         results, _ = self._step(str(target), target, template, values, num_known)
         return tuple(results) if isinstance(value, (tuple, list)) else results[0]
 
@@ -420,7 +428,9 @@ class Importer:
             return found
         x = held.traced
         if not fallback.can_be_loaded(held):
-            raise Unsupported(_kind(x))
+            raise Unsupported(
+                _kind(x) if held.has_traced_shape else "an operand that tracing mistakes"
+            )
         if held.place < self.num_placeholders:
             if x.is_complex():
                 self.adapted_inputs.append(held.place)
