@@ -85,7 +85,8 @@ class MicroKernel {
           std::vector<llvm::Value*> lane_values;
           for (int64_t v = 0; v < vectors; ++v) lane_values.push_back(load_lanes(b, v));
           // Rows of lanes lie apart, which the machine's own prefetching does not follow.
-          for (int64_t v = 0; v < vectors; ++v) {
+          const int64_t in_a_line = ceil_div(64, width * size_of(plan_.dtype));
+          for (int64_t v = 0; v < vectors; v += in_a_line) {
             llvm::Value* const ahead = b_.CreateConstGEP1_64(
                 lane_memory_.type(), b, static_cast<uint64_t>(v * width + lanes_ahead()));
             b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
@@ -362,8 +363,12 @@ class MicroKernel {
   }
 
   /// From lanes to those some steps of k later, or, where a window reads lanes again, to the next
-  /// that no step has read.
+  /// that no step has read. In memory there is nothing behind the last of few steps: then to those
+  /// of the next panel.
   int64_t lanes_ahead() const {
+    if (!plan_.any_size && plan_.lane_packing == LanePacking::InPlace &&
+        plan_.k_block <= 4 * kPrefetchSteps)
+      return lanes_;
     if (!lane_table_) return kPrefetchSteps * steps_.lane_k;
     return ceil_div(kPrefetchSteps, plan_.lane_windows.steps()) * plan_.lane_stride;
   }
