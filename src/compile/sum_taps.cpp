@@ -4,7 +4,7 @@
 //
 // The product has the window's steps as rows (3 x 3 times the few channels), reads both operands in
 // place and multiplies no zeros. Its result is read once for each step, so it has to stay in a
-// cache.
+// cache. A bias is added phase by phase: the phases are then the memory of the result.
 
 #include "base/checked.h"
 #include "compile/pipeline.h"
@@ -35,11 +35,17 @@ class TapSum {
   TapSum(Graph& graph, std::span<const NodeId> operands, const ContractSpec& spec)
       : graph_(graph), operands_(operands), spec_(spec) {}
 
-  std::optional<NodeId> make() {
+  /// The contract's result, plus `bias`: [the contract's labels], 1 where a window slides.
+  std::optional<NodeId> make(std::optional<NodeId> bias = std::nullopt) {
     if (std::ranges::count(spec_.extents, 0) > 0 || !find_slides() || !pays()) return std::nullopt;
+    if (bias && !arrange_as_phase(*bias)) return std::nullopt;
     const NodeId planes = product();
     std::vector<NodeId> phases;
-    for_each(strides_, [&](const Sizes& r) { phases.push_back(phase(planes, r)); });
+    for_each(strides_, [&](const Sizes& r) {
+      NodeId sum = phase(planes, r);
+      if (bias) sum = ops::add(graph_, sum, ops::broadcast_to(graph_, *bias, graph_.shape(sum)));
+      phases.push_back(sum);
+    });
     return arranged(std::move(phases));
   }
 
@@ -168,6 +174,19 @@ class TapSum {
     return ops::full(graph_, shape, Scalar::of(graph_.dtype(planes), 0));
   }
 
+  /// From the contract's order of labels to a phase's; false if it varies where a window slides.
+  bool arrange_as_phase(NodeId& bias) {
+    Sizes labels = kept_, order;
+    for (const Slide& slide : slides_) labels.push_back(slide.out);
+    for (const int64_t label : labels) {
+      order.push_back(std::ranges::find(spec_.out, label) - spec_.out.begin());
+      const int64_t size = graph_.shape(bias)[static_cast<size_t>(order.back())];
+      if (order.size() > kept_.size() && size != 1) return false;
+    }
+    bias = ops::permute(graph_, bias, order);
+    return true;
+  }
+
   /// The phases as the contract's result: place and phase of each dimension side by side.
   NodeId arranged(std::vector<NodeId> phases) {
     Sizes shape, padded, stops;
@@ -205,6 +224,48 @@ class TapSum {
   Sizes strides_, steps_, kept_;
 };
 
+/// What is expanded to `shape`, as if that were reshaped to `wanted`: [1, 6, 1] for [2, 6, 9] is
+/// [1, 2, 3, 1] for [2, 2, 3, 9].
+std::optional<Sizes> expanded_from(Shape small, Shape shape, Shape wanted) {
+  Sizes result;
+  size_t at = 0;
+  for (size_t d = 0; d < shape.size(); ++d)
+    for (int64_t left = shape[d]; left > 1; ++at) {
+      if (at == wanted.size() || left % wanted[at] != 0) return std::nullopt;
+      result.push_back(small[d] == 1 ? 1 : wanted[at]);
+      left /= wanted[at];
+    }
+  result.resize(wanted.size(), 1);
+  return result;
+}
+
+/// A sum of a contract, perhaps reshaped, and what is expanded to its shape.
+std::optional<NodeId> with_bias(Graph& into, const Graph& from, NodeId sum,
+                                std::span<const NodeId> operands) {
+  for (const size_t side : {0, 1}) {
+    NodeId contract = from.operand(sum, side);
+    if (from[contract].op == Op::Reshape) contract = from.operand(contract, 0);
+    const NodeId expanded = operands[1 - side];
+    if (from[contract].op != Op::Contract || into[expanded].op != Op::Expand ||
+        from.numel(sum) == 0)
+      continue;
+    const NodeId small = into.operand(expanded, 0);
+    const std::optional<Sizes> sizes =
+        expanded_from(into.shape(small), from.shape(sum), from.shape(contract));
+    if (!sizes) continue;
+    NodeId planes = operands[side];
+    while (into[planes].op != Op::Contract && into[planes].num_operands > 0)
+      planes = into.operand(planes, 0);
+    if (into[planes].op != Op::Contract) continue;
+    const ContractSpec spec = ContractSpec::decode(from.attrs(contract));
+    const NodeId factors[] = {into.operand(planes, 0), into.operand(planes, 1)};
+    const std::optional<NodeId> made =
+        TapSum(into, factors, spec).make(ops::reshape(into, small, *sizes));
+    if (made) return ops::reshape(into, *made, from.shape(sum));
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 NodeId sum_taps(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands) {
@@ -212,6 +273,8 @@ NodeId sum_taps(Graph& into, const Graph& from, NodeId node, std::span<const Nod
     const ContractSpec spec = ContractSpec::decode(from.attrs(node));
     if (const std::optional<NodeId> made = TapSum(into, operands, spec).make()) return *made;
   }
+  if (from[node].op == Op::Add)
+    if (const std::optional<NodeId> made = with_bias(into, from, node, operands)) return *made;
   return ops::rebuild(into, from, node, operands);
 }
 

@@ -152,7 +152,29 @@ TEST(Compile, PhasesOfATransposedConvolutionAreComputedTogether) {
       w.insert(w.end(), t.narrow.size(), t.kernel);
       const NodeId product = transposed(g, t, in(g, 0, x), in(g, 1, w));
       check(g, {product, ops::exp(g, product)});
+      // What is added is the same at all places of an image (a bias), or it is not.
+      const Dims shape(g.shape(product).begin(), g.shape(product).end());
+      Dims merged(shape.begin() + 1, shape.end());
+      merged[0] = 2, merged[1] = t.groups * t.c;
+      const NodeId images = ops::reshape(g, product, merged);
+      Dims channels(merged.size(), 1), places(merged.size(), 1);
+      channels[1] = merged[1], places.back() = merged.back();
+      const auto plus = [&](int64_t index, const Dims& of) {
+        return ops::add(g, images, ops::broadcast_to(g, in(g, index, of), merged));
+      };
+      check(g, {plus(2, channels)});
+      check(g, {images, plus(2, channels), plus(3, places), plus(4, Dims(merged.size(), 1))});
     }
+  }
+  // The phases are the result's memory, with a bias too.
+  {
+    Graph g;
+    CompileReport report;
+    const NodeId product = transposed(g, {{9, 8}, 16, 1, 3, 2, 1, 1, 1, 1},
+                                      in(g, 0, {2, 1, 16, 9, 8}), in(g, 1, {1, 16, 1, 3, 3}));
+    const NodeId bias = in(g, 2, {1, 1, 1, 1, 1});
+    check(g, {ops::add(g, ops::broadcast_to(g, bias, g.shape(product)), product)}, &report);
+    EXPECT_EQ(report.steps, 5);
   }
   // Where the output is a multiple of the stride, nothing is copied.
   Graph g;
