@@ -24,7 +24,8 @@ class PlanExecutable final : public Executable {
   PlanExecutable(std::shared_ptr<const Plan> plan, int max_threads)
       : plan_(std::move(plan)), max_threads_(max_threads) {
     const PlanTotals totals = total_up(*plan_);
-    is_short_ = totals.cost_ns < kShortNs && totals.parallel_steps == 0 && !totals.has_external;
+    is_short_ = totals.cost_ns < kShortNs && !totals.has_external &&
+                (totals.parallel_steps == 0 || max_threads == 1);
   }
   void run(std::span<const void* const> inputs, std::span<void* const> outputs) const override {
     coregrad::run(*plan_, inputs, outputs, nullptr, {max_threads_, host_parallel_for});

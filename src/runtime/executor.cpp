@@ -190,7 +190,7 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
                        .chunks = totals.chunks,
                        .flops = totals.flops,
                        .bytes = totals.bytes};
-  const bool any_parallel = totals.parallel_steps > 0;
+  const bool any_parallel = totals.parallel_steps > 0 && threads.most > 1;
 
   // Temporaries and all workers' scratch are one block.
   const bool guarded = flags().check_memory;
