@@ -71,8 +71,12 @@ def text(results: list[dict], full: bool = False) -> str:
         lines += [f"{kind}: {len(rows)} different"] + [f"  {n:4} {row}" for row, n in shown]
     for r in results:
         if r["outcome"] in BAD:
-            lines.append(f"{r['outcome'].upper()}: {r['name']} {r['dtype']}: {r['detail']}")
+            lines.append(_fault(r))
     return "\n".join(lines)
+
+
+def _fault(result: dict) -> str:
+    return f"{result['outcome'].upper()}: {result['name']} {result['dtype']}: {result['detail']}"
 
 
 def main() -> int:
@@ -107,7 +111,11 @@ def main() -> int:
         for dtype in op_db.dtypes_of(name, entries[name])
         if not wanted or str(dtype).removeprefix("torch.") in wanted
     ]
-    results = worker_pool.run(__file__, jobs, options.jobs)
+
+    def fault(result: dict) -> str | None:
+        return _fault(result) if result["outcome"] in BAD else None
+
+    results = worker_pool.run_and_show(__file__, jobs, len(jobs), options.jobs, "entry", fault)
     print(text(results, options.full))
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)

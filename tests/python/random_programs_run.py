@@ -35,7 +35,6 @@ from random_programs import Program, generate, generate_huge, parse, widened
 from torch._dynamo.backends.debugging import boxed_nop
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
-from tqdm import tqdm
 
 import coregrad.torch
 from coregrad.torch.aliasing import elements_overlap
@@ -572,16 +571,13 @@ def main() -> int:
         for seed in seeds
         if time.monotonic() - started < options.seconds
     )
-    with tqdm(total=len(seeds), unit="program", disable=None) as progress:
 
-        def tell(result: dict) -> None:
-            progress.update()
-            if result["outcome"] in BAD:
-                text = f"{result['outcome']}, seed {result['seed']}: {result['detail'][:200]}"
-                progress.write(text, file=sys.stderr)
-                sys.stderr.flush()
+    def fault(result: dict) -> str | None:
+        if result["outcome"] not in BAD:
+            return None
+        return f"{result['outcome']}, seed {result['seed']}: {result['detail'][:200]}"
 
-        results = worker_pool.run(__file__, jobs, options.jobs, tell)
+    results = worker_pool.run_and_show(__file__, jobs, len(seeds), options.jobs, "program", fault)
     print(report(results, time.monotonic() - started))
     return int(any(r["outcome"] in BAD for r in results))
 

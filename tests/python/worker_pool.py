@@ -13,6 +13,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
+from tqdm import tqdm
+
 SECONDS_PER_JOB = 120
 
 
@@ -91,3 +93,23 @@ def run(
     for thread in threads:
         thread.join()
     return [results[number] for number in sorted(results)]
+
+
+def run_and_show(
+    script: str,
+    jobs: Iterable[dict],
+    num_jobs: int,
+    num_workers: int,
+    unit: str,
+    fault: Callable[[dict], str | None],
+) -> list[dict]:
+    """`run` with a bar on a terminal, and the fault of a result as soon as it is there."""
+    with tqdm(total=num_jobs, unit=unit, disable=None) as progress:
+
+        def tell(result: dict) -> None:
+            progress.update()
+            if (text := fault(result)) is not None:
+                progress.write(text, file=sys.stderr)
+                sys.stderr.flush()
+
+        return run(script, jobs, num_workers, tell)
