@@ -226,8 +226,13 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
     state = {&plan, args.data(), stride > 0 ? base + scratch_start : nullptr, stride, &fp};
     const bool watched = observer != nullptr || !profiling_is_off();
     if (!any_parallel && !watched) {
-      for (size_t i = 0; i < num_steps; ++i)
-        if (plan.steps[i].range > 0) state.call(i, 0, plan.steps[i].range, 0);
+      for (size_t i = 0; i < num_steps; ++i) {
+        const Step& step = plan.steps[i];
+        // A step that may be shared takes no more than a chunk at once.
+        const int64_t most = is_parallel(plan, step) ? step.chunk : step.range;
+        for (int64_t begin = 0; begin < step.range; begin += most)
+          state.call(i, begin, std::min(begin + most, step.range), 0);
+      }
     } else {
       Scratchpad<TeamJob::Phase, 64> phases(num_steps);
       for (size_t i = 0; i < num_steps; ++i)
