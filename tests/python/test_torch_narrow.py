@@ -101,9 +101,8 @@ def test_autocast_trains_natively(name, dtype):
     got = outcome(compiled(under_autocast(ours)), ours, x)
     try:
         eager = outcome(under_autocast(theirs), theirs, x)
-    except (
-        RuntimeError
-    ):  # oneDNN has no narrow LSTM for this processor; layers without it are as exact
+    except RuntimeError:
+        # oneDNN has no narrow LSTM for this processor; layers without it are as exact.
         assert name == "lstm"
         theirs = theirs.to(dtype)
         eager = outcome(theirs, theirs, x.to(dtype))
