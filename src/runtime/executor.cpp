@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cassert>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,8 +41,7 @@ class Scratchpad {
   T* data_;
 };
 
-/// Whether the team gets the step. Not a question of how many threads there are, so that the calls
-/// a step function sees are always the same.
+/// Whether the team gets the step.
 bool is_parallel(const Plan& plan, const Step& step) {
   return step.range > step.chunk && step.cost_ns >= plan.serial_cost_ns;
 }
@@ -61,6 +61,7 @@ struct RunState {
 
   void call(size_t index, int64_t begin, int64_t end, int worker) {
     const Step& step = plan->steps[index];
+    assert(begin % step.chunk == 0 && end == std::min(begin + step.chunk, step.range));
     const StepArgs step_args{args + step.first_arg, plan->params.data() + step.first_param,
                              scratch + worker * scratch_stride, &status, step.context};
     if (step.kind == StepKind::External && worker == 0) [[unlikely]] {
@@ -228,10 +229,8 @@ void run(const Plan& plan, std::span<const void* const> inputs, std::span<void* 
     if (!any_parallel && !watched) {
       for (size_t i = 0; i < num_steps; ++i) {
         const Step& step = plan.steps[i];
-        // A step that may be shared takes no more than a chunk at once.
-        const int64_t most = is_parallel(plan, step) ? step.chunk : step.range;
-        for (int64_t begin = 0; begin < step.range; begin += most)
-          state.call(i, begin, std::min(begin + most, step.range), 0);
+        for_each_chunk(step.range, step.chunk,
+                       [&](int64_t begin, int64_t end) { state.call(i, begin, end, 0); });
       }
     } else {
       Scratchpad<TeamJob::Phase, 64> phases(num_steps);

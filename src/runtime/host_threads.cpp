@@ -106,9 +106,8 @@ struct Region {
     started_ns = now_ns();
     for (int64_t phase = first; phase < last; ++phase) {
       const TeamJob::Phase& p = job.phases[phase];
-      if (p.range <= 0) continue;
       if (!is_shared(p)) {
-        job.body(job.context, phase, 0, p.range, 0);
+        job.run_alone(phase);
         continue;
       }
       const int64_t num_chunks = (p.range - 1) / p.chunk + 1;
@@ -201,7 +200,7 @@ bool run_on_host_threads(const TeamJob& job) {
   for (int64_t phase = 0; phase < job.num_phases;) {
     const TeamJob::Phase& p = job.phases[phase];
     if (!is_shared(p)) {
-      if (p.range > 0) job.body(job.context, phase, 0, p.range, 0);
+      job.run_alone(phase);
       ++phase;
       continue;
     }

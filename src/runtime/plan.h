@@ -31,7 +31,9 @@ struct StepArgs {
   const void* context;  ///< Step::context
 };
 
-/// The one signature of all steps: does units [begin, end) of the step's range.
+/// The one signature of all steps: does units [begin, end) of the step's range, which are one chunk
+/// of it in every call, however many threads there are: a reduction in parts finds the row of its
+/// part by the number of the chunk.
 using StepFunction = void (*)(const StepArgs* args, int64_t begin, int64_t end, int worker);
 
 struct SlotId {

@@ -208,15 +208,6 @@ struct Crew : LaneSet {
   }
 };
 
-void run_alone(const TeamJob& job, int64_t phase) {
-  const TeamJob::Phase& p = job.phases[phase];
-  for (int64_t begin = 0; begin < p.range;) {
-    const int64_t end = begin + std::min(p.chunk, p.range - begin);
-    job.body(job.context, phase, begin, end, 0);
-    begin = end;
-  }
-}
-
 }  // namespace
 
 struct ThreadTeam::Impl {
@@ -287,9 +278,8 @@ void ThreadTeam::run(const TeamJob& job) {
   Lane* lane = nullptr;
   for (int64_t phase = 0; phase < job.num_phases; ++phase) {
     const TeamJob::Phase& p = job.phases[phase];
-    if (p.range <= 0) continue;
     if (p.serial || p.range <= p.chunk) {
-      job.body(job.context, phase, 0, p.range, 0);
+      job.run_alone(phase);
       continue;
     }
     const int64_t num_chunks = (p.range - 1) / p.chunk + 1;
@@ -304,7 +294,7 @@ void ThreadTeam::run(const TeamJob& job) {
     if (lane != nullptr && num_chunks <= kMostChunks) {
       crew->run_phase(*lane, job, phase, num_chunks);
     } else {
-      run_alone(job, phase);
+      job.run_alone(phase);
     }
   }
   if (lane != nullptr) crew->give_back(*lane);

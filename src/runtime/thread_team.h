@@ -6,6 +6,7 @@
 // finish alone; a worker that wakes late finds nothing left. Workers spin for some microseconds,
 // then park.
 
+#include <algorithm>
 #include <cstdint>
 
 namespace coregrad {
@@ -18,13 +19,23 @@ using HostParallelFor = int32_t (*)(int64_t begin, int64_t end, int64_t grain,
                                     void (*body)(int64_t begin, int64_t end, void* context),
                                     void* context);
 
-/// `body(context, phase, begin, end, worker)`: units [begin, end) of a phase. worker 0 is the
-/// caller.
+/// Calls `work(begin, end)` with the chunks of [0, range) in order.
+template <class Work>
+void for_each_chunk(int64_t range, int64_t chunk, Work work) {
+  for (int64_t begin = 0; begin < range;) {
+    const int64_t end = begin + std::min(chunk, range - begin);
+    work(begin, end);
+    begin = end;
+  }
+}
+
+/// `body(context, phase, begin, end, worker)`: units [begin, end) of a phase, one chunk of it at
+/// any number of threads. worker 0 is the caller.
 struct TeamJob {
   struct Phase {
     int64_t range;  ///< units
     int64_t chunk;  ///< units per claim
-    bool serial;    ///< run by the caller alone, in one call
+    bool serial;    ///< run by the caller alone
     /// Calls code that may want the host's threads for itself.
     bool outside = false;
     double cost_ns = 0;  ///< on one thread, estimated
@@ -45,6 +56,12 @@ struct TeamJob {
   /// False: the work is too short to pay for waking anyone (a system call of 2 to 3 us and the time
   /// until it runs); only threads that still spin help.
   bool wakes() const { return cost_ns >= 20000; }
+
+  /// Runs a phase on the calling thread.
+  void run_alone(int64_t phase) const {
+    for_each_chunk(phases[phase].range, phases[phase].chunk,
+                   [&](int64_t begin, int64_t end) { body(context, phase, begin, end, 0); });
+  }
 };
 
 class ThreadTeam {

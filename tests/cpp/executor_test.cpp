@@ -9,6 +9,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "team_size.h"
 #include <cstring>
 #include <numeric>
 #include <thread>
@@ -152,15 +153,25 @@ TEST(Executor, GivesTheSameResultForEveryNumberOfThreads) {
   std::iota(inputs[1].begin(), inputs[1].end(), 7);
   for (auto& v : inputs)
     for (auto& x : v) x = x * 2654435761 % 1000;
-  ThreadTeam& team = ThreadTeam::global();
-  const int before = team.num_threads();
-  team.set_num_threads(1);
+  const TeamSize one(1);
   const auto expected = run_ints(plan, inputs, n);
   for (int threads : {2, 3, 7}) {
-    team.set_num_threads(threads);
+    const TeamSize more(threads);
     for (int i = 0; i < 5; ++i) EXPECT_EQ(run_ints(plan, inputs, n), expected) << threads;
   }
-  team.set_num_threads(before);
+}
+
+TEST(Executor, GivesEachCallOneChunkWhateverTheStepCosts) {
+  for (const double cost_ns : {0.0, 1e6})
+    for (const int threads : {1, 3}) {
+      const TeamSize size(threads);
+      PlanBuilder b;
+      b.step([](const StepArgs* args, int64_t begin, int64_t end,
+                int) { ints(args, 0)[begin / 4] += end - begin; },
+             {b.output(3)}, 10, 4, cost_ns);
+      EXPECT_EQ(run_ints(b.plan, {}, 3), (std::vector<int64_t>{3, 3, 1}))
+          << threads << " threads, " << cost_ns << " ns";
+    }
 }
 
 TEST(Executor, RunsOnePlanFromManyThreads) {
@@ -179,9 +190,7 @@ TEST(Executor, RunsOnePlanFromManyThreads) {
 }
 
 TEST(Executor, GivesEachWorkerItsOwnAlignedScratch) {
-  ThreadTeam& team = ThreadTeam::global();
-  const int before = team.num_threads();
-  team.set_num_threads(4);
+  const TeamSize size(4);
   PlanBuilder b;
   const SlotId out = b.output(4000);
   Step& s = b.step(
@@ -197,7 +206,6 @@ TEST(Executor, GivesEachWorkerItsOwnAlignedScratch) {
       {out}, 4000, 3, 1e6);
   s.scratch_bytes = b.plan.max_scratch_bytes = 37 * 8;
   for (int i = 0; i < 20; ++i) EXPECT_EQ(run_ints(b.plan, {}, 4000), std::vector<int64_t>(4000, 0));
-  team.set_num_threads(before);
 }
 
 TEST(Executor, ReportsAnIndexOutOfRange) {

@@ -2,10 +2,10 @@
 
 #include "base/error.h"
 #include "runtime/executor.h"
-#include "runtime/thread_team.h"
 
 #include <gtest/gtest.h>
 
+#include "team_size.h"
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -67,13 +67,11 @@ struct AlongDimView {
 template <class T>
 void run_step(const LibraryStep& step, std::vector<const void*> inputs, std::vector<T>& output,
               bool output_first = false) {
-  ThreadTeam& team = ThreadTeam::global();
-  const int threads = team.num_threads();
   auto copy = std::make_unique<T[]>(output.size() + 1);
   std::copy(output.begin(), output.end(), copy.get());
   auto result = std::make_unique<T[]>(output.size() + 1);
   for (bool pieces : {false, true}) {
-    team.set_num_threads(pieces ? 4 : 1);
+    const TeamSize size(pieces ? 4 : 1);
     Plan plan;
     plan.num_inputs = static_cast<int64_t>(inputs.size());
     plan.num_outputs = 1;
@@ -87,14 +85,13 @@ void run_step(const LibraryStep& step, std::vector<const void*> inputs, std::vec
                 SlotId{static_cast<uint32_t>(inputs.size())});
     LibraryStep cut = step;
     cut.cost_ns = pieces ? 1e9 : 0;
-    if (pieces) cut.chunk = 1;
+    cut.chunk = pieces ? 1 : std::max<int64_t>(cut.range, 1);
     append(plan, cut, args, "test");
     T* target = pieces ? result.get() : copy.get();
     std::copy(output.begin(), output.end(), target);
     void* outputs[] = {target};
     run(plan, inputs, outputs);
   }
-  team.set_num_threads(threads);
   EXPECT_EQ(std::memcmp(copy.get(), result.get(), output.size() * sizeof(T)), 0)
       << "depends on how the work is cut";
   std::copy(result.get(), result.get() + output.size(), output.begin());

@@ -6,12 +6,14 @@
 
 #include <gtest/gtest.h>
 
+#include "team_size.h"
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
 #include <numeric>
 #include <random>
 #include <sched.h>
+#include <set>
 #include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
@@ -19,18 +21,6 @@
 
 namespace coregrad {
 namespace {
-
-/// Restores the team's size at the end of a test.
-class TeamSize {
- public:
-  explicit TeamSize(int n) : before_(ThreadTeam::global().num_threads()) {
-    ThreadTeam::global().set_num_threads(n);
-  }
-  ~TeamSize() { ThreadTeam::global().set_num_threads(before_); }
-
- private:
-  int before_;
-};
 
 /// Counts how often each unit of each phase ran, and notices when phases or worker numbers overlap.
 struct Ledger {
@@ -57,7 +47,9 @@ struct Ledger {
     if (worker < 0 || worker >= ThreadTeam::global().max_workers()) ++self.faults;
     if (self.busy[static_cast<size_t>(worker)].fetch_add(1) != 0) ++self.faults;
     if (phase > 0 && self.left[static_cast<size_t>(phase) - 1] != 0) ++self.faults;
-    if (begin % self.phases[static_cast<size_t>(phase)].chunk != 0 || begin >= end) ++self.faults;
+    const TeamJob::Phase& p = self.phases[static_cast<size_t>(phase)];
+    if (begin % p.chunk != 0 || begin >= end || end != std::min(begin + p.chunk, p.range))
+      ++self.faults;
     for (int64_t i = begin; i < end; ++i)
       ++self.ran[static_cast<size_t>(phase)][static_cast<size_t>(i)];
     self.left[static_cast<size_t>(phase)] -= end - begin;
@@ -79,7 +71,6 @@ std::vector<TeamJob::Phase> random_phases(std::mt19937& random) {
     p.range = static_cast<int64_t>(random() % 3 == 0 ? random() % 4 : random() % 400);
     p.chunk = static_cast<int64_t>(random() % 40 + 1);
     p.serial = random() % 4 == 0;
-    if (p.serial) p.chunk = 1;
   }
   // An empty phase finishes without a body; the ledger of the next one sees nothing left.
   return phases;
@@ -104,25 +95,22 @@ TEST(ThreadTeam, StartsAPhaseWhenThePreviousOneIsDone) {
   EXPECT_EQ(ledger.wrong(), 0);
 }
 
-TEST(ThreadTeam, RunsASerialPhaseInOneCallOnTheCaller) {
+TEST(ThreadTeam, RunsTheChunksOfASerialPhaseInOrderOnTheCaller) {
   const TeamSize size(4);
   struct Seen {
-    std::thread::id id;
-    int calls = 0;
-    int64_t end = 0;
+    std::set<std::thread::id> ids;
+    std::vector<int64_t> bounds;
   } seen;
-  const TeamJob::Phase phase{1000, 1, true};
+  const TeamJob::Phase phase{10, 4, true};
   ThreadTeam::global().run({&phase, 1,
-                            [](void* context, int64_t, int64_t, int64_t end, int) {
+                            [](void* context, int64_t, int64_t begin, int64_t end, int) {
                               auto& s = *static_cast<Seen*>(context);
-                              s.id = std::this_thread::get_id();
-                              ++s.calls;
-                              s.end = end;
+                              s.ids.insert(std::this_thread::get_id());
+                              s.bounds.insert(s.bounds.end(), {begin, end});
                             },
                             &seen});
-  EXPECT_EQ(seen.id, std::this_thread::get_id());
-  EXPECT_EQ(seen.calls, 1);
-  EXPECT_EQ(seen.end, 1000);
+  EXPECT_EQ(seen.ids, std::set<std::thread::id>{std::this_thread::get_id()});
+  EXPECT_EQ(seen.bounds, (std::vector<int64_t>{0, 4, 4, 8, 8, 10}));
 }
 
 TEST(ThreadTeam, SharesAPhaseThatIsLongEnough) {

@@ -311,24 +311,21 @@ def index_put(b, x, indices, values, accumulate=False):
     return plan.from_matrix(b, matrix)
 
 
-@lower("aten.index_add.default")
-def index_add(b, x, dim, index, source, *, alpha=1):
-    if not x.ndim:
-        b.unsupported("index_add to a scalar")
+def _scatter_slices(b, x, dim, index, source, mode):
     if b.traced_args[3].dtype != b.result.dtype:
         b.unsupported("operands of different dtypes")
+    if not x.ndim:  # a scalar counts as a vector of one element
+        x, source = b.g.reshape(x, [1]), b.g.reshape(source, [-1])
     dim = b.dim(dim, x)
     wide = b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), source.shape)
-    source = source if alpha == 1 else source * alpha
-    return b.g.scatter(x, dim, wide, source, "add")
+    return b.g.reshape(b.g.scatter(x, dim, wide, source, mode), b.shape)
+
+
+@lower("aten.index_add.default")
+def index_add(b, x, dim, index, source, *, alpha=1):
+    return _scatter_slices(b, x, dim, index, source if alpha == 1 else source * alpha, "add")
 
 
 @move("aten.index_copy.default")
 def index_copy(b, x, dim, index, source):
-    if not x.ndim:
-        b.unsupported("index_copy to a scalar")
-    if b.traced_args[3].dtype != b.result.dtype:
-        b.unsupported("operands of different dtypes")
-    dim = b.dim(dim, x)
-    wide = b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), source.shape)
-    return b.g.scatter(x, dim, wide, source, "set")
+    return _scatter_slices(b, x, dim, index, source, "set")
