@@ -294,7 +294,7 @@ for _name in ("index_put", "_unsafe_index_put"):
     case(f"aten.{_name}.default", lambda: call(f(3, 4), [torch.tensor([2, 0])], f(4)))
 case("aten.index_copy.default", lambda: call(f(3, 4), 1, torch.tensor([2, 0]), f(3, 2)))
 case("aten.index_add.default", lambda: call(f(3, 4), 1, at(4, 6), f(3, 6), alpha=2))
-case("aten.index_add.default", lambda: call(f(), 0, torch.tensor([0]), f(1), alpha=2))
+case("aten.index_add.default", lambda: call(f(), 0, torch.tensor([0]), f(), alpha=2))
 case("aten.index_add.default", lambda: call(f(), -1, torch.tensor(0), f()))
 case("aten.index_copy.default", lambda: call(f(), 0, torch.tensor([0]), f(1)))
 case("aten.index_copy.default", lambda: call(f(), 0, torch.tensor(0), f()))
