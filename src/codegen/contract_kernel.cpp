@@ -30,6 +30,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <span>
 #include <tuple>
 
@@ -141,6 +142,32 @@ bool is_affine(const FlatEpilogue& flat) {
          std::ranges::all_of(flat.kernel.stores, fits);
 }
 
+/// The epilogue where it stores the sums as they are and does nothing else, in rows of neighbouring
+/// lanes: then the plan is changed so that micro-kernels write them there, which saves a pass over
+/// the results. Where sums are made block by block of k, a tile stays in the caches.
+std::optional<FlatEpilogue> write_result_directly(const ContractKernel& kernel,
+                                                  ContractPlan& plan) {
+  const bool fits = plan.kind == TileKind::Outer && plan.num_k_blocks == 1 && !plan.any_size &&
+                    plan.num_lanes == plan.n.extent && plan.n.extent > 1 &&
+                    size_of(plan.dtype) >= 4;
+  if (!fits || kernel.epilogue.stores.size() != 1) return std::nullopt;
+  const FlatEpilogue flat = flatten_epilogue(kernel, plan, false);
+  const KernelStore& store = flat.kernel.stores[0];
+  const KernelBuffer& buffer = flat.kernel.buffers[static_cast<size_t>(store.buffer)];
+  const IndexContext& context = flat.kernel.context;
+  int64_t lane_stride = 0, row_stride = 0;
+  const bool is_plain =
+      flat.kernel.values[static_cast<size_t>(store.value)].kind == ValueKind::Bound &&
+      store.mask == kNoValue && buffer.dtype == plan.dtype && !buffer.non_temporal &&
+      context.affine_in(store.index, flat.lane, &lane_stride) && lane_stride == 1 &&
+      context.affine_in(store.index, flat.m, &row_stride);
+  if (!is_plain) return std::nullopt;
+  plan.writes_result = true;
+  plan.result_stride = row_stride;
+  plan.result_elements = 0;
+  return flat;
+}
+
 llvm::Value* load_argument(llvm::IRBuilder<>& b, llvm::Value* args, size_t offset) {
   return b.CreateAlignedLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getInt8Ty(), args, offset),
                              llvm::Align(8));
@@ -149,6 +176,15 @@ llvm::Value* load_argument(llvm::IRBuilder<>& b, llvm::Value* args, size_t offse
 llvm::Value* load_buffer(llvm::IRBuilder<>& b, llvm::Value* buffers, size_t number) {
   return b.CreateAlignedLoad(b.getPtrTy(), b.CreateConstGEP1_64(b.getPtrTy(), buffers, number),
                              llvm::Align(8));
+}
+
+std::vector<llvm::Value*> load_epilogue_buffers(llvm::IRBuilder<>& b, llvm::Value* args,
+                                                const LoopKernel& epilogue) {
+  llvm::Value* const list = load_argument(b, args, offsetof(StepArgs, buffers));
+  std::vector<llvm::Value*> buffers;
+  for (size_t i = 0; i < epilogue.buffers.size(); ++i)
+    buffers.push_back(load_buffer(b, list, i + 2));
+  return buffers;
 }
 
 /// (args, p, m0, m1, n0, n1, result): the values and stores of the epilogue for rows m0 .. m1 and
@@ -179,12 +215,8 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
                    [](const KernelValue& v) { return v.kind == ValueKind::Bound; }) -
       flat.values.begin());
 
-  llvm::Value* const buffer_list = load_argument(b, args, offsetof(StepArgs, buffers));
   llvm::Value* const status = load_argument(b, args, offsetof(StepArgs, status));
-  std::vector<llvm::Value*> buffers;
-  for (size_t i = 0; i < flat.buffers.size(); ++i)
-    buffers.push_back(load_buffer(b, buffer_list, i + 2));
-  ValueEmitter values(b, flat, target, buffers, status);
+  ValueEmitter values(b, flat, target, load_epilogue_buffers(b, args, flat), status);
   values.set_axis(epilogue.p, p);
 
   llvm::Type* const element = contract_element_type(context, plan.dtype);
@@ -287,10 +319,12 @@ struct Parts {
 class StepEmitter {
  public:
   StepEmitter(llvm::Module& module, const std::string& symbol, const ContractKernel& kernel,
-              const ContractPlan& plan, const Target& target, StepParams& params)
+              const ContractPlan& plan, const FlatEpilogue* direct, const Target& target,
+              StepParams& params)
       : module_(module),
         symbol_(symbol),
         plan_(plan),
+        direct_(direct),
         target_(target),
         params_(params),
         b_(module.getContext()),
@@ -310,6 +344,12 @@ class StepEmitter {
     row_pack_ = at(scratch, param(plan_.lane_pack_elements));
     result_ = at(row_pack_, param(plan_.row_pack_elements));
     if (plan_.copy_elements > 0) copy_ = at(result_, param(plan_.result_elements));
+    std::optional<ValueEmitter> values;
+    if (direct_) {
+      values.emplace(b_, direct_->kernel, target_,
+                     load_epilogue_buffers(b_, args_, direct_->kernel), nullptr);
+      direct_values_ = &*values;
+    }
     const bool tiles = plan_.kind == TileKind::Matrix;
     if (tiles) emit_tiles_begin(b_);
     emit_loop(b_, function->getArg(1), function->getArg(2), 1,
@@ -330,12 +370,13 @@ class StepEmitter {
   bool has_tail() const {
     if (last_lanes() == plan_.tile_lanes) return false;
     if (plan_.kind == TileKind::Dot) return true;
-    return (plan_.kind == TileKind::Outer && !packs_lanes()) ||
+    return (plan_.kind == TileKind::Outer && (!packs_lanes() || plan_.writes_result)) ||
            ceil_div(last_lanes(), plan_.width) < ceil_div(plan_.tile_lanes, plan_.width);
   }
 
   void emit_parts(const ContractKernel& kernel) {
-    parts_.epilogue = emit_epilogue(module_, symbol_ + ".finish", kernel, plan_, target_);
+    if (!direct_)
+      parts_.epilogue = emit_epilogue(module_, symbol_ + ".finish", kernel, plan_, target_);
     if (plan_.kind == TileKind::Matrix) return emit_tile_parts();
     const bool has_low = plan_.has_low_panels();
     const bool has_full = !has_tail() || plan_.num_lane_panels > 1;
@@ -565,7 +606,9 @@ class StepEmitter {
           break;
       }
       llvm::Value* const result =
-          one_k_block ? result_ : at(result_, b_.CreateMul(local_m, constant(plan_.result_stride)));
+          direct_       ? at(direct_row(p, m), n0_)
+          : one_k_block ? result_
+                        : at(result_, b_.CreateMul(local_m, constant(plan_.result_stride)));
       llvm::Value* const is_tall = b_.CreateICmpSLT(panel, num_tall_panels_);
       emit_lane_panels(n0_, n1_, is_tall, [&](llvm::Value* n) {
         llvm::Value* const local_n = b_.CreateSub(n, n0_);
@@ -581,8 +624,22 @@ class StepEmitter {
                                        constant(0)));
         return std::vector{rows, lanes, at(result, local_n), k_count, accumulate};
       });
-      emit_finish(k_block, p, m, next_m, n0_, n1_, result);
+      if (!direct_) emit_finish(k_block, p, m, next_m, n0_, n1_, result);
     });
+  }
+
+  /// Where the step's result has row m.
+  llvm::Value* direct_row(llvm::Value* p, llvm::Value* m) {
+    ValueEmitter& values = *direct_values_;
+    const KernelStore& store = direct_->kernel.stores[0];
+    values.push_scope();
+    values.set_axis(direct_->p, p);
+    values.set_axis(direct_->m, m);
+    values.set_axis(direct_->run, constant(0));
+    values.set_axis(direct_->lane, constant(0));
+    llvm::Value* const row = values.element_pointer(store.buffer, store.index);
+    values.pop_scope();
+    return row;
   }
 
   /// Calls micro-kernels for the panels of lanes [first, end); operands(n) are those of one call.
@@ -774,6 +831,8 @@ class StepEmitter {
   llvm::Module& module_;
   const std::string& symbol_;
   const ContractPlan& plan_;
+  const FlatEpilogue* direct_;  ///< with plan_.writes_result
+  ValueEmitter* direct_values_ = nullptr;
   const Target& target_;
   StepParams& params_;
   llvm::IRBuilder<> b_;
@@ -824,12 +883,14 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
   // The units of all phases, one phase after the other.
   const std::vector<ContractKernel> phases = split_phases(kernel, target);
   for (size_t i = 0; i < phases.size(); ++i) {
-    const ContractPlan plan = plan_contract(phases[i], target);
+    ContractPlan plan = plan_contract(phases[i], target);
+    const std::optional<FlatEpilogue> direct = write_result_directly(phases[i], plan);
     if (flags().debug >= 3) log().debug("{}: {}", symbol, plan.to_text());
     const std::string name =
         phases.size() == 1 ? symbol + ".units" : fmt::format("{}.phase{}", symbol, i);
     llvm::Function* const units = declare_step(module, name, llvm::Function::InternalLinkage);
-    StepEmitter(module, name, phases[i], plan, target, params).emit(units);
+    StepEmitter(module, name, phases[i], plan, direct ? &*direct : nullptr, target, params)
+        .emit(units);
     const auto param = [&](int64_t value) { return params.add(b, function->getArg(0), value); };
     llvm::Value* const first = i == 0 ? emit_i64(b, 0) : param(step.range);
     llvm::Value* const begin = emit_max(b, b.CreateSub(function->getArg(1), first), emit_i64(b, 0));

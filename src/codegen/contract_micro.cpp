@@ -122,7 +122,13 @@ class MicroKernel {
         sums[i] = merged;
       }
     }
-    for (size_t i = 0; i < count; ++i) b_.CreateAlignedStore(sums[i], place(i), align_);
+    for (size_t i = 0; i < count; ++i) {
+      const int64_t active = lanes_ - static_cast<int64_t>(i) % vectors * width;
+      if (plan_.writes_result && active < width)
+        b_.CreateMaskedStore(sums[i], place(i), align_, first_lanes(active));
+      else
+        b_.CreateAlignedStore(sums[i], place(i), align_);
+    }
     b_.CreateRetVoid();
   }
 

@@ -19,7 +19,7 @@ llvm::Function* declare_micro_kernel(llvm::Module& module, const std::string& na
 /// A function (row source, lane source, result tile, k count, accumulate) for `rows` x `lanes`
 /// results: result[r][c] = sum over k of row element times lane element, plus the old value if
 /// `accumulate`. Operands are read where the plan says: packed, or in place. Result rows lie
-/// result_stride apart and are written in whole vectors.
+/// result_stride apart and are written in whole vectors, unless the tile is the step's result.
 llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
                                   const ContractPlan& plan, int64_t rows, int64_t lanes,
                                   const Target& target);

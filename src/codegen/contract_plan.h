@@ -95,6 +95,9 @@ struct ContractPlan {
   int64_t lane_stride = 0, lane_panel_elements = 0, lane_pack_offset = 0, lane_pack_elements = 0;
   int64_t row_stride = 0, row_panel_elements = 0, row_pack_elements = 0;
   int64_t result_stride = 0, result_elements = 0;
+  /// Micro-kernels write their sums to where the step's result lies: rows result_stride apart, and
+  /// no lanes behind the last.
+  bool writes_result = false;
 
   int64_t units() const;
   int64_t scratch_elements() const;
