@@ -83,11 +83,16 @@ void KernelEmitter::emit_stores(Group& group, const std::vector<size_t>& stores,
     }
   }
   for (size_t m = 0; m < group.size(); ++m)
-    for (const size_t s : stores) {
-      if (kernel_.stores[s].combine == Op::Literal)
-        group[m]->emit_store(kernel_.stores[s]);
-      else
-        emit_combine(*group[m], s, first_slot + slot_step * static_cast<int>(m));
+    for (size_t i = 0; i < stores.size(); ++i) {
+      const KernelStore& store = kernel_.stores[stores[i]];
+      if (i + 1 < stores.size() &&
+          group[m]->emit_store_pair(store, kernel_.stores[stores[i + 1]])) {
+        ++i;
+      } else if (store.combine == Op::Literal) {
+        group[m]->emit_store(store);
+      } else {
+        emit_combine(*group[m], stores[i], first_slot + slot_step * static_cast<int>(m));
+      }
     }
 }
 

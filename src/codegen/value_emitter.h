@@ -65,6 +65,9 @@ class ValueEmitter {
   llvm::Value* emit_index(
       const IndexExpr& index);                ///< i64, or <width x i64> if it varies over lanes
   void emit_store(const KernelStore& store);  ///< plain stores only
+  /// Two plain stores to every other element each, as whole vectors; false, and nothing is written,
+  /// where they are no such pair.
+  bool emit_store_pair(const KernelStore& even, const KernelStore& odd);
 
   /// Exact for a value that was emitted or bound; otherwise whether it may.
   bool varies_over_lanes(ValueId id) const;
@@ -157,6 +160,8 @@ class ValueEmitter {
   llvm::Value* masked_load(llvm::FixedVectorType* type, llvm::Value* pointer, llvm::Value* lanes,
                            int buffer);
   void masked_store(llvm::Value* vector, llvm::Value* pointer, llvm::Value* lanes, int buffer);
+  void whole_store(llvm::Value* vector, llvm::Value* pointer, int64_t alignment, int buffer);
+  llvm::Value* to_memory(DType dtype, llvm::Value* value);
   llvm::Value* pick_lanes(llvm::Value* mask, llvm::ArrayRef<int> order);
   llvm::Value* lane_mask_and(llvm::Value* mask);
   llvm::Value* zeros();

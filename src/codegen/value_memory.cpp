@@ -286,6 +286,58 @@ Value* ValueEmitter::load_here(int buffer, const IndexExpr& index, Value* mask) 
   return load_split(buffer, split(index), mask);
 }
 
+llvm::Value* ValueEmitter::to_memory(DType dtype, Value* value) {
+  if (dtype != DType::Bool) return value;
+  llvm::Type* type = memory_type(dtype);
+  if (auto* lanes = llvm::dyn_cast<llvm::FixedVectorType>(value->getType()))
+    type = llvm::FixedVectorType::get(type, lanes->getNumElements());
+  return builder_.CreateZExt(value, type);
+}
+
+/// Writes a vector of neighbours, around the caches where the buffer asks for it and `alignment`,
+/// in bytes, allows it.
+void ValueEmitter::whole_store(Value* vector, Value* pointer, int64_t alignment, int buffer) {
+  const KernelBuffer& target = kernel_.buffers[static_cast<size_t>(buffer)];
+  const int64_t vector_bytes = size_of(target.dtype) * lane_.width;
+  const int64_t needed = std::min<int64_t>(64, vector_bytes);
+  const bool streams = target.non_temporal && vector_bytes >= 16 && alignment % needed == 0;
+  auto* const store = annotate(
+      builder_.CreateAlignedStore(
+          vector, pointer,
+          llvm::Align(static_cast<uint64_t>(streams ? needed : size_of(target.dtype)))),
+      buffer);
+  if (streams)
+    store->setMetadata(llvm::LLVMContext::MD_nontemporal,
+                       llvm::MDNode::get(builder_.getContext(),
+                                         llvm::ConstantAsMetadata::get(builder_.getInt32(1))));
+}
+
+bool ValueEmitter::emit_store_pair(const KernelStore& even, const KernelStore& odd) {
+  if (!has_lanes() || lane_.mask || even.mask != kNoValue || odd.mask != kNoValue ||
+      even.buffer != odd.buffer || even.combine != Op::Literal || odd.combine != Op::Literal)
+    return false;
+  const IndexExpr distance = kernel_.context.sub(odd.index, even.index);
+  const SplitIndex parts = split(even.index);
+  if (!parts.is_affine() || parts.slope != 2 || !distance.is_constant() || distance.constant != 1)
+    return false;
+  const DType dtype = kernel_.buffers[static_cast<size_t>(even.buffer)].dtype;
+  Value* const values[] = {to_memory(dtype, get_vector(even.value)),
+                           to_memory(dtype, get_vector(odd.value))};
+  Value* const first = element_pointer(even.buffer, parts.base);
+  const int64_t alignment = proven_alignment(even.buffer, parts);
+  const int width = lane_.width;
+  for (int half = 0; half < 2; ++half) {
+    std::vector<int> order;
+    for (int l = half * width / 2; l < (half + 1) * width / 2; ++l)
+      order.insert(order.end(), {l, width + l});
+    whole_store(builder_.CreateShuffleVector(values[0], values[1], order),
+                builder_.CreateConstGEP1_64(memory_type(dtype), first,
+                                            static_cast<uint64_t>(half * width)),
+                alignment, even.buffer);
+  }
+  return true;
+}
+
 void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, Value* mask) {
   get_values_of(index);
   const KernelBuffer& target = kernel_.buffers[static_cast<size_t>(buffer)];
@@ -294,19 +346,12 @@ void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, 
   const llvm::Align align(size);
   const SplitIndex parts = split(index);
   if (is_true(mask)) mask = nullptr;
-  const auto to_memory = [&](Value* v) {
-    if (target.dtype != DType::Bool) return v;
-    llvm::Type* wide = type;
-    if (auto* lanes = llvm::dyn_cast<llvm::FixedVectorType>(v->getType()))
-      wide = llvm::FixedVectorType::get(type, lanes->getNumElements());
-    return builder_.CreateZExt(v, wide);
-  };
   Value* pointer = element_pointer(buffer, parts.base);
 
   if (parts.is_uniform()) {
     if (value->getType()->isVectorTy()) value = builder_.CreateExtractElement(value, uint64_t{0});
     if (mask && mask->getType()->isVectorTy()) mask = builder_.CreateOrReduce(lane_mask_and(mask));
-    Value* const memory = to_memory(value);
+    Value* const memory = to_memory(target.dtype, value);
     if (!mask) {
       annotate(builder_.CreateAlignedStore(memory, pointer, align), buffer);
       return;
@@ -317,7 +362,7 @@ void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, 
     return;
   }
 
-  Value* memory = to_memory(widen(value));
+  Value* memory = to_memory(target.dtype, widen(value));
   Value* lanes = lane_mask_and(mask);
   if (parts.is_affine() && (parts.slope == 1 || parts.slope == -1)) {
     if (parts.slope == -1) {
@@ -327,17 +372,7 @@ void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, 
       if (lanes) lanes = pick_lanes(lanes, reversed_lanes(lane_.width));
     }
     if (lanes) return masked_store(memory, pointer, lanes, buffer);
-    const uint64_t vector_bytes = size * static_cast<uint64_t>(lane_.width);
-    const uint64_t needed = std::min<uint64_t>(64, vector_bytes);
-    const bool streams = target.non_temporal && vector_bytes >= 16 && parts.slope == 1 &&
-                         static_cast<uint64_t>(proven_alignment(buffer, parts)) % needed == 0;
-    auto* const store = annotate(
-        builder_.CreateAlignedStore(memory, pointer, streams ? llvm::Align(needed) : align),
-        buffer);
-    if (streams)
-      store->setMetadata(llvm::LLVMContext::MD_nontemporal,
-                         llvm::MDNode::get(builder_.getContext(),
-                                           llvm::ConstantAsMetadata::get(builder_.getInt32(1))));
+    whole_store(memory, pointer, parts.slope == 1 ? proven_alignment(buffer, parts) : 1, buffer);
     return;
   }
   if (parts.is_affine() && !lanes && !target_.has_masks) {

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <map>
 #include <optional>
 #include <queue>
 #include <set>
@@ -74,6 +75,7 @@ class Planner {
       merge(/*elementwise_only=*/true);
       attach_epilogues();
       merge(/*elementwise_only=*/false);
+      merge_alternating_parts();
     }
     mark_stored();
     if (!order()) return {};
@@ -87,6 +89,7 @@ class Planner {
   void make_units();
   void merge(bool elementwise_only);
   void attach_epilogues();
+  void merge_alternating_parts();
   void mark_stored();
   bool order();
 
@@ -575,6 +578,34 @@ void Planner::attach_epilogues() {
       replace(c, u, std::move(*epilogue));
       break;
     }
+  }
+}
+
+/// Two parts whose elements alternate in their Concat's memory (real and imaginary parts, the phases
+/// of a strided transposed convolution) are one kernel, which can write whole vectors. Neither can
+/// wait for the other: nobody reads a Concat before both are there.
+void Planner::merge_alternating_parts() {
+  std::map<NodeId, std::vector<int>> units_of;  // by Concat, in the order of parts
+  for (int u = 0; u < static_cast<int>(units_.size()); ++u) {
+    const FusionUnit& unit = units_[static_cast<size_t>(u)];
+    if (alive_[static_cast<size_t>(u)] && unit.kind == UnitKind::Loop &&
+        unit.roots[0].concat.is_valid())
+      units_of[unit.roots[0].concat].push_back(u);
+  }
+  for (const auto& [concat, units] : units_of) {
+    const Shape shape = graph_.shape(concat);
+    const auto dim = static_cast<size_t>(graph_.attr(concat, 0));
+    const auto behind = shape.begin() + static_cast<int64_t>(dim) + 1;
+    const bool alternate =
+        graph_.operands(concat).size() == 2 && units.size() == 2 && shape[dim] == 2 &&
+        graph_.shape(graph_.operand(concat, 0))[dim] == 1 &&
+        std::all_of(behind, shape.end(), [](int64_t extent) { return extent == 1; });
+    if (!alternate) continue;
+    const FusionUnit& second = units_[static_cast<size_t>(units[1])];
+    FusionUnit merged = units_[static_cast<size_t>(units[0])];
+    if (!fits(merged, second)) continue;
+    merged.roots.insert(merged.roots.end(), second.roots.begin(), second.roots.end());
+    replace(units[0], units[1], std::move(merged));
   }
 }
 
