@@ -53,10 +53,12 @@ Steps steps_of(const ContractPlan& plan) {
 
 class MicroKernel {
  public:
-  MicroKernel(llvm::Function* function, const ContractPlan& plan, int64_t rows, int64_t lanes)
+  MicroKernel(llvm::Function* function, const ContractPlan& plan, int64_t rows, int64_t lanes,
+              const Target& target)
       : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         function_(function),
         plan_(plan),
+        target_(target),
         rows_(rows),
         lanes_(lanes),
         steps_(steps_of(plan)),
@@ -86,7 +88,7 @@ class MicroKernel {
           for (int64_t v = 0; v < vectors; ++v) lane_values.push_back(load_lanes(b, v));
           // Rows of lanes lie apart, which the machine's own prefetching does not follow.
           const int64_t in_a_line = ceil_div(64, width * size_of(plan_.dtype));
-          for (int64_t v = 0; v < vectors; v += in_a_line) {
+          for (int64_t v = 0; v < vectors && !lanes_are_near(); v += in_a_line) {
             llvm::Value* const ahead = b_.CreateConstGEP1_64(
                 lane_memory_.type(), b, static_cast<uint64_t>(v * width + lanes_ahead()));
             b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
@@ -368,6 +370,12 @@ class MicroKernel {
     return row_table_ ? plan_.row_offset(r) - plan_.row_offset(0) : r * steps_.row;
   }
 
+  /// Whether all packed lanes are in the first cache, where packing has just put them.
+  bool lanes_are_near() const {
+    return !plan_.any_size && plan_.lane_packing != LanePacking::InPlace &&
+           plan_.lane_pack_elements * size_of(plan_.dtype) <= target_.l1_bytes;
+  }
+
   /// From lanes to those some steps of k later, or, where a window reads lanes again, to the next
   /// that no step has read. In memory there is nothing behind the last of few steps: then to those
   /// of the next panel.
@@ -419,6 +427,7 @@ class MicroKernel {
   llvm::IRBuilder<> b_;
   llvm::Function* function_;
   const ContractPlan& plan_;
+  const Target& target_;
   int64_t rows_, lanes_;
   Steps steps_;
   llvm::GlobalVariable *row_table_ = nullptr, *lane_table_ = nullptr;  ///< if windows are packed
@@ -443,7 +452,7 @@ llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
                                   const ContractPlan& plan, int64_t rows, int64_t lanes,
                                   const Target& target) {
   llvm::Function* const function = declare_micro_kernel(module, name);
-  MicroKernel kernel(function, plan, rows, lanes);
+  MicroKernel kernel(function, plan, rows, lanes, target);
   if (plan.kind == TileKind::Dot) {
     kernel.emit_dot();
   } else {

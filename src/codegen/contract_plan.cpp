@@ -73,7 +73,7 @@ std::string ContractPlan::to_text() const {
   return fmt::format(
       "{}{} p {}={} m {}={} n {}={} k {}={}; tile {}x{} ({}+{} x {} panels); lanes {}, rows {}; "
       "blocks: {} p-groups of {}, {} of rows ({} panels), {} of lanes ({} panels), {} of k ({}); "
-      "{} lane windows, scratch {} elements",
+      "{} lane windows, scratch {} elements{}",
       kind == TileKind::Dot      ? "dot"
       : kind == TileKind::Matrix ? "matrix"
                                  : "outer",
@@ -81,7 +81,8 @@ std::string ContractPlan::to_text() const {
       k.labels, k.extent, tile_rows, tile_lanes, num_tall_panels, num_row_panels - num_tall_panels,
       num_lane_panels, name(lane_packing), row_name(row_packing), num_p_groups, p_per_unit,
       num_row_blocks, panels_per_row_block, num_lane_blocks, panels_per_lane_block, num_k_blocks,
-      k_block, lane_windows.windows.size(), scratch_elements());
+      k_block, lane_windows.windows.size(), scratch_elements(),
+      writes_result ? ", result in place" : "");
 }
 
 namespace {

@@ -301,11 +301,11 @@ void ValueEmitter::whole_store(Value* vector, Value* pointer, int64_t alignment,
   const int64_t vector_bytes = size_of(target.dtype) * lane_.width;
   const int64_t needed = std::min<int64_t>(64, vector_bytes);
   const bool streams = target.non_temporal && vector_bytes >= 16 && alignment % needed == 0;
-  auto* const store = annotate(
-      builder_.CreateAlignedStore(
-          vector, pointer,
-          llvm::Align(static_cast<uint64_t>(streams ? needed : size_of(target.dtype)))),
-      buffer);
+  auto* const store =
+      annotate(builder_.CreateAlignedStore(
+                   vector, pointer,
+                   llvm::Align(static_cast<uint64_t>(streams ? needed : size_of(target.dtype)))),
+               buffer);
   if (streams)
     store->setMetadata(llvm::LLVMContext::MD_nontemporal,
                        llvm::MDNode::get(builder_.getContext(),
@@ -330,10 +330,10 @@ bool ValueEmitter::emit_store_pair(const KernelStore& even, const KernelStore& o
     std::vector<int> order;
     for (int l = half * width / 2; l < (half + 1) * width / 2; ++l)
       order.insert(order.end(), {l, width + l});
-    whole_store(builder_.CreateShuffleVector(values[0], values[1], order),
-                builder_.CreateConstGEP1_64(memory_type(dtype), first,
-                                            static_cast<uint64_t>(half * width)),
-                alignment, even.buffer);
+    whole_store(
+        builder_.CreateShuffleVector(values[0], values[1], order),
+        builder_.CreateConstGEP1_64(memory_type(dtype), first, static_cast<uint64_t>(half * width)),
+        alignment, even.buffer);
   }
   return true;
 }

@@ -59,6 +59,16 @@ int op_cost(Op op, DType dtype) {
 constexpr int kShareCost = 24;   // a shared value this dear is stored rather than computed twice
 constexpr int kRepeatCost = 10;  // the same for a value read many times over (windows, broadcasts)
 
+/// Whether a Concat has two parts, whose elements alternate in row-major memory.
+bool parts_alternate(const Graph& graph, NodeId concat) {
+  const Shape shape = graph.shape(concat);
+  const auto dim = static_cast<size_t>(graph.attr(concat, 0));
+  const std::span<const NodeId> parts = graph.operands(concat);
+  return parts.size() == 2 && shape[dim] == 2 && graph.shape(parts[0])[dim] == 1 &&
+         std::all_of(shape.begin() + static_cast<int64_t>(dim) + 1, shape.end(),
+                     [](int64_t extent) { return extent == 1; });
+}
+
 class Planner {
  public:
   Planner(const Graph& graph, std::span<const NodeId> outputs, const FusionOptions& options)
@@ -227,7 +237,11 @@ void Planner::place_parts() {
   result_.placed.assign(graph_.size(), {});
   result_.needs_dense.assign(graph_.size(), false);
   std::vector<bool> is_output(graph_.size(), false);
+  std::vector<uint32_t> uses(graph_.size(), 0);
   for (NodeId o : outputs_) is_output[o.value] = true;
+  for (uint32_t i = 0; i < graph_.size(); ++i)
+    if (live_[i])
+      for (NodeId o : graph_.operands({i})) ++uses[o.value];
   for (uint32_t i = 0; i < graph_.size(); ++i) {
     if (!live_[i] || !root({i}) || is_fusable(graph_, {i}) || graph_[{i}].op == Op::Concat)
       continue;
@@ -255,6 +269,8 @@ void Planner::place_parts() {
       if (!is_computed || is_output[base.value] || result_.placed[base.value].concat.is_valid() ||
           graph_.numel(base) != graph_.numel(parts[p]) || graph_.numel(base) <= 1)
         continue;
+      // Computed where it is stored, together with the other one.
+      if (parts_alternate(graph_, concat) && is_elementwise(op) && uses[base.value] == 1) continue;
       const std::vector<int64_t> dense = contiguous_strides(shape);
       bool is_same = view.offset == 0;
       for (size_t d = 0; d < shape.size(); ++d)
@@ -581,9 +597,9 @@ void Planner::attach_epilogues() {
   }
 }
 
-/// Two parts whose elements alternate in their Concat's memory (real and imaginary parts, the phases
-/// of a strided transposed convolution) are one kernel, which can write whole vectors. Neither can
-/// wait for the other: nobody reads a Concat before both are there.
+/// Two parts whose elements alternate in their Concat's memory (real and imaginary parts, the
+/// phases of a strided transposed convolution) are one kernel, which can write whole vectors.
+/// Neither can wait for the other: nobody reads a Concat before both are there.
 void Planner::merge_alternating_parts() {
   std::map<NodeId, std::vector<int>> units_of;  // by Concat, in the order of parts
   for (int u = 0; u < static_cast<int>(units_.size()); ++u) {
@@ -593,14 +609,7 @@ void Planner::merge_alternating_parts() {
       units_of[unit.roots[0].concat].push_back(u);
   }
   for (const auto& [concat, units] : units_of) {
-    const Shape shape = graph_.shape(concat);
-    const auto dim = static_cast<size_t>(graph_.attr(concat, 0));
-    const auto behind = shape.begin() + static_cast<int64_t>(dim) + 1;
-    const bool alternate =
-        graph_.operands(concat).size() == 2 && units.size() == 2 && shape[dim] == 2 &&
-        graph_.shape(graph_.operand(concat, 0))[dim] == 1 &&
-        std::all_of(behind, shape.end(), [](int64_t extent) { return extent == 1; });
-    if (!alternate) continue;
+    if (units.size() != 2 || !parts_alternate(graph_, concat)) continue;
     const FusionUnit& second = units_[static_cast<size_t>(units[1])];
     FusionUnit merged = units_[static_cast<size_t>(units[0])];
     if (!fits(merged, second)) continue;

@@ -31,4 +31,24 @@ void expect_compiled_matches(const Graph& graph, std::span<const NodeId> outputs
   }
 }
 
+void check_strided(const Graph& g, NodeId output, const std::vector<int64_t>& strides) {
+  const auto inputs = random_inputs(g, 5);
+  const auto expected = run_compiled(g, std::span(&output, 1), inputs);
+  const OutputSpec spec{output, strides, -1};
+  const CompiledPlan compiled =
+      compile(g, std::span(&spec, 1), static_cast<int64_t>(inputs.size()));
+  std::vector<float> out(static_cast<size_t>(g.numel(output)), -77);
+  std::vector<const void*> in_pointers;
+  for (const auto& b : inputs) in_pointers.push_back(b.data());
+  void* out_pointers[] = {out.data()};
+  run(*compiled.plan, in_pointers, out_pointers);
+  const Shape shape = g.shape(output);
+  ASSERT_EQ(shape.size(), 2u);
+  std::vector<float> dense_out;
+  for (int64_t i = 0; i < shape[0]; ++i)
+    for (int64_t j = 0; j < shape[1]; ++j)
+      dense_out.push_back(out[static_cast<size_t>(i * strides[0] + j * strides[1])]);
+  EXPECT_EQ(compare_results(DType::Float32, std::as_bytes(std::span(dense_out)), expected[0]), "");
+}
+
 }  // namespace coregrad::test

@@ -3,6 +3,7 @@
 
 #include "compile/compiler.h"
 #include "interp/interpreter.h"
+#include "ops/primitives.h"
 #include "runtime/executor.h"
 
 #include <gtest/gtest.h>
@@ -97,6 +98,20 @@ inline std::vector<std::vector<std::byte>> run_compiled(
   return results;
 }
 
+inline NodeId in(Graph& g, int64_t index, const std::vector<int64_t>& shape,
+                 DType dtype = DType::Float32) {
+  return ops::input(g, index, dtype, shape);
+}
+
+inline ContractSpec matmul_spec(int64_t m, int64_t n, int64_t k) {
+  ContractSpec spec;
+  spec.extents = {m, n, k};
+  spec.lhs = {DimMap::label(0), DimMap::label(2)};
+  spec.rhs = {DimMap::label(2), DimMap::label(1)};
+  spec.out = {0, 1};
+  return spec;
+}
+
 /// How far two results may be apart: of the largest magnitude for floats, equal otherwise.
 std::string compare_results(DType dtype, std::span<const std::byte> got,
                             std::span<const std::byte> expected);
@@ -104,5 +119,13 @@ std::string compare_results(DType dtype, std::span<const std::byte> got,
 /// Compiled (fused and unfused) against interpreted.
 void expect_compiled_matches(const Graph& graph, std::span<const NodeId> outputs, uint64_t seed = 1,
                              CompileReport* report = nullptr);
+
+inline void check(const Graph& graph, std::vector<NodeId> outputs,
+                  CompileReport* report = nullptr) {
+  expect_compiled_matches(graph, outputs, 1, report);
+}
+
+/// Runs with one output in the strides asked and compares it with the same output row-major.
+void check_strided(const Graph& graph, NodeId output, const std::vector<int64_t>& strides);
 
 }  // namespace coregrad::test

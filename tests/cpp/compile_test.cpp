@@ -19,27 +19,13 @@ namespace coregrad {
 namespace {
 
 using Dims = std::vector<int64_t>;
-using test::expect_compiled_matches;
-
-NodeId in(Graph& g, int64_t index, const Dims& shape, DType dtype = DType::Float32) {
-  return ops::input(g, index, dtype, shape);
-}
+using test::check;
+using test::check_strided;
+using test::in;
+using test::matmul_spec;
 
 NodeId spread(Graph& g, NodeId x, const Dims& keep, const Dims& full) {
   return ops::broadcast_to(g, ops::reshape(g, x, keep), full);
-}
-
-ContractSpec matmul_spec(int64_t m, int64_t n, int64_t k) {
-  ContractSpec spec;
-  spec.extents = {m, n, k};
-  spec.lhs = {DimMap::label(0), DimMap::label(2)};
-  spec.rhs = {DimMap::label(2), DimMap::label(1)};
-  spec.out = {0, 1};
-  return spec;
-}
-
-void check(const Graph& g, std::vector<NodeId> outputs, CompileReport* report = nullptr) {
-  expect_compiled_matches(g, outputs, 1, report);
 }
 
 TEST(Compile, RunsAnElementwiseChain) {
@@ -105,85 +91,6 @@ TEST(Compile, SmallIntegersAreReadAndWrittenAsMemoryHoldsThem) {
     EXPECT_THROW(ops::cast(g, x, dtype), DTypeError);
     EXPECT_THROW(ops::literal(g, dtype, 1), DTypeError);
   }
-}
-
-/// out[n, g, c, i] = sum over o, k of x[n, g, o, (i + padding - k * dilation) / stride] *
-/// w[g, o, c, k], of any rank.
-struct TransposedCase {
-  Dims narrow;
-  int64_t o, c, kernel, stride, padding = 0, dilation = 1, groups = 1, output_padding = 0;
-};
-
-NodeId transposed(Graph& g, const TransposedCase& t, NodeId x, NodeId w) {
-  const auto rank = static_cast<int64_t>(t.narrow.size());
-  ContractSpec spec;
-  spec.extents = {2, t.groups, t.c};
-  for (const int64_t size : t.narrow)
-    spec.extents.push_back((size - 1) * t.stride - 2 * t.padding + t.dilation * (t.kernel - 1) + 1 +
-                           t.output_padding);
-  spec.extents.push_back(t.o);
-  const int64_t o = 3 + rank;
-  for (int64_t d = 0; d < rank; ++d) spec.extents.push_back(t.kernel);
-  for (int64_t d = 0; d < o; ++d) spec.out.push_back(d);
-  spec.lhs = {DimMap::label(0), DimMap::label(1), DimMap::label(o)};
-  spec.rhs = {DimMap::label(1), DimMap::label(o), DimMap::label(2)};
-  for (int64_t d = 0; d < rank; ++d) {
-    spec.lhs.push_back({3 + d, o + 1 + d, 1, -t.dilation, t.padding, t.stride});
-    spec.rhs.push_back(DimMap::label(o + 1 + d));
-  }
-  return ops::contract(g, x, w, spec);
-}
-
-/// Phases as rows of one product, and, from several channels to few, planes that are added up.
-TEST(Compile, PhasesOfATransposedConvolutionAreComputedTogether) {
-  for (const TransposedCase& small :
-       {TransposedCase{{9, 8}, 2, 1, 3, 2, 1, 1, 1, 1}, TransposedCase{{9, 8}, 5, 3, 3, 2, 1},
-        TransposedCase{{7, 20}, 4, 2, 4, 2, 1}, TransposedCase{{7, 9}, 6, 3, 2, 2},
-        TransposedCase{{33}, 3, 2, 16, 8, 4}, TransposedCase{{31}, 3, 2, 5, 3, 0, 2},
-        TransposedCase{{12}, 4, 1, 1, 2}, TransposedCase{{5, 4, 6}, 3, 2, 3, 2, 1, 1, 1, 1},
-        TransposedCase{{6, 5}, 3, 2, 3, 3, 1, 2, 2, 2}, TransposedCase{{3, 3}, 2, 1, 12, 11, 3},
-        TransposedCase{{9}, 4, 3, 4, 2, 3, 2}, TransposedCase{{10}, 4, 3, 3, 4}}) {
-    for (const bool many : {false, true}) {
-      TransposedCase t = small;
-      if (many) t.o += 8;
-      Graph g;
-      Dims x = {2, t.groups, t.o}, w = {t.groups, t.o, t.c};
-      x.insert(x.end(), t.narrow.begin(), t.narrow.end());
-      w.insert(w.end(), t.narrow.size(), t.kernel);
-      const NodeId product = transposed(g, t, in(g, 0, x), in(g, 1, w));
-      check(g, {product, ops::exp(g, product)});
-      // What is added is the same at all places of an image (a bias), or it is not.
-      const Dims shape(g.shape(product).begin(), g.shape(product).end());
-      Dims merged(shape.begin() + 1, shape.end());
-      merged[0] = 2, merged[1] = t.groups * t.c;
-      const NodeId images = ops::reshape(g, product, merged);
-      Dims channels(merged.size(), 1), places(merged.size(), 1);
-      channels[1] = merged[1], places.back() = merged.back();
-      const auto plus = [&](int64_t index, const Dims& of) {
-        return ops::add(g, images, ops::broadcast_to(g, in(g, index, of), merged));
-      };
-      check(g, {plus(2, channels)});
-      check(g, {images, plus(2, channels), plus(3, places), plus(4, Dims(merged.size(), 1))});
-    }
-  }
-  // The phases are the result's memory, with a bias too.
-  {
-    Graph g;
-    CompileReport report;
-    const NodeId product = transposed(g, {{9, 8}, 16, 1, 3, 2, 1, 1, 1, 1},
-                                      in(g, 0, {2, 1, 16, 9, 8}), in(g, 1, {1, 16, 1, 3, 3}));
-    const NodeId bias = in(g, 2, {1, 1, 1, 1, 1});
-    check(g, {ops::add(g, ops::broadcast_to(g, bias, g.shape(product)), product)}, &report);
-    EXPECT_EQ(report.steps, 5);
-  }
-  // Where the output is a multiple of the stride, nothing is copied.
-  Graph g;
-  CompileReport report;
-  check(g,
-        {transposed(g, {{9, 8}, 16, 6, 3, 2, 1, 1, 1, 1}, in(g, 0, {2, 1, 16, 9, 8}),
-                    in(g, 1, {1, 16, 6, 3, 3}))},
-        &report);
-  EXPECT_EQ(report.steps, 1);
 }
 
 TEST(Compile, ReadsStridedInputs) {
@@ -531,96 +438,6 @@ TEST(Compile, RunsRandomTheSameForEveryFusion) {
     check(g, {ops::reduce(g, Op::Sum, v, Dims{1}),
               ops::slice(g, v, Dims{1, 3}, Dims{8, 36}, Dims{1, 1})});
   }
-}
-
-TEST(Compile, RunsConcat) {
-  Graph g;
-  const NodeId x = in(g, 0, {4, 5}), y = in(g, 1, {4, 3});
-  const NodeId parts[] = {ops::exp(g, x), y, x};
-  const NodeId c = ops::concat(g, parts, 1);
-  check(g, {c, ops::neg(g, c)});
-}
-
-/// Runs with one output in the strides asked and compares it with the same output row-major.
-void check_strided(const Graph& g, NodeId output, const Dims& strides) {
-  const auto inputs = test::random_inputs(g, 5);
-  const auto expected = test::run_compiled(g, std::span(&output, 1), inputs);
-  const OutputSpec spec{output, strides, -1};
-  const CompiledPlan compiled =
-      compile(g, std::span(&spec, 1), static_cast<int64_t>(inputs.size()));
-  std::vector<float> out(static_cast<size_t>(g.numel(output)), -77);
-  std::vector<const void*> in_pointers;
-  for (const auto& b : inputs) in_pointers.push_back(b.data());
-  void* out_pointers[] = {out.data()};
-  run(*compiled.plan, in_pointers, out_pointers);
-  const Shape shape = g.shape(output);
-  ASSERT_EQ(shape.size(), 2u);
-  std::vector<float> dense_out;
-  for (int64_t i = 0; i < shape[0]; ++i)
-    for (int64_t j = 0; j < shape[1]; ++j)
-      dense_out.push_back(out[static_cast<size_t>(i * strides[0] + j * strides[1])]);
-  EXPECT_EQ(test::compare_results(DType::Float32, std::as_bytes(std::span(dense_out)), expected[0]),
-            "");
-}
-
-TEST(Compile, PartsOfAConcatThatOthersReadLieInItsMemory) {
-  for (const int64_t dim : {0, 1}) {
-    Graph g;
-    const NodeId a = in(g, 0, {4, 4}), b = in(g, 1, {4, 4}), w = in(g, 2, {4, 4});
-    const NodeId product = ops::contract(g, a, w, matmul_spec(4, 4, 4));
-    const NodeId sums = ops::reduce(g, Op::Sum, in(g, 3, {4, 4, 7}), Dims{2});
-    const NodeId e = ops::exp(g, b);
-    const NodeId inner_parts[] = {e, product};
-    const NodeId inner = ops::concat(g, inner_parts, dim);  // a Concat inside another
-    const NodeId parts[] = {sums, inner, a, e};             // one part twice, one an input
-    const NodeId c = ops::concat(g, parts, dim);
-    // Readers: elementwise, a contract of a part, and a contract of the whole.
-    const NodeId used = ops::contract(g, product, w, matmul_spec(4, 4, 4));
-    const NodeId first = ops::reduce(g, Op::Sum, ops::mul(g, sums, e), Dims{1});
-    const int64_t rows = dim == 0 ? 20 : 4, columns = dim == 0 ? 4 : 20;
-    const NodeId whole = ops::contract(g, c, in(g, 4, {columns, 3}), matmul_spec(rows, 3, columns));
-    check(g, {c, used, first, whole});
-    check(g, {whole, used, first});
-    check(g, {ops::neg(g, c), e, inner});
-    check_strided(g, c, {1, rows});
-    check_strided(g, ops::neg(g, c), {1, rows});
-  }
-}
-
-TEST(Compile, PartsOfAConcatMayHaveOtherShapesThanTheirNodes) {
-  Graph g;
-  const NodeId x = in(g, 0, {3, 4}), w = in(g, 1, {4, 4});
-  std::vector<NodeId> steps;
-  NodeId h = x;
-  for (int t = 0; t < 5; ++t) {
-    h = ops::unary(g, Op::Tanh, ops::contract(g, h, w, matmul_spec(3, 4, 4)));
-    steps.push_back(ops::reshape(g, h, Dims{1, 3, 4}));
-  }
-  const NodeId stacked = ops::concat(g, steps, 0);
-  CompileReport report;
-  check(g, {stacked, ops::reduce(g, Op::Sum, stacked, Dims{0})}, &report);
-  EXPECT_EQ(report.steps, 6);  // a product each, written to its place, and the sum
-  // Columns of a larger matrix are no dense memory for the products that read them.
-  std::vector<NodeId> columns;
-  for (NodeId s : steps) columns.push_back(ops::reshape(g, s, Dims{3, 4, 1}));
-  check(g, {ops::concat(g, columns, 2)});
-}
-
-TEST(Compile, AConcatUpdatesAnInputOnlyWhenNobodyReadsTheInputAnyMore) {
-  Graph g;
-  const NodeId x = in(g, 0, {6}), y = in(g, 1, {6});
-  const auto half = [&](NodeId n, int64_t from) {
-    return ops::slice(g, n, Dims{from}, Dims{from + 3}, Dims{1});
-  };
-  // Each half is made from the other: writing the first must not destroy what the second reads.
-  const NodeId parts[] = {ops::add(g, half(x, 3), half(y, 0)), ops::mul(g, half(x, 0), half(y, 3))};
-  const OutputSpec spec{ops::concat(g, parts, 0), {}, 0};
-  const CompiledPlan compiled = compile(g, std::span(&spec, 1), 2);
-  std::vector<float> a = {1, 2, 3, 4, 5, 6}, b = {10, 20, 30, 2, 3, 4};
-  const void* in_pointers[] = {a.data(), b.data()};
-  void* out_pointers[] = {a.data()};
-  run(*compiled.plan, in_pointers, out_pointers);
-  EXPECT_EQ(a, (std::vector<float>{14, 25, 36, 2, 6, 12}));
 }
 
 TEST(Compile, StepsOfAnUnrolledLoopShareTheirMachineCode) {
