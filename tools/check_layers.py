@@ -22,9 +22,8 @@ ALLOWED = {
     "nn": ["tensor"],
     "optim": ["tensor"],
     "data": ["tensor"],
-    "io": ["tensor"],
-    "cli": ["nn", "optim", "data", "io"],
-    "python": ["nn", "optim", "data", "io"],
+    "cli": ["nn", "optim", "data"],
+    "python": ["nn", "optim", "data"],
 }
 EXTERNAL_OWNERS = {
     "llvm": {"codegen"},

@@ -158,7 +158,7 @@ std::optional<FlatEpilogue> write_result_directly(const ContractKernel& kernel,
   int64_t lane_stride = 0, row_stride = 0;
   const bool is_plain =
       flat.kernel.values[static_cast<size_t>(store.value)].kind == ValueKind::Bound &&
-      store.mask == kNoValue && buffer.dtype == plan.dtype && !buffer.non_temporal &&
+      buffer.dtype == plan.dtype && !buffer.non_temporal &&
       context.affine_in(store.index, flat.lane, &lane_stride) && lane_stride == 1 &&
       context.affine_in(store.index, flat.m, &row_stride);
   if (!is_plain) return std::nullopt;

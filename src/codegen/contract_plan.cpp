@@ -139,10 +139,9 @@ struct TileCost {
 };
 
 /// A register tile of at most `tallest` rows that keeps the multiply-add units busiest for rows x
-/// lanes outputs. `line`:
-/// elements of a cache line if rows are neighbours in memory, so that each step of k asks for
-/// others; 0 if they are far apart. `only_rows`: the only number of rows that will do, or 0.
-/// `split`: vectors of lanes lie across cache lines, which are loaded one by one.
+/// lanes outputs. `line`: elements of a cache line if rows are neighbours in memory, so that each
+/// step of k asks for others; 0 if they are far apart. `only_rows`: the only number of rows that
+/// will do, or 0. `split`: vectors of lanes lie across cache lines, which are loaded one by one.
 TileCost choose_outer_tile(int64_t rows, int64_t tallest, int64_t lanes, int64_t width,
                            int64_t line, const Target& target, int64_t only_rows = 0,
                            bool split = false) {

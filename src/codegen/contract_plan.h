@@ -84,7 +84,7 @@ struct ContractPlan {
 
   int64_t panels_per_row_block = 1, num_row_blocks = 1;
   int64_t panels_per_lane_block = 1, num_lane_blocks = 1;
-  /// Blocks of k begin anew after each k_turn steps.
+  /// A block of k does not cross a multiple of k_turn steps.
   int64_t k_block = 1, num_k_blocks = 1, k_turn = 1;
   /// Steps of k that the loop of an outer tile takes at once.
   int64_t steps_at_once = 1;

@@ -77,7 +77,7 @@ class KernelEmitter {
   void for_units();
   int rows_at_once() const;
   void unit(Value* number, int rows);
-  void level_body(Group& outer, int axis, int copies, Value* base, Lane lane);
+  void level_body(Group& outer, int axis, int copies, Value* base, VectorLane lane);
   void passes(Group& group);
   void emit_nest(Group& group, const LoopNest& nest);
   void row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums);
@@ -92,7 +92,7 @@ class KernelEmitter {
   void blocked_loop(Value* first, Value* end, int64_t step, std::span<const Cut> cuts,
                     const Body& body);
   /// The lane loop over [begin, end) of `axis`: `body(copies, base, lane)` emits `copies` vectors.
-  using LaneBody = std::function<void(int copies, Value* base, const Lane& lane)>;
+  using LaneBody = std::function<void(int copies, Value* base, const VectorLane& lane)>;
   void for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, std::optional<int64_t> count,
                  bool aligned, double cost, const LaneBody& body);
   void static_lanes(ValueEmitter& at, int axis, Value* begin, int64_t count, bool aligned,
@@ -110,10 +110,10 @@ class KernelEmitter {
   void emit_stores(Group& group, const std::vector<size_t>& stores, int first_slot,
                    int slot_step = 1);
   void emit_combine(ValueEmitter& at, size_t store, int slot);
-  void combine_in_memory(ValueEmitter& at, const KernelStore& store, Value* value, Value* mask);
+  void combine_in_memory(ValueEmitter& at, const KernelStore& store, Value* value);
 
   // Loop positions
-  Value* loop_position(int loop_set, const Lane& lane, llvm::Type* type);
+  Value* loop_position(int loop_set, const VectorLane& lane, llvm::Type* type);
   Value* kept_address(ValueId value, int slot);
   llvm::Type* kept_type(ValueId id, int width);
   bool has_varying_values(const ValueEmitter& at, const IndexExpr& index) const;

@@ -103,7 +103,7 @@ void KernelEmitter::run() {
 
   for (Combine& c : combines_)
     if (c.place == Place::Function)
-      combine_in_memory(*values_, kernel_.stores[c.store], c.accumulator->total(), nullptr);
+      combine_in_memory(*values_, kernel_.stores[c.store], c.accumulator->total());
   // Streaming stores are not ordered by what tells others that this chunk is done.
   if (streams_) builder_.CreateIntrinsic(llvm::Intrinsic::x86_sse_sfence, {}, {});
   builder_.CreateBr(done);
@@ -132,7 +132,7 @@ void KernelEmitter::for_units() {
     start_lane_sums(level_stores);
     Group group = {&*values_};
     for_lanes(*values_, last, first, end, std::nullopt, kernel_.block % schedule_.width == 0,
-              schedule_.lane_cost, [&](int copies, Value* base, const Lane& lane) {
+              schedule_.lane_cost, [&](int copies, Value* base, const VectorLane& lane) {
                 level_body(group, last, copies, base, lane);
               });
     finish_lane_sums(*values_, level_stores);
@@ -213,14 +213,14 @@ void KernelEmitter::unit(Value* n, int rows) {
   }
   for_lanes(*values_, last, first, end, count,
             kernel_.block % schedule_.width == 0 || kernel_.block >= extent, schedule_.lane_cost,
-            [&](int copies, Value* base, const Lane& lane) {
+            [&](int copies, Value* base, const VectorLane& lane) {
               level_body(group, last, copies, base, lane);
             });
   finish_lane_sums(*values_, level_stores);
 }
 
 /// `copies` vectors of lanes at the parallel level, of each row in `outer`.
-void KernelEmitter::level_body(Group& outer, int axis, int copies, Value* base, Lane lane) {
+void KernelEmitter::level_body(Group& outer, int axis, int copies, Value* base, VectorLane lane) {
   const auto enter = [&](ValueEmitter& member, int copy) {
     member.push_scope();
     set_axis(member, axis, builder_.CreateNSWAdd(base, number(int64_t{copy} * lane.width)));

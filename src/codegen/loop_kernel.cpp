@@ -73,7 +73,6 @@ std::string LoopKernel::to_text() const {
                 ? "= "
                 : fmt::format("{}(row {})= ", name_of(s.combine), s.row_elements);
     text += fmt::format("%{}", s.value);
-    if (s.mask >= 0) text += fmt::format(" where %{}", s.mask);
     text += "\n";
   }
   return text;

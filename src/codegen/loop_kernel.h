@@ -88,8 +88,6 @@ struct KernelStore {
   /// row.
   Op combine = Op::Literal;
   int64_t row_elements = 0;
-  /// Optional mask (an InRange chain); kNoValue: always stored.
-  ValueId mask = kNoValue;
 };
 
 struct LoopKernel {

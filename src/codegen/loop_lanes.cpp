@@ -68,7 +68,7 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
     return;
   }
   at.push_scope();
-  const Lane all{axis, width, nullptr, aligned};
+  const VectorLane all{axis, width, nullptr, aligned};
   if (width == 1) {
     loop(begin, end, 1, [&](Value* i) { body(1, i, all); });
     at.pop_scope();
@@ -79,7 +79,7 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
   const bool whole_vectors = !is_open && extent % width == 0 && kernel_.block % width == 0;
   const auto masked = [&](Value* first) {
     loop(first, end, width, [&](Value* i) {
-      Lane lane = all;
+      VectorLane lane = all;
       if (!whole_vectors) lane.mask = lane_mask(builder_.CreateNSWSub(end, i));
       body(1, i, lane);
     });
@@ -110,7 +110,7 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
       if (masked_rest_ || whole_vectors)
         masked(whole);
       else
-        loop(whole, end, 1, [&](Value* i) { body(1, i, Lane{axis, 1, nullptr, false}); });
+        loop(whole, end, 1, [&](Value* i) { body(1, i, VectorLane{axis, 1, nullptr, false}); });
     });
   }
   at.pop_scope();
@@ -121,7 +121,7 @@ void KernelEmitter::static_lanes(ValueEmitter& at, int axis, Value* begin, int64
                                  bool aligned, double cost, int unroll, const LaneBody& body) {
   if (count <= 0) return;
   const int width = schedule_.width;
-  const Lane all{axis, width, nullptr, aligned};
+  const VectorLane all{axis, width, nullptr, aligned};
   const std::span<const Cut> cuts =
       kernel_.lane_parallel ? std::span<const Cut>{} : cuts_of(kLaneLoop);
   at.push_scope();
@@ -145,7 +145,7 @@ void KernelEmitter::static_lanes(ValueEmitter& at, int axis, Value* begin, int64
   if (done < count) {
     std::vector<llvm::Constant*> active;
     for (int l = 0; l < width; ++l) active.push_back(builder_.getInt1(done + l < count));
-    Lane last = all;
+    VectorLane last = all;
     last.mask = llvm::ConstantVector::get(active);
     body(1, from(done), last);
   }

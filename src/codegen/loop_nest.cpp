@@ -15,7 +15,7 @@ namespace coregrad {
 using llvm::Value;
 
 /// Row-major position in the loop set of lane 0, or of each lane (`type` decides the width).
-Value* KernelEmitter::loop_position(int loop_set, const Lane& lane, llvm::Type* type) {
+Value* KernelEmitter::loop_position(int loop_set, const VectorLane& lane, llvm::Type* type) {
   const std::vector<int>& axes = schedule_.loop_sets[static_cast<size_t>(loop_set)];
   Value* position = number(0);
   int64_t stride = 1;
@@ -52,7 +52,7 @@ Value* KernelEmitter::kept_address(ValueId id, int slot) {
           if (kept == id) return n.loop_set;
     COREGRAD_UNREACHABLE("a kept value that no walk writes");
   }();
-  Value* position = loop_position(set, Lane{}, builder_.getInt64Ty());
+  Value* position = loop_position(set, VectorLane{}, builder_.getInt64Ty());
   if (kernel_.lane_parallel) {
     const int64_t lanes = int64_t{schedule_.width} * schedule_.unroll;
     position = builder_.CreateNSWAdd(builder_.CreateNSWMul(position, number(lanes)),
@@ -156,7 +156,7 @@ void KernelEmitter::row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums
   } else {
     const int axis = axes.back();
     static_lanes(at, axis, number(0), kernel_.axes[static_cast<size_t>(axis)].extent, true,
-                 nest.cost, nest.unroll, [&](int copies, Value* base, const Lane& lane) {
+                 nest.cost, nest.unroll, [&](int copies, Value* base, const VectorLane& lane) {
                    for (int u = 0; u < copies; ++u) {
                      at.push_scope();
                      set_axis(at, axis,

@@ -133,14 +133,10 @@ class Scheduler {
     }
     for (size_t s = 0; s < kernel_.stores.size(); ++s) {
       const KernelStore& store = kernel_.stores[s];
-      uint64_t axes = schedule_.value_axes[static_cast<size_t>(store.value)] |
-                      index_axes(kernel_, store.index, schedule_.value_axes);
+      const uint64_t axes = schedule_.value_axes[static_cast<size_t>(store.value)] |
+                            index_axes(kernel_, store.index, schedule_.value_axes);
       int stage = at(stage_, store.value);
       for_each_value_in(store.index, [&](ValueId id) { stage = std::max(stage, at(stage_, id)); });
-      if (store.mask != kNoValue) {
-        axes |= schedule_.value_axes[static_cast<size_t>(store.mask)];
-        stage = std::max(stage, at(stage_, store.mask));
-      }
       const int set = loop_set_of(axes);
       if (set >= 0)
         nest(stage, set).stores.push_back(s);
@@ -169,7 +165,6 @@ class Scheduler {
 
   void add_roots(const KernelStore& store, std::vector<ValueId>& open) const {
     open.push_back(store.value);
-    if (store.mask != kNoValue) open.push_back(store.mask);
     for_each_value_in(store.index, [&](ValueId id) { open.push_back(id); });
   }
 

@@ -65,7 +65,7 @@ void KernelEmitter::start_lane_sums(const std::vector<size_t>& stores) {
 void KernelEmitter::finish_lane_sums(ValueEmitter& at, const std::vector<size_t>& stores) {
   for (const size_t s : stores)
     if (Combine* const c = combine_of(s); c && c->place == Place::LaneLoop)
-      combine_in_memory(at, kernel_.stores[s], c->accumulator->total(), nullptr);
+      combine_in_memory(at, kernel_.stores[s], c->accumulator->total());
 }
 
 void KernelEmitter::emit_stores(Group& group, const std::vector<size_t>& stores, int first_slot,
@@ -75,7 +75,6 @@ void KernelEmitter::emit_stores(Group& group, const std::vector<size_t>& stores,
     for (const size_t s : stores) {
       const KernelStore& store = kernel_.stores[s];
       at->get(store.value);
-      if (store.mask != kNoValue) at->get(store.mask);
       if (store.index.is_constant()) continue;
       std::vector<int> axes, values;
       kernel_.context.collect(store.index, axes, values);
@@ -100,19 +99,14 @@ void KernelEmitter::emit_combine(ValueEmitter& at, size_t s, int slot) {
   const KernelStore& store = kernel_.stores[s];
   Combine& c = *combine_of(s);
   Value* const element = at.get_vector(store.value);
-  Value* mask = store.mask == kNoValue ? nullptr : at.widen(at.get(store.mask));
-  if (c.place == Place::Memory) {
-    combine_in_memory(at, store, element, mask);
-    return;
-  }
-  if (Value* const lanes = at.has_lanes() ? at.lane().mask : nullptr)
-    mask = mask ? builder_.CreateAnd(mask, lanes) : lanes;
-  c.accumulator->update(slot, element, mask);
+  if (c.place == Place::Memory)
+    combine_in_memory(at, store, element);
+  else
+    c.accumulator->update(slot, element, at.has_lanes() ? at.lane().mask : nullptr);
 }
 
 /// Reads, combines and writes back: the row belongs to this chunk alone.
-void KernelEmitter::combine_in_memory(ValueEmitter& at, const KernelStore& store, Value* element,
-                                      Value* mask) {
+void KernelEmitter::combine_in_memory(ValueEmitter& at, const KernelStore& store, Value* element) {
   const DType dtype = value(store.value).dtype;
   const auto merged = [&](Value* old_value, Value* v) {
     return combine(builder_, store.combine, dtype, old_value, v);
@@ -122,12 +116,11 @@ void KernelEmitter::combine_in_memory(ValueEmitter& at, const KernelStore& store
   if (!is_vector || (kernel_.context.affine_in(store.index, at.lane().axis, &slope) && slope != 0 &&
                      !has_varying_values(at, store.index))) {
     // Every lane has a place of its own.
-    Value* const old_value = at.load_here(store.buffer, store.index, mask);
-    at.store_here(store.buffer, store.index, merged(old_value, element), mask);
+    Value* const old_value = at.load_here(store.buffer, store.index);
+    at.store_here(store.buffer, store.index, merged(old_value, element));
     return;
   }
-  Value* active = at.lane().mask;
-  if (mask) active = active ? builder_.CreateAnd(active, mask) : mask;
+  Value* const active = at.lane().mask;
   if (!at.index_varies_over_lanes(store.index)) {
     Accumulator lanes(builder_, allocas_, store.combine, dtype, 1, at.lane().width, 0);
     lanes.reset();

@@ -142,7 +142,7 @@ void ValueEmitter::set_axis(int axis, Value* value) {
   slot = {value, depth()};
 }
 
-void ValueEmitter::set_lane(const Lane& lane) {
+void ValueEmitter::set_lane(const VectorLane& lane) {
   lane_ = lane;
   lane_level_ = depth();
 }
@@ -296,27 +296,33 @@ ValueEmitter::Emitted ValueEmitter::emit_in_range(const KernelValue& v) {
 ValueEmitter::Emitted ValueEmitter::emit_random(const KernelValue& v) {
   const Emitted& seed = emitted_[static_cast<size_t>(v.operands[0])];
   const int level = std::max(seed.level, level_of(v.index));
+  const SplitIndex parts = split(v.index);
+  const bool is_vector = index_varies_over_lanes(v.index);
+  const bool is_wide = size_of(v.dtype) == 8;
+  // Neighbours share blocks of the generator.
+  const bool is_run = is_vector && parts.is_affine() && parts.slope == 1 && lane_.width % 4 == 0;
+  Value* const counter = is_run      ? scalar_index(parts.base)
+                         : is_vector ? nullptr
+                                     : scalar_index(v.index);
   const AtLevel at(*this, level);
-  Value* const counter =
-      index_varies_over_lanes(v.index) ? vector_index(v.index, 64) : scalar_index(v.index);
   Value* key = seed.value;
   if (key->getType()->isVectorTy()) key = builder_.CreateExtractElement(key, uint64_t{0});
-  const auto bits = [&](Value* at_counter) {
-    return emit_philox_bits(builder_, key, v.literal.i, at_counter);
-  };
+  Value* result = nullptr;
+  if (is_run) {
+    result = (is_wide ? emit_philox_bits64_consecutive : emit_philox_bits_consecutive)(
+        builder_, key, v.literal.i, counter, lane_.width);
+  } else {
+    result = (is_wide ? emit_philox_bits64 : emit_philox_bits)(
+        builder_, key, v.literal.i, counter ? counter : vector_index(v.index, 64));
+  }
   const auto lanes_of = [&](llvm::Type* element) -> llvm::Type* {
-    if (!counter->getType()->isVectorTy()) return element;
+    if (!is_vector) return element;
     return llvm::FixedVectorType::get(element, static_cast<unsigned>(lane_.width));
   };
   const auto number = [&](llvm::Type* type, uint64_t n) { return ConstantInt::get(type, n); };
   // The words that each dtype takes are laid down in ir/philox.h.
-  Value* result = nullptr;
-  if (size_of(v.dtype) == 8) {
-    llvm::Type* const wide = counter->getType();
-    Value* const first = builder_.CreateShl(counter, number(wide, 1));
-    Value* const low = builder_.CreateZExt(bits(first), wide);
-    Value* const high = builder_.CreateZExt(bits(builder_.CreateOr(first, number(wide, 1))), wide);
-    result = builder_.CreateOr(low, builder_.CreateShl(high, number(wide, 32)));
+  if (is_wide) {
+    llvm::Type* const wide = result->getType();
     if (v.dtype == DType::Float64) {
       llvm::Type* const real = lanes_of(builder_.getDoubleTy());
       result = builder_.CreateFMul(
@@ -324,7 +330,6 @@ ValueEmitter::Emitted ValueEmitter::emit_random(const KernelValue& v) {
           ConstantFP::get(real, 0x1p-53));
     }
   } else {
-    result = bits(counter);
     llvm::Type* const narrow = result->getType();
     if (v.dtype == DType::Bool) result = builder_.CreateICmpSLT(result, number(narrow, 0));
     if (v.dtype == DType::Float32) {

@@ -1,15 +1,15 @@
 #pragma once
 // Emits the values of a LoopKernel as LLVM IR at the builder's insertion point.
 //
-// Shared by the loop emitter (whole LoopKernels) and the contraction emitter (prologues that feed
-// packing, epilogues on a register tile). A value that does not depend on the lane axis is emitted
-// once as a scalar; others as vectors of `lane.width` elements (bool as <W x i1> or i1).
+// Shared by the loop emitter (whole LoopKernels) and the contraction emitter (epilogues on a tile
+// of sums). A value that does not depend on the lane axis is emitted once as a scalar; others as
+// vectors of `lane.width` elements (bool as <W x i1> or i1).
 //
 // Scopes are loop levels. push_scope() is called where the builder stands before the loop's blocks,
 // in a block that dominates the loop and what follows it; axes and lanes set afterwards belong to
 // the new scope. Whatever depends only on axes of outer scopes is then emitted in that block, once,
-// however deep the builder stands when it is asked for. A loop inside a scope runs at least once,
-// or what it reads must be readable all the same.
+// however deep the builder stands when it is asked for. So a load may happen before a loop that
+// then runs zero times: the caller sees to it that the address is valid in that case too.
 //
 // value_emitter.cpp: scopes and values. value_index.cpp: indices. value_memory.cpp: loads, stores.
 
@@ -25,7 +25,7 @@
 namespace coregrad {
 
 /// Which axis the lanes run along. Lane l stands at axis value base + l.
-struct Lane {
+struct VectorLane {
   int axis = -1;  ///< -1: no lanes, everything scalar
   int width = 1;
   llvm::Value* mask = nullptr;  ///< <width x i1>: active lanes; null: all. Lane 0 must be active
@@ -48,7 +48,7 @@ class ValueEmitter {
   /// Value of an axis (i64); for the lane axis, of lane 0. Until the end of the scope.
   void set_axis(int axis, llvm::Value* value);
   /// Until the end of the scope.
-  void set_lane(const Lane& lane);
+  void set_lane(const VectorLane& lane);
   /// What the caller knows of a buffer's pointer: a multiple of `bytes`. Stores to a non_temporal
   /// buffer bypass the caches where that proves their addresses aligned; the caller fences.
   void set_alignment(int buffer, int64_t bytes) {
@@ -74,17 +74,16 @@ class ValueEmitter {
   bool index_varies_over_lanes(const IndexExpr& index) const;
 
   /// Element `index` of a buffer, read here and now (never moved to an outer scope); inactive lanes
-  /// and elements where `mask` (optional; i1 or one a lane) is false give zero.
-  llvm::Value* load_here(int buffer, const IndexExpr& index, llvm::Value* mask = nullptr);
-  /// Writes active lanes, where `mask` (optional) is true.
-  void store_here(int buffer, const IndexExpr& index, llvm::Value* value,
-                  llvm::Value* mask = nullptr);
+  /// give zero.
+  llvm::Value* load_here(int buffer, const IndexExpr& index);
+  /// Writes active lanes.
+  void store_here(int buffer, const IndexExpr& index, llvm::Value* value);
   /// Address of the element (of lane 0).
   llvm::Value* element_pointer(int buffer, const IndexExpr& index);
 
   /// One element per lane of a scalar; vectors pass through.
   llvm::Value* widen(llvm::Value* value);
-  const Lane& lane() const { return lane_; }
+  const VectorLane& lane() const { return lane_; }
   /// Whether values come as vectors at all.
   bool has_lanes() const { return lane_.axis >= 0 && lane_.width > 1; }
 
@@ -103,7 +102,7 @@ class ValueEmitter {
     std::vector<std::pair<ValueId, Emitted>> values;  ///< what they were before
     std::vector<std::pair<uint32_t, Emitted>> atoms;
     std::vector<std::pair<int, std::pair<llvm::Value*, int>>> axes;
-    Lane lane;
+    VectorLane lane;
     int lane_level;
   };
   /// An index taken apart: its value at lane 0, the step from lane to lane, and the rest.
@@ -178,7 +177,7 @@ class ValueEmitter {
   std::vector<int64_t> alignments_;  ///< of the buffers' pointers, in bytes
   std::vector<uint64_t> axes_of_values_;
   std::vector<std::pair<llvm::Value*, int>> axes_;  ///< value and level
-  Lane lane_;
+  VectorLane lane_;
   int lane_level_ = 0;
   std::vector<Emitted> emitted_;
   std::vector<Emitted> atoms_;

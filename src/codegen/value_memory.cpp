@@ -281,9 +281,9 @@ ValueEmitter::Emitted ValueEmitter::emit_load(const KernelValue& v) {
   return {load_split(v.buffer, index, mask), nullptr, level};
 }
 
-Value* ValueEmitter::load_here(int buffer, const IndexExpr& index, Value* mask) {
+Value* ValueEmitter::load_here(int buffer, const IndexExpr& index) {
   get_values_of(index);
-  return load_split(buffer, split(index), mask);
+  return load_split(buffer, split(index), nullptr);
 }
 
 llvm::Value* ValueEmitter::to_memory(DType dtype, Value* value) {
@@ -313,8 +313,8 @@ void ValueEmitter::whole_store(Value* vector, Value* pointer, int64_t alignment,
 }
 
 bool ValueEmitter::emit_store_pair(const KernelStore& even, const KernelStore& odd) {
-  if (!has_lanes() || lane_.mask || even.mask != kNoValue || odd.mask != kNoValue ||
-      even.buffer != odd.buffer || even.combine != Op::Literal || odd.combine != Op::Literal)
+  if (!has_lanes() || lane_.mask || even.buffer != odd.buffer || even.combine != Op::Literal ||
+      odd.combine != Op::Literal)
     return false;
   const IndexExpr distance = kernel_.context.sub(odd.index, even.index);
   const SplitIndex parts = split(even.index);
@@ -338,32 +338,23 @@ bool ValueEmitter::emit_store_pair(const KernelStore& even, const KernelStore& o
   return true;
 }
 
-void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, Value* mask) {
+void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value) {
   get_values_of(index);
   const KernelBuffer& target = kernel_.buffers[static_cast<size_t>(buffer)];
   llvm::Type* const type = memory_type(target.dtype);
   const auto size = static_cast<uint64_t>(size_of(target.dtype));
   const llvm::Align align(size);
   const SplitIndex parts = split(index);
-  if (is_true(mask)) mask = nullptr;
   Value* pointer = element_pointer(buffer, parts.base);
 
   if (parts.is_uniform()) {
     if (value->getType()->isVectorTy()) value = builder_.CreateExtractElement(value, uint64_t{0});
-    if (mask && mask->getType()->isVectorTy()) mask = builder_.CreateOrReduce(lane_mask_and(mask));
-    Value* const memory = to_memory(target.dtype, value);
-    if (!mask) {
-      annotate(builder_.CreateAlignedStore(memory, pointer, align), buffer);
-      return;
-    }
-    annotate(builder_.CreateMaskedStore(builder_.CreateVectorSplat(1, memory), pointer, align,
-                                        builder_.CreateVectorSplat(1, mask)),
-             buffer);
+    annotate(builder_.CreateAlignedStore(to_memory(target.dtype, value), pointer, align), buffer);
     return;
   }
 
   Value* memory = to_memory(target.dtype, widen(value));
-  Value* lanes = lane_mask_and(mask);
+  Value* lanes = lane_.mask;
   if (parts.is_affine() && (parts.slope == 1 || parts.slope == -1)) {
     if (parts.slope == -1) {
       const auto width = static_cast<uint64_t>(lane_.width);
@@ -394,11 +385,10 @@ void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value, 
 
 void ValueEmitter::emit_store(const KernelStore& store) {
   COREGRAD_CHECK(store.combine == Op::Literal);
-  Value* const mask = store.mask == kNoValue ? nullptr : get(store.mask);
   get_values_of(store.index);
   Value* const value =
       index_varies_over_lanes(store.index) ? get_vector(store.value) : get(store.value);
-  store_here(store.buffer, store.index, value, mask);
+  store_here(store.buffer, store.index, value);
 }
 
 }  // namespace coregrad

@@ -3,7 +3,8 @@
 //
 // Every function takes a scalar or vector of float or double and returns the same type. Error
 // bounds (float: at most 2 ulp over all finite inputs; double: a few ulp) are stated per function
-// in the .cpp with the source of the coefficients, and measured by tools/ulp_sweep.cpp.
+// in the .cpp with the source of the coefficients, and measured by the sweeps in the tests
+// (docs/math_accuracy.md).
 //
 // Sin, Cos, Tan and fmod take a rare branch when any lane has a huge argument: they may leave the
 // builder in a NEW BLOCK. Take the predecessor of a loop's phi from GetInsertBlock() after

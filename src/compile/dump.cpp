@@ -1,6 +1,7 @@
 #include "compile/dump.h"
 
 #include "base/log.h"
+#include "ir/print.h"
 
 #include <atomic>
 #include <cctype>
@@ -26,6 +27,25 @@ void write(const std::filesystem::path& path, std::string_view text) {
 }
 
 }  // namespace
+
+std::string kernels_to_dot(const Graph& graph, std::span<const NodeId> outputs,
+                           const FusionPlan& fusion) {
+  std::vector<int32_t> kernel_of(graph.size(), -1);
+  for (size_t u = 0; u < fusion.units.size(); ++u) {
+    const FusionUnit& unit = fusion.units[u];
+    const auto number = static_cast<int32_t>(u);
+    for (NodeId r : unit.results) kernel_of[r.value] = number;
+    if (unit.kind != UnitKind::Loop) kernel_of[unit.node.value] = number;
+    for (const FusionRoot& r : unit.roots) kernel_of[r.node.value] = number;
+  }
+  // A node between roots belongs to the first kernel that computes it.
+  for (uint32_t i = graph.size(); i-- > 0;)
+    if (kernel_of[i] >= 0)
+      for (NodeId o : graph.operands({i}))
+        if (kernel_of[o.value] < 0 && graph[o].op != Op::Input && !fusion.is_root[o.value])
+          kernel_of[o.value] = kernel_of[i];
+  return to_dot(graph, outputs, kernel_of);
+}
 
 void dump_compiled(const std::string& folder, const std::string& name,
                    const std::string& graph_text, const CompiledPlan& compiled) {

@@ -16,7 +16,7 @@ struct RootReads {
 
 /// `second` merged into `first`, or nothing where no one parallel domain serves both. `second`
 /// reads roots of `first` or is independent of it (a sibling); the caller has excluded cycles.
-/// `reads_of(root)` gives a root's reads.
+/// `reads_of_node` has a root's reads at its node's index.
 std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& first,
                                       const FusionUnit& second,
                                       const std::vector<RootReads>& reads_of_node);

@@ -3,7 +3,6 @@
 #include "compile/lower_loops.h"
 
 #include "base/checked.h"
-#include "compile/schedule_loops.h"
 #include "compile/view_map.h"
 
 #include <algorithm>
@@ -412,10 +411,8 @@ LoweredLoops Lowering::run() {
 }  // namespace
 
 LoweredLoops lower_loops(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,
-                         const Layouts& layouts, const Target& target) {
-  LoweredLoops lowered = Lowering(graph, plan, unit, layouts).run();
-  schedule_loops(lowered, target);
-  return lowered;
+                         const Layouts& layouts) {
+  return Lowering(graph, plan, unit, layouts).run();
 }
 
 LoweredLoops lower_epilogue(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,

@@ -3,7 +3,6 @@
 // the indices that the views in between give, down to memory.
 
 #include "codegen/loop_kernel.h"
-#include "codegen/target.h"
 #include "compile/fusion.h"
 
 #include <vector>
@@ -19,8 +18,6 @@ struct KernelArgument {
 struct LoweredLoops {
   LoopKernel kernel;
   std::vector<KernelArgument> arguments;  ///< one per kernel buffer
-  double bytes = 0;                       ///< moved, estimated
-  double cost_ns = 0;                     ///< one thread, estimated
 };
 
 /// How the memory of stored nodes is laid out: strides in elements of a node's buffer (row-major
@@ -31,12 +28,13 @@ class Layouts {
   virtual std::vector<int64_t> strides(NodeId node) const = 0;
 };
 
-/// For UnitKind::Loop. Roots that `plan` does not store are computed but not written.
+/// For UnitKind::Loop; not arranged yet. Roots that `plan` does not store are computed but not
+/// written.
 LoweredLoops lower_loops(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,
-                         const Layouts& layouts, const Target& target);
+                         const Layouts& layouts);
 
 /// A contract's epilogue: parallel axes are the output dimensions, one Bound value is the result.
-/// With no roots: a plain store of the result. Not scheduled further.
+/// With no roots: a plain store of the result.
 LoweredLoops lower_epilogue(const Graph& graph, const FusionPlan& plan, const FusionUnit& unit,
                             const Layouts& layouts);
 

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "ir/print.h"
 #include "ir/verify.h"
+#include "runtime/profiler.h"
 
 #include <algorithm>
 #include <chrono>
@@ -53,6 +54,7 @@ GraphWithOutputs run_passes(const Graph& graph, std::span<const NodeId> outputs,
   for (const Pass& pass : kPasses) {
     if (!pass.required && (!optimize || is_disabled(pass.name))) continue;
     const bool first = &pass == kPasses;
+    const TraceScope trace(pass.name);
     const auto start = std::chrono::steady_clock::now();
     const std::string before = debug >= 3 && !first ? to_text(current.graph, current.outputs) : "";
     current = first ? rewrite(graph, outputs, pass.rewrite)

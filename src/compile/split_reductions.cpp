@@ -1,6 +1,6 @@
 // A reduction becomes two, first parts of one reduced dimension and then the parts' results, where
 // it has few results and much input, so that it has parallel units; and where it sums long columns,
-// so that memory is read in the order in which it lies (add_columns_in_memory, schedule_loops.cpp).
+// so that memory is read in the order in which it lies (add_columns_in_memory, arrange_loops.cpp).
 // The number of parts depends on the shape only.
 
 #include "base/checked.h"
@@ -18,7 +18,8 @@ constexpr int64_t kTargetUnits = 64;
 constexpr int64_t kColumnBlock = 64;  // columns that one unit of a column reduction covers
 
 /// True when elementwise nodes and views spread the result over more elements again, as in a
-/// normalisation: reduction and user then share one kernel, which parts would tear up.
+/// normalisation: reduction and user then share one kernel, and two steps would have to take its
+/// place.
 bool is_spread_again(const Graph& graph, NodeId node) {
   std::vector<bool> follows(graph.size() - node.value, false);
   follows[0] = true;

@@ -143,9 +143,6 @@ void bind_slots(const Plan& plan, std::span<const void* const> inputs,
       case SlotKind::Temporary:
         slots[i] = temporaries + slot.index;
         break;
-      case SlotKind::Constant:
-        slots[i] = const_cast<std::byte*>(plan.constants.data()) + slot.index;
-        break;
     }
   }
 }

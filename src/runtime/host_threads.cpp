@@ -1,7 +1,7 @@
 #include "runtime/host_threads.h"
 
 #include "runtime/fp_environment.h"
-#include "runtime/lane.h"
+#include "runtime/job_lane.h"
 
 #include <array>
 #include <cassert>
@@ -38,7 +38,7 @@ struct HostState {
   std::atomic<bool> is_taken{false};       ///< a job is in a region or between two
   std::atomic<int64_t> avoid_until_ns{0};  ///< a region was late
   std::atomic<int> shyness{1};             ///< how many delays long to avoid
-  std::array<std::unique_ptr<Lane>, kMaxThreads + 1> lanes;  ///< by number of threads
+  std::array<std::unique_ptr<JobLane>, kMaxThreads + 1> lanes;  ///< by number of threads
 
   void avoid(int64_t now, int64_t delay) {
     const int64_t tried_again = now - avoid_until_ns.load(std::memory_order_relaxed);
@@ -50,10 +50,10 @@ struct HostState {
   }
 
   /// For the job that has taken the host.
-  Lane& lane_for(int threads) {
-    std::unique_ptr<Lane>& lane = lanes[static_cast<size_t>(threads)];
+  JobLane& lane_for(int threads) {
+    std::unique_ptr<JobLane>& lane = lanes[static_cast<size_t>(threads)];
     if (!lane) {
-      auto made = std::make_unique<Lane>();
+      auto made = std::make_unique<JobLane>();
       made->make(threads);
       lane = std::move(made);
     }
@@ -97,7 +97,7 @@ bool is_shared(const TeamJob::Phase& p) { return !p.serial && p.range > p.chunk;
 /// Phases [first, last) of a job, in one parallel region.
 struct Region {
   const TeamJob& job;
-  Lane& lane;
+  JobLane& lane;
   int64_t first, last;
   int64_t started_ns = 0, finished_ns = 0;
   bool is_done = false;
@@ -196,7 +196,7 @@ bool run_on_host_threads(const TeamJob& job) {
   if (!is_warm && job.cost_ns < kWorthAColdStartNs) return false;
   const TakenHost taken(host);
   if (!taken.is_mine()) return false;
-  Lane& lane = host.lane_for(threads);
+  JobLane& lane = host.lane_for(threads);
   for (int64_t phase = 0; phase < job.num_phases;) {
     const TeamJob::Phase& p = job.phases[phase];
     if (!is_shared(p)) {

@@ -32,8 +32,6 @@ std::string to_text(const Slot& slot) {
       return fmt::format("out{}{}[{}]", slot.index, from, slot.bytes);
     case SlotKind::Temporary:
       return fmt::format("tmp@{}[{}]", slot.index, slot.bytes);
-    case SlotKind::Constant:
-      return fmt::format("const@{}[{}]", slot.index, slot.bytes);
   }
   return "?";
 }
@@ -42,10 +40,10 @@ std::string to_text(const Slot& slot) {
 
 std::string to_text(const Plan& plan) {
   std::string text = fmt::format(
-      "plan: {} inputs, {} outputs, {} slots, {} steps, {} temporary bytes, {} constant bytes, "
+      "plan: {} inputs, {} outputs, {} slots, {} steps, {} temporary bytes, "
       "{} scratch bytes a worker\n",
       plan.num_inputs, plan.num_outputs, plan.slots.size(), plan.steps.size(), plan.temporary_bytes,
-      plan.constants.size(), plan.max_scratch_bytes);
+      plan.max_scratch_bytes);
   auto out = std::back_inserter(text);
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     const Step& step = plan.steps[i];

@@ -2,7 +2,7 @@
 // A plan: what the compiler makes of a graph. Immutable and flat; knows nothing of graphs.
 //
 // A plan is a list of steps over numbered buffer slots. Inputs and outputs are bound by the caller
-// of each run; temporaries lie at fixed offsets in one block per run; constants belong to the plan.
+// of each run; temporaries lie at fixed offsets in one block per run.
 
 #include <cstdint>
 #include <exception>
@@ -42,11 +42,11 @@ struct SlotId {
   constexpr auto operator<=>(const SlotId&) const = default;
 };
 
-enum class SlotKind : uint8_t { Input, Output, Temporary, Constant };
+enum class SlotKind : uint8_t { Input, Output, Temporary };
 
 struct Slot {
   SlotKind kind;
-  int64_t index;  ///< input or output number; byte offset of a temporary or constant in its block
+  int64_t index;  ///< input or output number; byte offset of a temporary in its block
   int64_t bytes;
   int64_t offset = 0;  ///< bytes from the start of an input or output
 };
@@ -86,7 +86,6 @@ struct Plan {
   std::vector<int64_t> params;
   int64_t num_inputs = 0, num_outputs = 0;
   int64_t temporary_bytes = 0;
-  std::vector<std::byte> constants;
   int64_t max_scratch_bytes = 0;
   /// Steps of less are not worth a hand-over to a spinning worker, whose cache lacks the data.
   double serial_cost_ns = 5000;

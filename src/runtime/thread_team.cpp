@@ -1,6 +1,7 @@
 // Data structures, outermost first:
 //   Impl   the process's team: the wanted size and the crews that exist.
-//   Crew   a fixed number of workers and the lanes they serve (lane.h). Changing the team's size
+//   Crew   a fixed number of workers and the lanes they serve (job_lane.h). Changing the team's
+//   size
 //          switches crews, so a worker's number is below the size of the crew a job runs on,
 //          always.
 // Start reading at ThreadTeam::run and help().
@@ -14,7 +15,7 @@
 #include "runtime/fp_environment.h"
 #include "runtime/futex.h"
 #include "runtime/host_threads.h"
-#include "runtime/lane.h"
+#include "runtime/job_lane.h"
 
 #include <algorithm>
 #include <atomic>
@@ -68,7 +69,7 @@ struct Crew : LaneSet {
 
   bool has_work(int worker, std::memory_order order) const {
     if (!may_help(worker)) return false;
-    for (const Lane& lane : lanes)
+    for (const JobLane& lane : lanes)
       if (lane.is_open_to(worker, order)) return true;
     return false;
   }
@@ -83,7 +84,7 @@ struct Crew : LaneSet {
 
   /// Wakes up to `count` parked workers for a lane. Those that find work wake others in turn, so
   /// that the caller pays for one system call and not for one a worker.
-  void wake_some(const Lane& lane, int count) {
+  void wake_some(const JobLane& lane, int count) {
     const int end = std::min(size, lane.threads.load(std::memory_order_relaxed));
     for (int i = 1; i < end && count > 0 && parked.load() > 0; ++i) {
       if (!may_help(i)) return;
@@ -98,7 +99,7 @@ struct Crew : LaneSet {
       if (unpark(i)) futex_wake_one(workers[i].state);
   }
 
-  void leave_cpu_of_caller(const Lane& lane, int worker) {
+  void leave_cpu_of_caller(const JobLane& lane, int worker) {
     const int cpu = current_cpu();
     if (cpu_of[worker].load(std::memory_order_relaxed) != cpu)
       cpu_of[worker].store(static_cast<int16_t>(cpu), std::memory_order_relaxed);
@@ -107,7 +108,7 @@ struct Crew : LaneSet {
 
   /// Works on the lane's phase until its last chunk is claimed; false if there was nothing to
   /// claim.
-  bool help(Lane& lane, int worker) {
+  bool help(JobLane& lane, int worker) {
     if (!lane.is_open_to(worker, std::memory_order_acquire)) return false;
     const int64_t finished = lane.drain(worker, [&](int64_t before) {
       if (before > 0) return;
@@ -156,7 +157,7 @@ struct Crew : LaneSet {
     Clock::duration spin = kShortSpin;
     while (!retired.load(std::memory_order_relaxed)) {
       bool helped = false;
-      for (Lane& lane : lanes)
+      for (JobLane& lane : lanes)
         if (may_help(worker)) helped |= help(lane, worker);
       if (!helped) spin = idle(worker, spin);
     }
@@ -188,8 +189,8 @@ struct Crew : LaneSet {
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
   }
 
-  Lane* take_lane() {
-    Lane* lane = take();
+  JobLane* take_lane() {
+    JobLane* lane = take();
     if (lane == nullptr) return nullptr;
     lane->caller_cpu = current_cpu();
     // Those that sleep, or wait to run, where this caller runs.
@@ -200,7 +201,7 @@ struct Crew : LaneSet {
   }
 
   /// Runs one phase on the caller and whoever is free.
-  void run_phase(Lane& lane, const TeamJob& job, int64_t phase, int64_t num_chunks) {
+  void run_phase(JobLane& lane, const TeamJob& job, int64_t phase, int64_t num_chunks) {
     lane.open(job, phase, num_chunks);
     if (lane.wake && parked.load() > 0) wake_some(lane, 1);
     const int64_t own = lane.drain(0, [](int64_t) {});
@@ -275,7 +276,7 @@ ThreadTeam& ThreadTeam::global() {
 void ThreadTeam::run(const TeamJob& job) {
   if (job.host != nullptr && run_on_host_threads(job)) return;
   Crew* crew = nullptr;
-  Lane* lane = nullptr;
+  JobLane* lane = nullptr;
   for (int64_t phase = 0; phase < job.num_phases; ++phase) {
     const TeamJob::Phase& p = job.phases[phase];
     if (p.serial || p.range <= p.chunk) {

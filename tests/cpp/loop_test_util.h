@@ -85,8 +85,8 @@ class KernelWriter {
     v.loop_set = loop_set;
     return add(v);
   }
-  void store(ValueId value, int buffer, const IndexExpr& index, ValueId mask = kNoValue) {
-    kernel.stores.push_back({value, buffer, index, Op::Literal, 0, mask});
+  void store(ValueId value, int buffer, const IndexExpr& index) {
+    kernel.stores.push_back({value, buffer, index});
   }
   void combine(Op o, ValueId value, int buffer, const IndexExpr& index, int64_t row_elements) {
     kernel.stores.push_back({value, buffer, index, o, row_elements});

@@ -1,9 +1,8 @@
-// Scheduling decisions, in the order in which schedule_loops takes them.
+// Decisions in the order in which arrange_loops takes them.
 
-#include "compile/schedule_loops.h"
+#include "compile/arrange_loops.h"
 
 #include "base/checked.h"
-#include "compile/lower_loops.h"
 
 #include <algorithm>
 #include <cmath>
@@ -293,7 +292,7 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
     if (!is_sum[static_cast<size_t>(s.value)]) continue;
     const KernelBuffer& buffer = k.buffers[static_cast<size_t>(s.buffer)];
     const KernelValue& sum = k.values[static_cast<size_t>(s.value)];
-    if (s.mask != kNoValue || !(s.index == place) || buffer.dtype != sum.dtype ||
+    if (!(s.index == place) || buffer.dtype != sum.dtype ||
         stores_of[static_cast<size_t>(s.buffer)] != 1)
       return 0;
   }
@@ -414,8 +413,7 @@ void keep_rows(LoopKernel& k, const Target& target) {
 
 }  // namespace
 
-void schedule_loops(LoweredLoops& lowered, const Target& target) {
-  LoopKernel& k = lowered.kernel;
+LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   join_axes(k);
   int widest = 4;
   for (const KernelBuffer& b : k.buffers) widest = std::max(widest, size_of(b.dtype));
@@ -447,7 +445,8 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
   }
   for (const KernelStore& s : k.stores)
     per_element += 0.08 * size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype);
-  lowered.cost_ns = 20 + elements * std::max(per_element, 0.02);
+  LoopCost total;
+  total.ns = 20 + elements * std::max(per_element, 0.02);
 
   // Blocks and chunks: some ten microseconds of work a claim.
   const Thresholds& thresholds = target.thresholds;
@@ -461,7 +460,7 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
                                   std::max<int64_t>(round_up(most, lanes), lanes));
   }
   const int64_t range = std::max<int64_t>(k.range(), 1);
-  const double unit_ns = lowered.cost_ns / static_cast<double>(range);
+  const double unit_ns = total.ns / static_cast<double>(range);
   k.chunk = std::clamp<int64_t>(
       static_cast<int64_t>(static_cast<double>(thresholds.chunk_ns) / std::max(unit_ns, 1.0)), 1,
       range);
@@ -481,13 +480,14 @@ void schedule_loops(LoweredLoops& lowered, const Target& target) {
     written += static_cast<double>(std::max<int64_t>(r.high - r.low + 1, 0)) *
                size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype);
   }
-  lowered.bytes = bytes + written;
-  if (k.num_loop_sets == 0 && lowered.bytes > static_cast<double>(thresholds.stream_bytes)) {
+  total.bytes = bytes + written;
+  if (k.num_loop_sets == 0 && total.bytes > static_cast<double>(thresholds.stream_bytes)) {
     for (KernelBuffer& b : k.buffers) b.non_temporal = b.is_written;
     // Rows of results that every row of the input is added to are read again.
     for (const KernelStore& s : k.stores)
       if (s.combine != Op::Literal) k.buffers[static_cast<size_t>(s.buffer)].non_temporal = false;
   }
+  return total;
 }
 
 }  // namespace coregrad

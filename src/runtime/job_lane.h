@@ -1,12 +1,12 @@
 #pragma once
 // One job in progress, as its threads share it.
 //
-//   Lane   the fields of the job's phase, and a span of the phase's chunks for each thread. A claim
-//          proves that the phase cannot end before the claimer reports, so only claimers read the
-//          lane's other fields.
-//   Span   the unclaimed chunks of one thread's part. Its owner takes the first, others the last,
-//          so that a thread meets the same part of the data in one phase after another, in its own
-//          cache, and still nothing waits for a thread that is not there.
+//   JobLane the fields of the job's phase, and a span of the phase's chunks for each thread. A
+//           claim proves that the phase cannot end before the claimer reports, so only claimers
+//           read the lane's other fields.
+//   Span    the unclaimed chunks of one thread's part. Its owner takes the first, others the last,
+//           so that a thread meets the same part of the data in one phase after another, in its
+//           own cache, and still nothing waits for a thread that is not there.
 
 #include "runtime/futex.h"
 #include "runtime/thread_team.h"
@@ -34,7 +34,7 @@ struct Span {
   void open(uint64_t first, uint64_t last) { bounds.store(first << 32 | last); }
 };
 
-struct Lane {
+struct JobLane {
   /// Spans with unclaimed chunks; what idle workers watch.
   alignas(kApart) std::atomic<int64_t> open_spans{0};
   /// The job is over: threads that were lent to it may go.
@@ -48,7 +48,8 @@ struct Lane {
   int64_t phase = 0, range = 0, chunk = 1;
   int caller_cpu = -1;
   bool wake = false;
-  /// Workers from this number on stand back; a look that comes late may see the job before.
+  /// Workers from this number on stand back. Read without order: a worker may still see the number
+  /// of the job before.
   std::atomic<int> threads{kMaxThreads};
   alignas(kApart) std::atomic<bool> taken{false};
   int size = 0;
@@ -136,7 +137,7 @@ struct Lane {
   }
 };
 
-inline void Lane::wait_for_others(int64_t chunks) {
+inline void JobLane::wait_for_others(int64_t chunks) {
   using Clock = std::chrono::steady_clock;
   const auto finished = [&] { return done.load(std::memory_order_acquire) == chunks; };
   const Clock::time_point start = Clock::now();
@@ -158,12 +159,12 @@ inline void Lane::wait_for_others(int64_t chunks) {
 /// The lanes that threads of one number share: as many jobs as callers, up to kNumLanes.
 struct LaneSet {
   explicit LaneSet(int n) : size(n) {
-    for (Lane& lane : lanes) lane.make(n);
+    for (JobLane& lane : lanes) lane.make(n);
   }
 
   /// A lane, or null if other callers have them all.
-  Lane* take() {
-    for (Lane& lane : lanes) {
+  JobLane* take() {
+    for (JobLane& lane : lanes) {
       if (lane.taken.load(std::memory_order_relaxed) || lane.taken.exchange(true)) continue;
       lanes_taken.fetch_add(1);
       return &lane;
@@ -171,14 +172,14 @@ struct LaneSet {
     return nullptr;
   }
 
-  void give_back(Lane& lane) {
+  void give_back(JobLane& lane) {
     lanes_taken.fetch_sub(1);
     lane.taken.store(false, std::memory_order_release);
   }
 
   const int size;  ///< threads including the caller
   alignas(kApart) std::atomic<int> lanes_taken{0};
-  Lane lanes[kNumLanes];
+  JobLane lanes[kNumLanes];
 };
 
 }  // namespace coregrad

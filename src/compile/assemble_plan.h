@@ -1,0 +1,30 @@
+#pragma once
+// Draft steps and machine code as a Plan.
+
+#include "compile/draft.h"
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace coregrad {
+
+struct PlanParts {
+  const Graph& graph;
+  const MemoryMap& memory;
+  std::span<const OutputSpec> outputs;
+  int64_t num_inputs;
+  const Draft& draft;
+  const TakenOver& taken_over;
+  std::span<const std::shared_ptr<const CompiledKernel>> kernels;  ///< one a source
+  const Target& target;
+};
+
+Plan assemble_plan(const PlanParts& parts);
+
+/// Recomputes each step of a run with the reference interpreter (COREGRAD_VALIDATE).
+std::shared_ptr<StepObserver> make_validator(const Graph& graph, const MemoryMap& memory,
+                                             const Draft& draft);
+
+}  // namespace coregrad
