@@ -296,25 +296,14 @@ ValueEmitter::Emitted ValueEmitter::emit_in_range(const KernelValue& v) {
 ValueEmitter::Emitted ValueEmitter::emit_random(const KernelValue& v) {
   const Emitted& seed = emitted_[static_cast<size_t>(v.operands[0])];
   const int level = std::max(seed.level, level_of(v.index));
-  const SplitIndex parts = split(v.index);
+  const AtLevel at(*this, level);
   const bool is_vector = index_varies_over_lanes(v.index);
   const bool is_wide = size_of(v.dtype) == 8;
-  // Neighbours share blocks of the generator.
-  const bool is_run = is_vector && parts.is_affine() && parts.slope == 1 && lane_.width % 4 == 0;
-  Value* const counter = is_run      ? scalar_index(parts.base)
-                         : is_vector ? nullptr
-                                     : scalar_index(v.index);
-  const AtLevel at(*this, level);
+  Value* const counter = is_vector ? vector_index(v.index, 64) : scalar_index(v.index);
   Value* key = seed.value;
   if (key->getType()->isVectorTy()) key = builder_.CreateExtractElement(key, uint64_t{0});
-  Value* result = nullptr;
-  if (is_run) {
-    result = (is_wide ? emit_philox_bits64_consecutive : emit_philox_bits_consecutive)(
-        builder_, key, v.literal.i, counter, lane_.width);
-  } else {
-    result = (is_wide ? emit_philox_bits64 : emit_philox_bits)(
-        builder_, key, v.literal.i, counter ? counter : vector_index(v.index, 64));
-  }
+  Value* result =
+      (is_wide ? emit_philox_bits64 : emit_philox_bits)(builder_, key, v.literal.i, counter);
   const auto lanes_of = [&](llvm::Type* element) -> llvm::Type* {
     if (!is_vector) return element;
     return llvm::FixedVectorType::get(element, static_cast<unsigned>(lane_.width));

@@ -32,11 +32,5 @@ llvm::Value* emit_philox_bits(llvm::IRBuilder<>& builder, llvm::Value* seed, int
                               llvm::Value* counter);
 llvm::Value* emit_philox_bits64(llvm::IRBuilder<>& builder, llvm::Value* seed, int64_t stream,
                                 llvm::Value* counter);
-/// The same for counters base, base + 1, .. base + width - 1 with each block computed once, about
-/// three times as fast. `base` is a scalar i64 >= 0; width is a multiple of 4 (of 2 for 64 bits).
-llvm::Value* emit_philox_bits_consecutive(llvm::IRBuilder<>& builder, llvm::Value* seed,
-                                          int64_t stream, llvm::Value* base, int width);
-llvm::Value* emit_philox_bits64_consecutive(llvm::IRBuilder<>& builder, llvm::Value* seed,
-                                            int64_t stream, llvm::Value* base, int width);
 
 }  // namespace coregrad

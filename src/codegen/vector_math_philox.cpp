@@ -77,48 +77,4 @@ llvm::Value* emit_philox_bits64(llvm::IRBuilder<>& builder, llvm::Value* seed, i
   return builder.CreateOr(low, high);
 }
 
-llvm::Value* emit_philox_bits64_consecutive(llvm::IRBuilder<>& builder, llvm::Value* seed,
-                                            int64_t stream, llvm::Value* base, int width) {
-  Value* const words =
-      emit_philox_bits_consecutive(builder, seed, stream, builder.CreateShl(base, 1), 2 * width);
-  return builder.CreateBitCast(
-      words, llvm::FixedVectorType::get(builder.getInt64Ty(), static_cast<unsigned>(width)));
-}
-
-llvm::Value* emit_philox_bits_consecutive(llvm::IRBuilder<>& builder, llvm::Value* seed,
-                                          int64_t stream, llvm::Value* base, int width) {
-  COREGRAD_CHECK(width >= 4 && width % 4 == 0);
-  // The lanes touch one block more than width / 4 when `base` stands inside a block.
-  const auto lanes = static_cast<unsigned>(width);
-  const unsigned blocks = std::bit_ceil(lanes / 4 + 1);  // whole registers cost no more
-  llvm::SmallVector<llvm::Constant*, 16> steps;
-  for (unsigned k = 0; k < blocks; ++k) steps.push_back(builder.getInt64(k));
-  Value* const first = builder.CreateVectorSplat(blocks, builder.CreateLShr(base, 2));
-  const auto c = emit_blocks(builder, seed, stream,
-                             builder.CreateAdd(first, llvm::ConstantVector::get(steps)));
-  auto* const narrow = llvm::FixedVectorType::get(builder.getInt32Ty(), blocks);
-  std::array<Value*, 4> w;
-  for (unsigned k = 0; k < 4; ++k) w[k] = builder.CreateTrunc(c[k], narrow);
-  // Word k of block j goes to place 4 j + k.
-  const auto shuffle = [&](Value* x, Value* y, unsigned count, auto index) {
-    llvm::SmallVector<int, 72> mask(count);
-    for (unsigned i = 0; i < count; ++i) mask[i] = static_cast<int>(index(i));
-    return builder.CreateShuffleVector(x, y, mask);
-  };
-  const auto pair = [&](Value* x, Value* y) {
-    return shuffle(x, y, 2 * blocks, [&](unsigned i) { return i / 2 + (i % 2) * blocks; });
-  };
-  Value* const words = shuffle(pair(w[0], w[1]), pair(w[2], w[3]), 4 * blocks, [&](unsigned i) {
-    return i / 4 * 2 + i % 2 + (i % 4 / 2) * 2 * blocks;
-  });
-  // Through memory, as the place of the first word is only known at run time.
-  llvm::BasicBlock& entry = builder.GetInsertBlock()->getParent()->getEntryBlock();
-  llvm::IRBuilder<> front(&entry, entry.begin());
-  llvm::AllocaInst* const buffer = front.CreateAlloca(words->getType());
-  builder.CreateStore(words, buffer);
-  Value* const place = builder.CreateGEP(builder.getInt32Ty(), buffer, builder.CreateAnd(base, 3));
-  return builder.CreateAlignedLoad(llvm::FixedVectorType::get(builder.getInt32Ty(), lanes), place,
-                                   llvm::Align(4));
-}
-
 }  // namespace coregrad

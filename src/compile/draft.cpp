@@ -73,7 +73,7 @@ std::string Drafting::name_of_unit(const FusionUnit& unit) const {
       stack.pop_back();
       if (std::find(visited.begin(), visited.end(), at.value) != visited.end()) continue;
       visited.push_back(at.value);
-      if (at != root.node && (fusion_.is_root[at.value] || graph_[at].op == Op::Input)) continue;
+      if (at != root.node && (fusion_.is_root[at] || graph_[at].op == Op::Input)) continue;
       if (is_elementwise(graph_[at].op) || is_reduce(graph_[at].op) ||
           graph_[at].op == Op::Gather || graph_[at].op == Op::Random)
         add_op(graph_[at].op);
@@ -88,7 +88,7 @@ void Drafting::draft_loops(const FusionUnit& unit) {
   bool is_stored = false;
   int64_t numel = 0;
   for (const FusionRoot& r : unit.roots) {
-    if (!fusion_.is_stored[(r.concat.is_valid() ? r.concat : r.node).value]) continue;
+    if (!fusion_.is_stored[r.concat.is_valid() ? r.concat : r.node]) continue;
     is_stored = true;
     numel = std::max(numel, graph_.numel(r.node));
   }

@@ -42,7 +42,7 @@ std::string kernels_to_dot(const Graph& graph, std::span<const NodeId> outputs,
   for (uint32_t i = graph.size(); i-- > 0;)
     if (kernel_of[i] >= 0)
       for (NodeId o : graph.operands({i}))
-        if (kernel_of[o.value] < 0 && graph[o].op != Op::Input && !fusion.is_root[o.value])
+        if (kernel_of[o.value] < 0 && graph[o].op != Op::Input && !fusion.is_root[o])
           kernel_of[o.value] = kernel_of[i];
   return to_dot(graph, outputs, kernel_of);
 }

@@ -11,6 +11,7 @@
 
 #include "codegen/index_expr.h"
 #include "ir/graph.h"
+#include "ir/node_map.h"
 
 #include <cstdint>
 #include <span>
@@ -65,20 +66,20 @@ struct Placement {
   bool is_whole_part = true;  ///< false: the part is another shape of the node, both dense
 };
 
+/// Calls f(node) for a node and every Concat whose memory it is computed into.
+template <class F>
+void for_each_memory(const NodeMap<Placement>& placed, NodeId node, F&& f) {
+  for (; node.is_valid(); node = placed[node].concat) f(node);
+}
+
 struct FusionPlan {
   std::vector<FusionUnit> units;  ///< in an order in which they can run
-  std::vector<bool> is_root;      ///< by node index: has its own value or memory
-  std::vector<bool> is_stored;    ///< by node index: needs memory (inputs excluded)
-  std::vector<Placement> placed;  ///< by node index
-  /// By node index: somebody takes the memory for row-major (a contract, a placed part of it).
-  std::vector<bool> needs_dense;
+  NodeMap<bool> is_root;          ///< has its own value or memory
+  NodeMap<bool> is_stored;        ///< needs memory (inputs excluded)
+  NodeMap<Placement> placed;
+  /// Somebody takes the memory for row-major (a contract, a placed part of it).
+  NodeMap<bool> needs_dense;
   bool is_unmerged = false;  ///< merging went wrong, so each root has its own kernel
-
-  /// Calls f(node) for a node and every Concat whose memory it is computed into.
-  template <class F>
-  void for_each_memory(NodeId node, F&& f) const {
-    for (; node.is_valid(); node = placed[node.value].concat) f(node);
-  }
 };
 
 struct FusionOptions {
@@ -100,9 +101,8 @@ Shape domain_of(const Graph& graph, NodeId root);
 std::vector<bool> reduced_dims(const Graph& graph, NodeId root);
 /// Everything the computation of `root` reads, given the roots. `as_copy`: the root's own value is
 /// read (it lies in memory already) instead of computed.
-std::vector<FusionRead> collect_reads(const Graph& graph, NodeId root,
-                                      const std::vector<bool>& is_root, bool as_copy,
-                                      IndexContext& context);
+std::vector<FusionRead> collect_reads(const Graph& graph, NodeId root, const NodeMap<bool>& is_root,
+                                      bool as_copy, IndexContext& context);
 /// The axis number if the expression is that axis alone; -1 otherwise.
 int plain_axis(const IndexContext& context, const IndexExpr& e);
 

@@ -61,14 +61,14 @@ bool unify_read(const Graph& graph, const IndexContext& context, const FusionRea
 /// Siblings: the same domain in the same order, and a large buffer that both read at the same
 /// place.
 bool unify_siblings(const Graph& graph, const FusionUnit& first, const FusionUnit& second,
-                    const std::vector<RootReads>& reads_of, std::vector<int>& map) {
+                    const NodeMap<RootReads>& reads, std::vector<int>& map) {
   if (first.axes.size() != second.axes.size()) return false;
   for (size_t a = 0; a < first.axes.size(); ++a)
     if (first.axes[a].extent != second.axes[a].extent) return false;
   for (const FusionRoot& b : second.roots)
     for (const FusionRoot& a : first.roots) {
       if (a.axes != b.axes) continue;
-      const RootReads &ra = reads_of[a.node.value], &rb = reads_of[b.node.value];
+      const RootReads &ra = reads[a.node], &rb = reads[b.node];
       for (const FusionRead& x : ra.reads)
         for (const FusionRead& y : rb.reads) {
           if (x.node != y.node || graph.numel(x.node) < 256 || x.index.size() != y.index.size())
@@ -98,20 +98,19 @@ bool is_injective(const std::vector<int>& map) {
 }  // namespace
 
 std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& first,
-                                      const FusionUnit& second,
-                                      const std::vector<RootReads>& reads_of) {
+                                      const FusionUnit& second, const NodeMap<RootReads>& reads) {
   if (first.roots.size() + second.roots.size() > kMaxRoots) return {};
   std::vector<int> map(second.axes.size(), -1);
   bool reads_first = false;
   for (const FusionRoot& reader : second.roots) {
-    const RootReads& r = reads_of[reader.node.value];
+    const RootReads& r = reads[reader.node];
     for (const FusionRead& read : r.reads)
       if (const FusionRoot* producer = find_root(first, read.node)) {
         reads_first = true;
         if (!unify_read(graph, r.context, read, *producer, reader, map)) return {};
       }
   }
-  if (!reads_first && !unify_siblings(graph, first, second, reads_of, map)) return {};
+  if (!reads_first && !unify_siblings(graph, first, second, reads, map)) return {};
   if (!is_injective(map)) return {};
   for (size_t k = 0; k < map.size(); ++k)  // a padded read runs over the edge
     if (map[k] >= 0 && first.axes[static_cast<size_t>(map[k])].extent != second.axes[k].extent)
@@ -186,16 +185,16 @@ std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& firs
 }
 
 std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const FusionUnit& unit,
-                                      const std::vector<RootReads>& reads_of) {
+                                      const NodeMap<RootReads>& reads) {
   if (unit.kind != UnitKind::Loop || unit.is_fixed()) return {};
   const Shape shape = graph.shape(contract);
   std::vector<int> to_dim(unit.axes.size(), -1);  // unit axis -> contract output dimension
-  bool reads = false;
+  bool has_read = false;
   for (const FusionRoot& root : unit.roots) {
-    const RootReads& r = reads_of[root.node.value];
+    const RootReads& r = reads[root.node];
     for (const FusionRead& read : r.reads) {
       if (read.node != contract) continue;
-      reads = true;
+      has_read = true;
       for (size_t d = 0; d < shape.size(); ++d) {
         if (shape[d] == 1) {
           if (!read.index[d].is_constant()) return {};
@@ -211,7 +210,7 @@ std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const
       }
     }
   }
-  if (!reads || !is_injective(to_dim)) return {};
+  if (!has_read || !is_injective(to_dim)) return {};
   for (size_t a = 0; a < to_dim.size(); ++a)
     if (to_dim[a] < 0 || shape[static_cast<size_t>(to_dim[a])] != unit.axes[a].extent) return {};
 

@@ -16,14 +16,13 @@ struct RootReads {
 
 /// `second` merged into `first`, or nothing where no one parallel domain serves both. `second`
 /// reads roots of `first` or is independent of it (a sibling); the caller has excluded cycles.
-/// `reads_of_node` has a root's reads at its node's index.
+/// `reads` has those of each root.
 std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& first,
-                                      const FusionUnit& second,
-                                      const std::vector<RootReads>& reads_of_node);
+                                      const FusionUnit& second, const NodeMap<RootReads>& reads);
 
 /// The elementwise kernel `unit` as the epilogue of a contract over the contract's output
 /// dimensions, or nothing where it does not read the contract's result one-to-one.
 std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const FusionUnit& unit,
-                                      const std::vector<RootReads>& reads_of_node);
+                                      const NodeMap<RootReads>& reads);
 
 }  // namespace coregrad

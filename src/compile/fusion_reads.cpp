@@ -51,9 +51,8 @@ int plain_axis(const IndexContext& context, const IndexExpr& e) {
   return atom.kind == AtomKind::Axis ? atom.id : -1;
 }
 
-std::vector<FusionRead> collect_reads(const Graph& graph, NodeId root,
-                                      const std::vector<bool>& is_root, bool as_copy,
-                                      IndexContext& context) {
+std::vector<FusionRead> collect_reads(const Graph& graph, NodeId root, const NodeMap<bool>& is_root,
+                                      bool as_copy, IndexContext& context) {
   using Place = std::pair<NodeId, std::vector<IndexExpr>>;
   std::vector<FusionRead> reads;
   std::set<Place> seen;
@@ -96,7 +95,7 @@ std::vector<FusionRead> collect_reads(const Graph& graph, NodeId root,
   while (!stack.empty()) {
     Place place = std::move(stack.back());
     stack.pop_back();
-    if (is_root[place.first.value] || graph[place.first].op == Op::Input)
+    if (is_root[place.first] || graph[place.first].op == Op::Input)
       reads.push_back({place.first, std::move(place.second)});
     else
       expand(place.first, place.second);

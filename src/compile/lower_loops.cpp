@@ -219,7 +219,7 @@ std::optional<ValueId> Lowering::attempt(const Demand& d, std::vector<Demand>& m
     KernelValue v{.kind = ValueKind::Bound, .dtype = n.dtype};
     return add(std::move(v));
   }
-  if (n.op == Op::Input || (plan_.is_root[node.value] && !own)) return load(node, d.index, d.mask);
+  if (n.op == Op::Input || (plan_.is_root[node] && !own)) return load(node, d.index, d.mask);
 
   switch (family_of(n.op)) {
     case Family::Leaf: {
@@ -396,9 +396,9 @@ LoweredLoops Lowering::run() {
     for (size_t d = 0; d < index.size(); ++d)
       if (!reduced[d]) result.push_back(index[d]);
     const ValueId value = evaluate({root.node, result, kNoValue});
-    if (plan_.is_stored[root.node.value]) store(root.node, value, result);
+    if (plan_.is_stored[root.node]) store(root.node, value, result);
   }
-  if (is_contract && (unit_.roots.empty() || plan_.is_stored[unit_.node.value])) {
+  if (is_contract && (unit_.roots.empty() || plan_.is_stored[unit_.node])) {
     std::vector<IndexExpr> index;
     const Shape shape = graph_.shape(unit_.node);
     for (size_t d = 0; d < shape.size(); ++d)

@@ -19,7 +19,7 @@ Uses find_uses(const Graph& graph, const FusionPlan& fusion, int64_t num_inputs)
   for (size_t u = 0; u < fusion.units.size(); ++u) {
     const FusionUnit& unit = fusion.units[u];
     const auto writes = [&](NodeId node) {
-      fusion.for_each_memory(node, [&](NodeId id) {
+      for_each_memory(fusion.placed, node, [&](NodeId id) {
         uses.producer[id.value] = static_cast<int>(u);
         if (uses.first_writer[id.value] < 0) uses.first_writer[id.value] = static_cast<int>(u);
       });
@@ -41,7 +41,7 @@ Uses find_uses(const Graph& graph, const FusionPlan& fusion, int64_t num_inputs)
       writes(r.concat.is_valid() ? r.concat : r.node);
       IndexContext context;
       const bool copy =
-          r.concat.is_valid() && (fusion.is_root[r.node.value] || graph[r.node].op == Op::Input);
+          r.concat.is_valid() && (fusion.is_root[r.node] || graph[r.node].op == Op::Input);
       for (const FusionRead& read : collect_reads(graph, r.node, fusion.is_root, copy, context))
         reads(read.node);
     }
@@ -68,8 +68,7 @@ OutputPlaces place_outputs(const Graph& graph, const FusionPlan& fusion,
     if (!spec.strides.empty() && spec.strides != contiguous_strides(graph.shape(node))) {
       const bool by_library =
           made_by >= 0 && fusion.units[static_cast<size_t>(made_by)].kind == UnitKind::Library;
-      direct = direct && !uses.read_densely[node.value] && !fusion.needs_dense[node.value] &&
-               !by_library;
+      direct = direct && !uses.read_densely[node.value] && !fusion.needs_dense[node] && !by_library;
     }
     // The old contents must not be wanted any more; a reader in the same step is looked at later.
     if (spec.aliases_input >= 0 && direct)
@@ -89,7 +88,7 @@ std::vector<int64_t> MemoryMap::strides(NodeId node) const {
     const std::vector<int64_t>& asked = outputs_[static_cast<size_t>(at->second)].strides;
     if (!asked.empty()) return asked;
   }
-  const Placement& placed = fusion_.placed[node.value];
+  const Placement& placed = fusion_.placed[node];
   if (placed.concat.is_valid() && placed.is_whole_part) return strides(placed.concat);
   return contiguous_strides(graph_.shape(node));
 }
@@ -98,7 +97,7 @@ Memory MemoryMap::memory_of(NodeId node) const {
   if (graph_[node].op == Op::Input) return {Memory::Kind::Input, graph_.attr(node, 0)};
   const auto at = places_.output_of.find(node);
   if (at != places_.output_of.end()) return {Memory::Kind::Output, at->second};
-  if (const Placement& placed = fusion_.placed[node.value]; placed.concat.is_valid()) {
+  if (const Placement& placed = fusion_.placed[node]; placed.concat.is_valid()) {
     Memory memory = memory_of(placed.concat);
     const auto dim = static_cast<size_t>(graph_.attr(placed.concat, 0));
     memory.offset += placed.start * strides(placed.concat)[dim] * size_of(graph_.dtype(node));
