@@ -127,6 +127,11 @@ lint: setup ## Check formatting, Python style, the layers and the table of plant
 	@python tools/check_layers.py
 	@python tests/mutation/mutation_check.py --check
 
+.PHONY: house
+house: setup ## What a change costs and how tidy the tree is, as a table; HOUSE_ARGS="--names".
+	@python -c 'import lizard' 2> /dev/null || python -m pip install -q -c tools/constraints.txt lizard
+	@python tools/house.py $(HOUSE_ARGS)
+
 .PHONY: docs
 docs: setup ## Render the pages under docs/ to out/docs and check their links.
 	@python tools/build_docs.py out/docs

@@ -15,8 +15,15 @@ ALLOWED = {
     "grad": ["ir", "ops"],
     "interp": ["ir"],
     "runtime": ["base"],
-    "codegen": ["ir", "runtime"],
-    "compile": ["ir", "ops", "interp", "runtime", "codegen"],
+    "kernel": ["ir"],
+    "schedule": ["kernel"],
+    "codegen/ir": ["kernel", "runtime"],
+    "codegen/math": ["codegen/ir"],
+    "codegen/values": ["codegen/math"],
+    "codegen/loops": ["codegen/values", "schedule"],
+    "codegen/contract": ["codegen/values", "schedule"],
+    "codegen/jit": ["codegen/loops", "codegen/contract"],
+    "compile": ["ops", "interp", "codegen/jit"],
     "coregrad": ["base", "ir"],  # include/coregrad, the public headers
     "tensor": ["ops", "grad", "compile", "coregrad"],
     "nn": ["tensor"],
@@ -52,7 +59,7 @@ def layer_of(path: Path) -> str | None:
     parts = path.parts
     if parts[0] == "include" or parts[0] == "python":
         return {"include": "coregrad", "python": "python"}[parts[0]]
-    return parts[1] if parts[0] == "src" and len(parts) > 2 else None
+    return "/".join(parts[1:-1]) if parts[0] == "src" and len(parts) > 2 else None
 
 
 def problems_in(path: Path, text: str) -> list[str]:
@@ -66,12 +73,13 @@ def problems_in(path: Path, text: str) -> list[str]:
     problems = []
     for match in INCLUDE.finditer(text):
         quote, target = match.groups()
-        top = target.split("/")[0]
+        top, _, _ = target.partition("/")
+        folder = target.rpartition("/")[0]
         line = text.count("\n", 0, match.start(2)) + 1
-        if quote == '"' and top in ALLOWED and top not in may_include:
+        if quote == '"' and folder in ALLOWED and folder not in may_include:
             problems.append(f"{path}:{line}: layer '{layer}' may not include {target}")
         owners = EXTERNAL_OWNERS.get(top)
-        if owners is not None and layer not in owners:
+        if owners is not None and layer.split("/")[0] not in owners:
             problems.append(f"{path}:{line}: only {', '.join(sorted(owners))} may include {target}")
     return problems
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Minimax polynomials for src/codegen/vector_math*.cpp.
+"""Minimax polynomials for src/codegen/math/vector_math*.cpp.
 
-Prints src/codegen/vector_math_tables.h. Each polynomial minimises the largest weighted error over
+Prints src/codegen/math/vector_math_tables.h. Each polynomial minimises the largest weighted error over
 its interval (Remez exchange in 60-digit arithmetic); the coefficients are then rounded to the working
 precision. The errors it states are those of the rounded coefficients.
 
-    python tools/minimax.py > src/codegen/vector_math_tables.h
+    python tools/minimax.py > src/codegen/math/vector_math_tables.h
     python tools/minimax.py --report      # the weighted error of each polynomial, as a power of two
 """
 

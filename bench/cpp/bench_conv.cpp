@@ -1,5 +1,7 @@
 // Convolutions (NCHW) and their gradients on one thread: GFLOP/s of the generated code.
 
+#include "codegen/jit/host_target.h"
+
 #include <benchmark/benchmark.h>
 
 #include "../../tests/cpp/contract_cases.h"

@@ -2,14 +2,14 @@
 // element once for every buffer that is read or written.
 
 #include "base/checked.h"
-#include "codegen/jit.h"
-#include "codegen/loop_emitter.h"
-#include "codegen/loop_kernel.h"
-#include "codegen/target.h"
+#include "codegen/jit/host_target.h"
+#include "codegen/jit/jit.h"
+#include "codegen/loops/loop_emitter.h"
 #include "runtime/plan.h"
 
 #include <benchmark/benchmark.h>
 
+#include "kernel/loop_kernel.h"
 #include <cstdlib>
 #include <memory>
 #include <vector>

@@ -1,6 +1,8 @@
 // Matrix products on one thread: GFLOP/s of the generated code by size and layout, and compile
 // time.
 
+#include "codegen/jit/host_target.h"
+
 #include <benchmark/benchmark.h>
 
 #include "../../tests/cpp/contract_cases.h"

@@ -1,6 +1,6 @@
 // coregrad._core.Program and the entry that torch.compile calls.
 
-#include "codegen/target.h"
+#include "codegen/jit/host_target.h"
 #include "runtime/thread_team.h"
 
 #include <nanobind/stl/optional.h>

@@ -28,7 +28,7 @@ struct Flags {
   int num_threads = 0;
   /// COREGRAD_ISA: "amx", "avx512", "avx2", "neon" or "generic" in place of what the host offers.
   std::string isa;
-  /// COREGRAD_MACHINE: "tiny", or caches, threads and thresholds by name (codegen/target.h), in
+  /// COREGRAD_MACHINE: "tiny", or caches, threads and thresholds by name (kernel/target.h), in
   /// place of the host's. For tests.
   std::string machine;
   /// COREGRAD_CHECK_MEMORY=1: every buffer ends at a page that cannot be touched, and each aligned

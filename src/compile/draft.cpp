@@ -2,7 +2,7 @@
 
 #include "base/flags.h"
 #include "base/log.h"
-#include "compile/arrange_loops.h"
+#include "schedule/arrange_loops.h"
 #include "compile/view_map.h"
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 #pragma once
 // Steps before memory and machine code are settled.
 
-#include "codegen/kernel_cache.h"
+#include "codegen/jit/kernel_cache.h"
 #include "compile/library_units.h"
 #include "compile/memory_map.h"
 

@@ -9,7 +9,7 @@
 //
 // Start reading at plan_fusion in fusion.cpp; the merge rules stand in fusion_merge.cpp.
 
-#include "codegen/index_expr.h"
+#include "kernel/index_expr.h"
 #include "ir/graph.h"
 #include "ir/node_map.h"
 

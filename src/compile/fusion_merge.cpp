@@ -6,7 +6,7 @@
 #include "compile/fusion_merge.h"
 
 #include "base/checked.h"
-#include "codegen/target.h"
+#include "codegen/jit/host_target.h"
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 #include "compile/library_units.h"
 
 #include "base/checked.h"
-#include "codegen/target.h"
+#include "codegen/jit/host_target.h"
 #include "compile/view_map.h"
 #include "ops/primitives.h"
 #include "runtime/library_steps.h"

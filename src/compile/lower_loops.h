@@ -2,7 +2,7 @@
 // A fused unit as a LoopKernel, by demand: each root is evaluated at its loop indices, operands at
 // the indices that the views in between give, down to memory.
 
-#include "codegen/loop_kernel.h"
+#include "kernel/loop_kernel.h"
 #include "compile/fusion.h"
 
 #include <vector>

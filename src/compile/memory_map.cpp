@@ -7,21 +7,21 @@ namespace {
 
 /// Which unit writes a node's memory first and last, and what is read.
 struct Uses {
-  std::vector<int> producer, first_writer;  ///< by node index; -1: none
-  std::vector<bool> read_densely;           ///< by node index: by a contract or a library op
-  std::vector<int> last_reader;             ///< by input number; -1: none
+  NodeMap<int> producer, first_writer;  ///< -1: none
+  NodeMap<bool> read_densely;           ///< by a contract or a library op
+  std::vector<int> last_reader;         ///< by input number; -1: none
 };
 
 Uses find_uses(const Graph& graph, const FusionPlan& fusion, int64_t num_inputs) {
-  Uses uses{std::vector<int>(graph.size(), -1), std::vector<int>(graph.size(), -1),
-            std::vector<bool>(graph.size(), false),
+  Uses uses{NodeMap<int>(graph.size(), -1), NodeMap<int>(graph.size(), -1),
+            NodeMap<bool>(graph.size(), false),
             std::vector<int>(static_cast<size_t>(num_inputs), -1)};
   for (size_t u = 0; u < fusion.units.size(); ++u) {
     const FusionUnit& unit = fusion.units[u];
     const auto writes = [&](NodeId node) {
       for_each_memory(fusion.placed, node, [&](NodeId id) {
-        uses.producer[id.value] = static_cast<int>(u);
-        if (uses.first_writer[id.value] < 0) uses.first_writer[id.value] = static_cast<int>(u);
+        uses.producer[id] = static_cast<int>(u);
+        if (uses.first_writer[id] < 0) uses.first_writer[id] = static_cast<int>(u);
       });
     };
     const auto reads = [&](NodeId id) {
@@ -33,7 +33,7 @@ Uses find_uses(const Graph& graph, const FusionPlan& fusion, int64_t num_inputs)
       for (NodeId r : unit.results) writes(r);
       for (const StridedView& v : memory_operands(graph, unit.node)) {
         if (!v.base.is_valid()) continue;
-        uses.read_densely[v.base.value] = true;
+        uses.read_densely[v.base] = true;
         reads(v.base);
       }
     }
@@ -64,16 +64,15 @@ OutputPlaces place_outputs(const Graph& graph, const FusionPlan& fusion,
     const OutputSpec& spec = outputs[k];
     const NodeId node = spec.node;
     bool direct = graph[node].op != Op::Input && !places.output_of.contains(node);
-    const int made_by = direct ? uses.producer[node.value] : -1;
+    const int made_by = direct ? uses.producer[node] : -1;
     if (!spec.strides.empty() && spec.strides != contiguous_strides(graph.shape(node))) {
       const bool by_library =
           made_by >= 0 && fusion.units[static_cast<size_t>(made_by)].kind == UnitKind::Library;
-      direct = direct && !uses.read_densely[node.value] && !fusion.needs_dense[node] && !by_library;
+      direct = direct && !uses.read_densely[node] && !fusion.needs_dense[node] && !by_library;
     }
     // The old contents must not be wanted any more; a reader in the same step is looked at later.
     if (spec.aliases_input >= 0 && direct)
-      direct =
-          uses.last_reader[static_cast<size_t>(spec.aliases_input)] < uses.first_writer[node.value];
+      direct = uses.last_reader[static_cast<size_t>(spec.aliases_input)] < uses.first_writer[node];
     if (direct)
       places.output_of[node] = static_cast<int64_t>(k);
     else

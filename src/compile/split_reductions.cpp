@@ -4,7 +4,7 @@
 // The number of parts depends on the shape only.
 
 #include "base/checked.h"
-#include "codegen/target.h"
+#include "codegen/jit/host_target.h"
 #include "compile/pipeline.h"
 #include "ops/primitives.h"
 

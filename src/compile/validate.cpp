@@ -1,7 +1,7 @@
 #include "compile/validate.h"
 
 #include "base/checked.h"
-#include "codegen/index_expr.h"
+#include "kernel/index_expr.h"
 #include "interp/interpreter.h"
 #include "ir/print.h"
 

@@ -1,7 +1,7 @@
 #include "compile/view_map.h"
 
 #include "base/checked.h"
-#include "codegen/contract_kernel.h"
+#include "kernel/contract_kernel.h"
 #include "ops/primitives.h"
 
 #include <algorithm>

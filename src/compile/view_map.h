@@ -1,7 +1,7 @@
 #pragma once
 // Where an element of a view lies in its operand: index expressions through the view primitives.
 
-#include "codegen/index_expr.h"
+#include "kernel/index_expr.h"
 #include "ir/graph.h"
 
 #include <span>

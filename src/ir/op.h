@@ -54,6 +54,11 @@ constexpr bool is_elementwise(Op op) {
   return f == Family::Unary || f == Family::Binary || f == Family::Compare || f == Family::Select ||
          f == Family::Cast;
 }
+/// Unary ops that take a series of instructions (Exp .. Erf; not Neg, Abs, Floor and such, which are
+/// one).
+constexpr bool is_math_unary(Op op) {
+  return family_of(op) == Family::Unary && op >= Op::Exp && op <= Op::Erf;
+}
 /// A view with one operand, whose elements are the operand's elements (or the fill of a pad).
 constexpr bool is_index_map(Op op) { return family_of(op) == Family::View && op != Op::Concat; }
 constexpr bool is_reduce(Op op) { return family_of(op) == Family::Reduce; }

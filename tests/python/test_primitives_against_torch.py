@@ -38,7 +38,7 @@ TOLERANCES = {
     "gradient sum prod": Tolerance(4, 8, 16),
     "forward sum cumprod": Tolerance(2, 4, 16),
     "gradient sum cumprod": Tolerance(4, 8, 16),
-    # Blocks of up to 512 additions in a row (src/codegen/loop_nest.cpp), PyTorch's of 16: equal
+    # Blocks of up to 512 additions in a row (src/codegen/loops/loop_nest.cpp), PyTorch's of 16: equal
     # terms, as in a broadcast operand, are all rounded the same way.
     "forward sum sum": Tolerance(2, 4, 32),
     "forward sum contract": Tolerance(2, 4, 32),

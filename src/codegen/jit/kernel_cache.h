@@ -1,0 +1,45 @@
+#pragma once
+// Machine code by kernel structure: equal kernels of any graph compile once per process.
+//
+// A kernel that was not met before is first written as LLVM IR, which takes a hundredth of the time
+// that machine code takes: where the IR is that of another kernel (of other sizes, most often), its
+// machine code is the same too, and only the step's parameters differ.
+
+#include "codegen/jit/jit.h"
+#include "runtime/plan.h"
+
+#include "kernel/contract_kernel.h"
+#include "kernel/loop_kernel.h"
+#include <memory>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace coregrad {
+
+/// A kernel ready to become a step.
+struct CompiledKernel {
+  CodeHandle code;
+  StepFunction function = nullptr;
+  int64_t range = 1, chunk = 1;
+  int64_t scratch_bytes = 0;
+  std::vector<int64_t> params;  ///< StepArgs::params
+};
+
+using KernelSource = std::variant<LoopKernel, ContractKernel>;
+
+struct KernelCacheStats {
+  int64_t hits = 0, misses = 0;  ///< misses: kernels whose machine code was made
+  CompileTimes times;            ///< summed over compiling threads
+};
+
+/// Code for each source, in order. Missing kernels are compiled in parallel; thread-safe.
+/// `stats` (optional) is increased by what this call did.
+std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
+    const std::vector<KernelSource>& sources, const Target& target,
+    KernelCacheStats* stats = nullptr);
+
+/// Forgets all cached code (plans that use it keep it alive).
+void clear_kernel_cache();
+
+}  // namespace coregrad

@@ -1,0 +1,290 @@
+#include "kernel/index_expr.h"
+
+#include "base/checked.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+
+namespace coregrad {
+
+AtomId IndexContext::intern(Atom atom) {
+  for (uint32_t i = 0; i < atoms_.size(); ++i) {
+    const Atom& a = atoms_[i];
+    if (a.kind == atom.kind && a.id == atom.id && a.divisor == atom.divisor &&
+        a.operand == atom.operand)
+      return {i};
+  }
+  atoms_.push_back(std::move(atom));
+  return {static_cast<uint32_t>(atoms_.size() - 1)};
+}
+
+IndexExpr IndexContext::axis(int id, int64_t extent) {
+  if (extent <= 1) return constant(0);
+  return {0, {{intern({AtomKind::Axis, id, 0, {}, {0, extent - 1}}), 1}}};
+}
+
+IndexExpr IndexContext::value(int id, Range range) {
+  return {0, {{intern({AtomKind::Value, id, 0, {}, range}), 1}}};
+}
+
+bool IndexContext::is_quotient_of(const Atom& div, const Atom& mod) const {
+  if (div.kind != AtomKind::Div) return false;
+  if (div.divisor == mod.divisor && div.operand == mod.operand) return true;
+  // Nested divisions are kept as one: floor(floor(e / c) / d) belongs to floor(e / c) mod d.
+  const IndexExpr& inside = mod.operand;
+  if (inside.constant != 0 || inside.terms.size() != 1 || inside.terms[0].factor != 1) return false;
+  const Atom& inner = atom(inside.terms[0].atom);
+  return inner.kind == AtomKind::Div && inner.operand == div.operand &&
+         div.divisor % inner.divisor == 0 && div.divisor / inner.divisor == mod.divisor;
+}
+
+IndexExpr IndexContext::add(const IndexExpr& a, const IndexExpr& b) const {
+  IndexExpr sum;
+  sum.constant = checked_add(a.constant, b.constant, "index");
+  auto i = a.terms.begin();
+  auto j = b.terms.begin();
+  while (i != a.terms.end() || j != b.terms.end()) {
+    if (j == b.terms.end() || (i != a.terms.end() && i->atom < j->atom)) {
+      sum.terms.push_back(*i++);
+    } else if (i == a.terms.end() || j->atom < i->atom) {
+      sum.terms.push_back(*j++);
+    } else {
+      const int64_t factor = checked_add(i->factor, j->factor, "index");
+      if (factor != 0) sum.terms.push_back({i->atom, factor});
+      ++i, ++j;
+    }
+  }
+  // d * floor(e / d) + (e mod d) = e, which undoes a split that was merged again.
+  for (size_t m = 0; m < sum.terms.size(); ++m) {
+    const Atom& mod = atom(sum.terms[m].atom);
+    if (mod.kind != AtomKind::Mod) continue;
+    for (size_t d = 0; d < sum.terms.size(); ++d) {
+      const Atom& div = atom(sum.terms[d].atom);
+      if (sum.terms[d].factor % mod.divisor != 0 ||
+          sum.terms[d].factor / mod.divisor != sum.terms[m].factor || !is_quotient_of(div, mod))
+        continue;
+      IndexExpr whole = mul(mod.operand, sum.terms[m].factor);
+      IndexExpr rest{sum.constant, {}};
+      for (size_t k = 0; k < sum.terms.size(); ++k)
+        if (k != m && k != d) rest.terms.push_back(sum.terms[k]);
+      return add(rest, whole);
+    }
+  }
+  return sum;
+}
+
+IndexExpr IndexContext::mul(const IndexExpr& a, int64_t factor) const {
+  if (factor == 0) return constant(0);
+  IndexExpr product = a;
+  product.constant = checked_mul(a.constant, factor, "index");
+  for (auto& t : product.terms) t.factor = checked_mul(t.factor, factor, "index");
+  return product;
+}
+
+Range IndexContext::range(const IndexExpr& e) const {
+  Range r{e.constant, e.constant};
+  for (const auto& t : e.terms) {
+    const Range inner = atom(t.atom).range;
+    const int64_t low = checked_mul(inner.low, t.factor, "index"),
+                  high = checked_mul(inner.high, t.factor, "index");
+    r.low = checked_add(r.low, std::min(low, high), "index");
+    r.high = checked_add(r.high, std::max(low, high), "index");
+  }
+  return r;
+}
+
+int64_t IndexContext::split_by_factor(const IndexExpr& e, int64_t d, IndexExpr* high,
+                                      IndexExpr* low) const {
+  int64_t best = 1;
+  for (const auto& candidate : e.terms) {
+    const int64_t g = std::gcd(d, candidate.factor);
+    if (g <= best) continue;
+    IndexExpr multiples = constant(0), rest = constant(e.constant);
+    for (const auto& t : e.terms) {
+      if (t.factor % g == 0)
+        multiples.terms.push_back({t.atom, t.factor / g});
+      else
+        rest.terms.push_back(t);
+    }
+    const Range r = range(rest);
+    const int64_t k = floor_div(r.low, g);
+    if (k != floor_div(r.high, g)) continue;
+    best = g;
+    multiples.constant = k;
+    *high = std::move(multiples);
+    *low = add(rest, constant(checked_mul(-k, g, "index")));
+  }
+  return best;
+}
+
+IndexExpr IndexContext::div(const IndexExpr& a, int64_t d) {
+  COREGRAD_CHECK(d > 0);
+  if (d == 1) return a;
+  // Whole multiples of d leave the division.
+  IndexExpr whole = constant(floor_div(a.constant, d));
+  IndexExpr rest = constant(floor_mod(a.constant, d));
+  for (const auto& t : a.terms) {
+    if (t.factor % d == 0)
+      whole.terms.push_back({t.atom, t.factor / d});
+    else
+      rest.terms.push_back(t);
+  }
+  const Range r = range(rest);
+  if (floor_div(r.low, d) == floor_div(r.high, d)) {
+    whole.constant = checked_add(whole.constant, floor_div(r.low, d), "index");
+    return whole;
+  }
+  IndexExpr high, low;
+  if (const int64_t g = split_by_factor(rest, d, &high, &low); g > 1)
+    return add(whole, div(high, d / g));
+  // floor(floor(e / c) / d) = floor(e / (c*d)).
+  if (rest.constant == 0 && rest.terms.size() == 1 && rest.terms[0].factor == 1) {
+    const Atom inner = atom(rest.terms[0].atom);
+    if (inner.kind == AtomKind::Div)
+      return add(whole, div(inner.operand, checked_mul(inner.divisor, d, "index")));
+  }
+  Atom quotient{AtomKind::Div, 0, d, rest, {floor_div(r.low, d), floor_div(r.high, d)}};
+  return add(whole, {0, {{intern(std::move(quotient)), 1}}});
+}
+
+IndexExpr IndexContext::mod(const IndexExpr& a, int64_t d) {
+  COREGRAD_CHECK(d > 0);
+  if (d == 1) return constant(0);
+  IndexExpr rest = constant(floor_mod(a.constant, d));
+  for (const auto& t : a.terms)
+    if (t.factor % d != 0) rest.terms.push_back(t);
+  const Range r = range(rest);
+  if (floor_div(r.low, d) == floor_div(r.high, d))
+    return add(rest, constant(checked_mul(-floor_div(r.low, d), d, "index")));
+  IndexExpr high, low;
+  if (const int64_t g = split_by_factor(rest, d, &high, &low); g > 1)
+    return add(mul(mod(high, d / g), g), low);
+  // (e mod c) mod d = e mod d where d divides c.
+  if (rest.constant == 0 && rest.terms.size() == 1 && rest.terms[0].factor == 1) {
+    const Atom inner = atom(rest.terms[0].atom);
+    if (inner.kind == AtomKind::Mod && inner.divisor % d == 0) return mod(inner.operand, d);
+  }
+  Atom remainder{AtomKind::Mod, 0, d, rest, {0, d - 1}};
+  return {0, {{intern(std::move(remainder)), 1}}};
+}
+
+void IndexContext::collect(const IndexExpr& e, std::vector<int>& axes,
+                           std::vector<int>& values) const {
+  for (const auto& t : e.terms) {
+    const Atom& a = atom(t.atom);
+    switch (a.kind) {
+      case AtomKind::Axis:
+        if (std::find(axes.begin(), axes.end(), a.id) == axes.end()) axes.push_back(a.id);
+        break;
+      case AtomKind::Value:
+        if (std::find(values.begin(), values.end(), a.id) == values.end()) values.push_back(a.id);
+        break;
+      case AtomKind::Div:
+      case AtomKind::Mod:
+        collect(a.operand, axes, values);
+        break;
+    }
+  }
+}
+
+bool IndexContext::depends_on_axis(const IndexExpr& e, int axis) const {
+  std::vector<int> axes, values;
+  collect(e, axes, values);
+  return std::find(axes.begin(), axes.end(), axis) != axes.end();
+}
+
+bool IndexContext::affine_in(const IndexExpr& e, int axis, int64_t* factor) const {
+  *factor = 0;
+  for (const auto& t : e.terms) {
+    const Atom& a = atom(t.atom);
+    if (a.kind == AtomKind::Axis && a.id == axis)
+      *factor = t.factor;
+    else if ((a.kind == AtomKind::Div || a.kind == AtomKind::Mod) &&
+             depends_on_axis(a.operand, axis))
+      return false;
+  }
+  return true;
+}
+
+IndexExpr IndexContext::substitute(const IndexExpr& e,
+                                   const std::map<int, IndexExpr>& replacement) {
+  IndexExpr result = constant(e.constant);
+  for (const auto& t : e.terms) {
+    const Atom a = atom(t.atom);
+    IndexExpr inner{0, {{t.atom, 1}}};
+    switch (a.kind) {
+      case AtomKind::Axis:
+        if (const auto found = replacement.find(a.id); found != replacement.end())
+          inner = found->second;
+        break;
+      case AtomKind::Value:
+        break;
+      case AtomKind::Div:
+        inner = div(substitute(a.operand, replacement), a.divisor);
+        break;
+      case AtomKind::Mod:
+        inner = mod(substitute(a.operand, replacement), a.divisor);
+        break;
+    }
+    result = add(result, mul(inner, t.factor));
+  }
+  return result;
+}
+
+std::string IndexContext::to_text(const IndexExpr& e) const {
+  std::string text;
+  for (const auto& t : e.terms) {
+    const Atom& a = atom(t.atom);
+    std::string inner;
+    switch (a.kind) {
+      case AtomKind::Axis:
+        inner = fmt::format("i{}", a.id);
+        break;
+      case AtomKind::Value:
+        inner = fmt::format("%{}", a.id);
+        break;
+      case AtomKind::Div:
+        inner = fmt::format("({})/{}", to_text(a.operand), a.divisor);
+        break;
+      case AtomKind::Mod:
+        inner = fmt::format("({})%{}", to_text(a.operand), a.divisor);
+        break;
+    }
+    if (!text.empty()) text += " + ";
+    text += t.factor == 1 ? inner : fmt::format("{}*{}", t.factor, inner);
+  }
+  if (text.empty()) return fmt::format("{}", e.constant);
+  return e.constant == 0 ? text : fmt::format("{} + {}", text, e.constant);
+}
+
+std::vector<int64_t> contiguous_strides(std::span<const int64_t> shape) {
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t d = shape.size(); d-- > 1;)
+    strides[d - 1] = checked_mul(strides[d], std::max<int64_t>(shape[d], 1), "strides");
+  return strides;
+}
+
+std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linear,
+                                   std::span<const int64_t> shape) {
+  const std::vector<int64_t> strides = contiguous_strides(shape);
+  std::vector<IndexExpr> index(shape.size());
+  for (size_t d = 0; d < shape.size(); ++d) {
+    IndexExpr quotient = context.div(linear, std::max<int64_t>(strides[d], 1));
+    index[d] = d == 0 ? quotient : context.mod(quotient, std::max<int64_t>(shape[d], 1));
+    if (shape[d] == 1) index[d] = IndexContext::constant(0);
+  }
+  return index;
+}
+
+IndexExpr linearize(IndexContext& context, std::span<const IndexExpr> index,
+                    std::span<const int64_t> strides) {
+  COREGRAD_CHECK(index.size() == strides.size());
+  IndexExpr sum;
+  for (size_t d = 0; d < index.size(); ++d)
+    sum = context.add(sum, context.mul(index[d], strides[d]));
+  return sum;
+}
+
+}  // namespace coregrad

@@ -1,0 +1,49 @@
+#pragma once
+// How a contraction reads an operand: affine addresses over labels, and flat spaces of labels.
+
+#include "kernel/contract_kernel.h"
+#include <cstdint>
+#include <vector>
+
+namespace coregrad {
+
+/// An operand dimension whose index may leave the extent, or that divides: the element is zero
+/// unless x = a*u + b*v + c is a multiple of s and 0 <= x / s < extent.
+struct CheckedDim {
+  int64_t u = -1, v = -1;  ///< labels; -1: none
+  int64_t a = 0, b = 0, c = 0, s = 1;
+  int64_t extent = 0;
+  int64_t stride = 0;  ///< elements; only dimensions with s > 1 address through it
+
+  int64_t factor(int64_t label) const { return (u == label ? a : 0) + (v == label ? b : 0); }
+};
+
+/// Element address = base + sum of coef[label] * label, plus stride * (x / s) of checks with s > 1.
+struct AffineOperand {
+  DType memory = DType::Float32;  ///< dtype of the elements in memory
+  int64_t base = 0;
+  std::vector<int64_t> coef;
+  std::vector<CheckedDim> checks;
+
+  bool depends_on(int64_t label) const;
+  bool is_checked(int64_t label) const;
+};
+
+struct FlatSpace {
+  std::vector<int64_t> labels;  ///< outermost first; extents above 1 only
+  int64_t extent = 1;
+};
+
+/// Labels of a flat space that one operand addresses with one coefficient.
+struct Segment {
+  int64_t extent = 1;
+  int64_t coef = 0;
+  int64_t label = -1;  ///< set if the segment is a single label (checks may need its value)
+};
+
+/// The space as the operand sees it, outermost first; neighbours merge where addresses allow. Never
+/// empty: a space without labels is one segment of extent 1.
+std::vector<Segment> segments_of(const AffineOperand& operand, const FlatSpace& space,
+                                 const std::vector<int64_t>& extents);
+
+}  // namespace coregrad

@@ -1,0 +1,156 @@
+#include "schedule/contract_windows.h"
+
+#include "base/checked.h"
+
+#include <cstdlib>
+#include <numeric>
+#include <optional>
+
+namespace coregrad {
+namespace {
+
+size_t at(int64_t label) { return static_cast<size_t>(label); }
+
+/// Calls visit(label, index) for the labels of a flat position, innermost first.
+template <class Visit>
+void decode(const FlatSpace& space, const std::vector<int64_t>& extents, int64_t i, Visit visit) {
+  for (size_t l = space.labels.size(); l-- > 0;) {
+    const int64_t label = space.labels[l], extent = extents[at(label)];
+    visit(label, l == 0 ? i : i % extent);
+    i /= extent;
+  }
+}
+
+/// What makes t a window over u, or nothing.
+std::optional<SlidingWindow> window_between(const AffineOperand& operand, int64_t t, int64_t u) {
+  const int64_t over = operand.coef[at(t)], under = operand.coef[at(u)];
+  if (over == 0 || under == 0) return std::nullopt;
+  const int64_t unit = std::gcd(over, under) * (under < 0 ? -1 : 1);
+  const SlidingWindow window{t, u, over / unit, under / unit};
+  for (const CheckedDim& check : operand.checks) {
+    const int64_t f = check.factor(t), g = check.factor(u);
+    // Division (s > 1) addresses through its own stride.
+    if (f * window.sliding_step != g * window.window_step || g % window.sliding_step != 0 ||
+        (check.s > 1 && g != 0))
+      return std::nullopt;
+  }
+  return window;
+}
+
+/// From the first to the last step of a window.
+int64_t reach_of(const SlidingWindow& window, const std::vector<int64_t>& extents) {
+  return checked_mul(std::abs(window.window_step), extents[at(window.window)] - 1, "contract");
+}
+
+}  // namespace
+
+const SlidingWindow* WindowPacking::window_over(int64_t sliding) const {
+  for (const SlidingWindow& window : windows)
+    if (window.sliding == sliding) return &window;
+  return nullptr;
+}
+
+double WindowPacking::share() const {
+  return static_cast<double>(rows.extent) * static_cast<double>(columns.extent) /
+         (static_cast<double>(from_rows.extent) * static_cast<double>(from_columns.extent));
+}
+
+int64_t WindowPacking::column_stride(int64_t label) const {
+  int64_t stride = 1;
+  for (size_t l = columns.labels.size(); l-- > 0 && columns.labels[l] != label;)
+    stride = checked_mul(stride, extents[at(columns.labels[l])], "contract");
+  return stride;
+}
+
+int64_t WindowPacking::position_step(int64_t label) const {
+  const SlidingWindow* const window = window_over(label);
+  return column_stride(label) * (window ? window->sliding_step : 1);
+}
+
+int64_t WindowPacking::position(int64_t i) const {
+  int64_t sum = 0;
+  decode(from_columns, from_extents, i,
+         [&](int64_t label, int64_t index) { sum += index * position_step(label); });
+  return sum;
+}
+
+int64_t WindowPacking::packed_row(int64_t i) const {
+  int64_t row = 0, stride = 1;
+  decode(from_rows, from_extents, i, [&](int64_t label, int64_t index) {
+    if (std::any_of(windows.begin(), windows.end(),
+                    [&](const SlidingWindow& window) { return window.window == label; }))
+      return;
+    row += index * stride;
+    stride *= from_extents[at(label)];
+  });
+  return row;
+}
+
+int64_t WindowPacking::offset(int64_t i) const {
+  int64_t sum = 0;
+  decode(from_rows, from_extents, i, [&](int64_t label, int64_t index) {
+    for (const SlidingWindow& window : windows) {
+      if (window.window != label) continue;
+      const int64_t back = window.window_step < 0 ? reach_of(window, from_extents) : 0;
+      sum += (back + index * window.window_step) * column_stride(window.sliding);
+    }
+  });
+  return sum;
+}
+
+int64_t WindowPacking::reach() const {
+  int64_t sum = 0;
+  for (const SlidingWindow& window : windows)
+    sum += reach_of(window, from_extents) * column_stride(window.sliding);
+  return sum;
+}
+
+WindowPacking plain_packing(const AffineOperand& operand, const FlatSpace& rows,
+                            const FlatSpace& columns, const std::vector<int64_t>& extents) {
+  return {{}, rows, columns, rows, columns, extents, extents, operand};
+}
+
+WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
+                           const FlatSpace& columns, const std::vector<int64_t>& sliding,
+                           const std::vector<int64_t>& extents, int64_t most_step) {
+  WindowPacking packing = plain_packing(operand, rows, columns, extents);
+  if (rows.extent == 0 || columns.extent == 0) return packing;
+  packing.rows = {};
+  for (const int64_t t : rows.labels) {
+    std::optional<SlidingWindow> best;
+    for (const int64_t u : sliding) {
+      if (packing.window_over(u)) continue;
+      const std::optional<SlidingWindow> found = window_between(operand, t, u);
+      if (!found || found->sliding_step > most_step) continue;
+      // Farther apart than the label slides, or side by side: another dimension, which only
+      // happens to be a multiple or a fraction.
+      const int64_t reach = reach_of(*found, extents);
+      if (reach < found->sliding_step || reach >= found->sliding_step * extents[at(u)]) continue;
+      if (!best || std::abs(found->window_step) < std::abs(best->window_step)) best = found;
+    }
+    if (!best) {
+      packing.rows.labels.push_back(t);
+      packing.rows.extent *= extents[at(t)];
+      continue;
+    }
+    packing.windows.push_back(*best);
+    const int64_t u = best->sliding, reach = reach_of(*best, extents);
+    int64_t& extent = packing.extents[at(u)];
+    extent =
+        checked_add(checked_mul(best->sliding_step, extent - 1, "contract"), reach + 1, "contract");
+    AffineOperand& moved = packing.operand;
+    moved.coef[at(u)] /= best->sliding_step;
+    if (best->window_step < 0) moved.base -= reach * moved.coef[at(u)];
+    for (CheckedDim& check : moved.checks) {
+      (check.u == u ? check.a : check.b) /= check.factor(u) == 0 ? 1 : best->sliding_step;
+      if (best->window_step < 0) check.c -= reach * check.factor(u);
+    }
+  }
+  packing.columns.extent = 1;
+  for (const int64_t label : packing.columns.labels)
+    packing.columns.extent =
+        checked_mul(packing.columns.extent, packing.extents[at(label)], "contract");
+  return packing;
+}
+
+}  // namespace coregrad

@@ -1,0 +1,194 @@
+#include "codegen/jit/jit.h"
+
+#include "base/error.h"
+#include "codegen/ir/llvm_util.h"
+#include "codegen/jit/host_target.h"
+
+#include <gtest/gtest.h>
+#include <llvm/IR/IRBuilder.h>
+#include <llvm/IR/Module.h>
+
+#include <fstream>
+#include <thread>
+
+namespace coregrad {
+namespace {
+
+using MapFunction = void(const float* x, float* y, int64_t n);
+
+/// y[i] = x[i] * x[i] + addend for whole vectors of `width`.
+void build_map(llvm::Module& module, const std::string& symbol, int width, double addend) {
+  llvm::LLVMContext& context = module.getContext();
+  llvm::IRBuilder<> b(context);
+  auto* const type =
+      llvm::FunctionType::get(b.getVoidTy(), {b.getPtrTy(), b.getPtrTy(), b.getInt64Ty()}, false);
+  auto* const function =
+      llvm::Function::Create(type, llvm::Function::ExternalLinkage, symbol, module);
+  auto* const entry = llvm::BasicBlock::Create(context, "entry", function);
+  auto* const loop = llvm::BasicBlock::Create(context, "loop", function);
+  auto* const exit = llvm::BasicBlock::Create(context, "exit", function);
+  b.SetInsertPoint(entry);
+  b.CreateBr(loop);
+  b.SetInsertPoint(loop);
+  auto* const i = b.CreatePHI(b.getInt64Ty(), 2);
+  i->addIncoming(b.getInt64(0), entry);
+  auto* const vector = llvm::FixedVectorType::get(b.getFloatTy(), static_cast<unsigned>(width));
+  llvm::Value* const x = b.CreateAlignedLoad(
+      vector, b.CreateGEP(b.getFloatTy(), function->getArg(0), i), llvm::Align(4));
+  b.CreateAlignedStore(emit_fma(b, x, x, llvm::ConstantFP::get(vector, addend)),
+                       b.CreateGEP(b.getFloatTy(), function->getArg(1), i), llvm::Align(4));
+  llvm::Value* const next = b.CreateAdd(i, b.getInt64(static_cast<uint64_t>(width)));
+  i->addIncoming(next, loop);
+  b.CreateCondBr(b.CreateICmpSLT(next, function->getArg(2)), loop, exit);
+  b.SetInsertPoint(exit);
+  b.CreateRetVoid();
+}
+
+/// double f(double x) { return name(x); }
+void build_call(llvm::Module& module, const char* name) {
+  llvm::IRBuilder<> b(module.getContext());
+  auto* const type = llvm::FunctionType::get(b.getDoubleTy(), {b.getDoubleTy()}, false);
+  auto* const function = llvm::Function::Create(type, llvm::Function::ExternalLinkage, "f", module);
+  b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+  b.CreateRet(b.CreateCall(module.getOrInsertFunction(name, type), {function->getArg(0)}));
+}
+
+std::vector<Target> host_targets() {
+  std::vector<Target> targets;
+  for (const Isa isa : {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512})
+    if (host_supports(isa)) targets.push_back(target_for(isa));
+  return targets;
+}
+
+void expect_squares(const CodeHandle& code, const std::string& symbol, double addend) {
+  std::vector<float> x(64), y(64);
+  for (int i = 0; i < 64; ++i) x[i] = static_cast<float>(i);
+  reinterpret_cast<MapFunction*>(code->address(symbol))(x.data(), y.data(), 64);
+  for (int i = 0; i < 64; ++i) EXPECT_EQ(y[i], static_cast<float>(i * i + addend));
+}
+
+TEST(Jit, RunsAVectorLoopOnEveryIsaOfTheHost) {
+  for (const Target& target : host_targets()) {
+    CompileTimes times;
+    const CodeHandle code = compile_module(
+        target, "map",
+        [&](llvm::Module& module) { build_map(module, "map", target.lanes(4), 1.0); }, &times);
+    expect_squares(code, "map", 1.0);
+    EXPECT_GT(times.codegen_ms, 0.0);
+  }
+}
+
+TEST(Jit, ModulesMayUseTheSameSymbolNames) {
+  const auto compile = [](double addend) {
+    return compile_module(host_target(), "same",
+                          [&](llvm::Module& module) { build_map(module, "map", 4, addend); });
+  };
+  const CodeHandle first = compile(1.0), second = compile(2.0);
+  expect_squares(first, "map", 1.0);
+  expect_squares(second, "map", 2.0);
+}
+
+TEST(Jit, CompilesOnSeveralThreadsAtOnce) {
+  std::vector<std::thread> threads;
+  std::vector<CodeHandle> codes(8);
+  for (int t = 0; t < 4; ++t)
+    threads.emplace_back([&, t] {
+      for (int k = t; k < 8; k += 4)
+        codes[k] = compile_module(host_target(), "parallel",
+                                  [&](llvm::Module& module) { build_map(module, "map", 8, k); });
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (int k = 0; k < 8; ++k) expect_squares(codes[k], "map", k);
+}
+
+TEST(Jit, NoPageIsWritableAndExecutable) {
+  const CodeHandle code = compile_module(
+      host_target(), "pages", [](llvm::Module& module) { build_map(module, "map", 4, 0.5); });
+  std::ifstream maps("/proc/self/maps");
+  const auto wanted = reinterpret_cast<uint64_t>(code->address("map"));
+  bool found = false;
+  for (std::string line; std::getline(maps, line);) {
+    EXPECT_EQ(line.find("rwx"), std::string::npos) << line;
+    uint64_t begin = 0, end = 0;
+    char mode[8] = {};
+    ASSERT_EQ(std::sscanf(line.c_str(), "%lx-%lx %7s", &begin, &end, mode), 3);
+    if (begin > wanted || wanted >= end) continue;
+    found = true;
+    EXPECT_EQ(std::string(mode).substr(0, 3), "r-x");
+  }
+  EXPECT_TRUE(found);
+}
+
+TEST(Jit, FreesTheMemoryOfDroppedCode) {
+  CodeHandle code = compile_module(host_target(), "dropped",
+                                   [](llvm::Module& module) { build_map(module, "map", 4, 0.5); });
+  const auto address = reinterpret_cast<uint64_t>(code->address("map"));
+  code.reset();
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    uint64_t begin = 0, end = 0;
+    char mode[8] = {};
+    ASSERT_EQ(std::sscanf(line.c_str(), "%lx-%lx %7s", &begin, &end, mode), 3);
+    if (begin <= address && address < end) EXPECT_EQ(mode[2], '-') << line;
+  }
+}
+
+TEST(Jit, AnUnknownSymbolIsAnInternalErrorThatNamesTheModule) {
+  const CodeHandle code = compile_module(
+      host_target(), "lonely", [](llvm::Module& module) { build_map(module, "map", 4, 0.5); });
+  try {
+    code->address("other");
+    FAIL() << "no error";
+  } catch (const InternalError& error) {
+    EXPECT_NE(std::string(error.what()).find("lonely"), std::string::npos);
+  }
+}
+
+TEST(Jit, RefusesCallsOfFunctionsOutsideTheShortList) {
+  const auto compile = [](const char* callee) {
+    return compile_module(host_target(), "caller",
+                          [&](llvm::Module& module) { build_call(module, callee); });
+  };
+  EXPECT_THROW(compile("cbrt"), InternalError);
+  const CodeHandle code = compile("floor");
+  EXPECT_EQ(reinterpret_cast<double (*)(double)>(code->address("f"))(2.75), 2.0);
+}
+
+TEST(Jit, AnErrorOfTheBuilderComesThroughAndLeavesTheEngineUsable) {
+  EXPECT_THROW(compile_module(host_target(), "broken",
+                              [](llvm::Module&) { raise<ValueError>("no such kernel"); }),
+               ValueError);
+  const CodeHandle code = compile_module(
+      host_target(), "after", [](llvm::Module& module) { build_map(module, "map", 4, 3.0); });
+  expect_squares(code, "map", 3.0);
+}
+
+TEST(Jit, AnObjectCanBeKeptAndLoadedAgain) {
+  const std::string object = compile_to_object(
+      host_target(), "kept", [](llvm::Module& module) { build_map(module, "map", 4, 4.0); });
+  expect_squares(load_object(object, "kept"), "map", 4.0);
+  EXPECT_THROW(load_object(object.substr(0, 100), "cut"), InternalError);
+}
+
+TEST(Jit, Avx2CodeUsesNoAvx512Register) {
+  if (!host_supports(Isa::Avx2)) GTEST_SKIP() << "this machine has no AVX2";
+  const std::string text =
+      compile_to_assembly(target_for(Isa::Avx2), "narrow",
+                          [](llvm::Module& module) { build_map(module, "map", 64, 1.0); });
+  EXPECT_EQ(text.find("zmm"), std::string::npos);
+  EXPECT_EQ(text.find("%ymm16"), std::string::npos);
+  EXPECT_EQ(text.find("%k1"), std::string::npos);
+  EXPECT_NE(text.find("vfmadd"), std::string::npos);
+}
+
+TEST(Jit, GenericCodeMultipliesAndAddsWithoutACall) {
+  if (target_for(Isa::Generic).has_fma) GTEST_SKIP() << "every machine of this kind has FMA";
+  const std::string text =
+      compile_to_assembly(target_for(Isa::Generic), "plain",
+                          [](llvm::Module& module) { build_map(module, "map", 4, 1.0); });
+  EXPECT_NE(text.find("mulps"), std::string::npos);
+  EXPECT_EQ(text.find("call"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace coregrad
