@@ -54,8 +54,8 @@ constexpr bool is_elementwise(Op op) {
   return f == Family::Unary || f == Family::Binary || f == Family::Compare || f == Family::Select ||
          f == Family::Cast;
 }
-/// Unary ops that take a series of instructions (Exp .. Erf; not Neg, Abs, Floor and such, which are
-/// one).
+/// Unary ops that take a series of instructions (Exp .. Erf; not Neg, Abs, Floor and such, which
+/// are one).
 constexpr bool is_math_unary(Op op) {
   return family_of(op) == Family::Unary && op >= Op::Exp && op <= Op::Erf;
 }
