@@ -1,10 +1,10 @@
 // compile(): the stages from a graph to a plan. Start reading at kStages.
 
 #include "compile/compiler.h"
-#include "codegen/jit/host_target.h"
 
 #include "base/flags.h"
 #include "base/log.h"
+#include "codegen/jit/host_target.h"
 #include "codegen/jit/kernel_cache.h"
 #include "compile/assemble_plan.h"
 #include "compile/draft.h"

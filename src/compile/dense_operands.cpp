@@ -1,8 +1,8 @@
 // Library ops and external operations read dense memory: an input with other strides gets a dense
 // copy in front of them. A reshape to the shape it has already stands for the copy.
 
-#include "kernel/index_expr.h"
 #include "compile/pipeline.h"
+#include "kernel/index_expr.h"
 
 #include <algorithm>
 

@@ -2,8 +2,8 @@
 
 #include "base/flags.h"
 #include "base/log.h"
-#include "schedule/arrange_loops.h"
 #include "compile/view_map.h"
+#include "schedule/arrange_loops.h"
 
 #include <algorithm>
 

@@ -9,9 +9,9 @@
 //
 // Start reading at plan_fusion in fusion.cpp; the merge rules stand in fusion_merge.cpp.
 
-#include "kernel/index_expr.h"
 #include "ir/graph.h"
 #include "ir/node_map.h"
+#include "kernel/index_expr.h"
 
 #include <cstdint>
 #include <span>

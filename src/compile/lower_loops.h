@@ -2,8 +2,8 @@
 // A fused unit as a LoopKernel, by demand: each root is evaluated at its loop indices, operands at
 // the indices that the views in between give, down to memory.
 
-#include "kernel/loop_kernel.h"
 #include "compile/fusion.h"
+#include "kernel/loop_kernel.h"
 
 #include <vector>
 

@@ -1,9 +1,9 @@
 #include "compile/validate.h"
 
 #include "base/checked.h"
-#include "kernel/index_expr.h"
 #include "interp/interpreter.h"
 #include "ir/print.h"
+#include "kernel/index_expr.h"
 
 #include <cmath>
 #include <cstring>

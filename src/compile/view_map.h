@@ -1,8 +1,8 @@
 #pragma once
 // Where an element of a view lies in its operand: index expressions through the view primitives.
 
-#include "kernel/index_expr.h"
 #include "ir/graph.h"
+#include "kernel/index_expr.h"
 
 #include <span>
 #include <vector>

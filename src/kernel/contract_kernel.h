@@ -2,8 +2,8 @@
 // A Contract node with its operands' memory and its epilogue, as code generation takes it.
 
 #include "ir/contract.h"
-
 #include "kernel/loop_kernel.h"
+
 #include <optional>
 #include <string>
 #include <vector>

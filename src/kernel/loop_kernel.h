@@ -24,8 +24,8 @@
 
 #include "ir/dtype.h"
 #include "ir/op.h"
-
 #include "kernel/index_expr.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -2,6 +2,7 @@
 // Which axes of a LoopKernel a value or an index depends on.
 
 #include "kernel/loop_kernel.h"
+
 #include <cstdint>
 #include <span>
 #include <vector>

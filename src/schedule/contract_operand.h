@@ -2,6 +2,7 @@
 // How a contraction reads an operand: affine addresses over labels, and flat spaces of labels.
 
 #include "kernel/contract_kernel.h"
+
 #include <cstdint>
 #include <vector>
 

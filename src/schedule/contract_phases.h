@@ -8,6 +8,7 @@
 
 #include "kernel/contract_kernel.h"
 #include "kernel/target.h"
+
 #include <vector>
 
 namespace coregrad {

@@ -11,6 +11,7 @@
 
 #include "kernel/target.h"
 #include "schedule/contract_windows.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>

@@ -7,6 +7,7 @@
 // once for each t, and read at places that come from two tables: position(u) + offset(t).
 
 #include "schedule/contract_operand.h"
+
 #include <algorithm>
 #include <cstdint>
 #include <vector>

@@ -2,8 +2,8 @@
 
 #include "base/checked.h"
 #include "base/error.h"
-
 #include "kernel/value_axes.h"
+
 #include <algorithm>
 
 namespace coregrad {

@@ -4,6 +4,7 @@
 
 #include "kernel/loop_kernel.h"
 #include "kernel/target.h"
+
 #include <cstdint>
 #include <vector>
 

@@ -2,6 +2,7 @@
 // Micro-kernels: one tile of results, kept in registers over a range of k.
 
 #include "schedule/contract_plan.h"
+
 #include <string>
 
 namespace llvm {

@@ -4,9 +4,10 @@
 // Padding, dilation and stride of windows are resolved here: a place outside the operand is packed
 // as zero, so a convolution is multiplied like a matrix.
 
+#include "schedule/contract_plan.h"
+
 #include <llvm/IR/IRBuilder.h>
 
-#include "schedule/contract_plan.h"
 #include <string>
 #include <vector>
 

@@ -20,13 +20,13 @@
 #include "codegen/ir/step_params.h"
 #include "codegen/values/value_emitter.h"
 #include "runtime/plan.h"
+#include "schedule/contract_phases.h"
+#include "schedule/contract_plan.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 #include <llvm/IR/Module.h>
 
-#include "schedule/contract_phases.h"
-#include "schedule/contract_plan.h"
 #include <algorithm>
 #include <cstddef>
 #include <map>

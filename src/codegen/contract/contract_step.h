@@ -4,6 +4,7 @@
 
 #include "kernel/contract_kernel.h"
 #include "kernel/target.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>

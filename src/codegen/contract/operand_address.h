@@ -3,10 +3,10 @@
 // they are read.
 
 #include "codegen/ir/control_flow.h"
+#include "schedule/contract_plan.h"
 
 #include <llvm/IR/IRBuilder.h>
 
-#include "schedule/contract_plan.h"
 #include <vector>
 
 namespace coregrad {

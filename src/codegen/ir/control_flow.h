@@ -1,9 +1,10 @@
 #pragma once
 // Loops, branches and small pieces of IR that several generators write.
 
+#include "kernel/target.h"
+
 #include <llvm/IR/IRBuilder.h>
 
-#include "kernel/target.h"
 #include <functional>
 #include <initializer_list>
 #include <string>

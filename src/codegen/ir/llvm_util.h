@@ -1,9 +1,9 @@
 #pragma once
 // Small helpers for everything that writes LLVM IR.
 
-#include <llvm/IR/IRBuilder.h>
-
 #include "kernel/target.h"
+
+#include <llvm/IR/IRBuilder.h>
 
 namespace coregrad {
 

@@ -6,6 +6,7 @@
 // and in codegen/llvm_*.h.
 
 #include "kernel/target.h"
+
 #include <cstdint>
 #include <functional>
 #include <memory>

@@ -6,10 +6,10 @@
 // machine code is the same too, and only the step's parameters differ.
 
 #include "codegen/jit/jit.h"
-#include "runtime/plan.h"
-
 #include "kernel/contract_kernel.h"
 #include "kernel/loop_kernel.h"
+#include "runtime/plan.h"
+
 #include <memory>
 #include <string>
 #include <variant>

@@ -14,12 +14,12 @@
 #include "codegen/ir/step_params.h"
 #include "codegen/loops/loop_accumulator.h"
 #include "codegen/values/value_emitter.h"
-
-#include <llvm/IR/IRBuilder.h>
-
 #include "kernel/loop_kernel.h"
 #include "kernel/target.h"
 #include "schedule/loop_schedule.h"
+
+#include <llvm/IR/IRBuilder.h>
+
 #include <cstddef>
 #include <functional>
 #include <memory>

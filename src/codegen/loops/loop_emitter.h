@@ -3,6 +3,7 @@
 
 #include "kernel/loop_kernel.h"
 #include "kernel/target.h"
+
 #include <cstdint>
 #include <string>
 #include <vector>

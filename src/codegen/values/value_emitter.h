@@ -14,12 +14,12 @@
 // value_emitter.cpp: scopes and values. value_index.cpp: indices. value_memory.cpp: loads, stores.
 
 #include "codegen/values/elementwise_emitter.h"
-
-#include <llvm/IR/IRBuilder.h>
-
 #include "kernel/loop_kernel.h"
 #include "kernel/target.h"
 #include "kernel/value_axes.h"
+
+#include <llvm/IR/IRBuilder.h>
+
 #include <span>
 #include <vector>
 

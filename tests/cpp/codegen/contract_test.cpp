@@ -1,12 +1,12 @@
 #include "base/error.h"
 #include "codegen/jit/host_target.h"
+#include "kernel/contract_kernel.h"
+#include "schedule/contract_plan.h"
 
 #include <gtest/gtest.h>
 
 #include "contract_cases.h"
 #include "contract_reference.h"
-#include "kernel/contract_kernel.h"
-#include "schedule/contract_plan.h"
 #include <algorithm>
 #include <cmath>
 #include <numeric>

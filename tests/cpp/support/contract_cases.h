@@ -5,10 +5,10 @@
 #include "base/checked.h"
 #include "codegen/contract/contract_step.h"
 #include "codegen/jit/jit.h"
-#include "runtime/plan.h"
-
 #include "kernel/contract_kernel.h"
 #include "kernel/index_expr.h"
+#include "runtime/plan.h"
+
 #include <cstdlib>
 #include <memory>
 #include <vector>

@@ -5,11 +5,11 @@
 #include "codegen/jit/host_target.h"
 #include "codegen/jit/jit.h"
 #include "codegen/loops/loop_emitter.h"
+#include "kernel/loop_kernel.h"
 #include "runtime/plan.h"
 
 #include <gtest/gtest.h>
 
-#include "kernel/loop_kernel.h"
 #include <cmath>
 #include <cstring>
 #include <memory>

@@ -2,10 +2,10 @@
 // Another machine for a test: an instruction set, small caches and thresholds, checks of memory.
 
 #include "base/flags.h"
+#include "kernel/target.h"
 #include "runtime/allocator.h"
 #include "runtime/executor.h"
 
-#include "kernel/target.h"
 #include <cstddef>
 #include <cstring>
 #include <span>
