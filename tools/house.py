@@ -74,9 +74,10 @@ def long_functions(files: Iterable[Path]) -> list[tuple[int, str]]:
     return sorted(found, reverse=True)
 
 
-def measure() -> dict[str, tuple[int, str]]:
+def measure(
+    files: list[Path], long: list[tuple[int, str]], twice: set[str]
+) -> dict[str, tuple[int, str]]:
     """Row -> value and goal."""
-    files = product_files()
     cpp = [f for f in files if f.parts[0] == "src" and f.suffix in {".h", ".cpp"}]
     lines = {f: text(f).count("\n") for f in files}
     lowering = [f for f in files if f.is_relative_to("python/coregrad/torch")]
@@ -94,10 +95,10 @@ def measure() -> dict[str, tuple[int, str]]:
             files_that_name("masked_scatter", files),
             "<= 2",
         ),
-        "formulas that stand twice": (len(composites() & lowered_by_formula()), "0"),
+        "formulas that stand twice": (len(twice), "0"),
         "*_backward rows by hand": (backward, "only with saved results"),
         f"files over {LONG_FILE} lines": (sum(n > LONG_FILE for n in lines.values()), "0"),
-        f"functions over {LONG_FUNCTION} lines": (len(long_functions(files)), "<= 5"),
+        f"functions over {LONG_FUNCTION} lines": (len(long), "<= 5"),
         "static_cast<size_t> in src": (
             sum(text(f).count("static_cast<size_t>") for f in cpp),
             "<= 250",
@@ -113,7 +114,9 @@ def main() -> None:
         "--names", action="store_true", help="list what is too long or stands twice"
     )
     options = parser.parse_args()
-    rows = measure()
+    files = product_files()
+    long, twice = long_functions(files), composites() & lowered_by_formula()
+    rows = measure(files, long, twice)
     if options.json:
         json.dump({name: value for name, (value, _) in rows.items()}, sys.stdout, indent=1)
         print()
@@ -125,13 +128,12 @@ def main() -> None:
     console.print(table)
     if not options.names:
         return
-    files = product_files()
-    for length, where in long_functions(files):
+    for length, where in long:
         console.print(f"{length:5} lines  {where}", highlight=False)
     for path in files:
         if (n := text(path).count("\n")) > LONG_FILE:
             console.print(f"{n:5} lines  {path}", highlight=False)
-    console.print("twice: " + ", ".join(sorted(composites() & lowered_by_formula())))
+    console.print("twice: " + ", ".join(sorted(twice)))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ class Compilation {
   void assemble();
   void verify_runs();
   void describe();
+  std::vector<NodeId> output_nodes() const;
 
   const Graph& source_;
   std::vector<OutputSpec> outputs_;  ///< after `rewrite`, their nodes are those of graph_
@@ -91,10 +92,14 @@ const Compilation::Stage Compilation::kStages[] = {
     {"describe", &Compilation::describe, kLowering},   // for pictures of the graph
 };
 
+std::vector<NodeId> Compilation::output_nodes() const {
+  std::vector<NodeId> nodes;
+  for (const OutputSpec& o : outputs_) nodes.push_back(o.node);
+  return nodes;
+}
+
 void Compilation::rewrite() {
-  std::vector<NodeId> roots;
-  for (const OutputSpec& o : outputs_) roots.push_back(o.node);
-  GraphWithOutputs rewritten = run_passes(source_, roots, options_.optimize);
+  GraphWithOutputs rewritten = run_passes(source_, output_nodes(), options_.optimize);
   graph_ = std::move(rewritten.graph);
   for (size_t k = 0; k < outputs_.size(); ++k) outputs_[k].node = rewritten.outputs[k];
   result_.report.nodes_optimized = graph_.size();
@@ -113,9 +118,7 @@ void Compilation::fuse() {
       spec.strides.clear();
     }
   }
-  std::vector<NodeId> nodes;
-  for (const OutputSpec& o : outputs_) nodes.push_back(o.node);
-  fusion_ = plan_fusion(graph_, nodes, {.merge = options_.optimize});
+  fusion_ = plan_fusion(graph_, output_nodes(), {.merge = options_.optimize});
 }
 
 void Compilation::place() {
@@ -157,9 +160,7 @@ void Compilation::verify_runs() {
 void Compilation::describe() {
   constexpr uint32_t kMostNodes = 20000;
   if (graph_.size() > kMostNodes) return;
-  std::vector<NodeId> nodes;
-  for (const OutputSpec& o : outputs_) nodes.push_back(o.node);
-  result_.graph_dot = kernels_to_dot(graph_, nodes, fusion_);
+  result_.graph_dot = kernels_to_dot(graph_, output_nodes(), fusion_);
 }
 
 CompiledPlan Compilation::run() {
@@ -177,9 +178,7 @@ CompiledPlan Compilation::run() {
     if (flags().debug >= 1) log().debug("stage {}: {:.2f} ms", stage.name, ms);
     if (stage.run != &Compilation::rewrite) continue;
     if (flags().debug < 3 && flags().dump_dir.empty()) continue;
-    std::vector<NodeId> nodes;
-    for (const OutputSpec& o : outputs_) nodes.push_back(o.node);
-    graph_text = to_text(graph_, nodes);
+    graph_text = to_text(graph_, output_nodes());
     if (flags().debug >= 3) log().debug("{}:\n{}", options_.name, graph_text);
   }
   result_.plan = plan_;

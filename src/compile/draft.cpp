@@ -38,11 +38,6 @@ class Drafting {
   void draft_contract(const FusionUnit& unit);
   void draft_library(const FusionUnit& unit);
   std::string name_of_unit(const FusionUnit& unit) const;
-  void add(DraftStep step, KernelSource source) {
-    step.source = static_cast<int>(draft_.sources.size());
-    draft_.sources.push_back(std::move(source));
-    draft_.steps.push_back(std::move(step));
-  }
   double bytes_of(NodeId node) const {
     return static_cast<double>(graph_.numel(node)) * size_of(graph_.dtype(node));
   }
@@ -97,7 +92,7 @@ void Drafting::draft_loops(const FusionUnit& unit) {
   LoweredLoops lowered = lower_loops(graph_, fusion_, unit, memory_);
   for (const KernelArgument& a : lowered.arguments)
     step.add_argument(memory_.memory_of(a.node), a.node, a.is_written);
-  add(std::move(step), std::move(lowered.kernel));
+  draft_.add(std::move(step), std::move(lowered.kernel));
 }
 
 void Drafting::draft_contract(const FusionUnit& unit) {
@@ -128,7 +123,7 @@ void Drafting::draft_contract(const FusionUnit& unit) {
   step.cost_ns = 100 + step.flops / 50;  // 50 GFLOP/s
   kernel.epilogue = std::move(epilogue.kernel);
   kernel.any_size = options_.any_size;
-  add(std::move(step), std::move(kernel));
+  draft_.add(std::move(step), std::move(kernel));
 }
 
 void Drafting::draft_library(const FusionUnit& unit) {
@@ -173,9 +168,7 @@ void draft_copy(Draft& draft, const Graph& graph, NodeId node, Memory from,
   DraftStep step{.kind = StepKind::Copy, .name = "copy"};
   step.add_argument(from, node, false);
   step.add_argument(to, node, true);
-  step.source = static_cast<int>(draft.sources.size());
-  draft.sources.emplace_back(std::move(kernel));
-  draft.steps.push_back(std::move(step));
+  draft.add(std::move(step), std::move(kernel));
 }
 
 }  // namespace

@@ -39,6 +39,12 @@ struct DraftStep {
 struct Draft {
   std::vector<DraftStep> steps;
   std::vector<KernelSource> sources;
+
+  void add(DraftStep step, KernelSource source) {
+    step.source = static_cast<int>(sources.size());
+    sources.push_back(std::move(source));
+    steps.push_back(std::move(step));
+  }
 };
 
 /// The steps of all units, in order. Kernels of loops are not scheduled yet.

@@ -57,7 +57,7 @@ class RootChooser {
         outputs_(outputs),
         options_(options),
         live_(mark_live(graph, outputs)),
-        uses_(graph.size(), 0),
+        uses_(count_uses(graph, outputs)),
         repeated_(graph.size(), false),
         sliced_(graph.size(), 0) {
     result_.is_root = NodeMap<bool>(graph.size(), false);
@@ -98,16 +98,15 @@ class RootChooser {
   std::span<const NodeId> outputs_;
   const FusionOptions& options_;
   std::vector<bool> live_;
-  NodeMap<uint32_t> uses_;
+  std::vector<uint32_t> uses_;  ///< by node index
   NodeMap<bool> repeated_;
   NodeMap<double> sliced_;  ///< elements that slices read of it
   FusionRoots result_;
 };
 
-/// What a node makes a root by itself, and how often its operands are read.
+/// What a node makes a root by itself, and how its operands are read.
 void RootChooser::look_at(NodeId id) {
   const Op op = graph_[id].op;
-  for (NodeId o : graph_.operands(id)) ++uses_[o];
   switch (family_of(op)) {
     case Family::Contract:
     case Family::Scatter:
@@ -165,7 +164,7 @@ void RootChooser::share_dear_values() {
     // Slices that overlap, such as the steps of an unrolled window, each compute it again.
     const auto elements = static_cast<double>(graph_.numel(id));
     const bool overlaps = (sliced_[id] - elements) * total >= kShareCost * elements;
-    const bool is_dear = (uses_[id] > 1 && total >= kShareCost) ||
+    const bool is_dear = (uses_[id.value] > 1 && total >= kShareCost) ||
                          (repeated_[id] && total >= kRepeatCost) || overlaps;
     if (graph_.numel(id) <= 1 || !is_dear) return;
     // A widened value is stored in its narrow form.
@@ -245,7 +244,7 @@ void RootChooser::place_parts_of(NodeId concat, const NodeMap<bool>& is_output) 
         graph_.numel(base) != graph_.numel(parts[p]) || graph_.numel(base) <= 1)
       continue;
     // Computed where it is stored, together with the other one.
-    if (parts_alternate(graph_, concat) && is_elementwise(op) && uses_[base] == 1) continue;
+    if (parts_alternate(graph_, concat) && is_elementwise(op) && uses_[base.value] == 1) continue;
     const std::vector<int64_t> dense = contiguous_strides(shape);
     bool is_same = view.offset == 0;
     for (size_t d = 0; d < shape.size(); ++d)

@@ -23,11 +23,6 @@ class IdMap {
   void resize(size_t size) { values_.resize(size); }
   Id last() const { return Id{static_cast<uint32_t>(values_.size() - 1)}; }
 
-  auto begin() { return values_.begin(); }
-  auto end() { return values_.end(); }
-  auto begin() const { return values_.begin(); }
-  auto end() const { return values_.end(); }
-
  private:
   std::vector<T> values_;
 };

@@ -36,7 +36,7 @@ enum class RowPacking : uint8_t {
 enum class TileKind : uint8_t {
   Outer,   ///< broadcast of row elements times vectors of lanes
   Dot,     ///< vectors run along k in both operands; lanes are summed at the end (narrow outputs)
-  Matrix,  ///< tile registers (contract_tiles.h); packed operands are bfloat16, like memory
+  Matrix,  ///< tile registers (contract_matrix.h); packed operands are bfloat16, like memory
 };
 
 /// How blocks of an operand are packed for tile registers.

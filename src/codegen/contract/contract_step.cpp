@@ -1,11 +1,13 @@
 // The contraction step: units of (group of p, rows, lanes), each packed, multiplied and finished.
 //
+// In schedule/:
 //   contract_plan.cpp    what is chosen: roles of labels, tile, blocks, packing
 //   contract_windows.cpp operands packed once for all steps of a window
 //   contract_phases.cpp  windows that divide (input gradients of strided convolutions) taken apart
+// In this folder:
 //   contract_pack.cpp    operand blocks into scratch
 //   contract_micro.cpp   register tiles
-//   contract_tiles.cpp   packing and products for tile registers (AMX)
+//   contract_matrix.cpp  packing and products for tile registers (AMX)
 //   here                 the loops around them and the epilogue
 
 #include "codegen/contract/contract_step.h"
@@ -24,7 +26,6 @@
 #include "schedule/contract_plan.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <llvm/IR/Module.h>
 
 #include <algorithm>
@@ -35,7 +36,6 @@
 #include <tuple>
 
 namespace coregrad {
-
 namespace {
 
 /// The epilogue over the flat spaces p and m, and lanes as (run, place in the run).
@@ -99,18 +99,19 @@ std::optional<FlatEpilogue> write_result_directly(const ContractKernel& kernel,
   const bool fits = plan.kind == TileKind::Outer && plan.num_k_blocks == 1 && !plan.any_size &&
                     plan.num_lanes == plan.n.extent && plan.n.extent > 1 &&
                     size_of(plan.dtype) >= 4;
-  if (!fits || kernel.epilogue.stores.size() != 1) return std::nullopt;
-  const FlatEpilogue flat = flatten_epilogue(kernel, plan, false);
-  const KernelStore& store = flat.kernel.stores[0];
-  const KernelBuffer& buffer = flat.kernel.buffers[static_cast<size_t>(store.buffer)];
+  const LoopKernel& epilogue = kernel.epilogue;
+  if (!fits || epilogue.stores.size() != 1) return std::nullopt;
+  const KernelBuffer& buffer = epilogue.buffers[static_cast<size_t>(epilogue.stores[0].buffer)];
+  const KernelValue& value = epilogue.values[static_cast<size_t>(epilogue.stores[0].value)];
+  if (value.kind != ValueKind::Bound || buffer.dtype != plan.dtype || buffer.non_temporal)
+    return std::nullopt;
+  FlatEpilogue flat = flatten_epilogue(kernel, plan, false);
+  const IndexExpr& index = flat.kernel.stores[0].index;
   const IndexContext& context = flat.kernel.context;
   int64_t lane_stride = 0, row_stride = 0;
-  const bool is_plain =
-      flat.kernel.values[static_cast<size_t>(store.value)].kind == ValueKind::Bound &&
-      buffer.dtype == plan.dtype && !buffer.non_temporal &&
-      context.affine_in(store.index, flat.lane, &lane_stride) && lane_stride == 1 &&
-      context.affine_in(store.index, flat.m, &row_stride);
-  if (!is_plain) return std::nullopt;
+  if (!context.affine_in(index, flat.lane, &lane_stride) || lane_stride != 1 ||
+      !context.affine_in(index, flat.m, &row_stride))
+    return std::nullopt;
   plan.writes_result = true;
   plan.result_stride = row_stride;
   plan.result_elements = 0;

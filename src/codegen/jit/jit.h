@@ -3,7 +3,7 @@
 //
 // Each module is optimised and compiled on the calling thread (several may compile at once) and
 // linked into memory that lives as long as the returned CodeHandle. LLVM headers stay in .cpp files
-// and in codegen/llvm_*.h.
+// and in other folders of codegen.
 
 #include "kernel/target.h"
 
