@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 import threading
+import types
 
 import pytest
 import torch
@@ -81,8 +82,44 @@ def test_profiler_marks_around_each_call_are_left_out_for_this_backend_alone():
     assert marks("eager") != []
 
 
+def compiled_functions(scope):
+    return [value for name, value in scope.items() if name.startswith("__compiled_fn")]
+
+
+@pytest.mark.parametrize(
+    ("f", "is_direct"),
+    [
+        (polynomial, True),
+        (lambda x: x.reshape(-1, 1) + 1, True),
+        (lambda x: torch.rand_like(x) + x, False),  # the seed is drawn in Python
+        (lambda x: torch.linalg.matrix_exp(x), False),  # a step in PyTorch
+    ],
+)
+def test_bytecode_calls_programs_that_enter_no_python_code_themselves(f, is_direct):
+    scope = f.__globals__
+    before = compiled_functions(scope)
+    x = torch.randn(3, 3)
+    torch.manual_seed(0)
+    compiled(f)(x)
+    (made,) = [v for v in compiled_functions(scope) if not any(v is b for b in before)]
+    assert isinstance(made, types.BuiltinFunctionType) == is_direct
+
+
+def test_the_graphs_of_a_broken_frame_are_all_called_directly():
+    def broken(x):
+        y = x * 2
+        torch._dynamo.graph_break()
+        return y.sin()
+
+    before = len(compiled_functions(globals()))
+    x = torch.randn(3)
+    torch.testing.assert_close(compiled(broken)(x), broken(x))
+    made = compiled_functions(globals())[before:]
+    assert [type(v) for v in made] == [types.BuiltinFunctionType] * 2
+
+
 def test_profiler_marks_come_back_after_a_compilation_that_never_ended(monkeypatch):
-    monkeypatch.setattr(call_path._marks, "left_out", True, raising=False)
+    monkeypatch.setattr(call_path._frame, "marks_left_out", True)
     torch._dynamo.reset()
     with torch._dynamo.config.patch(record_runtime_overhead=False):
         compiled(polynomial)(torch.ones(3))

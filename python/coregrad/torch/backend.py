@@ -16,6 +16,7 @@ from .aliasing import guard_sharing, separate_elements_of_outputs, written_input
 from .call_path import (
     Capture,
     LazyBackward,
+    call_directly,
     inference_call,
     leave_out_profiler_marks,
     refusal,
@@ -189,8 +190,12 @@ def backend(
     compiler.call_path.wrappers = refusal(capture, example_inputs)
     if compiler.call_path.wrappers is not None:
         call = torch._dynamo.disable(wrapped)
+    elif capture.kind == "inference":
+        call = inference_call(capture)
+        if not capture.forward.enters_python:
+            call_directly(call)
     else:
-        call = inference_call(capture) if capture.kind == "inference" else training_call(capture)
+        call = training_call(capture)
     is_one_to_one = capture.num_inputs == len(example_inputs)
     written = written_inputs(capture.metadata, example_inputs, is_one_to_one)
     return guard_sharing(call, module, example_inputs, written)

@@ -56,3 +56,16 @@ def has_asynchronous_inputs(meta: Any) -> bool:
 def replaces_data(info: Any) -> bool:
     """Whether the graph gives an input other memory (`x.data = y`)."""
     return getattr(info, "mutation_is_shallow_copy_data", False)
+
+
+def globals_of_traced_frame() -> dict[str, Any] | None:
+    """Where Dynamo puts the compiled graphs of the frame that this thread traces, if it traces one."""
+    from torch._dynamo import symbolic_convert
+
+    translator = getattr(symbolic_convert.tls, "current_tx", None)
+    return translator.output.global_scope if translator is not None else None
+
+
+def without_disable(function: Any) -> Any:
+    """What `torch._dynamo.disable` wrapped."""
+    return getattr(function, "_torchdynamo_orig_callable", None)

@@ -63,6 +63,7 @@ def finish(importer: Importer, outputs: Sequence[Any], start: float) -> Compiled
         importer.num_placeholders,
         importer.constants,
         importer.seed is not None,
+        bool(importer.externals),
         report,
         importer.adapted_inputs,
         importer.num_places if importer.has_held else 0,

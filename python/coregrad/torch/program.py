@@ -191,6 +191,7 @@ class CompiledGraph:
         num_inputs: int,
         constants: Sequence[torch.Tensor | None],
         needs_seed: bool,
+        has_python_steps: bool,
         report: GraphReport,
         adapted_inputs: Sequence[int] = (),
         num_places: int = 0,
@@ -206,6 +207,13 @@ class CompiledGraph:
         self.report = report
         self.around = Around(outputs, adapted_inputs, num_inputs, constants, num_places, writes)
         self.entry = self._make_entry((), None)
+        #: Whether calls run Python code, as views of outputs and steps in PyTorch do.
+        self.enters_python = (
+            needs_seed
+            or has_python_steps
+            or self.around.is_needed
+            or any(isinstance(o, View) for o in self.outputs)
+        )
 
     def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
         """Like `entry`, and keeps this object alive; tells autograd that the `written` inputs change."""
