@@ -7,6 +7,7 @@
 #include "coregrad/tensor.h"
 
 #include <optional>
+#include <string_view>
 
 namespace coregrad {
 
@@ -18,22 +19,24 @@ Tensor relu6(const Tensor& x);
 Tensor sigmoid(const Tensor& x);
 /// log(sigmoid(x)) without overflow.
 Tensor logsigmoid(const Tensor& x);
-/// The exact form, with the error function.
-Tensor gelu(const Tensor& x);
-Tensor gelu_tanh(const Tensor& x);
+/// x times the normal distribution function of x; approximate: "none" or "tanh".
+Tensor gelu(const Tensor& x, std::string_view approximate = "none");
+/// The first half of a dimension times the sigmoid of the second half.
+Tensor glu(const Tensor& x, int64_t dim = -1);
 /// x * sigmoid(x).
 Tensor silu(const Tensor& x);
 /// x * tanh(softplus(x)).
 Tensor mish(const Tensor& x);
 Tensor hardswish(const Tensor& x);
 Tensor hardsigmoid(const Tensor& x);
-Tensor hardtanh(const Tensor& x, double low = -1, double high = 1);
+Tensor hardtanh(const Tensor& x, double min_val = -1, double max_val = 1);
 /// x / (1 + |x|).
 Tensor softsign(const Tensor& x);
-Tensor leaky_relu(const Tensor& x, double slope = 0.01);
+Tensor leaky_relu(const Tensor& x, double negative_slope = 0.01);
 /// Slope [C] (dimension 1 of x) or [1] where x is negative.
 Tensor prelu(const Tensor& x, const Tensor& slope);
-Tensor elu(const Tensor& x, double alpha = 1);
+/// scale * x where x is positive, scale * alpha * (exp(input_scale * x) - 1) elsewhere.
+Tensor elu(const Tensor& x, double alpha = 1, double scale = 1, double input_scale = 1);
 Tensor celu(const Tensor& x, double alpha = 1);
 Tensor selu(const Tensor& x);
 /// log(1 + exp(beta x)) / beta; x itself where beta x > threshold.

@@ -82,6 +82,8 @@ Tensor tanh(const Tensor& x);
 Tensor asinh(const Tensor& x);
 Tensor acosh(const Tensor& x);
 Tensor atanh(const Tensor& x);
+/// log(1 + exp(x)) without overflow.
+Tensor log1pexp(const Tensor& x);
 Tensor erf(const Tensor& x);
 /// 1 - erf(x), exact where that cancels.
 Tensor erfc(const Tensor& x);

@@ -38,7 +38,7 @@ def tensor(data: Any, dtype: DType | None = None, requires_grad: bool = False) -
                 data = data.astype(np.float32)
         if isinstance(data, np.ndarray) and any(step < 0 for step in data.strides):
             data = np.ascontiguousarray(data)
-        result = _core.from_array(data)
+        result = _core._from_array(data)
     if dtype is not None and result.dtype != dtype:
         result = result.cast(dtype)
     if requires_grad:
@@ -58,7 +58,7 @@ def from_numpy(array: np.ndarray) -> Tensor:
 
 def from_dlpack(array: Any) -> Tensor:
     """Make a tensor over the memory of an object with `__dlpack__`, without a copy."""
-    return _core.from_array(array)
+    return _core._from_array(array)
 
 
 class no_grad:

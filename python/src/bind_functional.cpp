@@ -77,48 +77,9 @@ void require_spatial(const Tensor& x, int64_t rank, std::string_view operation) 
 }
 
 void bind_activations(nb::module_& m) {
-  struct Row {
-    const char* name;
-    Tensor (*function)(const Tensor&);
-    const char* doc;
-  };
-  constexpr Row rows[] = {
-      {"relu", relu, "max(input, 0) for each element."},
-      {"relu6", relu6, "min(max(input, 0), 6) for each element."},
-      {"sigmoid", sigmoid, "1 / (1 + exp(-input)) for each element."},
-      {"tanh", tanh, "The hyperbolic tangent of each element."},
-      {"logsigmoid", logsigmoid, "log(sigmoid(input)) without overflow."},
-      {"silu", silu, "input * sigmoid(input) for each element."},
-      {"mish", mish, "input * tanh(softplus(input)) for each element."},
-      {"hardswish", hardswish, "input * clamp(input + 3, 0, 6) / 6 for each element."},
-      {"hardsigmoid", hardsigmoid, "clamp(input + 3, 0, 6) / 6 for each element."},
-      {"softsign", softsign, "input / (1 + |input|) for each element."},
-      {"selu", selu, "The self-normalising exponential linear unit of each element."},
-  };
-  for (const Row& row : rows) m.def(row.name, row.function, arg("input"), row.doc);
-  m.def(
-      "gelu",
-      [](const Tensor& x, const std::string& approximate) {
-        if (approximate == "none") return gelu(x);
-        if (approximate == "tanh") return gelu_tanh(x);
-        raise<ValueError>("gelu: approximate must be 'none' or 'tanh', got '{}'", approximate);
-      },
-      arg("input"), arg("approximate") = "none",
-      "input times the normal distribution function of it; 'tanh' approximates.\n\n"
-      "Raises ValueError for other approximations.");
-  m.def("leaky_relu", leaky_relu, arg("input"), arg("negative_slope") = 0.01,
-        "input where positive, negative_slope * input elsewhere.");
   m.def("prelu", prelu, arg("input"), arg("weight"),
         "input where positive, weight * input elsewhere; weight [C] for [N, C, ..], or [1].\n\n"
         "Raises ShapeError for another number of weights.");
-  m.def("elu", elu, arg("input"), arg("alpha") = 1.0,
-        "input where positive, alpha * (exp(input) - 1) elsewhere.");
-  m.def("celu", celu, arg("input"), arg("alpha") = 1.0,
-        "input where positive, alpha * (exp(input / alpha) - 1) elsewhere.");
-  m.def("hardtanh", hardtanh, arg("input"), arg("min_val") = -1.0, arg("max_val") = 1.0,
-        "input limited to [min_val, max_val].");
-  m.def("softplus", softplus, arg("input"), arg("beta") = 1.0, arg("threshold") = 20.0,
-        "log(1 + exp(beta * input)) / beta; input where beta * input > threshold.");
   m.def(
       "softmax",
       [](const Tensor& x, int64_t dim, std::optional<DType> dtype) {
@@ -488,6 +449,7 @@ void bind_losses(nb::module_& m) {
 
 void bind_functional(nb::module_& parent) {
   nb::module_ m = parent.def_submodule("functional", "Functions of networks.");
+  bind_network_operators(parent, m);
   bind_activations(m);
   bind_convolutions(m);
   bind_pools(m);

@@ -436,6 +436,7 @@ void bind_graph(nb::module_& m) {
   bind_elementwise(graph);
   bind_views(graph);
   bind_others(graph);
+  bind_graph_operators(graph);
 }
 
 }  // namespace coregrad::python

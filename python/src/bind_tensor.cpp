@@ -106,16 +106,6 @@ Tensor from_bits(const nb::ndarray<nb::ro, nb::device::cpu, uint16_t>& array, DT
   return from_array(Array(array), dtype);
 }
 
-/// A tensor or a Python number; anything else is another class's business.
-Operand to_operand(nb::handle value) {
-  if (nb::isinstance<Tensor>(value)) return Operand(nb::cast<Tensor>(value));
-  if (PyBool_Check(value.ptr())) return Operand(nb::cast<bool>(value));
-  if (PyLong_Check(value.ptr())) return Operand(nb::cast<int64_t>(value));
-  if (PyFloat_Check(value.ptr())) return Operand(nb::cast<double>(value));
-  throw nb::next_overload();
-}
-
-using Unary = Tensor (*)(const Tensor&);
 using Binary = Tensor (*)(const Operand&, const Operand&);
 using Reduction = Tensor (*)(const Tensor&, const Dims&, bool);
 
@@ -124,64 +114,6 @@ Dims to_dims(nb::handle dim) {
   if (dim.is_none()) return {};
   if (PyLong_Check(dim.ptr())) return {nb::cast<int64_t>(dim)};
   return nb::cast<Dims>(dim);
-}
-
-void bind_unary(nb::module_& m, nb::class_<Tensor>& cls) {
-  struct Row {
-    const char* name;
-    Unary function;
-    const char* doc;
-  };
-  constexpr Row rows[] = {
-      {"neg", neg, "The negative of each element."},
-      {"abs", abs, "The absolute value of each element."},
-      {"sign", sign, "-1, 0 or 1 by the sign of each element."},
-      {"exp", exp, "e to the power of each element."},
-      {"exp2", exp2, "2 to the power of each element."},
-      {"expm1", expm1, "exp(x) - 1, exact near 0."},
-      {"log", log, "The natural logarithm of each element."},
-      {"log2", log2, "The logarithm to base 2 of each element."},
-      {"log10", log10, "The logarithm to base 10 of each element."},
-      {"log1p", log1p, "log(1 + x), exact near 0."},
-      {"sqrt", sqrt, "The square root of each element."},
-      {"rsqrt", rsqrt, "One over the square root of each element."},
-      {"reciprocal", reciprocal, "One over each element."},
-      {"sin", sin, "The sine of each element, in radians."},
-      {"cos", cos, "The cosine of each element, in radians."},
-      {"tan", tan, "The tangent of each element, in radians."},
-      {"asin", asin, "The inverse sine of each element."},
-      {"acos", acos, "The inverse cosine of each element."},
-      {"atan", atan, "The inverse tangent of each element."},
-      {"sinh", sinh, "The hyperbolic sine of each element."},
-      {"cosh", cosh, "The hyperbolic cosine of each element."},
-      {"tanh", tanh, "The hyperbolic tangent of each element."},
-      {"asinh", asinh, "The inverse hyperbolic sine of each element."},
-      {"acosh", acosh, "The inverse hyperbolic cosine of each element."},
-      {"atanh", atanh, "The inverse hyperbolic tangent of each element."},
-      {"erf", erf, "The error function of each element."},
-      {"erfc", erfc, "1 - erf(x), exact where that cancels."},
-      {"logit", logit, "log(x / (1 - x)) for each element."},
-      {"floor", floor, "The largest whole number not above each element."},
-      {"ceil", ceil, "The smallest whole number not below each element."},
-      {"round", round, "The nearest whole number, halves to even."},
-      {"trunc", trunc, "Each element without its fraction."},
-      {"logical_not", logical_not, "True where an element is zero."},
-      {"isnan", isnan, "True where an element is NaN."},
-      {"isinf", isinf, "True where an element is infinite."},
-      {"isfinite", isfinite, "True where an element is neither NaN nor infinite."},
-      {"square", square, "Each element times itself."},
-      {"relu", relu, "max(x, 0) for each element."},
-      {"sigmoid", sigmoid, "1 / (1 + exp(-x)) for each element."},
-      {"gelu", gelu, "x times the normal distribution function of x."},
-      {"gelu_tanh", gelu_tanh, "gelu by the approximation with tanh."},
-      {"silu", silu, "x * sigmoid(x) for each element."},
-      {"hardswish", hardswish, "x * clamp(x + 3, 0, 6) / 6 for each element."},
-  };
-  for (const Row& row : rows) {
-    cls.def(row.name, row.function, row.doc);
-    m.def(row.name, row.function, nb::arg("x"), row.doc);
-  }
-  cls.def("__neg__", neg).def("__abs__", abs).def("__invert__", logical_not);
 }
 
 void bind_binary(nb::module_& m, nb::class_<Tensor>& cls) {
@@ -219,16 +151,14 @@ void bind_binary(nb::module_& m, nb::class_<Tensor>& cls) {
   };
   for (const Row& row : rows) {
     const Binary function = row.function;
-    const auto call = [function](nb::handle a, nb::handle b) {
-      return function(to_operand(a), to_operand(b));
+    const auto reflected = [function](const Operand& a, const Operand& b) {
+      return function(b, a);
     };
-    const auto reflected = [function](nb::handle a, nb::handle b) {
-      return function(to_operand(b), to_operand(a));
-    };
-    m.def(row.name, call, nb::arg("a"), nb::arg("b"), row.doc);
-    if (row.forward != nullptr) cls.def(row.forward, call, nb::is_operator(), row.doc);
+    m.def(row.name, function, nb::arg("input"), nb::arg("other"), row.doc);
+    if (row.forward != nullptr) cls.def(row.forward, function, nb::is_operator(), row.doc);
     if (row.reflected != nullptr) cls.def(row.reflected, reflected, nb::is_operator(), row.doc);
   }
+  cls.def("__neg__", neg).def("__abs__", abs).def("__invert__", logical_not);
   cls.def("__matmul__", matmul, nb::is_operator(), "The matrix product.");
   m.def("matmul", matmul, nb::arg("a"), nb::arg("b"),
         "The matrix product of [.., m, k] and [.., k, n], with broadcasting of the leading\n"
@@ -237,13 +167,8 @@ void bind_binary(nb::module_& m, nb::class_<Tensor>& cls) {
         ">>> import coregrad as cg\n"
         ">>> cg.matmul(cg.ones((2, 3)), cg.ones((3, 2))).tolist()\n"
         "[[3.0, 3.0], [3.0, 3.0]]");
-  m.def(
-      "where",
-      [](const Tensor& condition, nb::handle a, nb::handle b) {
-        return where(condition, to_operand(a), to_operand(b));
-      },
-      nb::arg("condition"), nb::arg("a"), nb::arg("b"),
-      "a where the condition holds, b elsewhere.");
+  m.def("where", where, nb::arg("condition"), nb::arg("input"), nb::arg("other"),
+        "input where the condition holds, other elsewhere.");
 }
 
 void bind_products(nb::module_& m) {
@@ -263,12 +188,6 @@ void bind_products(nb::module_& m) {
   m.def("bmm", bmm, nb::arg("a"), nb::arg("b"),
         "[n, i, k] @ [n, k, j]; ShapeError for anything else.");
   m.def("outer", outer, nb::arg("a"), nb::arg("b"), "All products of [n] and [m]: [n, m].");
-  m.def("softplus", softplus, nb::arg("x"), nb::arg("beta") = 1.0, nb::arg("threshold") = 20.0,
-        "log(1 + exp(beta * x)) / beta; x where beta * x > threshold.");
-  m.def("leaky_relu", leaky_relu, nb::arg("x"), nb::arg("slope") = 0.01,
-        "x where positive, slope * x elsewhere.");
-  m.def("elu", elu, nb::arg("x"), nb::arg("alpha") = 1.0,
-        "x where positive, alpha * (exp(x) - 1) elsewhere.");
 }
 
 void bind_reductions(nb::module_& m, nb::class_<Tensor>& cls) {
@@ -377,22 +296,9 @@ void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
           "The value where the mask holds, the elements elsewhere.");
   cls.def("nan_to_num", nan_to_num, nb::arg("nan") = 0.0, nb::arg("posinf") = nb::none(),
           nb::arg("neginf") = nb::none(), "NaN and infinities replaced by numbers.");
-  cls.def(
-      "lerp",
-      [](const Tensor& x, const Tensor& end, nb::handle weight) {
-        return lerp(x, end, to_operand(weight));
-      },
-      nb::arg("end"), nb::arg("weight"), "self + weight * (end - self).");
-  cls.def(
-      "clamp",
-      [](const Tensor& x, nb::handle low, nb::handle high) {
-        const auto bound = [](nb::handle b) {
-          return b.is_none() ? std::nullopt : std::optional(to_operand(b));
-        };
-        return clamp(x, bound(low), bound(high));
-      },
-      nb::arg("min") = nb::none(), nb::arg("max") = nb::none(),
-      "Elements limited to bounds, of which one may be missing.");
+  cls.def("lerp", lerp, nb::arg("end"), nb::arg("weight"), "self + weight * (end - self).");
+  cls.def("clamp", clamp, nb::arg("min") = nb::none(), nb::arg("max") = nb::none(),
+          "Elements limited to bounds, of which one may be missing.");
   cls.def("softmax", softmax, nb::arg("dim"), "Positive weights that sum to 1 along a dimension.");
   cls.def("log_softmax", log_softmax, nb::arg("dim"), "The logarithm of softmax.");
   m.def(
@@ -406,7 +312,8 @@ void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
 void bind_creation(nb::module_& m) {
   const auto f32 = DType::Float32;
   m.def(
-      "from_array", [](const Array& array) { return from_array(array, dtype_from(array.dtype())); },
+      "_from_array",
+      [](const Array& array) { return from_array(array, dtype_from(array.dtype())); },
       nb::arg("array"),
       "A tensor over a NumPy or DLPack array's memory, without a copy; it must not change later.");
   m.def("from_bits", from_bits, nb::arg("array"), nb::arg("dtype"),
@@ -491,59 +398,6 @@ void bind_autograd(nb::module_& m, nb::class_<Tensor>& cls) {
   nb::class_<NoGrad>(m, "_NoGrad").def(nb::init<>());
 }
 
-void bind_networks(nb::module_& m) {
-  using Parameters = std::vector<Tensor>;
-  nb::class_<optim::Optimizer>(m, "Optimizer", "Updates parameters from their gradients.")
-      .def(
-          "step",
-          [](optim::Optimizer& o, const std::vector<Tensor>& together) {
-            const nb::gil_scoped_release release;
-            o.step(together);
-          },
-          nb::arg("together") = std::vector<Tensor>(),
-          "Updates every parameter that has a gradient; `together` is realised in the same plan.")
-      .def("zero_grad", &optim::Optimizer::zero_grad, "Forgets all gradients.")
-      .def_prop_rw("lr", &optim::Optimizer::learning_rate, &optim::Optimizer::set_learning_rate,
-                   "The learning rate.");
-  nb::class_<optim::SGD, optim::Optimizer>(m, "SGD", "Gradient descent with momentum.")
-      .def(
-          "__init__",
-          [](optim::SGD* self, Parameters p, double lr, double momentum, double decay,
-             bool nesterov) {
-            new (self) optim::SGD(std::move(p), lr, {momentum, decay, nesterov});
-          },
-          nb::arg("parameters"), nb::arg("lr") = 1e-3, nb::arg("momentum") = 0.0,
-          nb::arg("weight_decay") = 0.0, nb::arg("nesterov") = false);
-  nb::class_<optim::Adam, optim::Optimizer>(m, "Adam", "Adam; AdamW with decoupled=True.")
-      .def(
-          "__init__",
-          [](optim::Adam* self, Parameters p, double lr, std::pair<double, double> betas,
-             double eps, double decay, bool decoupled) {
-            new (self)
-                optim::Adam(std::move(p), lr, {betas.first, betas.second, eps, decay, decoupled});
-          },
-          nb::arg("parameters"), nb::arg("lr") = 1e-3, nb::arg("betas") = std::pair(0.9, 0.999),
-          nb::arg("eps") = 1e-8, nb::arg("weight_decay") = 0.0, nb::arg("decoupled") = false);
-
-  nb::class_<nn::Module>(m, "Module", "Something with parameters that maps a tensor to a tensor.")
-      .def("__call__", &nn::Module::forward, nb::arg("x"))
-      .def("parameters", &nn::Module::parameters, "All parameters.")
-      .def("named_parameters", &nn::Module::named_parameters, nb::arg("prefix") = "",
-           "All parameters with PyTorch's names.");
-  nb::class_<nn::Linear, nn::Module>(m, "Linear", "y = x W^T + b; weight [out, in], bias [out].")
-      .def(
-          "__init__",
-          [](nn::Linear* self, int64_t in, int64_t out, bool bias) {
-            new (self) nn::Linear(in, out, bias);
-          },
-          nb::arg("in_features"), nb::arg("out_features"), nb::arg("bias") = true)
-      .def_ro("weight", &nn::Linear::weight)
-      .def_prop_ro("bias", [](const nn::Linear& l) -> nb::object {
-        return l.bias.is_defined() ? nb::cast(l.bias) : nb::none();
-      });
-  nb::class_<nn::ReLU, nn::Module>(m, "ReLU", "max(x, 0).").def(nb::init<>());
-}
-
 }  // namespace
 
 void bind_tensor(nb::module_& m) {
@@ -585,14 +439,13 @@ void bind_tensor(nb::module_& m) {
            })
       .def("assign", &Tensor::assign, nb::arg("value"), nb::call_guard<nb::gil_scoped_release>(),
            "Makes this tensor stand for another one's value of the same shape and dtype.");
-  bind_unary(m, cls);
+  bind_tensor_operators(m, cls);
   bind_binary(m, cls);
   bind_products(m);
   bind_reductions(m, cls);
   bind_views(m, cls);
   bind_creation(m);
   bind_autograd(m, cls);
-  bind_networks(m);
   m.def(
       "realize",
       [](const std::vector<Tensor>& tensors) {

@@ -1,6 +1,7 @@
 #pragma once
 // What the parts of the extension module share.
 
+#include "coregrad/ops.h"
 #include "ir/graph.h"
 
 #include <nanobind/nanobind.h>
@@ -33,6 +34,56 @@ void bind_errors(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_program(nb::module_& m);
 void bind_tensor(nb::module_& m);
+/// Modules and optimisers.
+void bind_networks(nb::module_& m);
 void bind_functional(nb::module_& m);
 
+// The rows of ops/operators.def.
+void bind_graph_operators(nb::class_<Graph>& graph);
+/// Functions of `m` and methods.
+void bind_tensor_operators(nb::module_& m, nb::class_<Tensor>& tensor);
+/// Functions of networks, from where bind_tensor_operators() put them.
+void bind_network_operators(nb::module_& from, nb::module_& functional);
+
 }  // namespace coregrad::python
+
+namespace nanobind::detail {
+
+/// A tensor or a Python number; anything else is another class's business.
+template <>
+struct type_caster<coregrad::Operand> {
+  template <class>
+  using Cast = coregrad::Operand;
+  template <class>
+  static constexpr bool can_cast() {
+    return true;
+  }
+  static constexpr auto Name = const_name("Tensor | float");
+  static constexpr bool IsClass = false;
+
+  bool from_python(handle source, uint8_t flags, cleanup_list* cleanup) noexcept {
+    make_caster<coregrad::Tensor> tensor;
+    if (tensor.from_python(source, flags, cleanup)) {
+      value = coregrad::Operand(tensor.operator coregrad::Tensor&());
+      return true;
+    }
+    if (PyBool_Check(source.ptr())) {
+      value = coregrad::Operand(source.ptr() == Py_True);
+    } else if (PyLong_Check(source.ptr())) {
+      int overflow = 0;
+      const long long number = PyLong_AsLongLongAndOverflow(source.ptr(), &overflow);
+      if (overflow != 0) return false;
+      value = coregrad::Operand(static_cast<int64_t>(number));
+    } else if (PyFloat_Check(source.ptr())) {
+      value = coregrad::Operand(PyFloat_AS_DOUBLE(source.ptr()));
+    } else {
+      return false;
+    }
+    return true;
+  }
+  explicit operator coregrad::Operand() { return value; }
+
+  coregrad::Operand value{0.0};
+};
+
+}  // namespace nanobind::detail

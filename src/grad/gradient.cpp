@@ -131,6 +131,50 @@ void check_region(const Graph& graph, const Region& region, std::span<const Node
   }
 }
 
+/// A dimension's part of a value with zeros around it: what the gradient of a slice is.
+struct Part {
+  NodeId inner;
+  int64_t dim = 0, low = 0, high = 0;
+};
+
+/// The contribution as a part of one dimension; nothing where it is none.
+std::optional<Part> as_part(const Graph& graph, NodeId node) {
+  if (graph[node].op != Op::Pad || graph.literal(node).as_double() != 0) return std::nullopt;
+  const std::span<const int64_t> attrs = graph.attrs(node);  // low, high, interior
+  Part part{graph.operand(node, 0)};
+  int found = 0;
+  for (int64_t d = 0; d < graph.rank(node); ++d) {
+    const auto of = attrs.subspan(static_cast<size_t>(3 * d), 3);
+    if (of[2] != 0) return std::nullopt;
+    if (of[0] == 0 && of[1] == 0) continue;
+    part.dim = d, part.low = of[0], part.high = of[1];
+    ++found;
+  }
+  return found == 1 ? std::optional(part) : std::nullopt;
+}
+
+/// The sum of two contributions. Parts that lie side by side, as those of an operand that was
+/// split, are put together instead of being filled up with zeros and added.
+NodeId accumulate(Graph& graph, NodeId a, NodeId b) {
+  std::optional<Part> first = as_part(graph, a), second = as_part(graph, b);
+  if (!first || !second || first->dim != second->dim) return ops::add(graph, a, b);
+  if (second->low < first->low) std::swap(first, second);
+  const auto d = static_cast<size_t>(first->dim);
+  if (first->low + graph.shape(first->inner)[d] != second->low) return ops::add(graph, a, b);
+  std::vector<NodeId> parts;
+  for (const NodeId inner : {first->inner, second->inner}) {
+    if (graph[inner].op == Op::Concat && graph.attr(inner, 0) == first->dim)
+      for (const NodeId operand : graph.operands(inner)) parts.push_back(operand);
+    else
+      parts.push_back(inner);
+  }
+  const NodeId joined = ops::concat(graph, parts, first->dim);
+  std::vector<int64_t> low(static_cast<size_t>(graph.rank(joined)), 0), high = low, none = low;
+  low[d] = first->low;
+  high[d] = second->high;
+  return ops::pad(graph, joined, low, high, none, Scalar::of(graph.dtype(joined), 0));
+}
+
 /// Contributions that each node waits for: one per edge from inside the region, one per output.
 std::vector<uint32_t> count_waiting(const Graph& graph, const Region& region,
                                     std::span<const NodeId> outputs) {
@@ -183,7 +227,7 @@ class Propagation {
     COREGRAD_CHECK(graph_.dtype(contribution) == graph_.dtype(node) &&
                    graph_[contribution].shape == graph_[node].shape);
     NodeId& sum = gradients_[node.value];
-    sum = sum.is_valid() ? ops::add(graph_, sum, contribution) : contribution;
+    sum = sum.is_valid() ? accumulate(graph_, sum, contribution) : contribution;
     ++stats_.edges_followed;
     if (++contributions_[node.value] == 2) ++stats_.shared_nodes;
   }

@@ -36,7 +36,8 @@ void neg_rule(Backward& b) { b.give(0, neg(b.graph, b.gradient)); }
 NodeId abs_factor(Graph& g, NodeId x, NodeId) { return unary(g, Op::Sign, x); }
 NodeId exp_factor(Graph&, NodeId, NodeId y) { return y; }
 NodeId exp2_factor(Graph& g, NodeId, NodeId y) { return times(g, y, std::numbers::ln2); }
-NodeId expm1_factor(Graph& g, NodeId, NodeId y) { return add(g, y, number(g, y, 1)); }
+// Not y + 1, which cancels.
+NodeId expm1_factor(Graph& g, NodeId x, NodeId) { return exp(g, x); }
 NodeId rsqrt_factor(Graph& g, NodeId, NodeId y) { return times(g, mul(g, square(g, y), y), -0.5); }
 NodeId reciprocal_factor(Graph& g, NodeId, NodeId y) { return neg(g, square(g, y)); }
 NodeId sin_factor(Graph& g, NodeId x, NodeId) { return unary(g, Op::Cos, x); }
@@ -49,6 +50,8 @@ NodeId acos_factor(Graph& g, NodeId x, NodeId y) { return neg(g, asin_factor(g, 
 NodeId sinh_factor(Graph& g, NodeId x, NodeId) { return unary(g, Op::Cosh, x); }
 NodeId cosh_factor(Graph& g, NodeId x, NodeId) { return unary(g, Op::Sinh, x); }
 NodeId tanh_factor(Graph& g, NodeId, NodeId y) { return one_minus_square(g, y); }
+NodeId sigmoid_factor(Graph& g, NodeId, NodeId y) { return mul(g, y, sub(g, number(g, y, 1), y)); }
+NodeId log1pexp_factor(Graph& g, NodeId x, NodeId) { return sigmoid(g, x); }
 NodeId erf_factor(Graph& g, NodeId x, NodeId) {
   return times(g, exp(g, neg(g, square(g, x))), 2 * std::numbers::inv_sqrtpi);
 }
@@ -191,6 +194,8 @@ constexpr RuleRow kRows[] = {
     {Op::Sinh, scaled<sinh_factor>},
     {Op::Cosh, scaled<cosh_factor>},
     {Op::Tanh, scaled<tanh_factor>},
+    {Op::Sigmoid, scaled<sigmoid_factor>},
+    {Op::Log1pExp, scaled<log1pexp_factor>},
     {Op::Erf, scaled<erf_factor>},
     {Op::Floor, flat},
     {Op::Ceil, flat},

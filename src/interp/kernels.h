@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "interp/interpreter.h"
 #include "ir/graph.h"
+#include "ir/scalar_functions.h"
 
 #include <cstdint>
 #include <span>
@@ -130,13 +131,7 @@ bool is_nan(T x) {
     return false;
 }
 
-/// The larger (or smaller) of two where NaN wins and the first of equals stays.
-template <class T>
-bool replaces(T candidate, T best, bool want_max) {
-  if (is_nan(best)) return false;
-  if (is_nan(candidate)) return true;
-  return want_max ? candidate > best : candidate < best;
-}
+using scalar::replaces;
 
 /// Row-major strides in elements.
 std::vector<int64_t> row_major(Shape shape);

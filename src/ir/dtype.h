@@ -94,6 +94,13 @@ constexpr bool is_exact_cast(DType from, DType to) {
 /// The dtype that operations on t compute in.
 constexpr DType compute_dtype(DType t) { return is_narrow(t) ? DType::Float32 : t; }
 
+/// What decides between operands with and without dimensions.
+enum class Category : uint8_t { Bool, Integer, Float };
+
+constexpr Category category_of(DType t) {
+  return is_float(t) ? Category::Float : t == DType::Bool ? Category::Bool : Category::Integer;
+}
+
 /// PyTorch's promotion of two tensors of rank > 0: the later category wins, then the wider type;
 /// float16 and bfloat16 meet in float32.
 constexpr DType promote(DType a, DType b) {

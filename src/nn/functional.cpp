@@ -23,11 +23,6 @@ namespace {
 
 using Nodes = std::span<const NodeId>;
 using Maybe = std::span<const std::optional<NodeId>>;
-using Activation = NodeId (*)(Graph&, NodeId);
-
-Tensor record_activation(std::string_view operation, Activation activation, const Tensor& x) {
-  return record(operation, {x}, [&](Graph& g, Nodes n) { return activation(g, n[0]); });
-}
 
 /// An activation with numbers.
 template <class... Numbers>
@@ -122,33 +117,6 @@ Tensor record_loss(std::string_view operation, const Tensor& x, const Tensor& ta
 
 }  // namespace
 
-Tensor relu(const Tensor& x) { return record_activation("relu", ops::relu, x); }
-Tensor relu6(const Tensor& x) { return record_activation("relu6", ops::relu6, x); }
-Tensor sigmoid(const Tensor& x) { return record_activation("sigmoid", ops::sigmoid, x); }
-Tensor logsigmoid(const Tensor& x) { return record_activation("logsigmoid", ops::log_sigmoid, x); }
-Tensor gelu(const Tensor& x) { return record_activation("gelu", ops::gelu, x); }
-Tensor gelu_tanh(const Tensor& x) { return record_activation("gelu_tanh", ops::gelu_tanh, x); }
-Tensor silu(const Tensor& x) { return record_activation("silu", ops::silu, x); }
-Tensor mish(const Tensor& x) { return record_activation("mish", ops::mish, x); }
-Tensor hardswish(const Tensor& x) { return record_activation("hardswish", ops::hardswish, x); }
-Tensor hardsigmoid(const Tensor& x) {
-  return record_activation("hardsigmoid", ops::hardsigmoid, x);
-}
-Tensor softsign(const Tensor& x) { return record_activation("softsign", ops::softsign, x); }
-Tensor selu(const Tensor& x) { return record_activation("selu", ops::selu, x); }
-Tensor hardtanh(const Tensor& x, double low, double high) {
-  return record_activation("hardtanh", ops::hardtanh, x, low, high);
-}
-Tensor leaky_relu(const Tensor& x, double slope) {
-  return record_activation("leaky_relu", ops::leaky_relu, x, slope);
-}
-Tensor elu(const Tensor& x, double alpha) { return record_activation("elu", ops::elu, x, alpha); }
-Tensor celu(const Tensor& x, double alpha) {
-  return record_activation("celu", ops::celu, x, alpha);
-}
-Tensor softplus(const Tensor& x, double beta, double threshold) {
-  return record_activation("softplus", ops::softplus, x, beta, threshold);
-}
 Tensor softmax(const Tensor& x, int64_t dim) {
   return record_activation("softmax", ops::softmax, x, dim);
 }

@@ -16,12 +16,6 @@
 namespace coregrad::ops {
 namespace {
 
-enum class Category { Bool, Integer, Float };
-
-Category category_of(DType t) {
-  return is_float(t) ? Category::Float : is_integer(t) ? Category::Integer : Category::Bool;
-}
-
 std::optional<double> float_constant(const Graph& graph, NodeId x) {
   const std::optional<Scalar> value = constant_value(graph, x);
   if (!value || !is_float(value->dtype)) return std::nullopt;

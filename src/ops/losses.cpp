@@ -182,7 +182,7 @@ NodeId bce_with_logits(Graph& g, NodeId input, NodeId target, std::optional<Node
   target = cast(g, target, g.dtype(input));
   // (1 - t) x + (1 + (w - 1) t) softplus(-x)
   const NodeId one = number_like(g, input, 1);
-  NodeId tail = neg(g, log_sigmoid(g, input));
+  NodeId tail = neg(g, logsigmoid(g, input));
   if (positive_weight)
     tail = mul(g, tail, add(g, one, mul(g, sub(g, *positive_weight, one), target)));
   NodeId loss = add(g, mul(g, sub(g, one, target), input), tail);

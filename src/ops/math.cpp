@@ -18,9 +18,6 @@ NodeId is_not_negative(Graph& g, NodeId x) { return compare(g, Op::Le, number_li
 // |x| with derivative 1 at 0, for functions that are smooth there.
 NodeId smooth_abs(Graph& g, NodeId x) { return select(g, is_not_negative(g, x), x, neg(g, x)); }
 
-// exp(-|x|): in (0, 1], so nothing built on it overflows.
-NodeId exp_minus_abs(Graph& g, NodeId x) { return exp(g, neg(g, smooth_abs(g, x))); }
-
 NodeId to_bool(Graph& g, NodeId x) { return cast(g, x, DType::Bool); }
 
 // Whether a remainder towards zero has to move by one divisor to get the divisor's sign.
@@ -103,15 +100,15 @@ NodeId where(Graph& g, NodeId condition, NodeId a, NodeId b) {
 NodeId greater(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Lt, b, a); }
 NodeId greater_equal(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Le, b, a); }
 
-NodeId is_nan(Graph& g, NodeId x) { return compare(g, Op::Ne, x, x); }
+NodeId isnan(Graph& g, NodeId x) { return compare(g, Op::Ne, x, x); }
 
-NodeId is_inf(Graph& g, NodeId x) {
+NodeId isinf(Graph& g, NodeId x) {
   if (!is_float(g.dtype(x))) return full(g, g.shape(x), Scalar::of_int(DType::Bool, 0));
   const double infinity = std::numeric_limits<double>::infinity();
   return compare(g, Op::Eq, unary(g, Op::Abs, x), number_like(g, x, infinity));
 }
 
-NodeId is_finite(Graph& g, NodeId x) {
+NodeId isfinite(Graph& g, NodeId x) {
   if (!is_float(g.dtype(x))) return full(g, g.shape(x), Scalar::of_int(DType::Bool, 1));
   return less(g, unary(g, Op::Abs, x), number_like(g, x, std::numeric_limits<double>::infinity()));
 }
@@ -133,7 +130,7 @@ NodeId logaddexp(Graph& g, NodeId a, NodeId b) {
   const NodeId a_leads = compare(g, Op::Le, b, a);
   const NodeId big = select(g, a_leads, a, b), small = select(g, a_leads, b, a);
   // The difference of equal infinities would be NaN.
-  const NodeId equal_infinities = binary(g, Op::And, compare(g, Op::Eq, a, b), is_inf(g, a));
+  const NodeId equal_infinities = binary(g, Op::And, compare(g, Op::Eq, a, b), isinf(g, a));
   const NodeId difference = select(g, equal_infinities, number_like(g, big, 0), sub(g, small, big));
   return add(g, big, unary(g, Op::Log1p, exp(g, difference)));
 }
@@ -142,18 +139,14 @@ NodeId xlogy(Graph& g, NodeId x, NodeId y) {
   x = to_float(g, x);
   y = to_float(g, y);
   const NodeId is_zero = compare(g, Op::Eq, x, number_like(g, x, 0));
-  const NodeId safe = select(g, binary(g, Op::And, is_zero, unary(g, Op::Not, is_nan(g, y))),
+  const NodeId safe = select(g, binary(g, Op::And, is_zero, unary(g, Op::Not, isnan(g, y))),
                              number_like(g, y, 1), y);
   return mul(g, x, log(g, safe));
 }
 
-NodeId logit(Graph& g, NodeId x) {
-  x = to_float(g, x);
-  return log(g, div(g, x, sub(g, number_like(g, x, 1), x)));
-}
+NodeId logit(Graph& g, NodeId x) { return log(g, div(g, x, sub(g, number_like(g, x, 1), x))); }
 
 NodeId asinh(Graph& g, NodeId x) {
-  x = to_float(g, x);
   const NodeId a = smooth_abs(g, x), one = number_like(g, x, 1);
   // Beyond the bound 1 is nothing beside a^2, which may overflow.
   const NodeId is_large = less(g, number_like(g, x, g.dtype(x) == DType::Float32 ? 1e9 : 1e18), a);
@@ -167,7 +160,6 @@ NodeId asinh(Graph& g, NodeId x) {
 }
 
 NodeId acosh(Graph& g, NodeId x) {
-  x = to_float(g, x);
   const NodeId one = number_like(g, x, 1);
   const NodeId is_large = less(g, number_like(g, x, g.dtype(x) == DType::Float32 ? 1e9 : 1e18), x);
   const NodeId t = sub(g, select(g, is_large, one, x), one);
@@ -177,7 +169,6 @@ NodeId acosh(Graph& g, NodeId x) {
 }
 
 NodeId atanh(Graph& g, NodeId x) {
-  x = to_float(g, x);
   return scaled(g, sub(g, unary(g, Op::Log1p, x), unary(g, Op::Log1p, neg(g, x))), 0.5);
 }
 
@@ -195,7 +186,6 @@ NodeId erfc(Graph& g, NodeId x) {
       -1.1270822361367252e-13, 3.8109052551892321e-16,  7.106097613609237e-15,
       -1.5230282014571043e-15, -9.457494571291234e-17,  1.210237189224279e-16,
       -2.816663087747177e-17};
-  x = to_float(g, x);
   const int terms = g.dtype(x) == DType::Float32 ? 12 : static_cast<int>(std::size(kSeries));
   const NodeId z = smooth_abs(g, x), two = number_like(g, x, 2);
   const NodeId t = div(g, two, add(g, two, z));
@@ -223,101 +213,9 @@ NodeId nan_to_num(Graph& g, NodeId x, double nan, std::optional<double> positive
   const auto replaced = [&](NodeId y, double from, double to) {
     return select(g, compare(g, Op::Eq, y, number_like(g, y, from)), number_like(g, y, to), y);
   };
-  const NodeId no_nan = select(g, is_nan(g, x), number_like(g, x, nan), x);
+  const NodeId no_nan = select(g, isnan(g, x), number_like(g, x, nan), x);
   const NodeId no_high = replaced(no_nan, infinity, positive.value_or(largest));
   return replaced(no_high, -infinity, negative.value_or(-largest));
 }
-
-NodeId sigmoid(Graph& g, NodeId x) {
-  x = to_float(g, x);
-  // 1 / (1 + e^-x) or e^x / (1 + e^x), whichever has the exponential below 1.
-  const NodeId z = exp_minus_abs(g, x), one = number_like(g, x, 1);
-  return div(g, select(g, is_not_negative(g, x), one, z), add(g, one, z));
-}
-
-NodeId log_sigmoid(Graph& g, NodeId x) {
-  return neg(g, softplus(g, neg(g, to_float(g, x)), 1, std::numeric_limits<double>::infinity()));
-}
-
-NodeId relu(Graph& g, NodeId x) {
-  // In this form NaN stays and the derivative at 0 is 0, as in PyTorch.
-  const NodeId zero = number_like(g, x, 0);
-  return select(g, compare(g, Op::Le, x, zero), zero, x);
-}
-
-NodeId relu6(Graph& g, NodeId x) { return clamp(g, x, 0, 6); }
-
-NodeId leaky_relu(Graph& g, NodeId x, double slope) {
-  return prelu(g, x, number_like(g, x, slope));
-}
-
-NodeId prelu(Graph& g, NodeId x, NodeId slope) {
-  return select(g, less(g, number_like(g, x, 0), x), x, mul(g, x, slope));
-}
-
-NodeId elu(Graph& g, NodeId x, double alpha) {
-  x = to_float(g, x);
-  const NodeId zero = number_like(g, x, 0), is_positive = less(g, zero, x);
-  const NodeId below = unary(g, Op::Expm1, select(g, is_positive, zero, x));
-  return select(g, is_positive, x, scaled(g, below, alpha));
-}
-
-NodeId selu(Graph& g, NodeId x) {
-  return scaled(g, elu(g, x, 1.6732632423543772848170429916717), 1.0507009873554804934193349852946);
-}
-
-NodeId celu(Graph& g, NodeId x, double alpha) {
-  if (alpha == 0) raise<ValueError>("celu: alpha must not be 0");
-  x = to_float(g, x);
-  const NodeId zero = number_like(g, x, 0), is_positive = less(g, zero, x);
-  const NodeId below = unary(g, Op::Expm1, scaled(g, select(g, is_positive, zero, x), 1 / alpha));
-  return select(g, is_positive, x, scaled(g, below, alpha));
-}
-
-NodeId gelu(Graph& g, NodeId x) {
-  x = to_float(g, x);
-  const NodeId bell = shifted(g, unary(g, Op::Erf, scaled(g, x, 1 / std::numbers::sqrt2)), 1);
-  return mul(g, scaled(g, x, 0.5), bell);
-}
-
-NodeId gelu_tanh(Graph& g, NodeId x) {
-  x = to_float(g, x);
-  const double slope = std::numbers::sqrt2 * std::numbers::inv_sqrtpi;  // sqrt(2 / pi)
-  const NodeId inner =
-      scaled(g, mul(g, x, shifted(g, scaled(g, square(g, x), 0.044715), 1)), slope);
-  return mul(g, scaled(g, x, 0.5), shifted(g, unary(g, Op::Tanh, inner), 1));
-}
-
-NodeId silu(Graph& g, NodeId x) { return mul(g, x, sigmoid(g, x)); }
-
-NodeId mish(Graph& g, NodeId x) { return mul(g, x, unary(g, Op::Tanh, softplus(g, x))); }
-
-NodeId softplus(Graph& g, NodeId x, double beta, double threshold) {
-  x = to_float(g, x);
-  const NodeId y = scaled(g, x, beta);
-  // max(y, 0) + log1p(exp(-|y|))
-  const NodeId tail = unary(g, Op::Log1p, exp_minus_abs(g, y));
-  const NodeId whole = select(g, is_not_negative(g, y), add(g, y, tail), tail);
-  const NodeId smooth = scaled(g, whole, 1 / beta);
-  if (std::isinf(threshold)) return smooth;
-  return select(g, less(g, number_like(g, y, threshold), y), x, smooth);
-}
-
-NodeId softsign(Graph& g, NodeId x) {
-  x = to_float(g, x);
-  return div(g, x, shifted(g, smooth_abs(g, x), 1));
-}
-
-NodeId hardtanh(Graph& g, NodeId x, double low, double high) {
-  if (low > high) raise<ValueError>("hardtanh: low must not exceed high: got {} and {}", low, high);
-  return clamp(g, x, low, high);
-}
-
-NodeId hardsigmoid(Graph& g, NodeId x) {
-  x = to_float(g, x);
-  return scaled(g, relu6(g, shifted(g, x, 3)), 1.0 / 6);
-}
-
-NodeId hardswish(Graph& g, NodeId x) { return mul(g, to_float(g, x), hardsigmoid(g, x)); }
 
 }  // namespace coregrad::ops

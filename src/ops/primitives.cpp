@@ -189,124 +189,80 @@ Dims every(std::span<const int64_t> attrs, size_t first, size_t stride) {
   return picked;
 }
 
+NodeId rebuild_leaf(Graph& into, const Graph& from, NodeId node) {
+  const Node n = from[node];
+  if (n.op == Op::Literal) return literal(into, from.literal(node));
+  if (n.op == Op::Iota) return iota(into, n.dtype, from.shape(node)[0]);
+  COREGRAD_CHECK(n.op == Op::Input);
+  return make(into, n.op, n.dtype, from.shape(node), {}, from.attrs(node));
+}
+
+NodeId rebuild_view(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> x) {
+  const Op op = from[node].op;
+  const std::span<const int64_t> attrs = from.attrs(node);
+  const Shape shape = from.shape(node);
+  if (op == Op::Reshape) return reshape(into, x[0], shape);
+  if (op == Op::Permute) return permute(into, x[0], attrs);
+  if (op == Op::Expand) return broadcast_to(into, x[0], shape);
+  if (op == Op::Concat) return concat(into, x, attrs[0]);
+  if (op == Op::Slice) {
+    const Dims starts = every(attrs, 0, 2), steps = every(attrs, 1, 2);
+    Dims stops(starts.size());
+    for (size_t d = 0; d < stops.size(); ++d)
+      stops[d] = shape[d] == 0 ? starts[d] : starts[d] + (shape[d] - 1) * steps[d] + 1;
+    return slice(into, x[0], starts, stops, steps);
+  }
+  if (op == Op::Flip) {
+    Dims dims;
+    for (size_t d = 0; d < attrs.size(); ++d)
+      if (attrs[d]) dims.push_back(static_cast<int64_t>(d));
+    return flip(into, x[0], dims);
+  }
+  if (op == Op::Pad)
+    return pad(into, x[0], every(attrs, 0, 3), every(attrs, 1, 3), every(attrs, 2, 3),
+               from.literal(node));
+  COREGRAD_CHECK(op == Op::Window);
+  std::vector<WindowDim> windows;
+  for (size_t i = 0; i < attrs.size(); i += 4)
+    windows.push_back({attrs[i], attrs[i + 1], attrs[i + 2], attrs[i + 3]});
+  return window(into, x[0], windows);
+}
+
 NodeId rebuild_node(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> x) {
   const Node n = from[node];
   const std::span<const int64_t> attrs = from.attrs(node);
-  const Shape shape = from.shape(node);
-  switch (n.op) {
-    case Op::Input:
-      return make(into, n.op, n.dtype, shape, {}, attrs);
-    case Op::Literal:
-      return literal(into, from.literal(node));
-    case Op::Iota:
-      return iota(into, n.dtype, shape[0]);
-    case Op::Random:
-      return random(into, x[0], n.dtype, shape, attrs[0]);
-    case Op::Neg:
-    case Op::Abs:
-    case Op::Sign:
-    case Op::Exp:
-    case Op::Exp2:
-    case Op::Expm1:
-    case Op::Log:
-    case Op::Log2:
-    case Op::Log10:
-    case Op::Log1p:
-    case Op::Sqrt:
-    case Op::Rsqrt:
-    case Op::Reciprocal:
-    case Op::Sin:
-    case Op::Cos:
-    case Op::Tan:
-    case Op::Asin:
-    case Op::Acos:
-    case Op::Atan:
-    case Op::Sinh:
-    case Op::Cosh:
-    case Op::Tanh:
-    case Op::Erf:
-    case Op::Floor:
-    case Op::Ceil:
-    case Op::Round:
-    case Op::Trunc:
-    case Op::Not:
-    case Op::Detach:
+  switch (family_of(n.op)) {
+    case Family::Leaf:
+      return rebuild_leaf(into, from, node);
+    case Family::Random:
+      return random(into, x[0], n.dtype, from.shape(node), attrs[0]);
+    case Family::Unary:
       return unary(into, n.op, x[0]);
-    case Op::Add:
-    case Op::Sub:
-    case Op::Mul:
-    case Op::Div:
-    case Op::Rem:
-    case Op::Pow:
-    case Op::Max:
-    case Op::Min:
-    case Op::Atan2:
-    case Op::And:
-    case Op::Or:
-    case Op::Xor:
-    case Op::Shl:
-    case Op::Shr:
+    case Family::Binary:
       return binary(into, n.op, x[0], x[1]);
-    case Op::Eq:
-    case Op::Ne:
-    case Op::Lt:
-    case Op::Le:
+    case Family::Compare:
       return compare(into, n.op, x[0], x[1]);
-    case Op::Select:
+    case Family::Select:
       return select(into, x[0], x[1], x[2]);
-    case Op::Cast:
+    case Family::Cast:
       if (is_small_integer(n.dtype)) return to_small_integer(into, x[0], n.dtype);
       return cast(into, x[0], n.dtype);
-    case Op::Reshape:
-      return reshape(into, x[0], shape);
-    case Op::Permute:
-      return permute(into, x[0], attrs);
-    case Op::Expand:
-      return broadcast_to(into, x[0], shape);
-    case Op::Slice: {
-      const Dims starts = every(attrs, 0, 2), steps = every(attrs, 1, 2);
-      Dims stops(starts.size());
-      for (size_t d = 0; d < stops.size(); ++d)
-        stops[d] = shape[d] == 0 ? starts[d] : starts[d] + (shape[d] - 1) * steps[d] + 1;
-      return slice(into, x[0], starts, stops, steps);
-    }
-    case Op::Flip: {
-      Dims dims;
-      for (size_t d = 0; d < attrs.size(); ++d)
-        if (attrs[d]) dims.push_back(static_cast<int64_t>(d));
-      return flip(into, x[0], dims);
-    }
-    case Op::Pad:
-      return pad(into, x[0], every(attrs, 0, 3), every(attrs, 1, 3), every(attrs, 2, 3),
-                 from.literal(node));
-    case Op::Window: {
-      std::vector<WindowDim> windows;
-      for (size_t i = 0; i < attrs.size(); i += 4)
-        windows.push_back({attrs[i], attrs[i + 1], attrs[i + 2], attrs[i + 3]});
-      return window(into, x[0], windows);
-    }
-    case Op::Concat:
-      return concat(into, x, attrs[0]);
-    case Op::Sum:
-    case Op::Prod:
-    case Op::ReduceMax:
-    case Op::ReduceMin:
-    case Op::ArgMax:
-    case Op::ArgMin:
+    case Family::View:
+      return rebuild_view(into, from, node, x);
+    case Family::Reduce:
       return reduce(into, n.op, x[0], attrs);
-    case Op::Contract:
+    case Family::Contract:
       return contract(into, x[0], x[1], ContractSpec::decode(attrs));
-    case Op::Gather:
+    case Family::Gather:
       return gather(into, x[0], attrs[0], x[1]);
-    case Op::Scatter:
+    case Family::Scatter:
       return scatter(into, x[0], attrs[0], x[1], x[2], static_cast<ScatterMode>(attrs[1]));
-    case Op::CumSum:
-    case Op::CumProd:
+    case Family::Scan:
       return scan(into, n.op, x[0], attrs[0]);
-    case Op::ArgSort:
+    case Family::Library:
       return argsort(into, x[0], attrs[0], attrs[1] != 0);
-    case Op::External:
-      return external(into, attrs[0], attrs[1], x, n.dtype, shape);
+    case Family::External:
+      return external(into, attrs[0], attrs[1], x, n.dtype, from.shape(node));
   }
   COREGRAD_UNREACHABLE("an operation outside the table");
 }

@@ -16,6 +16,7 @@
 
 #include "ir/contract.h"
 #include "ir/graph.h"
+#include "ops/operators.h"
 
 #include <optional>
 #include <span>
@@ -52,10 +53,6 @@ NodeId to_small_integer(Graph& graph, NodeId x, DType dtype);
 
 /// x, without a gradient.
 inline NodeId detach(Graph& g, NodeId x) { return unary(g, Op::Detach, x); }
-inline NodeId neg(Graph& g, NodeId x) { return unary(g, Op::Neg, x); }
-inline NodeId exp(Graph& g, NodeId x) { return unary(g, Op::Exp, x); }
-inline NodeId log(Graph& g, NodeId x) { return unary(g, Op::Log, x); }
-inline NodeId sqrt(Graph& g, NodeId x) { return unary(g, Op::Sqrt, x); }
 inline NodeId add(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Add, a, b); }
 inline NodeId sub(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Sub, a, b); }
 inline NodeId mul(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Mul, a, b); }

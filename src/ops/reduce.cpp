@@ -116,7 +116,7 @@ NodeId logsumexp(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim
   x = to_float(g, x);
   const NodeId greatest = stable_shift(g, x, dims);
   // inf - inf would be NaN.
-  const NodeId shift = select(g, is_inf(g, greatest), number_like(g, x, 0), greatest);
+  const NodeId shift = select(g, isinf(g, greatest), number_like(g, x, 0), greatest);
   const NodeId kept = add(g, log(g, sum(g, exp(g, sub(g, x, shift)), dims, true)), shift);
   return keepdim ? kept : squeeze(g, kept, normalize_dims(dims, g.rank(x), "logsumexp"));
 }

@@ -8,7 +8,7 @@
 #include "ops/math.h"
 #include "ops/primitives.h"
 #include "ops/reduce.h"
-#include "tensor/state.h"
+#include "tensor/recorded.h"
 
 #include <algorithm>
 
@@ -16,29 +16,6 @@ namespace coregrad {
 namespace {
 
 using Nodes = std::span<const NodeId>;
-
-Tensor record_unary(Op op, const Tensor& x) {
-  return record(name_of(op), {x}, [&](Graph& g, Nodes n) { return ops::unary(g, op, n[0]); });
-}
-
-enum class Category { Bool, Integer, Float };
-
-Category category_of(DType t) {
-  return is_float(t) ? Category::Float : is_integer(t) ? Category::Integer : Category::Bool;
-}
-
-/// A number next to a tensor: the tensor's dtype, or the default one of a higher category.
-DType dtype_of_number(Scalar number, DType other) {
-  const Category mine = category_of(number.dtype);
-  if (mine <= category_of(other)) return other;
-  return mine == Category::Float ? DType::Float32 : DType::Int64;
-}
-
-Scalar convert(Scalar number, DType dtype) {
-  // Integers must not pass through a double: they would lose bits.
-  if (!is_float(number.dtype) && !is_float(dtype)) return Scalar::of_int(dtype, number.i);
-  return Scalar::of(dtype, number.as_double());
-}
 
 /// Records a function of operands of which numbers become literals next to the first tensor; next
 /// to float16 and bfloat16 they are float32, as in PyTorch.
@@ -67,12 +44,6 @@ Tensor record_binary(std::string_view operation, const Operand& a, const Operand
   return record_operands(operation, {a, b}, [&](Graph& g, Nodes n) { return make(g, n[0], n[1]); });
 }
 
-using Function = NodeId (*)(Graph&, NodeId);
-
-Tensor record_function(std::string_view operation, Function function, const Tensor& x) {
-  return record(operation, {x}, [&](Graph& g, Nodes n) { return function(g, n[0]); });
-}
-
 Tensor record_arithmetic(Op op, const Operand& a, const Operand& b) {
   return record_binary(name_of(op), a, b,
                        [op](Graph& g, NodeId x, NodeId y) { return ops::binary(g, op, x, y); });
@@ -98,45 +69,6 @@ Tensor record_reduction(std::string_view operation, Reduction reduction, const T
 }
 
 }  // namespace
-
-Tensor neg(const Tensor& x) { return record_unary(Op::Neg, x); }
-Tensor abs(const Tensor& x) { return record_unary(Op::Abs, x); }
-Tensor sign(const Tensor& x) { return record_unary(Op::Sign, x); }
-Tensor exp(const Tensor& x) { return record_unary(Op::Exp, x); }
-Tensor exp2(const Tensor& x) { return record_unary(Op::Exp2, x); }
-Tensor expm1(const Tensor& x) { return record_unary(Op::Expm1, x); }
-Tensor log(const Tensor& x) { return record_unary(Op::Log, x); }
-Tensor log2(const Tensor& x) { return record_unary(Op::Log2, x); }
-Tensor log10(const Tensor& x) { return record_unary(Op::Log10, x); }
-Tensor log1p(const Tensor& x) { return record_unary(Op::Log1p, x); }
-Tensor sqrt(const Tensor& x) { return record_unary(Op::Sqrt, x); }
-Tensor rsqrt(const Tensor& x) { return record_unary(Op::Rsqrt, x); }
-Tensor reciprocal(const Tensor& x) { return record_unary(Op::Reciprocal, x); }
-Tensor sin(const Tensor& x) { return record_unary(Op::Sin, x); }
-Tensor cos(const Tensor& x) { return record_unary(Op::Cos, x); }
-Tensor tan(const Tensor& x) { return record_unary(Op::Tan, x); }
-Tensor asin(const Tensor& x) { return record_unary(Op::Asin, x); }
-Tensor acos(const Tensor& x) { return record_unary(Op::Acos, x); }
-Tensor atan(const Tensor& x) { return record_unary(Op::Atan, x); }
-Tensor sinh(const Tensor& x) { return record_unary(Op::Sinh, x); }
-Tensor cosh(const Tensor& x) { return record_unary(Op::Cosh, x); }
-Tensor tanh(const Tensor& x) { return record_unary(Op::Tanh, x); }
-Tensor erf(const Tensor& x) { return record_unary(Op::Erf, x); }
-Tensor floor(const Tensor& x) { return record_unary(Op::Floor, x); }
-Tensor ceil(const Tensor& x) { return record_unary(Op::Ceil, x); }
-Tensor round(const Tensor& x) { return record_unary(Op::Round, x); }
-Tensor trunc(const Tensor& x) { return record_unary(Op::Trunc, x); }
-
-Tensor asinh(const Tensor& x) { return record_function("asinh", ops::asinh, x); }
-Tensor acosh(const Tensor& x) { return record_function("acosh", ops::acosh, x); }
-Tensor atanh(const Tensor& x) { return record_function("atanh", ops::atanh, x); }
-Tensor erfc(const Tensor& x) { return record_function("erfc", ops::erfc, x); }
-Tensor logit(const Tensor& x) { return record_function("logit", ops::logit, x); }
-Tensor isnan(const Tensor& x) { return record_function("isnan", ops::is_nan, x); }
-Tensor isinf(const Tensor& x) { return record_function("isinf", ops::is_inf, x); }
-Tensor isfinite(const Tensor& x) { return record_function("isfinite", ops::is_finite, x); }
-Tensor logical_not(const Tensor& x) { return record_function("logical_not", ops::logical_not, x); }
-Tensor square(const Tensor& x) { return record_function("square", ops::square, x); }
 
 Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> positive,
                   std::optional<double> negative) {

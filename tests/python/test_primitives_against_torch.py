@@ -43,9 +43,10 @@ TOLERANCES = {
     "forward sum sum": Tolerance(2, 4, 32),
     "forward sum contract": Tolerance(2, 4, 32),
     "gradient sum contract": Tolerance(4, 8, 32),
-    # Slopes that are a difference: 1 + y and 1 - y * y.
+    # Slopes that are a difference: 1 + y, 1 - y * y and 1 - y.
     "gradient expm1": Tolerance(4, 8, 4),
     "gradient tanh": Tolerance(4, 8, 4),
+    "gradient sigmoid": Tolerance(4, 8, 4),
 }
 
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 
+from .lowering.shared import PACKETS
+
+#: Beside what the table of operators names.
 KEEP = (
     "native_layer_norm",
     "native_layer_norm_backward",
@@ -25,31 +28,12 @@ KEEP = (
     "nll_loss_backward",
     "nll_loss2d_forward",
     "nll_loss2d_backward",
-    "gelu",
-    "gelu_backward",
-    "silu",
-    "silu_backward",
     "sigmoid_backward",
     "tanh_backward",
     "threshold_backward",
-    "hardtanh",
-    "hardtanh_backward",
-    "leaky_relu",
-    "leaky_relu_backward",
-    "elu",
     "elu_backward",
-    "hardswish",
-    "hardswish_backward",
-    "hardsigmoid",
-    "hardsigmoid_backward",
-    "softplus",
-    "softplus_backward",
     "log_sigmoid_forward",
     "log_sigmoid_backward",
-    "mish",
-    "mish_backward",
-    "glu",
-    "glu_backward",
     "native_dropout",
     "native_dropout_backward",
     "embedding_dense_backward",
@@ -87,7 +71,6 @@ KEEP = (
     "rsub",
     "any",
     "all",
-    "square",
     "eye",
     "index_add",
     "index_copy",
@@ -232,7 +215,9 @@ def table() -> dict[Any, Callable[..., Any]]:
     """The decomposition table for AOTAutograd."""
     from torch._decomp import core_aten_decompositions, get_decompositions
 
-    kept = {getattr(torch.ops.aten, name) for name in KEEP if hasattr(torch.ops.aten, name)}
+    kept = {
+        getattr(torch.ops.aten, name) for name in {*KEEP, *PACKETS} if hasattr(torch.ops.aten, name)
+    }
     core = {
         op: f
         for op, f in core_aten_decompositions().items()

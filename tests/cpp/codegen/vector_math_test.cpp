@@ -105,9 +105,9 @@ void check(const CompiledMap<T>& map, Op op, std::vector<T> x, std::vector<T> y)
     const double error = ulp_error(out[i], reference<Wider<T>>(op, x[i], y[i]));
     if (error > worst) worst = error, place = i;
   }
-  EXPECT_LE(worst, kBound<T>) << name_of(op) << "(" << std::hexfloat << x[place] << ", " << y[place]
-                              << ") gave " << out[place] << ", wanted "
-                              << static_cast<T>(reference<Wider<T>>(op, x[place], y[place]));
+  EXPECT_LE(worst, bound_of(op, kBound<T>))
+      << name_of(op) << "(" << std::hexfloat << x[place] << ", " << y[place] << ") gave "
+      << out[place] << ", wanted " << static_cast<T>(reference<Wider<T>>(op, x[place], y[place]));
 }
 
 template <class T>
@@ -251,7 +251,8 @@ INSTANTIATE_TEST_SUITE_P(EveryIsa, VectorMath,
                          [](const auto& instance) { return std::string(name_of(instance.param)); });
 
 TEST(VectorMathIr, OnlyTheRowsFromExpToErfAreMathUnary) {
-  for (const Op op : kMathUnary) EXPECT_TRUE(is_math_unary(op)) << name_of(op);
+  for (const Op op : {Op::Exp, Op::Log1p, Op::Sqrt, Op::Reciprocal, Op::Sigmoid, Op::Erf})
+    EXPECT_TRUE(is_math_unary(op)) << name_of(op);
   for (const Op op : {Op::Neg, Op::Abs, Op::Sign, Op::Floor, Op::Round, Op::Add, Op::Pow})
     EXPECT_FALSE(is_math_unary(op)) << name_of(op);
 }

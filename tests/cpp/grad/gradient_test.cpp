@@ -169,7 +169,7 @@ Case binary_case(std::string name, Op op, InputSpec a, InputSpec b) {
 std::vector<Case> elementwise_cases() {
   std::vector<Case> cases;
   for (const Op op : {Op::Neg, Op::Exp, Op::Exp2, Op::Expm1, Op::Sin, Op::Cos, Op::Tan, Op::Atan,
-                      Op::Sinh, Op::Cosh, Op::Tanh, Op::Erf})
+                      Op::Sinh, Op::Cosh, Op::Tanh, Op::Sigmoid, Op::Log1pExp, Op::Erf})
     cases.push_back(unary_case(op, -1.2, 1.2));
   for (const Op op : {Op::Log, Op::Log2, Op::Log10, Op::Log1p, Op::Sqrt, Op::Rsqrt, Op::Reciprocal,
                       Op::Abs, Op::Sign})

@@ -69,10 +69,40 @@ Values noise(int64_t n) {
   return x;
 }
 
+Function gelu_by(std::string_view approximate) {
+  return [approximate](Graph& g, NodeId x) { return gelu(g, x, approximate); };
+}
+
+TEST(CompositeGradient, ActivationsHavePyTorchsSlopesAtTheirKinks) {
+  struct Row {
+    Function f;
+    Values points, slopes;
+  };
+  const Row rows[] = {
+      {relu, {-1, 0, 1}, {0, 0, 1}},
+      {relu6, {-1, 0, 3, 6, 7}, {0, 0, 1, 0, 0}},
+      {[](Graph& g, NodeId x) { return leaky_relu(g, x, 0.25); }, {-1, 0, 1}, {0.25, 0.25, 1}},
+      {[](Graph& g, NodeId x) { return hardtanh(g, x, -1, 2); }, {-1, 0, 2}, {0, 1, 0}},
+      {[](Graph& g, NodeId x) { return elu(g, x, 3, 2, 0.5); }, {0, 1}, {3, 2}},
+      {hardsigmoid, {-3, 0, 3}, {0, 1.0 / 6, 0}},
+      {hardswish, {-3, 0, 3}, {0, 0.5, 1}},
+      {[](Graph& g, NodeId x) { return softplus(g, x, 2, 1); },
+       {0.5, 0.6},
+       {1 / (1 + std::exp(-1)), 1}},
+  };
+  for (const Row& row : rows) {
+    const Derivative d(row.f, {static_cast<int64_t>(row.points.size())});
+    const Values got = evaluate(d.g, d.gradient, row.points);
+    for (size_t i = 0; i < got.size(); ++i)
+      EXPECT_NEAR(got[i], std::cos(i) * row.slopes[i], 1e-15) << "at " << row.points[i];
+  }
+}
+
 TEST(CompositeGradient, SmoothActivationsAtAndAroundZero) {
   const Values points = {-3, -0.5, 0, 0.7, 4};
   for (const Function& f : std::initializer_list<Function>{
-           sigmoid, log_sigmoid, silu, gelu, gelu_tanh, mish, asinh, erfc, softsign,
+           sigmoid, logsigmoid, silu, gelu_by("none"), gelu_by("tanh"), mish, asinh, erfc, softsign,
+           [](Graph& g, NodeId x) { return softplus(g, x, 1.5, 1000); },
            [](Graph& g, NodeId x) { return softplus(g, x); },
            [](Graph& g, NodeId x) { return celu(g, x, 1); }})
     // Some have a second derivative that jumps at 0, where a central difference is off by h / 4.
@@ -81,10 +111,10 @@ TEST(CompositeGradient, SmoothActivationsAtAndAroundZero) {
 
 TEST(CompositeGradient, LargeArgumentsGiveNoNan) {
   const Values points = {-1e5, -800, 800, 1e5, 1e200};
-  for (const Function& f :
-       std::initializer_list<Function>{sigmoid, log_sigmoid, silu, gelu, mish, asinh, relu,
-                                       hardswish, [](Graph& g, NodeId x) { return softplus(g, x); },
-                                       [](Graph& g, NodeId x) { return elu(g, x, 1); }}) {
+  for (const Function& f : std::initializer_list<Function>{
+           sigmoid, logsigmoid, silu, gelu_by("none"), mish, asinh, relu, hardswish,
+           [](Graph& g, NodeId x) { return softplus(g, x); },
+           [](Graph& g, NodeId x) { return elu(g, x, 1); }}) {
     const Derivative d(f, {5});
     for (double v : evaluate(d.g, d.gradient, points)) EXPECT_FALSE(std::isnan(v));
   }

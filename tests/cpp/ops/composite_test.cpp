@@ -108,17 +108,19 @@ TEST_F(Composite, ActivationsFollowTheirFormulas) {
   expect_map(silu, kPoints, [](double x) { return x * plain_sigmoid(x); });
   expect_map(relu, kPoints, [](double x) { return x > 0 ? x : 0; });
   expect_map(relu6, kPoints, [](double x) { return std::min(std::max(x, 0.0), 6.0); });
-  expect_map(gelu, kPoints, [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); });
-  expect_map(gelu_tanh, kPoints, [](double x) {
-    return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
-  });
+  expect_map([](Graph& g, NodeId x) { return gelu(g, x); }, kPoints,
+             [](double x) { return x / 2 * (1 + std::erf(x / std::sqrt(2.0))); });
+  expect_map([](Graph& g, NodeId x) { return gelu(g, x, "tanh"); }, kPoints,
+             [](double x) {
+               return x / 2 * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+             });
   expect_map(mish, kPoints, [](double x) { return x * std::tanh(plain_softplus(x)); }, 1e-9);
   expect_map(hardswish, kPoints,
              [](double x) { return x * std::min(std::max(x + 3, 0.0), 6.0) / 6; });
   expect_map(hardsigmoid, kPoints,
              [](double x) { return std::min(std::max(x + 3, 0.0), 6.0) / 6; });
   expect_map(softsign, kPoints, [](double x) { return x / (1 + std::fabs(x)); });
-  expect_map(log_sigmoid, kPoints, [](double x) {
+  expect_map(logsigmoid, kPoints, [](double x) {
     return x > 0 ? -std::log1p(std::exp(-x)) : x - std::log1p(std::exp(x));
   });
   expect_map([](Graph& g, NodeId x) { return softplus(g, x); }, kPoints, plain_softplus);

@@ -8,10 +8,11 @@
 namespace coregrad::random_graphs {
 
 void Maker::float_unary() {
-  constexpr Op smooth[] = {Op::Neg,   Op::Exp,   Op::Exp2, Op::Expm1, Op::Log,        Op::Log2,
-                           Op::Log10, Op::Log1p, Op::Sqrt, Op::Rsqrt, Op::Reciprocal, Op::Sin,
-                           Op::Cos,   Op::Tan,   Op::Asin, Op::Acos,  Op::Atan,       Op::Sinh,
-                           Op::Cosh,  Op::Tanh,  Op::Erf};
+  constexpr Op smooth[] = {Op::Neg,        Op::Exp,      Op::Exp2,  Op::Expm1, Op::Log,
+                           Op::Log2,       Op::Log10,    Op::Log1p, Op::Sqrt,  Op::Rsqrt,
+                           Op::Reciprocal, Op::Sin,      Op::Cos,   Op::Tan,   Op::Asin,
+                           Op::Acos,       Op::Atan,     Op::Sinh,  Op::Cosh,  Op::Tanh,
+                           Op::Sigmoid,    Op::Log1pExp, Op::Erf};
   constexpr Op jumps[] = {Op::Sign, Op::Floor, Op::Ceil, Op::Round, Op::Trunc};
   if (dice_.chance(12)) {
     const Value x = exact_float();
@@ -37,8 +38,8 @@ void Maker::float_unary() {
   // Every function stays well inside its domain, where it is neither steep nor large.
   const bool positive = op == Op::Log || op == Op::Log2 || op == Op::Log10 || op == Op::Log1p ||
                         op == Op::Sqrt || op == Op::Rsqrt || op == Op::Reciprocal;
-  const bool free =
-      op == Op::Sin || op == Op::Cos || op == Op::Atan || op == Op::Tanh || op == Op::Erf;
+  const bool free = op == Op::Sin || op == Op::Cos || op == Op::Atan || op == Op::Tanh ||
+                    op == Op::Sigmoid || op == Op::Erf;
   NodeId in = tamed(x).id;
   if (positive)
     in = ops::add(g_, ops::mul(g_, in, in), real(in, 0.5));

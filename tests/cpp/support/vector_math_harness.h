@@ -3,6 +3,7 @@
 
 #include "codegen/jit/jit.h"
 #include "codegen/math/vector_math.h"
+#include "ir/scalar_functions.h"
 
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
@@ -84,62 +85,23 @@ class CompiledMap {
 /// cover.
 template <class Wide>
 Wide reference(Op op, Wide x, Wide y = 0) {
-  switch (op) {
-    case Op::Exp:
-      return std::exp(x);
-    case Op::Exp2:
-      return std::exp2(x);
-    case Op::Expm1:
-      return std::expm1(x);
-    case Op::Log:
-      return std::log(x);
-    case Op::Log2:
-      return std::log2(x);
-    case Op::Log10:
-      return std::log10(x);
-    case Op::Log1p:
-      return std::log1p(x);
-    case Op::Sqrt:
-      return std::sqrt(x);
-    case Op::Rsqrt:
-      return 1 / std::sqrt(x);
-    case Op::Reciprocal:
-      return 1 / x;
-    case Op::Sin:
-      return std::sin(x);
-    case Op::Cos:
-      return std::cos(x);
-    case Op::Tan:
-      return std::tan(x);
-    case Op::Asin:
-      return std::asin(x);
-    case Op::Acos:
-      return std::acos(x);
-    case Op::Atan:
-      return std::atan(x);
-    case Op::Sinh:
-      return std::sinh(x);
-    case Op::Cosh:
-      return std::cosh(x);
-    case Op::Tanh:
-      return std::tanh(x);
-    case Op::Erf:
-      return std::erf(x);
-    case Op::Pow:
-      return std::pow(x, y);
-    case Op::Atan2:
-      return std::atan2(x, y);
-    case Op::Rem:
-      return std::fmod(x, y);
-    default:
-      return std::numeric_limits<Wide>::quiet_NaN();
-  }
+  using Narrower = std::conditional_t<std::is_same_v<Wide, double>, float, double>;
+  if (op == Op::Sigmoid && std::isinf(static_cast<Narrower>(std::exp(-x))) && !std::isinf(x))
+    return 0;  // as ops.def says
+  if (const auto binary = scalar::binary<Wide>(op)) return binary(x, y);
+  return scalar::unary<Wide>(op)(x);
 }
 
-inline constexpr Op kMathUnary[] = {Op::Exp,   Op::Exp2,  Op::Expm1, Op::Log,   Op::Log2,
-                                    Op::Log10, Op::Log1p, Op::Sqrt,  Op::Rsqrt, Op::Reciprocal,
-                                    Op::Sin,   Op::Cos,   Op::Tan,   Op::Asin,  Op::Acos,
-                                    Op::Atan,  Op::Sinh,  Op::Cosh,  Op::Tanh,  Op::Erf};
+inline const std::vector<Op> kMathUnary = [] {
+  std::vector<Op> all;
+  for (int i = 0; i < kNumOps; ++i)
+    if (is_math_unary(static_cast<Op>(i))) all.push_back(static_cast<Op>(i));
+  return all;
+}();
+
+/// What is allowed where functions stay within `most` units of the last place: sigmoid adds the
+/// rounding of 1 + e^-x to those of its exponential and its quotient.
+inline double bound_of(Op op, double most) { return op == Op::Sigmoid ? most + 0.5 : most; }
 
 /// Distance of `got` from the exact `wanted` in units of T's last place at `wanted`. Infinite when
 /// one is NaN and the other not, for a wrong infinity, and for a zero of the wrong sign.

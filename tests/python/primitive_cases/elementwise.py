@@ -1,6 +1,7 @@
 """Unary and binary operations, comparisons, select and cast."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,6 +38,10 @@ class Unary:
     moves: bool = False
 
 
+def softplus(x):
+    return torch.nn.functional.softplus(x, threshold=math.inf)
+
+
 UNARY = {
     "neg": Unary(torch.neg, promotes=False, moves=True),
     "abs": Unary(torch.abs, promotes=False, moves=True),
@@ -60,6 +65,8 @@ UNARY = {
     "sinh": Unary(torch.sinh, -5, 5, ALL),
     "cosh": Unary(torch.cosh, -5, 5, ALL),
     "tanh": Unary(torch.tanh, -3, 3, ALL),
+    "sigmoid": Unary(torch.sigmoid, -20, 20, ALL),
+    "log1pexp": Unary(lambda x: softplus(x if x.is_floating_point() else x.float()), -20, 20, ALL),
     "erf": Unary(torch.erf, -3, 3, ALL),
     "floor": Unary(torch.floor, promotes=False, moves=True),
     "ceil": Unary(torch.ceil, promotes=False, moves=True),

@@ -23,6 +23,7 @@ from . import (
     sampling,
     search,
     segments,
+    shared,
     small_integers,
     softmax,
     special,

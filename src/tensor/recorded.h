@@ -1,0 +1,91 @@
+#pragma once
+// Recording of operators: tensors and numbers become nodes, numbers stay what they are.
+
+#include "coregrad/ops.h"
+#include "ops/operators.h"
+#include "tensor/state.h"
+
+#include <string_view>
+#include <tuple>
+#include <type_traits>
+#include <vector>
+
+namespace coregrad {
+
+/// A number next to a tensor: the tensor's dtype, or the default one of a higher category.
+DType dtype_of_number(Scalar number, DType other);
+/// The number in another dtype; integers keep all their bits.
+Scalar convert(Scalar number, DType dtype);
+
+/// Binds the arguments of one recorded call to the parameters of a builder.
+class Binder {
+ public:
+  /// Tensors among the arguments, in their order.
+  template <class... Arguments>
+  explicit Binder(const Arguments&... arguments) {
+    (collect(arguments), ...);
+  }
+
+  std::span<const Tensor> tensors() const { return tensors_; }
+
+  /// Starts over with the tensors' nodes in a graph.
+  void begin(Graph& graph, std::span<const NodeId> nodes, ops::DTypeRule rule) {
+    graph_ = &graph;
+    nodes_ = nodes;
+    rule_ = rule;
+    next_ = 0;
+  }
+
+  /// The next parameter; calls go from the first to the last.
+  template <class Parameter, class Argument>
+  Parameter bind(const Argument& argument) {
+    if constexpr (std::is_same_v<Argument, Operand>) {
+      return argument.is_number() ? number(argument.number()) : nodes_[next_++];
+    } else if constexpr (std::is_same_v<Argument, Tensor>) {
+      if constexpr (std::is_same_v<Parameter, std::optional<NodeId>>)
+        return argument.is_defined() ? std::optional(nodes_[next_++]) : std::nullopt;
+      else
+        return nodes_[next_++];
+    } else {
+      return static_cast<Parameter>(argument);
+    }
+  }
+
+ private:
+  template <class Argument>
+  void collect(const Argument& argument) {
+    if constexpr (std::is_same_v<Argument, Operand>) {
+      if (!argument.is_number()) tensors_.push_back(argument.tensor());
+    } else if constexpr (std::is_same_v<Argument, Tensor>) {
+      if (argument.is_defined()) tensors_.push_back(argument);
+    }
+  }
+  NodeId number(Scalar value) const;
+
+  std::vector<Tensor> tensors_;
+  Graph* graph_ = nullptr;
+  std::span<const NodeId> nodes_;
+  ops::DTypeRule rule_ = ops::DTypeRule::Move;
+  size_t next_ = 0;
+};
+
+/// Records an operator of ops/operators.def. ValueError unless one of the operands is a tensor.
+template <class... Parameters, class... Arguments>
+Tensor recorded(std::string_view operation, ops::DTypeRule rule,
+                NodeId (*build)(Graph&, Parameters...), const Arguments&... arguments) {
+  Binder binder(arguments...);
+  if (binder.tensors().empty())
+    raise<ValueError>("{}: one of the operands must be a tensor", operation);
+  const auto make = [&](Graph& graph, std::span<const NodeId> nodes) {
+    binder.begin(graph, nodes, rule);
+    // Braces: from the first to the last.
+    const std::tuple<Parameters...> values{binder.bind<Parameters>(arguments)...};
+    return std::apply(
+        [&](const Parameters&... value) { return ops::call(graph, rule, build, value...); },
+        values);
+  };
+  return rule == ops::DTypeRule::Move ? record_move(operation, binder.tensors(), make)
+                                      : record(operation, binder.tensors(), make);
+}
+
+}  // namespace coregrad
