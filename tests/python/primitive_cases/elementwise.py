@@ -1,7 +1,6 @@
 """Unary and binary operations, comparisons, select and cast."""
 
 import itertools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,8 +37,10 @@ class Unary:
     moves: bool = False
 
 
-def softplus(x):
-    return torch.nn.functional.softplus(x, threshold=math.inf)
+def log1pexp(x):
+    """PyTorch's softplus is linear beyond a threshold, or overflows."""
+    x = x if x.is_floating_point() else x.float()
+    return 0.0 - torch.nn.functional.logsigmoid(-x)
 
 
 UNARY = {
@@ -66,7 +67,7 @@ UNARY = {
     "cosh": Unary(torch.cosh, -5, 5, ALL),
     "tanh": Unary(torch.tanh, -3, 3, ALL),
     "sigmoid": Unary(torch.sigmoid, -20, 20, ALL),
-    "log1pexp": Unary(lambda x: softplus(x if x.is_floating_point() else x.float()), -20, 20, ALL),
+    "log1pexp": Unary(log1pexp, -20, 20, ALL),
     "erf": Unary(torch.erf, -3, 3, ALL),
     "floor": Unary(torch.floor, promotes=False, moves=True),
     "ceil": Unary(torch.ceil, promotes=False, moves=True),
