@@ -11,7 +11,7 @@ from pathlib import Path
 ALLOWED = {
     "base": [],
     "ir": ["base"],
-    "ops": ["ir"],
+    "ops": ["ir", "coregrad"],
     "grad": ["ir", "ops"],
     "interp": ["ir"],
     "runtime": ["base"],

@@ -3,6 +3,7 @@
 // for an optional operand that is not there. Lists of spatial dimensions may hold one value for
 // all.
 
+#include "coregrad/options.h"
 #include "coregrad/random.h"
 #include "coregrad/tensor.h"
 
@@ -41,8 +42,8 @@ Tensor celu(const Tensor& x, double alpha = 1);
 Tensor selu(const Tensor& x);
 /// log(1 + exp(beta x)) / beta; x itself where beta x > threshold.
 Tensor softplus(const Tensor& x, double beta = 1, double threshold = 20);
-Tensor softmax(const Tensor& x, int64_t dim);
-Tensor log_softmax(const Tensor& x, int64_t dim);
+Tensor softmax(const Tensor& x, int64_t dim, std::optional<DType> dtype = {});
+Tensor log_softmax(const Tensor& x, int64_t dim, std::optional<DType> dtype = {});
 
 // Layers
 /// x @ weight^T + bias; weight [out, in], bias [out] or undefined.
@@ -122,14 +123,14 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
                                     Generator& generator = default_generator());
 
 // Losses
-enum class Reduction { None, Mean, Sum };
-
 Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::Mean);
 Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::Mean);
-Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, double beta = 1,
-                      Reduction reduction = Reduction::Mean);
-Tensor huber_loss(const Tensor& x, const Tensor& target, double delta = 1,
-                  Reduction reduction = Reduction::Mean);
+/// d^2 / (2 beta) where d = |x - target| < beta, d - beta / 2 elsewhere.
+Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::Mean,
+                      double beta = 1);
+/// d^2 / 2 where d = |x - target| <= delta, delta (d - delta / 2) elsewhere.
+Tensor huber_loss(const Tensor& x, const Tensor& target, Reduction reduction = Reduction::Mean,
+                  double delta = 1);
 
 struct ClassLossOptions {
   Tensor weight = {};           ///< [C]

@@ -184,25 +184,31 @@ Tensor triu(const Tensor& x, int64_t diagonal = 0);
 /// Elements with equal indices in two dimensions, as a new last dimension.
 Tensor diagonal(const Tensor& x, int64_t offset = 0, int64_t dim_a = 0, int64_t dim_b = 1);
 
-// Reductions over `dims` (empty: all)
-Tensor sum(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
-Tensor prod(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
-Tensor mean(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
-Tensor max(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
-Tensor min(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
-/// Divided by count - correction.
-Tensor var(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
-Tensor std_dev(const Tensor& x, const Dims& dims = {}, double correction = 1, bool keepdim = false);
-/// The p-norm; p may be 0 (count of non-zeros) and +-infinity.
-Tensor norm(const Tensor& x, double p = 2, const Dims& dims = {}, bool keepdim = false);
-Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim = false);
-Tensor count_nonzero(const Tensor& x, const Dims& dims = {});
-Tensor any(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
-Tensor all(const Tensor& x, const Dims& dims = {}, bool keepdim = false);
-Tensor argmax(const Tensor& x, int64_t dim, bool keepdim = false);
-Tensor argmin(const Tensor& x, int64_t dim, bool keepdim = false);
-Tensor cumsum(const Tensor& x, int64_t dim);
-Tensor cumprod(const Tensor& x, int64_t dim);
+// Reductions over `dim` (empty: all)
+Tensor sum(const Tensor& x, const Dims& dim = {}, bool keepdim = false,
+           std::optional<DType> dtype = {});
+Tensor prod(const Tensor& x, const Dims& dim = {}, bool keepdim = false,
+            std::optional<DType> dtype = {});
+Tensor mean(const Tensor& x, const Dims& dim = {}, bool keepdim = false,
+            std::optional<DType> dtype = {});
+Tensor amax(const Tensor& x, const Dims& dim = {}, bool keepdim = false);
+Tensor amin(const Tensor& x, const Dims& dim = {}, bool keepdim = false);
+Tensor max(const Tensor& x, const Dims& dim = {}, bool keepdim = false);
+Tensor min(const Tensor& x, const Dims& dim = {}, bool keepdim = false);
+/// Divided by count - correction; computed in float64.
+Tensor var(const Tensor& x, const Dims& dim = {}, double correction = 1, bool keepdim = false);
+Tensor std(const Tensor& x, const Dims& dim = {}, double correction = 1, bool keepdim = false);
+/// The p-norm; p may be 0 (count of non-zeros), negative and +-infinity.
+Tensor norm(const Tensor& x, double p = 2, const Dims& dim = {}, bool keepdim = false);
+Tensor logsumexp(const Tensor& x, const Dims& dim, bool keepdim = false);
+Tensor count_nonzero(const Tensor& x, const Dims& dim = {});
+Tensor any(const Tensor& x, const Dims& dim = {}, bool keepdim = false);
+Tensor all(const Tensor& x, const Dims& dim = {}, bool keepdim = false);
+/// int64 positions; without a dimension, in x as one row.
+Tensor argmax(const Tensor& x, std::optional<int64_t> dim = {}, bool keepdim = false);
+Tensor argmin(const Tensor& x, std::optional<int64_t> dim = {}, bool keepdim = false);
+Tensor cumsum(const Tensor& x, int64_t dim, std::optional<DType> dtype = {});
+Tensor cumprod(const Tensor& x, int64_t dim, std::optional<DType> dtype = {});
 
 // Indexing
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);

@@ -31,16 +31,7 @@ struct type_caster<coregrad::python::Extents> {
   NB_TYPE_CASTER(coregrad::python::Extents, const_name("int | collections.abc.Sequence[int]"))
 
   bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
-    if (PyLong_Check(source.ptr())) {
-      make_caster<int64_t> one;
-      if (!one.from_python(source, flags, cleanup)) return false;
-      value.values = {one.value};
-      return true;
-    }
-    make_caster<coregrad::Dims> several;
-    if (!several.from_python(source, flags, cleanup)) return false;
-    value.values = std::move(several.value);
-    return true;
+    return read_numbers(source, flags, cleanup, value.values);
   }
 };
 
@@ -53,10 +44,6 @@ using nb::arg;
 using MaybeTensor = std::optional<Tensor>;
 
 Tensor or_undefined(const MaybeTensor& t) { return t.value_or(Tensor()); }
-
-Tensor in_dtype(const Tensor& x, std::optional<DType> dtype) {
-  return dtype && *dtype != x.dtype() ? cast(x, *dtype) : x;
-}
 
 std::string text_of(const Tensor& t) { return type_text(t.dtype(), t.shape()); }
 
@@ -80,20 +67,6 @@ void bind_activations(nb::module_& m) {
   m.def("prelu", prelu, arg("input"), arg("weight"),
         "input where positive, weight * input elsewhere; weight [C] for [N, C, ..], or [1].\n\n"
         "Raises ShapeError for another number of weights.");
-  m.def(
-      "softmax",
-      [](const Tensor& x, int64_t dim, std::optional<DType> dtype) {
-        return softmax(in_dtype(x, dtype), dim);
-      },
-      arg("input"), arg("dim"), arg("dtype") = nb::none(),
-      "Positive weights that sum to 1 along a dimension.\n\n"
-      "Raises IndexError for a dimension that is not there.");
-  m.def(
-      "log_softmax",
-      [](const Tensor& x, int64_t dim, std::optional<DType> dtype) {
-        return log_softmax(in_dtype(x, dtype), dim);
-      },
-      arg("input"), arg("dim"), arg("dtype") = nb::none(), "The logarithm of softmax.");
 }
 
 /// "same" keeps the extents: its padding may be uneven, and then is put around the input.
@@ -345,47 +318,7 @@ void bind_layers(nb::module_& m) {
       "Raises ShapeError when operands do not fit, ValueError for a mask next to is_causal.");
 }
 
-Reduction to_reduction(const std::string& word, std::string_view operation) {
-  if (word == "none") return Reduction::None;
-  if (word == "mean") return Reduction::Mean;
-  if (word == "sum") return Reduction::Sum;
-  raise<ValueError>("{}: reduction must be 'none', 'mean' or 'sum', got '{}'", operation, word);
-}
-
 void bind_losses(nb::module_& m) {
-  struct Row {
-    const char* name;
-    Tensor (*function)(const Tensor&, const Tensor&, Reduction);
-    const char* doc;
-  };
-  constexpr Row rows[] = {
-      {"mse_loss", mse_loss, "(input - target)^2.\n\nRaises ShapeError when the shapes differ."},
-      {"l1_loss", l1_loss, "|input - target|.\n\nRaises ShapeError when the shapes differ."},
-  };
-  for (const Row& row : rows) {
-    m.def(
-        row.name,
-        [row](const Tensor& x, const Tensor& target, const std::string& reduction) {
-          return row.function(x, target, to_reduction(reduction, row.name));
-        },
-        arg("input"), arg("target"), arg("reduction") = "mean", row.doc);
-  }
-  m.def(
-      "smooth_l1_loss",
-      [](const Tensor& x, const Tensor& target, const std::string& reduction, double beta) {
-        return smooth_l1_loss(x, target, beta, to_reduction(reduction, "smooth_l1_loss"));
-      },
-      arg("input"), arg("target"), arg("reduction") = "mean", arg("beta") = 1.0,
-      "d^2 / (2 beta) where d = |input - target| < beta, d - beta / 2 elsewhere.\n\n"
-      "Raises ShapeError when the shapes differ, ValueError for a negative beta.");
-  m.def(
-      "huber_loss",
-      [](const Tensor& x, const Tensor& target, const std::string& reduction, double delta) {
-        return huber_loss(x, target, delta, to_reduction(reduction, "huber_loss"));
-      },
-      arg("input"), arg("target"), arg("reduction") = "mean", arg("delta") = 1.0,
-      "d^2 / 2 where d = |input - target| <= delta, delta (d - delta / 2) elsewhere.\n\n"
-      "Raises ShapeError when the shapes differ, ValueError unless delta is positive.");
   m.def(
       "cross_entropy",
       [](const Tensor& scores, const Tensor& target, const MaybeTensor& weight, int64_t ignored,
@@ -446,6 +379,13 @@ void bind_losses(nb::module_& m) {
 }
 
 }  // namespace
+
+Reduction to_reduction(const std::string& word, std::string_view operation) {
+  if (word == "none") return Reduction::None;
+  if (word == "mean") return Reduction::Mean;
+  if (word == "sum") return Reduction::Sum;
+  raise<ValueError>("{}: reduction must be 'none', 'mean' or 'sum', got '{}'", operation, word);
+}
 
 void bind_functional(nb::module_& parent) {
   nb::module_ m = parent.def_submodule("functional", "Functions of networks.");

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "grad/gradient.h"
 #include "ir/print.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <nanobind/stl/pair.h>
@@ -134,7 +135,7 @@ void bind_elementwise(nb::class_<Graph>& graph) {
                 g, ops::compare(*g, op, id_in(g, a, name_of(op)), id_in(g, b, name_of(op)))};
           },
           nb::arg("a"), nb::arg("b"));
-    else if (family == Family::Reduce)
+    else if (family == Family::Reduce && op != Op::ArgMax && op != Op::ArgMin)
       graph.def(
           name.c_str(),
           [op](const GraphPtr& g, const NodeRef& x, const Ints& dims, bool keepdim) {

@@ -107,14 +107,6 @@ Tensor from_bits(const nb::ndarray<nb::ro, nb::device::cpu, uint16_t>& array, DT
 }
 
 using Binary = Tensor (*)(const Operand&, const Operand&);
-using Reduction = Tensor (*)(const Tensor&, const Dims&, bool);
-
-/// One dimension, several, or none for all.
-Dims to_dims(nb::handle dim) {
-  if (dim.is_none()) return {};
-  if (PyLong_Check(dim.ptr())) return {nb::cast<int64_t>(dim)};
-  return nb::cast<Dims>(dim);
-}
 
 void bind_binary(nb::module_& m, nb::class_<Tensor>& cls) {
   struct Row {
@@ -190,61 +182,20 @@ void bind_products(nb::module_& m) {
   m.def("outer", outer, nb::arg("a"), nb::arg("b"), "All products of [n] and [m]: [n, m].");
 }
 
-void bind_reductions(nb::module_& m, nb::class_<Tensor>& cls) {
-  struct Row {
-    const char* name;
-    Reduction function;
-    const char* doc;
+void bind_extremes(nb::module_& m, nb::class_<Tensor>& cls) {
+  const auto largest = [](const Tensor& x, const DimList& dim, bool keepdim) {
+    return max(x, dim.values, keepdim);
   };
-  constexpr Row rows[] = {
-      {"sum", sum, "The sum over a dimension, several, or all."},
-      {"prod", prod, "The product over a dimension, several, or all."},
-      {"mean", mean, "The mean over a dimension, several, or all; DTypeError unless floating."},
-      {"max", max, "The largest element over a dimension, several, or all; NaN wins."},
-      {"min", min, "The smallest element over a dimension, several, or all; NaN wins."},
-      {"any", any, "True if one element is not zero."},
-      {"all", all, "True if no element is zero."},
+  const auto smallest = [](const Tensor& x, const DimList& dim, bool keepdim) {
+    return min(x, dim.values, keepdim);
   };
-  for (const Row& row : rows) {
-    const Reduction function = row.function;
-    const auto call = [function](const Tensor& x, nb::handle dim, bool keepdim) {
-      return function(x, to_dims(dim), keepdim);
-    };
-    cls.def(row.name, call, nb::arg("dim") = nb::none(), nb::arg("keepdim") = false, row.doc);
-    m.def(row.name, call, nb::arg("x"), nb::arg("dim") = nb::none(), nb::arg("keepdim") = false,
-          row.doc);
-  }
-  const auto variance = [](const Tensor& x, nb::handle dim, double correction, bool keepdim) {
-    return var(x, to_dims(dim), correction, keepdim);
+  const auto define = [&](const char* name, auto function, const char* doc) {
+    cls.def(name, function, nb::arg("dim") = nb::none(), nb::arg("keepdim") = false, doc);
+    m.def(name, function, nb::arg("input"), nb::arg("dim") = nb::none(), nb::arg("keepdim") = false,
+          doc);
   };
-  const auto deviation = [](const Tensor& x, nb::handle dim, double correction, bool keepdim) {
-    return std_dev(x, to_dims(dim), correction, keepdim);
-  };
-  cls.def("var", variance, nb::arg("dim") = nb::none(), nb::arg("correction") = 1.0,
-          nb::arg("keepdim") = false, "The variance; the sum is divided by count - correction.");
-  cls.def("std", deviation, nb::arg("dim") = nb::none(), nb::arg("correction") = 1.0,
-          nb::arg("keepdim") = false, "The square root of the variance.");
-  cls.def("argmax", argmax, nb::arg("dim"), nb::arg("keepdim") = false,
-          "Index of the largest element of a dimension; the first of equals.");
-  cls.def("argmin", argmin, nb::arg("dim"), nb::arg("keepdim") = false,
-          "Index of the smallest element of a dimension; the first of equals.");
-  const auto p_norm = [](const Tensor& x, double p, nb::handle dim, bool keepdim) {
-    return norm(x, p, to_dims(dim), keepdim);
-  };
-  cls.def("norm", p_norm, nb::arg("p") = 2.0, nb::arg("dim") = nb::none(),
-          nb::arg("keepdim") = false, "The p-norm over a dimension, several, or all.");
-  cls.def(
-      "logsumexp",
-      [](const Tensor& x, nb::handle dim, bool keepdim) {
-        return logsumexp(x, to_dims(dim), keepdim);
-      },
-      nb::arg("dim"), nb::arg("keepdim") = false, "log(sum(exp(x))) without overflow.");
-  cls.def(
-      "count_nonzero",
-      [](const Tensor& x, nb::handle dim) { return count_nonzero(x, to_dims(dim)); },
-      nb::arg("dim") = nb::none(), "How many elements are not zero; int64.");
-  cls.def("cumsum", cumsum, nb::arg("dim"), "Running sums along a dimension.");
-  cls.def("cumprod", cumprod, nb::arg("dim"), "Running products along a dimension.");
+  define("max", largest, "The largest element over a dimension, several, or all; NaN wins.");
+  define("min", smallest, "The smallest element over a dimension, several, or all; NaN wins.");
 }
 
 void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
@@ -299,8 +250,6 @@ void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
   cls.def("lerp", lerp, nb::arg("end"), nb::arg("weight"), "self + weight * (end - self).");
   cls.def("clamp", clamp, nb::arg("min") = nb::none(), nb::arg("max") = nb::none(),
           "Elements limited to bounds, of which one may be missing.");
-  cls.def("softmax", softmax, nb::arg("dim"), "Positive weights that sum to 1 along a dimension.");
-  cls.def("log_softmax", log_softmax, nb::arg("dim"), "The logarithm of softmax.");
   m.def(
       "concat", [](const std::vector<Tensor>& parts, int64_t dim) { return concat(parts, dim); },
       nb::arg("parts"), nb::arg("dim") = 0, "Tensors joined along a dimension they have.");
@@ -442,7 +391,7 @@ void bind_tensor(nb::module_& m) {
   bind_tensor_operators(m, cls);
   bind_binary(m, cls);
   bind_products(m);
-  bind_reductions(m, cls);
+  bind_extremes(m, cls);
   bind_views(m, cls);
   bind_creation(m);
   bind_autograd(m, cls);

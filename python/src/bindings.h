@@ -2,11 +2,14 @@
 // What the parts of the extension module share.
 
 #include "coregrad/ops.h"
+#include "coregrad/options.h"
 #include "ir/graph.h"
 
 #include <nanobind/nanobind.h>
+#include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <string>
 #include <string_view>
 
 namespace coregrad::python {
@@ -19,6 +22,11 @@ struct NodeRef {
   NodeId id;
 };
 
+/// One dimension, several, or none for all.
+struct DimList {
+  Dims values;
+};
+
 /// The node's id; ValueError that names the operation if the node is not of this graph.
 NodeId id_in(const std::shared_ptr<Graph>& graph, const NodeRef& node, std::string_view operation);
 
@@ -29,6 +37,9 @@ Scalar to_scalar(nb::handle value, DType dtype, std::string_view operation);
 /// Turns the C++ exception that is being handled into the matching Python error, for functions that
 /// CPython calls directly.
 void set_python_error();
+
+/// "none", "mean" or "sum"; ValueError names the operation.
+Reduction to_reduction(const std::string& word, std::string_view operation);
 
 void bind_errors(nb::module_& m);
 void bind_graph(nb::module_& m);
@@ -48,6 +59,32 @@ void bind_network_operators(nb::module_& from, nb::module_& functional);
 }  // namespace coregrad::python
 
 namespace nanobind::detail {
+
+/// One whole number or a sequence of them.
+inline bool read_numbers(handle source, uint32_t flags, cleanup_list* cleanup,
+                         coregrad::Dims& numbers) noexcept {
+  if (PyLong_Check(source.ptr())) {
+    make_caster<int64_t> one;
+    if (!one.from_python(source, flags, cleanup)) return false;
+    numbers = {one.value};
+    return true;
+  }
+  make_caster<coregrad::Dims> several;
+  if (!several.from_python(source, flags, cleanup)) return false;
+  numbers = std::move(several.value);
+  return true;
+}
+
+template <>
+struct type_caster<coregrad::python::DimList> {
+  NB_TYPE_CASTER(coregrad::python::DimList,
+                 const_name("int | collections.abc.Sequence[int] | None"))
+
+  bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
+    value.values.clear();
+    return source.is_none() || read_numbers(source, flags, cleanup, value.values);
+  }
+};
 
 /// A tensor or a Python number; anything else is another class's business.
 template <>

@@ -2,6 +2,7 @@
 // y the result and x (or a, b) the operands.
 
 #include "grad/rules.h"
+#include "ops/operators.h"
 
 #include <numbers>
 
@@ -80,6 +81,10 @@ void sub_rule(Backward& b) {
 }
 
 void mul_rule(Backward& b) {
+  if (b.operand(0) == b.operand(1)) {  // one product instead of the sum of two
+    b.give(0, mul(b.graph, b.gradient, times(b.graph, b.operand(0), 2)));
+    return;
+  }
   if (b.wants(0)) b.give(0, mul(b.graph, b.gradient, b.operand(1)));
   if (b.wants(1)) b.give(1, mul(b.graph, b.gradient, b.operand(0)));
 }

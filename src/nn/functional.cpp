@@ -81,28 +81,16 @@ Tensor seed_data(Generator& generator) {
   return scalar_data(Scalar::of_int(DType::Int64, generator.next()));
 }
 
-ops::Reduction to_ops(Reduction reduction) {
-  switch (reduction) {
-    case Reduction::None:
-      return ops::Reduction::None;
-    case Reduction::Mean:
-      return ops::Reduction::Mean;
-    case Reduction::Sum:
-      return ops::Reduction::Sum;
-  }
-  COREGRAD_UNREACHABLE("a reduction outside the enumeration");
-}
-
 using ClassLoss = NodeId (*)(Graph&, NodeId, NodeId, const ops::ClassOptions&);
 
 Tensor record_class_loss(std::string_view operation, ClassLoss loss, const Tensor& scores,
                          const Tensor& target, const ClassLossOptions& options) {
-  return record_optional(operation, {scores, target}, {options.weight},
-                         [&](Graph& g, Nodes n, Maybe optional) {
-                           return loss(g, n[0], n[1],
-                                       {optional[0], options.ignore_index, options.label_smoothing,
-                                        to_ops(options.reduction)});
-                         });
+  return record_optional(
+      operation, {scores, target}, {options.weight}, [&](Graph& g, Nodes n, Maybe optional) {
+        return loss(
+            g, n[0], n[1],
+            {optional[0], options.ignore_index, options.label_smoothing, options.reduction});
+      });
 }
 
 /// A loss by elements of equal shapes: broadcasting here is nearly always a mistake.
@@ -116,13 +104,6 @@ Tensor record_loss(std::string_view operation, const Tensor& x, const Tensor& ta
 }
 
 }  // namespace
-
-Tensor softmax(const Tensor& x, int64_t dim) {
-  return record_activation("softmax", ops::softmax, x, dim);
-}
-Tensor log_softmax(const Tensor& x, int64_t dim) {
-  return record_activation("log_softmax", ops::log_softmax, x, dim);
-}
 
 Tensor prelu(const Tensor& x, const Tensor& slope) {
   const int64_t channels = x.ndim() > 1 ? x.size(1) : 1;
@@ -277,27 +258,6 @@ Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, cons
                          });
 }
 
-Tensor mse_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
-  return record_loss("mse_loss", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
-    return ops::mse_loss(g, n[0], n[1], to_ops(reduction));
-  });
-}
-Tensor l1_loss(const Tensor& x, const Tensor& target, Reduction reduction) {
-  return record_loss("l1_loss", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
-    return ops::l1_loss(g, n[0], n[1], to_ops(reduction));
-  });
-}
-Tensor smooth_l1_loss(const Tensor& x, const Tensor& target, double beta, Reduction reduction) {
-  return record_loss("smooth_l1_loss", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
-    return ops::smooth_l1_loss(g, n[0], n[1], beta, to_ops(reduction));
-  });
-}
-Tensor huber_loss(const Tensor& x, const Tensor& target, double delta, Reduction reduction) {
-  return record_loss("huber_loss", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
-    return ops::huber_loss(g, n[0], n[1], delta, to_ops(reduction));
-  });
-}
-
 Tensor cross_entropy(const Tensor& scores, const Tensor& target, const ClassLossOptions& options) {
   return record_class_loss("cross_entropy", ops::cross_entropy, scores, target, options);
 }
@@ -309,7 +269,7 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
 Tensor bce_loss(const Tensor& x, const Tensor& target, const Tensor& weight, Reduction reduction) {
   return record_loss("binary_cross_entropy", x, target, {weight},
                      [&](Graph& g, Nodes n, Maybe optional) {
-                       return ops::bce_loss(g, n[0], n[1], optional[0], to_ops(reduction));
+                       return ops::bce_loss(g, n[0], n[1], optional[0], reduction);
                      });
 }
 Tensor bce_with_logits(const Tensor& x, const Tensor& target, const Tensor& weight,
@@ -317,13 +277,13 @@ Tensor bce_with_logits(const Tensor& x, const Tensor& target, const Tensor& weig
   return record_loss("binary_cross_entropy_with_logits", x, target, {weight, positive_weight},
                      [&](Graph& g, Nodes n, Maybe optional) {
                        return ops::bce_with_logits(g, n[0], n[1], optional[0], optional[1],
-                                                   to_ops(reduction));
+                                                   reduction);
                      });
 }
 Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction,
               bool batch_mean) {
   return record_loss("kl_div", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
-    return ops::kl_div(g, n[0], n[1], log_target, to_ops(reduction), batch_mean);
+    return ops::kl_div(g, n[0], n[1], log_target, reduction, batch_mean);
   });
 }
 

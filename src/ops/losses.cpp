@@ -22,8 +22,12 @@ NodeId reduced(Graph& g, NodeId x, Reduction reduction) {
   COREGRAD_UNREACHABLE("a reduction outside the enumeration");
 }
 
-NodeId difference(Graph& g, NodeId input, NodeId target) {
-  return to_float(g, sub(g, input, target));
+/// Broadcasting is nearly always a mistake here.
+NodeId difference(Graph& g, NodeId input, NodeId target, std::string_view operation) {
+  if (!same_shape(g.shape(input), g.shape(target)))
+    raise<ShapeError>("{}: input and target must have one shape: got {} and {}", operation,
+                      describe(g, input), describe(g, target));
+  return sub(g, input, target);
 }
 
 // Where classes are: dimension 1, or 0 of a single sample.
@@ -107,26 +111,28 @@ NodeId probability_cross_entropy(Graph& g, NodeId log_probabilities, NodeId targ
 }  // namespace
 
 NodeId mse_loss(Graph& g, NodeId input, NodeId target, Reduction reduction) {
-  return reduced(g, square(g, difference(g, input, target)), reduction);
+  return reduced(g, square(g, difference(g, input, target, "mse_loss")), reduction);
 }
 
 NodeId l1_loss(Graph& g, NodeId input, NodeId target, Reduction reduction) {
-  return reduced(g, unary(g, Op::Abs, difference(g, input, target)), reduction);
+  return reduced(g, abs(g, difference(g, input, target, "l1_loss")), reduction);
 }
 
-NodeId huber_loss(Graph& g, NodeId input, NodeId target, double delta, Reduction reduction) {
+NodeId huber_loss(Graph& g, NodeId input, NodeId target, Reduction reduction, double delta) {
   if (!(delta > 0)) raise<ValueError>("huber_loss: delta must be positive: got {}", delta);
-  const NodeId d = difference(g, input, target), magnitude = unary(g, Op::Abs, d);
-  const NodeId edge = number_like(g, d, delta);
-  const NodeId linear = scaled(g, sub(g, magnitude, number_like(g, d, delta / 2)), delta);
-  const NodeId is_near = compare(g, Op::Le, magnitude, edge);
+  const NodeId d = difference(g, input, target, "huber_loss"), size = abs(g, d);
+  const NodeId linear = scaled(g, sub(g, size, number_like(g, d, delta / 2)), delta);
+  const NodeId is_near = compare(g, Op::Le, size, number_like(g, d, delta));
   return reduced(g, select(g, is_near, scaled(g, square(g, d), 0.5), linear), reduction);
 }
 
-NodeId smooth_l1_loss(Graph& g, NodeId input, NodeId target, double beta, Reduction reduction) {
-  if (beta < 0) raise<ValueError>("smooth_l1_loss: beta must not be negative: got {}", beta);
-  if (beta == 0) return l1_loss(g, input, target, reduction);
-  return scaled(g, huber_loss(g, input, target, beta, reduction), 1 / beta);
+NodeId smooth_l1_loss(Graph& g, NodeId input, NodeId target, Reduction reduction, double beta) {
+  if (!(beta >= 0)) raise<ValueError>("smooth_l1_loss: beta must not be negative: got {}", beta);
+  const NodeId d = difference(g, input, target, "smooth_l1_loss"), size = abs(g, d);
+  if (beta == 0) return reduced(g, size, reduction);
+  const NodeId linear = sub(g, size, number_like(g, d, beta / 2));
+  const NodeId is_near = compare(g, Op::Lt, size, number_like(g, d, beta));
+  return reduced(g, select(g, is_near, scaled(g, square(g, d), 0.5 / beta), linear), reduction);
 }
 
 NodeId nll_loss(Graph& g, NodeId log_probabilities, NodeId target, const ClassOptions& options) {
@@ -165,13 +171,10 @@ NodeId cross_entropy(Graph& g, NodeId scores, NodeId target, const ClassOptions&
 
 NodeId bce_loss(Graph& g, NodeId input, NodeId target, std::optional<NodeId> weight,
                 Reduction reduction) {
-  const auto limited_log = [&](NodeId x) {
-    const NodeId y = log(g, x);
-    return maximum(g, y, number_like(g, y, -100));
-  };
+  const auto limited = [&](NodeId x) { return maximum(g, x, number_like(g, x, -100)); };
   const NodeId one = number_like(g, input, 1);
-  NodeId loss = neg(g, add(g, mul(g, target, limited_log(input)),
-                           mul(g, sub(g, one, target), limited_log(sub(g, one, input)))));
+  const NodeId of_one = limited(log(g, input)), of_zero = limited(log1p(g, neg(g, input)));
+  NodeId loss = sub(g, mul(g, sub(g, target, one), of_zero), mul(g, target, of_one));
   if (weight) loss = mul(g, loss, *weight);
   return reduced(g, loss, reduction);
 }

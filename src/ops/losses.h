@@ -1,22 +1,12 @@
 #pragma once
 // Losses with PyTorch's meanings; written with primitives only.
 
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <optional>
 
 namespace coregrad::ops {
-
-enum class Reduction { None, Mean, Sum };
-
-NodeId mse_loss(Graph& graph, NodeId input, NodeId target, Reduction reduction = Reduction::Mean);
-NodeId l1_loss(Graph& graph, NodeId input, NodeId target, Reduction reduction = Reduction::Mean);
-/// d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2).
-NodeId huber_loss(Graph& graph, NodeId input, NodeId target, double delta = 1,
-                  Reduction reduction = Reduction::Mean);
-/// Huber's loss divided by beta; the absolute difference when beta is 0.
-NodeId smooth_l1_loss(Graph& graph, NodeId input, NodeId target, double beta = 1,
-                      Reduction reduction = Reduction::Mean);
 
 struct ClassOptions {
   std::optional<NodeId> weight = {};  ///< [C]

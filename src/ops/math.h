@@ -5,6 +5,7 @@
 // Functions of real numbers take integers and bool too and compute those in float32. Branches that
 // are not taken are kept finite, so that their gradients do not turn into NaN.
 
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <optional>

@@ -12,7 +12,7 @@ namespace coregrad::ops {
 #undef COREGRAD_UNARY
 
 void apply_rule(Graph& graph, DTypeRule rule, std::span<NodeId* const> operands) {
-  if (rule == DTypeRule::Test || rule == DTypeRule::Move || operands.empty()) return;
+  if (rule == DTypeRule::AsIs || rule == DTypeRule::Move || operands.empty()) return;
   // Operands without dimensions count where there are no others, or by a higher category.
   std::optional<DType> with_dims, without;
   for (const NodeId* operand : operands) {

@@ -5,6 +5,7 @@
 // are not taken are kept finite, so that gradients do not turn into NaN.
 
 #include "base/for_each.h"
+#include "coregrad/options.h"
 #include "ir/graph.h"
 
 #include <optional>
@@ -16,17 +17,24 @@
 namespace coregrad::ops {
 
 /// What happens to the operands' dtypes; see operators.def.
-enum class DTypeRule : uint8_t { Real, Arithmetic, Test, Move };
+enum class DTypeRule : uint8_t { Real, Arithmetic, AsIs, Move };
 
-// What a parameter is in a builder.
-#define COREGRAD_BUILDER(parameter) COREGRAD_BUILDER_##parameter
-#define COREGRAD_BUILDER_tensor(name) NodeId name
-#define COREGRAD_BUILDER_operand(name) NodeId name
-#define COREGRAD_BUILDER_number(name, ...) double name __VA_OPT__(= __VA_ARGS__)
-#define COREGRAD_BUILDER_whole(name, ...) int64_t name __VA_OPT__(= __VA_ARGS__)
-#define COREGRAD_BUILDER_flag(name, ...) bool name __VA_OPT__(= __VA_ARGS__)
-#define COREGRAD_BUILDER_word(name, ...) std::string_view name __VA_OPT__(= __VA_ARGS__)
+/// Kinds of parameters, by what a builder takes for them.
+namespace parameter {
+using Tensor = NodeId;
+using Operand = NodeId;  ///< where tensors have a tensor or a number
+using Number = double;
+using Whole = int64_t;
+using MaybeWhole = std::optional<int64_t>;
+using Flag = bool;
+using Word = std::string_view;
+using MaybeDType = std::optional<DType>;
+using Dims = std::span<const int64_t>;  ///< a dimension, several, or none for all
+using Loss = Reduction;
+}  // namespace parameter
 
+#define COREGRAD_BUILDER(p) COREGRAD_BUILDER_##p
+#define COREGRAD_BUILDER_P(kind, name, ...) parameter::kind name __VA_OPT__(= __VA_ARGS__)
 #define COREGRAD_OPERATOR(name, rule, home, parameters, aten, doc) \
   NodeId name(Graph& graph, COREGRAD_FOR_EACH(COREGRAD_BUILDER, COREGRAD_UNWRAP parameters));
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc) NodeId name(Graph& graph, NodeId input);

@@ -16,7 +16,6 @@
 
 #include "ir/contract.h"
 #include "ir/graph.h"
-#include "ops/operators.h"
 
 #include <optional>
 #include <span>

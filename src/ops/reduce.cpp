@@ -28,6 +28,28 @@ NodeId stable_shift(Graph& g, NodeId x, std::span<const int64_t> dims) {
   return detach(g, reduce(g, Op::ReduceMax, x, dims, true));
 }
 
+// A root or power, whose slope at 0 is infinite, with 0 as its slope there, PyTorch's choice, and
+// `value`.
+template <class Function>
+NodeId flat_at_zero(Graph& g, NodeId x, Function f, double value = 0) {
+  const NodeId is_zero = compare(g, Op::Eq, x, number_like(g, x, 0));
+  const NodeId safe = select(g, is_zero, number_like(g, x, 1), x);
+  return select(g, is_zero, number_like(g, x, value), f(safe));
+}
+
+// The dimensions to reduce; those of a scalar are none.
+std::span<const int64_t> of_scalar(const Graph& g, NodeId x, std::span<const int64_t> dims) {
+  const bool is_one = dims.size() == 1 && is_scalar_dim(g, x, dims[0]);
+  return is_one ? std::span<const int64_t>() : dims;
+}
+
+NodeId accumulated(Graph& g, Op op, NodeId x, int64_t dim, std::optional<DType> dtype) {
+  if (dtype) x = cast(g, x, *dtype);
+  if (is_scalar_dim(g, x, dim)) return x;
+  const NodeId result = scan(g, op, x, dim);
+  return dtype ? cast(g, result, *dtype) : result;
+}
+
 NodeId arg(Graph& g, Op op, NodeId x, std::optional<int64_t> dim, bool keepdim) {
   if (dim && is_scalar_dim(g, x, *dim)) dim.reset();
   if (dim) return reduce(g, op, x, {{*dim}}, keepdim);
@@ -40,53 +62,82 @@ NodeId arg(Graph& g, Op op, NodeId x, std::optional<int64_t> dim, bool keepdim) 
 
 int64_t reduced_count(const Graph& g, NodeId x, std::span<const int64_t> dims) {
   int64_t n = 1;
-  for (int64_t d : normalize_dims(dims, g.rank(x), "reduce"))
+  for (int64_t d : normalize_dims(of_scalar(g, x, dims), g.rank(x), "reduce"))
     n = checked_mul(n, g.shape(x)[static_cast<size_t>(d)], "reduce");
   return n;
 }
 
-NodeId sum(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
-  return reduce(g, Op::Sum, x, dims, keepdim);
+NodeId sum(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim,
+           std::optional<DType> dtype) {
+  if (!dtype) return reduce(g, Op::Sum, x, of_scalar(g, x, dims), keepdim);
+  return cast(g, reduce(g, Op::Sum, cast(g, x, *dtype), of_scalar(g, x, dims), keepdim), *dtype);
 }
-NodeId prod(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
-  return reduce(g, Op::Prod, x, dims, keepdim);
+NodeId prod(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim,
+            std::optional<DType> dtype) {
+  if (!dtype) return reduce(g, Op::Prod, x, of_scalar(g, x, dims), keepdim);
+  return cast(g, reduce(g, Op::Prod, cast(g, x, *dtype), of_scalar(g, x, dims), keepdim), *dtype);
 }
 NodeId amax(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
-  return reduce(g, Op::ReduceMax, x, dims, keepdim);
+  return reduce(g, Op::ReduceMax, x, of_scalar(g, x, dims), keepdim);
 }
 NodeId amin(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
-  return reduce(g, Op::ReduceMin, x, dims, keepdim);
+  return reduce(g, Op::ReduceMin, x, of_scalar(g, x, dims), keepdim);
 }
 
-NodeId mean(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
+NodeId mean(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim,
+            std::optional<DType> dtype) {
+  if (dtype) x = cast(g, x, *dtype);
   require_float(g, x, "mean");
   const auto n = static_cast<double>(reduced_count(g, x, dims));
   return div(g, sum(g, x, dims, keepdim), number_like(g, x, n));
 }
 
-NodeId var(Graph& g, NodeId x, std::span<const int64_t> dims, double correction, bool keepdim) {
+std::pair<NodeId, NodeId> var_mean(Graph& g, NodeId x, std::span<const int64_t> dims,
+                                   double correction, bool keepdim) {
   require_float(g, x, "var");
+  const DType dtype = g.dtype(x);
+  x = cast(g, x, DType::Float64);
   const auto n = static_cast<double>(reduced_count(g, x, dims));
-  const NodeId deviation = sub(g, x, mean(g, x, dims, true));
-  return div(g, sum(g, square(g, deviation), dims, keepdim),
-             number_like(g, x, std::max(0.0, n - correction)));
+  const NodeId average = mean(g, x, dims, true);
+  const NodeId squares = sum(g, square(g, sub(g, x, average)), dims, keepdim);
+  const NodeId variance = div(g, squares, number_like(g, x, std::max(0.0, n - correction)));
+  return {cast(g, variance, dtype),
+          cast(g, keepdim ? average : reshape(g, average, shape_of(g, variance)), dtype)};
 }
 
-NodeId std_dev(Graph& g, NodeId x, std::span<const int64_t> dims, double correction, bool keepdim) {
-  return sqrt(g, var(g, x, dims, correction, keepdim));
+NodeId var(Graph& g, NodeId x, std::span<const int64_t> dims, double correction, bool keepdim) {
+  return var_mean(g, x, dims, correction, keepdim).first;
+}
+
+NodeId std(Graph& g, NodeId x, std::span<const int64_t> dims, double correction, bool keepdim) {
+  require_float(g, x, "std");
+  const NodeId variance = var(g, cast(g, x, DType::Float64), dims, correction, keepdim);
+  return cast(g, flat_at_zero(g, variance, [&](NodeId v) { return sqrt(g, v); }), g.dtype(x));
 }
 
 NodeId norm(Graph& g, NodeId x, double p, std::span<const int64_t> dims, bool keepdim) {
   require_float(g, x, "norm");
-  if (p == 0)
-    return sum(g, cast(g, compare(g, Op::Ne, x, number_like(g, x, 0)), g.dtype(x)), dims, keepdim);
-  if (p == 2) return sqrt(g, sum(g, square(g, x), dims, keepdim));
-  const NodeId magnitude = unary(g, Op::Abs, x);
-  if (p == std::numeric_limits<double>::infinity()) return amax(g, magnitude, dims, keepdim);
-  if (p == -std::numeric_limits<double>::infinity()) return amin(g, magnitude, dims, keepdim);
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  const NodeId zero = number_like(g, x, 0);
+  if (p == 0) return sum(g, cast(g, compare(g, Op::Ne, x, zero), g.dtype(x)), dims, keepdim);
+  // Squares and powers of a single element might overflow.
+  if (g.numel(x) > 0 && reduced_count(g, x, dims) == 1) p = kInfinity;
+  const NodeId magnitude = abs(g, x);
+  if (p == kInfinity) return amax(g, magnitude, dims, keepdim);
+  if (p == -kInfinity) return amin(g, magnitude, dims, keepdim);
   if (p == 1) return sum(g, magnitude, dims, keepdim);
-  const NodeId total = sum(g, binary(g, Op::Pow, magnitude, number_like(g, x, p)), dims, keepdim);
-  return binary(g, Op::Pow, total, number_like(g, x, 1 / p));
+  if (p == 2)
+    return flat_at_zero(g, sum(g, square(g, x), dims, keepdim),
+                        [&](NodeId total) { return sqrt(g, total); });
+  const auto power = [&](NodeId t, double exponent) {
+    return binary(g, Op::Pow, t, number_like(g, x, exponent));
+  };
+  const auto raised = [&](NodeId t) { return power(t, p); };
+  const auto rooted = [&](NodeId t) { return power(t, 1 / p); };
+  // A power below 0 makes zeros infinite, and the norm 0.
+  if (p < 0) return rooted(sum(g, flat_at_zero(g, magnitude, raised, kInfinity), dims, keepdim));
+  const NodeId powers = p < 1 ? flat_at_zero(g, magnitude, raised) : raised(magnitude);
+  return flat_at_zero(g, sum(g, powers, dims, keepdim), rooted);
 }
 
 NodeId any(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
@@ -113,7 +164,9 @@ NodeId argmin(Graph& g, NodeId x, std::optional<int64_t> dim, bool keepdim) {
 }
 
 NodeId logsumexp(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
-  x = to_float(g, x);
+  dims = of_scalar(g, x, dims);
+  if (g.numel(x) == 0)  // there is no maximum to subtract
+    return log(g, sum(g, x, dims, keepdim));
   const NodeId greatest = stable_shift(g, x, dims);
   // inf - inf would be NaN.
   const NodeId shift = select(g, isinf(g, greatest), number_like(g, x, 0), greatest);
@@ -121,8 +174,8 @@ NodeId logsumexp(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim
   return keepdim ? kept : squeeze(g, kept, normalize_dims(dims, g.rank(x), "logsumexp"));
 }
 
-NodeId softmax(Graph& g, NodeId x, int64_t dim) {
-  x = to_float(g, x);
+NodeId softmax(Graph& g, NodeId x, int64_t dim, std::optional<DType> dtype) {
+  if (dtype) x = cast(g, x, *dtype);
   if (is_scalar_dim(g, x, dim)) return exp(g, sub(g, x, x));
   const int64_t dims[] = {normalize_dim(dim, g.rank(x), "softmax")};
   if (g.numel(x) == 0) return x;
@@ -130,8 +183,8 @@ NodeId softmax(Graph& g, NodeId x, int64_t dim) {
   return div(g, weights, sum(g, weights, dims, true));
 }
 
-NodeId log_softmax(Graph& g, NodeId x, int64_t dim) {
-  x = to_float(g, x);
+NodeId log_softmax(Graph& g, NodeId x, int64_t dim, std::optional<DType> dtype) {
+  if (dtype) x = cast(g, x, *dtype);
   if (is_scalar_dim(g, x, dim)) return sub(g, x, x);
   const int64_t dims[] = {normalize_dim(dim, g.rank(x), "log_softmax")};
   if (g.numel(x) == 0) return x;
@@ -139,7 +192,11 @@ NodeId log_softmax(Graph& g, NodeId x, int64_t dim) {
   return sub(g, shifted, log(g, sum(g, exp(g, shifted), dims, true)));
 }
 
-NodeId cumsum(Graph& g, NodeId x, int64_t dim) { return scan(g, Op::CumSum, x, dim); }
-NodeId cumprod(Graph& g, NodeId x, int64_t dim) { return scan(g, Op::CumProd, x, dim); }
+NodeId cumsum(Graph& g, NodeId x, int64_t dim, std::optional<DType> dtype) {
+  return accumulated(g, Op::CumSum, x, dim, dtype);
+}
+NodeId cumprod(Graph& g, NodeId x, int64_t dim, std::optional<DType> dtype) {
+  return accumulated(g, Op::CumProd, x, dim, dtype);
+}
 
 }  // namespace coregrad::ops

@@ -60,14 +60,6 @@ Tensor record_compare(std::string_view operation, Op op, const Operand& a, const
                        [op](Graph& g, NodeId x, NodeId y) { return ops::compare(g, op, x, y); });
 }
 
-using Reduction = NodeId (*)(Graph&, NodeId, std::span<const int64_t>, bool);
-
-Tensor record_reduction(std::string_view operation, Reduction reduction, const Tensor& x,
-                        const Dims& dims, bool keepdim) {
-  return record(operation, {x},
-                [&](Graph& g, Nodes n) { return reduction(g, n[0], dims, keepdim); });
-}
-
 }  // namespace
 
 Tensor nan_to_num(const Tensor& x, double nan, std::optional<double> positive,
@@ -279,65 +271,8 @@ Tensor diagonal(const Tensor& x, int64_t offset, int64_t dim_a, int64_t dim_b) {
   });
 }
 
-Tensor sum(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduction("sum", ops::sum, x, dims, keepdim);
-}
-Tensor prod(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduction("prod", ops::prod, x, dims, keepdim);
-}
-Tensor mean(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduction("mean", ops::mean, x, dims, keepdim);
-}
-Tensor max(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduction("max", ops::amax, x, dims, keepdim);
-}
-Tensor min(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduction("min", ops::amin, x, dims, keepdim);
-}
-Tensor any(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduction("any", ops::any, x, dims, keepdim);
-}
-Tensor all(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduction("all", ops::all, x, dims, keepdim);
-}
-
-Tensor norm(const Tensor& x, double p, const Dims& dims, bool keepdim) {
-  return record("norm", {x},
-                [&](Graph& g, Nodes n) { return ops::norm(g, n[0], p, dims, keepdim); });
-}
-Tensor logsumexp(const Tensor& x, const Dims& dims, bool keepdim) {
-  return record_reduction("logsumexp", ops::logsumexp, x, dims, keepdim);
-}
-Tensor count_nonzero(const Tensor& x, const Dims& dims) {
-  return record("count_nonzero", {x},
-                [&](Graph& g, Nodes n) { return ops::count_nonzero(g, n[0], dims); });
-}
-
-Tensor var(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
-  return record("var", {x},
-                [&](Graph& g, Nodes n) { return ops::var(g, n[0], dims, correction, keepdim); });
-}
-Tensor std_dev(const Tensor& x, const Dims& dims, double correction, bool keepdim) {
-  return record("std_dev", {x}, [&](Graph& g, Nodes n) {
-    return ops::std_dev(g, n[0], dims, correction, keepdim);
-  });
-}
-
-Tensor argmax(const Tensor& x, int64_t dim, bool keepdim) {
-  return record("argmax", {x},
-                [&](Graph& g, Nodes n) { return ops::argmax(g, n[0], dim, keepdim); });
-}
-Tensor argmin(const Tensor& x, int64_t dim, bool keepdim) {
-  return record("argmin", {x},
-                [&](Graph& g, Nodes n) { return ops::argmin(g, n[0], dim, keepdim); });
-}
-
-Tensor cumsum(const Tensor& x, int64_t dim) {
-  return record("cumsum", {x}, [&](Graph& g, Nodes n) { return ops::cumsum(g, n[0], dim); });
-}
-Tensor cumprod(const Tensor& x, int64_t dim) {
-  return record("cumprod", {x}, [&](Graph& g, Nodes n) { return ops::cumprod(g, n[0], dim); });
-}
+Tensor max(const Tensor& x, const Dims& dims, bool keepdim) { return amax(x, dims, keepdim); }
+Tensor min(const Tensor& x, const Dims& dims, bool keepdim) { return amin(x, dims, keepdim); }
 
 Tensor matmul(const Tensor& a, const Tensor& b) {
   return record("matmul", {a, b}, [](Graph& g, Nodes n) { return ops::matmul(g, n[0], n[1]); });

@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "coregrad/ops.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 #include "tensor/state.h"
 

@@ -23,27 +23,24 @@ Scalar convert(Scalar number, DType dtype) {
 NodeId Binder::number(Scalar value) const {
   const DType dtype = dtype_of_number(value, tensors_.front().dtype());
   // A number is rounded to the tensor's dtype before it is compared with it.
-  if (rule_ == ops::DTypeRule::Test) value = convert(value, dtype);
+  if (rule_ == ops::DTypeRule::AsIs) value = convert(value, dtype);
   // Next to what is computed in float32 it is float32, as in PyTorch.
   return ops::literal(*graph_,
                       convert(value, rule_ == ops::DTypeRule::Move ? dtype : compute_dtype(dtype)));
 }
 
-// What a parameter is in a function of tensors, and its name.
-#define COREGRAD_PARAMETER(parameter) COREGRAD_PARAMETER_##parameter
-#define COREGRAD_PARAMETER_tensor(name) const Tensor& name
-#define COREGRAD_PARAMETER_operand(name) const Operand& name
-#define COREGRAD_PARAMETER_number(name, ...) double name
-#define COREGRAD_PARAMETER_whole(name, ...) int64_t name
-#define COREGRAD_PARAMETER_flag(name, ...) bool name
-#define COREGRAD_PARAMETER_word(name, ...) std::string_view name
-#define COREGRAD_NAME(parameter) COREGRAD_NAME_##parameter
-#define COREGRAD_NAME_tensor(name) name
-#define COREGRAD_NAME_operand(name) name
-#define COREGRAD_NAME_number(name, ...) name
-#define COREGRAD_NAME_whole(name, ...) name
-#define COREGRAD_NAME_flag(name, ...) name
-#define COREGRAD_NAME_word(name, ...) name
+/// Kinds of parameters, by what a function of tensors takes for them.
+namespace parameter {
+using namespace ops::parameter;
+using Tensor = const coregrad::Tensor&;
+using Operand = const coregrad::Operand&;
+using Dims = const coregrad::Dims&;
+}  // namespace parameter
+
+#define COREGRAD_PARAMETER(p) COREGRAD_PARAMETER_##p
+#define COREGRAD_PARAMETER_P(kind, name, ...) parameter::kind name
+#define COREGRAD_NAME(p) COREGRAD_NAME_##p
+#define COREGRAD_NAME_P(kind, name, ...) name
 
 #define COREGRAD_OPERATOR(name, rule, home, parameters, aten, doc)                 \
   Tensor name(COREGRAD_FOR_EACH(COREGRAD_PARAMETER, COREGRAD_UNWRAP parameters)) { \

@@ -314,7 +314,8 @@ for _name in ("any", "all"):
     case(f"aten.{_name}.dim", lambda: call(m(3, 2), 1), lambda: call(i(3, 2), 0, True))
     case(f"aten.{_name}.dims", lambda: call(m(3, 2, 2), [0, 2]))
 for _name in ("argmax", "argmin"):
-    case(f"aten.{_name}.default", lambda: call(f(3, 4)), lambda: call(i(3, 9), 1, True))
+    case(f"aten.{_name}.default", lambda: call(f(30, 40)), lambda: call(i(3, 9), 1, True))
+    case(f"aten.{_name}.default", lambda: call(f(30, 40), 0), lambda: call(f(30), -1, True))
 for _name in ("max", "min"):
     case(f"aten.{_name}.dim", lambda: call(f(3, 4), 1), lambda: call(i(3, 9), 0, True))
 for _name in ("var", "std", "var_mean"):

@@ -233,6 +233,17 @@ TENSOR = [
     same("norm", normal(3, 4), p=3.0, dim=1),
     same("norm", normal(3, 4)),
     same("norm", normal(3, 4), p=math.inf, dim=0),
+    *(same("norm", np.array([[3.0, 0, -4], [0, 0, 0]]), p=p, dim=1) for p in (0.5, 1.0, 2.0, 3.0)),
+    same("norm", np.array([[3.0, 1, -4], [0, 1, 2]]), p=-1.0, dim=1),
+    same("norm", np.array([[1e30, -1e-30]]), dim=0),  # of single elements, whose squares overflow
+    same("std", np.array([[1.0, 1, 1], [1, 2, 4]]), dim=1),
+    same("std", normal(3, 4), dim=[0, 1], correction=0, keepdim=True),
+    same("var", 1e4 + normal(3, 4), dim=-1),
+    same("amax", normal(3, 4), dim=[0, 1]),
+    same("amin", normal(3, 4), dim=1, keepdim=True),
+    same("logsumexp", np.zeros((0, 3)), dim=0),
+    same("logsumexp", np.array([[np.inf, 1.0], [-np.inf, -np.inf]]), dim=1),
+    *(same(name, np.array(0.5), dim=-1) for name in ("sum", "mean", "cumsum", "softmax", "logsumexp")),
     same("tile", normal(2, 3), (2, 1, 2)),
     same("diagonal", normal(3, 4, 5), 1, 0, 2),
     same("masked_fill", normal(3, 4), chance(3, 4), 2.5),
@@ -326,6 +337,34 @@ def test_every_function_of_the_module_is_compared():
     functions = {n: f for n, f in vars(functional).items() if not n.startswith("_")}
     assert set(functions) - named == elsewhere
     assert all(function.__doc__ for function in functions.values())
+
+
+def test_positions_and_counts_are_pytorchs():
+    x = normal(3, 4)
+    ours, theirs = cg.tensor(x), torch.from_numpy(x)
+    for name in ("argmax", "argmin"):
+        for options in ({}, {"dim": 1}, {"dim": -2, "keepdim": True}, {"keepdim": True}):
+            got, want = getattr(cg, name)(ours, **options), getattr(torch, name)(theirs, **options)
+            assert got.tolist() == want.tolist()
+            assert got.dtype == cg.int64
+    assert cg.any(ours > 9).item() is False
+    assert cg.all(cg.zeros((0,)), 0).item() is True
+    assert ours.count_nonzero(0).tolist() == theirs.count_nonzero(0).tolist()
+
+
+def test_dtypes_are_asked_for_and_promoted_as_in_pytorch():
+    whole_numbers = cg.tensor([[1, 2], [3, 4]], dtype=cg.int32)
+    assert cg.sum(whole_numbers).dtype == cg.int64
+    assert cg.sum(whole_numbers, 0, dtype=cg.float64).dtype == cg.float64
+    assert cg.mean(whole_numbers, dtype=cg.float32).item() == 2.5
+    assert functional.softmax(whole_numbers, 0).dtype == cg.float32
+    assert functional.softmax(whole_numbers, 0, dtype=cg.float64).dtype == cg.float64
+    with pytest.raises(cg.DTypeError, match="mean"):
+        cg.mean(whole_numbers)
+    with pytest.raises(cg.ValueError, match="reduction must be"):
+        functional.mse_loss(cg.ones((2,)), cg.ones((2,)), reduction="median")
+    with pytest.raises(cg.ShapeError, match="mse_loss: input and target"):
+        functional.mse_loss(cg.ones((2,)), cg.ones((2, 1)))
 
 
 def test_one_hot_and_pool_positions_are_pytorchs():

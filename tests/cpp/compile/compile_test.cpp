@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "compile/compiler.h"
 #include "grad/gradient.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 #include "runtime/thread_team.h"
 

@@ -1,6 +1,7 @@
 // Concatenations are computed into the memory of the whole.
 
 #include "compile/compiler.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gtest/gtest.h>

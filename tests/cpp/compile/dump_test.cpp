@@ -2,6 +2,7 @@
 
 #include "base/flags.h"
 #include "compile/compiler.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gtest/gtest.h>

@@ -3,6 +3,7 @@
 #include "compile/fusion.h"
 
 #include "compile/pipeline.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,6 @@
 // Strided transposed convolutions: their phases become one product.
 
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gtest/gtest.h>

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "grad/rules.h"
 #include "interp/interpreter.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gmock/gmock.h>

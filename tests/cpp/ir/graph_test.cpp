@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "ir/verify.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gtest/gtest.h>

@@ -1,5 +1,6 @@
 #include "ir/print.h"
 
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gmock/gmock.h>

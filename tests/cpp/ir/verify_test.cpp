@@ -3,6 +3,7 @@
 #include "ir/verify.h"
 
 #include "base/error.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gmock/gmock.h>

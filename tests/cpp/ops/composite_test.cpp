@@ -194,7 +194,7 @@ TEST_F(Composite, StatisticsAndNorms) {
   }
   expect(mean(g, x, {{1}}), averages);
   expect(var(g, x, {{1}}), {variances[0] / 3, variances[1] / 3, variances[2] / 3});
-  expect(std_dev(g, x, {{1}}, 0),
+  expect(ops::std(g, x, {{1}}, 0),
          {std::sqrt(variances[0] / 4), std::sqrt(variances[1] / 4), std::sqrt(variances[2] / 4)});
   double squares = 0, absolute = 0, cubes = 0, most = 0;
   for (double v : t.data) {
@@ -499,8 +499,8 @@ TEST_F(Composite, RegressionLosses) {
   const NodeId x = in({1, 2, 5}), t = in({1.5, 2, 2});
   expect(mse_loss(g, x, t), {(0.25 + 9) / 3});
   expect(l1_loss(g, x, t, Reduction::Sum), {3.5});
-  expect(huber_loss(g, x, t, 1, Reduction::None), {0.125, 0, 2.5});
-  expect(smooth_l1_loss(g, x, t, 2, Reduction::None), {0.0625, 0, 2});
+  expect(huber_loss(g, x, t, Reduction::None, 1), {0.125, 0, 2.5});
+  expect(smooth_l1_loss(g, x, t, Reduction::None, 2), {0.0625, 0, 2});
 }
 
 TEST_F(Composite, CrossEntropyWithWeightsSmoothingAndIgnoredTargets) {

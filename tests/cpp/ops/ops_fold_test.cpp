@@ -2,6 +2,7 @@
 
 #include "ir/verify.h"
 #include "ops/fold.h"
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <gtest/gtest.h>

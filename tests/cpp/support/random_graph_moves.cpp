@@ -2,6 +2,8 @@
 // domain and its result of moderate size, and says whether every correct program computes the same
 // bits.
 
+#include "ops/operators.h"
+
 #include "random_graph_maker.h"
 #include <algorithm>
 

@@ -102,7 +102,9 @@ def reduce_cases(op):
             yield Case(
                 f"{label} dims {dims} keepdim {keepdim}",
                 [x],
-                lambda g, x, dims=dims, keepdim=keepdim: getattr(g, op)(x, dims, keepdim),
+                lambda g, x, dims=dims[0] if takes_one else dims, keepdim=keepdim: getattr(g, op)(
+                    x, dims, keepdim
+                ),
                 lambda x, dims=dims, keepdim=keepdim: REDUCE[op](x, dims, keepdim),
                 moves=op not in ADDING,
                 sums=op in ADDING,

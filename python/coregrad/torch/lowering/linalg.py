@@ -89,7 +89,7 @@ def _lu(b, a):
     done, pivots, info = [], [], None
     for j in range(steps):
         column = b.g.abs(_block(b, a, (j, rows), (j, j + 1)))
-        pivot = b.g.argmax(column, [a.ndim - 2], True) + j
+        pivot = b.g.argmax(column, a.ndim - 2, True) + j
         pivots.append(pivot)
         if j < rows - 1:
             a = _swapped(b, a, j, pivot)

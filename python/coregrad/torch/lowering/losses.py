@@ -20,45 +20,6 @@ def _spread(b, grad, like, reduction):
     return grad / float(max(like.numel, 1)) if reduction == MEAN else grad
 
 
-@lower("aten.mse_loss.default")
-def mse_loss(b, x, y, reduction=MEAN):
-    d = x - y
-    return _reduced(b, d * d, reduction)
-
-
-@lower("aten.mse_loss_backward.default")
-def mse_loss_backward(b, grad, x, y, reduction):
-    d = x - y
-    return _spread(b, grad, d, reduction) * d * 2.0
-
-
-@lower("aten.smooth_l1_loss.default")
-def smooth_l1_loss(b, x, y, reduction=MEAN, beta=1.0):
-    d = b.g.abs(x - y)
-    values = b.where(d < beta, d * d * (0.5 / beta), d - 0.5 * beta) if beta else d
-    return _reduced(b, values, reduction)
-
-
-@lower("aten.smooth_l1_loss_backward.default")
-def smooth_l1_loss_backward(b, grad, x, y, reduction, beta):
-    d = x - y
-    slope = b.where(b.g.abs(d) < beta, d / beta, b.g.sign(d)) if beta else b.g.sign(d)
-    return _spread(b, grad, d, reduction) * slope
-
-
-@lower("aten.huber_loss.default")
-def huber_loss(b, x, y, reduction=MEAN, delta=1.0):
-    d = b.g.abs(x - y)
-    return _reduced(b, b.where(d <= delta, d * d * 0.5, (d - 0.5 * delta) * delta), reduction)
-
-
-@lower("aten.huber_loss_backward.default")
-def huber_loss_backward(b, grad, x, y, reduction, delta):
-    d = x - y
-    slope = b.at_most(b.at_least(d, -delta), delta)
-    return _spread(b, grad, d, reduction) * slope
-
-
 @lower("aten.binary_cross_entropy.default")
 def binary_cross_entropy(b, x, y, weight=None, reduction=MEAN):
     # PyTorch keeps both logarithms above -100.

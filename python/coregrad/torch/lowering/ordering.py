@@ -93,7 +93,7 @@ def mode(b, x, dim=-1, keepdim=False):
     else:
         start = place
     # The first of the longest runs has the smallest value.
-    longest = b.g.argmax(b.where(ends, place - start, -1), [dim], True)
+    longest = b.g.argmax(b.where(ends, place - start, -1), dim, True)
     index = b.g.gather(order, dim, longest)
     value = b.g.gather(x, dim, index)
     return tuple(v if keepdim else b.g.squeeze(v, [dim]) for v in (value, index))

@@ -85,7 +85,7 @@ def _max_and_place(b, x, windows, kernel, stride, padding, dilation):
         b.along(b.g.iota(b.core_int64, kernel[0] * kernel[1]), last, last + 1), flat.shape
     )
     last_nan = b.g.reduce_max(b.where(b.g.ne(flat, flat), place, -1), [last], False)
-    offset = b.where(last_nan < 0, b.g.argmax(flat, [last], False), last_nan)
+    offset = b.where(last_nan < 0, b.g.argmax(flat, last, False), last_nan)
     width = b.g.literal(b.core_int64, kernel[1])
     row = b.g.div(offset, width) * dilation[0]
     column = b.g.rem(offset, width) * dilation[1]

@@ -21,7 +21,7 @@ def _choose(b, flat, table):
     """The maximum along the last dimension and its entry of `table`: of NaN the last, else the first."""
     last = flat.ndim - 1
     place = b.expand(b.along(b.g.iota(b.core_int64, flat.shape[last]), last, last + 1), flat.shape)
-    first = b.g.argmax(flat, [last], True)
+    first = b.g.argmax(flat, last, True)
     if is_float(flat.dtype):
         last_nan = b.g.reduce_max(b.where(b.g.ne(flat, flat), place, -1), [last], True)
         first = b.where(last_nan < 0, first, last_nan)

@@ -16,27 +16,44 @@ from .table import Lowering, find_overload, lower, move
 def _row(name: str, rule: str, kinds: Sequence[str]) -> Callable[..., Any]:
     method = getattr(Graph, name)
 
+    computes = rule in ("Real", "Arithmetic")
+
     def row(b: Lowering, *args: Any, **kwargs: Any) -> Node:
-        given = [_argument(b, rule, kind, a) for kind, a in zip(kinds, args)]
-        return method(b.g, *given, **kwargs)
+        kwargs.pop("dtype", None)  # the result's, which operands are cast to
+        given = _arguments(b, kinds, args, computes)
+        result = method(b.g, *given, **kwargs)
+        return result if rule == "Move" else b.node(result, b.dtype)
 
     return row
 
 
-def _argument(b: Lowering, rule: str, kind: str, value: Any) -> Any:
-    return b.node(value, b.dtype) if kind == "tensor" and rule in ("Real", "Arithmetic") else value
+#: ATen's numbers for what a loss gives.
+REDUCTIONS = ("none", "mean", "sum")
 
 
-def derived(name: str, numbers: int) -> Callable[..., Any]:
-    """A row (gradient, operand, numbers..) for the gradient of an operator; it may get more arguments
-    than the operator's numbers.
+def _arguments(b: Lowering, kinds: Sequence[str], args: Sequence[Any], computes: bool) -> list[Any]:
+    given = []
+    for kind, a in zip(kinds, args):
+        if kind == "Tensor" and computes:
+            given.append(b.node(a, b.dtype))
+        elif kind == "Loss":
+            given.append(REDUCTIONS[a])
+        elif kind != "MaybeDType":
+            given.append(a)
+    return given
+
+
+def derived(name: str, kinds: Sequence[str]) -> Callable[..., Any]:
+    """A row (gradient, operands and numbers..) for the gradient of an operator with respect to its
+    first operand; it may get more arguments than the operator.
     """
     method = getattr(Graph, name)
 
-    def row(b: Lowering, grad: Node, x: Node, *args: Any, **kwargs: Any) -> Node:
-        x, grad = b.node(x, b.dtype), b.node(grad, b.dtype)
-        result = method(b.g, x, *args[:numbers], **kwargs)
-        return b.g.gradients([result], [grad], [x])[0]
+    def row(b: Lowering, grad: Node, *args: Any, **kwargs: Any) -> Node:
+        given = _arguments(b, kinds, args, computes=True)
+        result = method(b.g, *given, **kwargs)
+        grad = b.expand(b.node(grad, b.dtype), result.shape)
+        return b.g.gradients([result], [grad], [given[0]])[0]
 
     return row
 
@@ -53,16 +70,17 @@ PACKETS: set[str] = set()
 def _enter_all() -> None:
     for name, rule, parameters, overloads in _operators():
         enter = move if rule == "Move" else lower
+        kinds = [kind for _, kind in parameters]
         for overload in overloads.split():
-            enter(overload)(_row(name, rule, [kind for _, kind in parameters]))
+            enter(overload)(_row(name, rule, kinds))
             packet = overload.split(".")[1]
             PACKETS.add(packet)
             backward = f"aten.{packet}_backward.default"
             found = find_overload(backward)
             if found is not None and _takes_the_operand(found):
-                lower(backward)(derived(name, len(parameters) - 1))
+                lower(backward)(derived(name, kinds))
                 PACKETS.add(f"{packet}_backward")
 
 
 _enter_all()
-lower("aten.log_sigmoid_backward.default")(derived("logsigmoid", 0))
+lower("aten.log_sigmoid_backward.default")(derived("logsigmoid", ["Tensor"]))

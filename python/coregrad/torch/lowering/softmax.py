@@ -1,21 +1,13 @@
-"""Softmax, its logarithm, and their gradients."""
+"""Softmax and its logarithm by PyTorch's names, and their gradients, which take the results."""
 
 from __future__ import annotations
 
 from .table import lower
 
 
-def softmax_nodes(b, x, dim):
-    """Softmax of a floating node along one dimension."""
-    if not x.ndim or not x.numel:
-        return b.full_like(x, 1)
-    e = b.g.exp(x - b.g.reduce_max(x, [dim], True))
-    return e / b.g.sum(e, [dim], True)
-
-
 @lower("aten._softmax.default")
 def softmax(b, x, dim, half_to_float):
-    return softmax_nodes(b, b.node(x, b.dtype), b.dim(dim, x))
+    return b.g.softmax(b.node(x, b.dtype), dim)
 
 
 @lower("aten._safe_softmax.default")
@@ -23,21 +15,14 @@ def safe_softmax(b, x, dim, dtype=None):
     x = b.node(x, b.dtype)
     if not x.numel:
         return x
-    dim = b.dim(dim, x)
-    top = b.g.reduce_max(x, [dim], True)
     # A row that is masked out completely gives zeros instead of 0 / 0.
-    masked = b.g.eq(top, b.g.literal(x.dtype, float("-inf")))
-    return b.where(b.expand(masked, x.shape), 0, softmax_nodes(b, x, dim))
+    masked = b.g.eq(b.g.amax(x, dim, True), b.g.literal(x.dtype, float("-inf")))
+    return b.where(b.expand(masked, x.shape), 0, b.g.softmax(x, dim))
 
 
 @lower("aten._log_softmax.default")
 def log_softmax(b, x, dim, half_to_float):
-    x = b.node(x, b.dtype)
-    if not x.ndim or not x.numel:
-        return b.full_like(x, 0)
-    dim = b.dim(dim, x)
-    shifted = x - b.g.reduce_max(x, [dim], True)
-    return shifted - b.g.log(b.g.sum(b.g.exp(shifted), [dim], True))
+    return b.g.log_softmax(b.node(x, b.dtype), dim)
 
 
 def _sum_along(b, x, dim):
