@@ -82,7 +82,7 @@ void sub_rule(Backward& b) {
 
 void mul_rule(Backward& b) {
   if (b.operand(0) == b.operand(1)) {  // one product instead of the sum of two
-    b.give(0, mul(b.graph, b.gradient, times(b.graph, b.operand(0), 2)));
+    b.give(0, times(b.graph, mul(b.graph, b.gradient, b.operand(0)), 2));
     return;
   }
   if (b.wants(0)) b.give(0, mul(b.graph, b.gradient, b.operand(1)));
