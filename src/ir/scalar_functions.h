@@ -11,7 +11,6 @@
 #include <cmath>
 #include <concepts>
 #include <cstdint>
-#include <numbers>
 #include <type_traits>
 
 namespace coregrad::scalar {

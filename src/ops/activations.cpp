@@ -11,8 +11,6 @@ namespace coregrad::ops {
 namespace {
 
 NodeId less(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Lt, a, b); }
-NodeId scaled(Graph& g, NodeId x, double factor) { return mul(g, x, number_like(g, x, factor)); }
-NodeId shifted(Graph& g, NodeId x, double offset) { return add(g, x, number_like(g, x, offset)); }
 NodeId divided(Graph& g, NodeId x, double divisor) { return div(g, x, number_like(g, x, divisor)); }
 
 }  // namespace

@@ -8,8 +8,6 @@
 namespace coregrad::ops {
 namespace {
 
-NodeId scaled(Graph& g, NodeId x, double factor) { return mul(g, x, number_like(g, x, factor)); }
-
 NodeId reduced(Graph& g, NodeId x, Reduction reduction) {
   switch (reduction) {
     case Reduction::None:

@@ -10,8 +10,6 @@ namespace coregrad::ops {
 namespace {
 
 NodeId less(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Lt, a, b); }
-NodeId scaled(Graph& g, NodeId x, double factor) { return mul(g, x, number_like(g, x, factor)); }
-NodeId shifted(Graph& g, NodeId x, double offset) { return add(g, x, number_like(g, x, offset)); }
 
 NodeId is_not_negative(Graph& g, NodeId x) { return compare(g, Op::Le, number_like(g, x, 0), x); }
 
@@ -36,6 +34,8 @@ void promote_both(Graph& g, NodeId& a, NodeId& b) {
 }  // namespace
 
 NodeId number_like(Graph& g, NodeId x, double value) { return literal(g, g.dtype(x), value); }
+NodeId scaled(Graph& g, NodeId x, double factor) { return mul(g, x, number_like(g, x, factor)); }
+NodeId shifted(Graph& g, NodeId x, double offset) { return add(g, x, number_like(g, x, offset)); }
 
 NodeId to_float(Graph& g, NodeId x) {
   return is_float(g.dtype(x)) ? x : cast(g, x, DType::Float32);

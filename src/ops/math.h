@@ -14,6 +14,10 @@ namespace coregrad::ops {
 
 /// A literal of x's dtype; folds with what it meets.
 NodeId number_like(Graph& graph, NodeId x, double value);
+/// x times a number.
+NodeId scaled(Graph& graph, NodeId x, double factor);
+/// x plus a number.
+NodeId shifted(Graph& graph, NodeId x, double offset);
 /// x as it is when floating, else as float32.
 NodeId to_float(Graph& graph, NodeId x);
 

@@ -15,8 +15,6 @@
 namespace coregrad::ops {
 namespace {
 
-NodeId scaled(Graph& g, NodeId x, double factor) { return mul(g, x, number_like(g, x, factor)); }
-
 Dims trailing_dims(const Graph& g, NodeId x, int64_t count, std::string_view operation) {
   const int64_t rank = g.rank(x);
   if (count < 1 || count > rank)

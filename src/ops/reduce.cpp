@@ -92,21 +92,14 @@ NodeId mean(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim,
   return div(g, sum(g, x, dims, keepdim), number_like(g, x, n));
 }
 
-std::pair<NodeId, NodeId> var_mean(Graph& g, NodeId x, std::span<const int64_t> dims,
-                                   double correction, bool keepdim) {
-  require_float(g, x, "var");
-  const DType dtype = g.dtype(x);
-  x = cast(g, x, DType::Float64);
-  const auto n = static_cast<double>(reduced_count(g, x, dims));
-  const NodeId average = mean(g, x, dims, true);
-  const NodeId squares = sum(g, square(g, sub(g, x, average)), dims, keepdim);
-  const NodeId variance = div(g, squares, number_like(g, x, std::max(0.0, n - correction)));
-  return {cast(g, variance, dtype),
-          cast(g, keepdim ? average : reshape(g, average, shape_of(g, variance)), dtype)};
-}
-
 NodeId var(Graph& g, NodeId x, std::span<const int64_t> dims, double correction, bool keepdim) {
-  return var_mean(g, x, dims, correction, keepdim).first;
+  require_float(g, x, "var");
+  const NodeId wide = cast(g, x, DType::Float64);
+  const auto n = static_cast<double>(reduced_count(g, x, dims));
+  const NodeId deviation = sub(g, wide, mean(g, wide, dims, true));
+  const NodeId squares = sum(g, square(g, deviation), dims, keepdim);
+  const NodeId variance = div(g, squares, number_like(g, wide, std::max(0.0, n - correction)));
+  return cast(g, variance, g.dtype(x));
 }
 
 NodeId std(Graph& g, NodeId x, std::span<const int64_t> dims, double correction, bool keepdim) {
