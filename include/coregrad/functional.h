@@ -49,13 +49,6 @@ Tensor log_softmax(const Tensor& x, int64_t dim, std::optional<DType> dtype = {}
 /// x @ weight^T + bias; weight [out, in], bias [out] or undefined.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
-struct ConvOptions {
-  Dims stride = {1};
-  Dims padding = {0};  ///< on both sides
-  Dims dilation = {1};
-  int64_t groups = 1;
-  Dims output_padding = {0};  ///< conv_transpose only
-};
 /// x [N, C, ..] or [C, ..] with weight [O, C / groups, ..] and bias [O], in 1 to 3 spatial
 /// dimensions, as many as the weight has.
 Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
@@ -64,15 +57,6 @@ Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
 Tensor conv_transpose(const Tensor& x, const Tensor& weight, const Tensor& bias = {},
                       const ConvOptions& options = {});
 
-struct PoolOptions {
-  Dims kernel;       ///< one extent per pooled dimension; those are the last
-  Dims stride = {};  ///< empty: the kernel
-  Dims padding = {0};
-  Dims dilation = {1};  ///< max_pool only
-  bool ceil_mode = false;
-  bool count_include_pad = true;                 ///< avg_pool only
-  std::optional<int64_t> divisor_override = {};  ///< avg_pool only
-};
 Tensor max_pool(const Tensor& x, const PoolOptions& options);
 /// The maxima and their int64 positions in the flattened pooled dimensions of x.
 std::pair<Tensor, Tensor> max_pool_with_indices(const Tensor& x, const PoolOptions& options);
@@ -146,10 +130,11 @@ Tensor cross_entropy(const Tensor& scores, const Tensor& target,
 Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
                 const ClassLossOptions& options = {});
 /// Probabilities and targets in [0, 1].
-Tensor bce_loss(const Tensor& x, const Tensor& target, const Tensor& weight = {},
-                Reduction reduction = Reduction::Mean);
-Tensor bce_with_logits(const Tensor& x, const Tensor& target, const Tensor& weight = {},
-                       const Tensor& positive_weight = {}, Reduction reduction = Reduction::Mean);
+Tensor binary_cross_entropy(const Tensor& x, const Tensor& target, const Tensor& weight = {},
+                            Reduction reduction = Reduction::Mean);
+Tensor binary_cross_entropy_with_logits(const Tensor& x, const Tensor& target,
+                                        const Tensor& weight = {}, const Tensor& pos_weight = {},
+                                        Reduction reduction = Reduction::Mean);
 /// target * (log target - x); `batch_mean` divides the sum by the first extent.
 Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target = false,
               Reduction reduction = Reduction::Mean, bool batch_mean = false);

@@ -107,8 +107,10 @@ Tensor cast(const Tensor& x, DType dtype);
 Tensor add(const Operand& a, const Operand& b);
 Tensor sub(const Operand& a, const Operand& b);
 Tensor mul(const Operand& a, const Operand& b);
-/// True division: integers give float32.
-Tensor div(const Operand& a, const Operand& b);
+/// Integers give float32, or their own dtype where the quotient is rounded: "trunc" towards zero,
+/// "floor" downwards.
+Tensor div(const Operand& a, const Operand& b,
+           std::optional<std::string_view> rounding_mode = std::nullopt);
 /// Remainder with the sign of the dividend.
 Tensor fmod(const Operand& a, const Operand& b);
 /// Remainder with the sign of the divisor, as Python's %.
@@ -136,13 +138,13 @@ Tensor greater(const Operand& a, const Operand& b);
 Tensor greater_equal(const Operand& a, const Operand& b);
 /// a where the condition holds, b elsewhere.
 Tensor where(const Tensor& condition, const Operand& a, const Operand& b);
-/// x limited to bounds, of which one may be missing.
-Tensor clamp(const Tensor& x, const std::optional<Operand>& low,
-             const std::optional<Operand>& high = {});
+/// x limited to bounds, of which one may be missing; where they cross, the upper one wins.
+Tensor clamp(const Tensor& x, const std::optional<Operand>& min,
+             const std::optional<Operand>& max = std::nullopt);
 /// start + weight * (end - start).
 Tensor lerp(const Tensor& start, const Tensor& end, const Operand& weight);
 /// The value where the mask holds, x elsewhere.
-Tensor masked_fill(const Tensor& x, const Tensor& mask, double value);
+Tensor masked_fill(const Tensor& x, const Tensor& mask, const Operand& value);
 
 inline Tensor operator-(const Tensor& x) { return neg(x); }
 inline Tensor operator+(const Tensor& a, const Operand& b) { return add(a, b); }
@@ -168,21 +170,26 @@ Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, int64_t 
 Tensor select(const Tensor& x, int64_t dim, int64_t index);
 Tensor flip(const Tensor& x, const Dims& dims);
 Tensor pad(const Tensor& x, const Dims& low, const Dims& high, double fill = 0);
-Tensor concat(std::span<const Tensor> parts, int64_t dim = 0);
-Tensor stack(std::span<const Tensor> parts, int64_t dim = 0);
+/// Joined along a dimension; empty vectors count for nothing.
+Tensor cat(std::span<const Tensor> tensors, int64_t dim = 0);
+inline Tensor concat(std::span<const Tensor> parts, int64_t dim = 0) { return cat(parts, dim); }
+Tensor stack(std::span<const Tensor> tensors, int64_t dim = 0);
 /// Pieces of `size` along a dimension; the last may be smaller.
 std::vector<Tensor> split(const Tensor& x, int64_t size, int64_t dim = 0);
-/// Elements shifted along a dimension; those that leave come back at the other end.
-Tensor roll(const Tensor& x, int64_t shift, int64_t dim);
+/// Pieces of given sizes, which add up to the dimension's extent.
+std::vector<Tensor> split_with_sizes(const Tensor& x, const Dims& sizes, int64_t dim = 0);
+/// Elements shifted along dimensions (none: as one row); those that leave come back at the other
+/// end.
+Tensor roll(const Tensor& x, const Dims& shifts, const Dims& dims = {});
 /// x repeated counts[d] times along dimension d; there may be more counts than dimensions.
 Tensor tile(const Tensor& x, const Dims& counts);
-/// Each index of a dimension `count` times in a row.
-Tensor repeat_interleave(const Tensor& x, int64_t count, int64_t dim);
+/// Each index of a dimension `repeats` times in a row.
+Tensor repeat_interleave(const Tensor& x, int64_t repeats, int64_t dim);
 /// The last two dimensions with zeros above (tril) or below (triu) a diagonal.
 Tensor tril(const Tensor& x, int64_t diagonal = 0);
 Tensor triu(const Tensor& x, int64_t diagonal = 0);
 /// Elements with equal indices in two dimensions, as a new last dimension.
-Tensor diagonal(const Tensor& x, int64_t offset = 0, int64_t dim_a = 0, int64_t dim_b = 1);
+Tensor diagonal(const Tensor& x, int64_t offset = 0, int64_t dim1 = 0, int64_t dim2 = 1);
 
 // Reductions over `dim` (empty: all)
 Tensor sum(const Tensor& x, const Dims& dim = {}, bool keepdim = false,
@@ -212,10 +219,10 @@ Tensor cumprod(const Tensor& x, int64_t dim, std::optional<DType> dtype = {});
 
 // Indexing
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);
-Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& values);
+Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src);
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
 /// gather() with broadcasting of the other dimensions.
-Tensor take_along_dim(const Tensor& x, const Tensor& index, int64_t dim);
+Tensor take_along_dim(const Tensor& x, const Tensor& indices, int64_t dim);
 /// x with source[i] added to index[i] of a dimension.
 Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source);
 /// x with values put (or added) at x[indices[0], indices[1], ..].

@@ -346,27 +346,6 @@ void bind_losses(nb::module_& m) {
       "Minus the log-probability input [N, C, ..] of class indices target [N, ..].\n\n"
       "Raises as cross_entropy does.");
   m.def(
-      "binary_cross_entropy",
-      [](const Tensor& x, const Tensor& target, const MaybeTensor& weight,
-         const std::string& reduction) {
-        return bce_loss(x, target, or_undefined(weight),
-                        to_reduction(reduction, "binary_cross_entropy"));
-      },
-      arg("input"), arg("target"), arg("weight") = nb::none(), arg("reduction") = "mean",
-      "Probabilities input against probabilities target; logarithms are limited to -100.\n\n"
-      "Raises ShapeError when the shapes differ.");
-  m.def(
-      "binary_cross_entropy_with_logits",
-      [](const Tensor& x, const Tensor& target, const MaybeTensor& weight,
-         const std::string& reduction, const MaybeTensor& positive) {
-        return bce_with_logits(x, target, or_undefined(weight), or_undefined(positive),
-                               to_reduction(reduction, "binary_cross_entropy_with_logits"));
-      },
-      arg("input"), arg("target"), arg("weight") = nb::none(), arg("reduction") = "mean",
-      arg("pos_weight") = nb::none(),
-      "binary_cross_entropy of sigmoid(input), without overflow.\n\n"
-      "Raises ShapeError when the shapes differ.");
-  m.def(
       "kl_div",
       [](const Tensor& x, const Tensor& target, const std::string& reduction, bool log_target) {
         const bool batch_mean = reduction == "batchmean";

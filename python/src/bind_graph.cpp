@@ -7,9 +7,14 @@
 #include "base/error.h"
 #include "grad/gradient.h"
 #include "ir/print.h"
+#include "ops/conv.h"
+#include "ops/indexing.h"
+#include "ops/losses.h"
+#include "ops/nn.h"
 #include "ops/operators.h"
 #include "ops/primitives.h"
 
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
@@ -17,9 +22,11 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings.h"
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace coregrad::python {
@@ -112,6 +119,7 @@ void bind_elementwise(nb::class_<Graph>& graph) {
     const Op op = static_cast<Op>(i);
     const std::string name = method_name(op);
     const Family family = family_of(op);
+    if (is_operator(name)) continue;
     if (family == Family::Unary)
       graph.def(
           name.c_str(),
@@ -197,6 +205,12 @@ void bind_leaves(nb::class_<Graph>& graph) {
           },
           nb::arg("dtype"), nb::arg("n"))
       .def(
+          "eye",
+          [](const GraphPtr& g, DType dtype, int64_t rows, int64_t columns) {
+            return NodeRef{g, ops::eye(*g, dtype, rows, columns)};
+          },
+          nb::arg("dtype"), nb::arg("rows"), nb::arg("columns"))
+      .def(
           "random",
           [](const GraphPtr& g, const NodeRef& seed, DType dtype, const Ints& shape,
              int64_t stream) {
@@ -218,30 +232,6 @@ void bind_leaves(nb::class_<Graph>& graph) {
 void bind_views(nb::class_<Graph>& graph) {
   graph
       .def(
-          "reshape",
-          [](const GraphPtr& g, const NodeRef& x, const Ints& shape) {
-            return NodeRef{g, ops::reshape(*g, id_in(g, x, "reshape"), shape)};
-          },
-          nb::arg("x"), nb::arg("shape"))
-      .def(
-          "permute",
-          [](const GraphPtr& g, const NodeRef& x, const Ints& order) {
-            return NodeRef{g, ops::permute(*g, id_in(g, x, "permute"), order)};
-          },
-          nb::arg("x"), nb::arg("order"))
-      .def(
-          "transpose",
-          [](const GraphPtr& g, const NodeRef& x, int64_t a, int64_t b) {
-            return NodeRef{g, ops::transpose(*g, id_in(g, x, "transpose"), a, b)};
-          },
-          nb::arg("x"), nb::arg("dim_a"), nb::arg("dim_b"))
-      .def(
-          "broadcast_to",
-          [](const GraphPtr& g, const NodeRef& x, const Ints& shape) {
-            return NodeRef{g, ops::broadcast_to(*g, id_in(g, x, "broadcast_to"), shape)};
-          },
-          nb::arg("x"), nb::arg("shape"))
-      .def(
           "slice",
           [](const GraphPtr& g, const NodeRef& x, const Ints& starts, const Ints& stops,
              const Ints& steps) {
@@ -255,12 +245,6 @@ void bind_views(nb::class_<Graph>& graph) {
             return NodeRef{g, ops::narrow(*g, id_in(g, x, "narrow"), dim, start, stop, step)};
           },
           nb::arg("x"), nb::arg("dim"), nb::arg("start"), nb::arg("stop"), nb::arg("step") = 1)
-      .def(
-          "flip",
-          [](const GraphPtr& g, const NodeRef& x, const Ints& dims) {
-            return NodeRef{g, ops::flip(*g, id_in(g, x, "flip"), dims)};
-          },
-          nb::arg("x"), nb::arg("dims"))
       .def(
           "pad",
           [](const GraphPtr& g, const NodeRef& x, const Ints& low, const Ints& high,
@@ -281,25 +265,106 @@ void bind_views(nb::class_<Graph>& graph) {
             return NodeRef{g, ops::window(*g, id_in(g, x, "window"), windows)};
           },
           nb::arg("x"), nb::arg("windows"),
-          "Sliding windows given as (dimension, size, stride, dilation).")
+          "Sliding windows given as (dimension, size, stride, dilation).");
+}
+
+using MaybeNode = std::optional<NodeRef>;
+using NodePair = std::pair<NodeRef, NodeRef>;
+
+std::optional<NodeId> maybe_id(const GraphPtr& g, const MaybeNode& node,
+                               std::string_view operation) {
+  return node ? std::optional(id_in(g, *node, operation)) : std::nullopt;
+}
+
+NodePair pair_of(const GraphPtr& g, std::pair<NodeId, NodeId> nodes) {
+  return {{g, nodes.first}, {g, nodes.second}};
+}
+
+/// Layers, whose builders take options or give structures.
+void bind_layers(nb::class_<Graph>& graph) {
+  graph
       .def(
-          "concat",
-          [](const GraphPtr& g, const std::vector<NodeRef>& parts, int64_t dim) {
-            return NodeRef{g, ops::concat(*g, ids_in(g, parts, "concat"), dim)};
+          "normalize",
+          [](const GraphPtr& g, const NodeRef& x, const Ints& dims, double eps) {
+            const ops::Normalized n = ops::normalize(*g, id_in(g, x, "normalize"), dims, eps);
+            return std::tuple(NodeRef{g, n.y}, NodeRef{g, n.mean}, NodeRef{g, n.variance},
+                              NodeRef{g, n.rstd});
           },
-          nb::arg("parts"), nb::arg("dim"))
+          nb::arg("x"), nb::arg("dims"), nb::arg("eps"),
+          "(x - mean) * rstd over dimensions, which the others keep: mean, variance, rstd.")
       .def(
-          "unsqueeze",
-          [](const GraphPtr& g, const NodeRef& x, int64_t dim) {
-            return NodeRef{g, ops::unsqueeze(*g, id_in(g, x, "unsqueeze"), dim)};
+          "nll_loss_with_weight",
+          [](const GraphPtr& g, const NodeRef& x, const NodeRef& target, const MaybeNode& weight,
+             int64_t ignore_index, const std::string& reduction) {
+            return pair_of(g, ops::nll_loss_with_weight(
+                                  *g, id_in(g, x, "nll_loss"), id_in(g, target, "nll_loss"),
+                                  {.weight = maybe_id(g, weight, "nll_loss"),
+                                   .ignore_index = ignore_index,
+                                   .reduction = to_reduction(reduction, "nll_loss")}));
           },
-          nb::arg("x"), nb::arg("dim"))
+          nb::arg("x"), nb::arg("target"), nb::arg("weight").none(), nb::arg("ignore_index"),
+          nb::arg("reduction"), "The loss, and the sum of the samples' weights.")
       .def(
-          "squeeze",
-          [](const GraphPtr& g, const NodeRef& x, const Ints& dims) {
-            return NodeRef{g, ops::squeeze(*g, id_in(g, x, "squeeze"), dims)};
+          "conv",
+          [](const GraphPtr& g, const NodeRef& x, const NodeRef& weight, const MaybeNode& bias,
+             const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups) {
+            return NodeRef{
+                g, ops::conv(*g, id_in(g, x, "conv"), id_in(g, weight, "conv"),
+                             maybe_id(g, bias, "conv"), {stride, padding, dilation, groups})};
           },
-          nb::arg("x"), nb::arg("dims"));
+          nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("stride"),
+          nb::arg("padding"), nb::arg("dilation"), nb::arg("groups"))
+      .def(
+          "conv_transpose",
+          [](const GraphPtr& g, const NodeRef& x, const NodeRef& weight, const MaybeNode& bias,
+             const Ints& stride, const Ints& padding, const Ints& dilation, int64_t groups,
+             const Ints& output_padding) {
+            return NodeRef{
+                g, ops::conv_transpose(*g, id_in(g, x, "conv_transpose"),
+                                       id_in(g, weight, "conv_transpose"),
+                                       maybe_id(g, bias, "conv_transpose"),
+                                       {stride, padding, dilation, groups, output_padding})};
+          },
+          nb::arg("x"), nb::arg("weight"), nb::arg("bias").none(), nb::arg("stride"),
+          nb::arg("padding"), nb::arg("dilation"), nb::arg("groups"), nb::arg("output_padding"))
+      .def(
+          "max_pool_with_indices",
+          [](const GraphPtr& g, const NodeRef& x, const Ints& kernel, const Ints& stride,
+             const Ints& padding, const Ints& dilation, bool ceil_mode) {
+            return pair_of(
+                g, ops::max_pool_with_indices(*g, id_in(g, x, "max_pool"),
+                                              {kernel, stride, padding, dilation, ceil_mode}));
+          },
+          nb::arg("x"), nb::arg("kernel"), nb::arg("stride"), nb::arg("padding"),
+          nb::arg("dilation"), nb::arg("ceil_mode"))
+      .def(
+          "avg_pool",
+          [](const GraphPtr& g, const NodeRef& x, const Ints& kernel, const Ints& stride,
+             const Ints& padding, bool ceil_mode, bool count_include_pad,
+             std::optional<int64_t> divisor_override) {
+            return NodeRef{g, ops::avg_pool(*g, id_in(g, x, "avg_pool"),
+                                            {.kernel = kernel,
+                                             .stride = stride,
+                                             .padding = padding,
+                                             .ceil_mode = ceil_mode,
+                                             .count_include_pad = count_include_pad,
+                                             .divisor_override = divisor_override})};
+          },
+          nb::arg("x"), nb::arg("kernel"), nb::arg("stride"), nb::arg("padding"),
+          nb::arg("ceil_mode"), nb::arg("count_include_pad"), nb::arg("divisor_override").none())
+      .def(
+          "adaptive_avg_pool",
+          [](const GraphPtr& g, const NodeRef& x, const Ints& output) {
+            return NodeRef{g, ops::adaptive_avg_pool(*g, id_in(g, x, "adaptive_avg_pool"), output)};
+          },
+          nb::arg("x"), nb::arg("output"))
+      .def(
+          "adaptive_max_pool_with_indices",
+          [](const GraphPtr& g, const NodeRef& x, const Ints& output) {
+            return pair_of(g, ops::adaptive_max_pool_with_indices(
+                                  *g, id_in(g, x, "adaptive_max_pool"), output));
+          },
+          nb::arg("x"), nb::arg("output"));
 }
 
 void bind_others(nb::class_<Graph>& graph) {
@@ -334,13 +399,6 @@ void bind_others(nb::class_<Graph>& graph) {
           nb::arg("rhs_maps"), nb::arg("out"),
           "Sum of products; a map is (u, v, a, b, c, s): index = (a*u + b*v + c) / s.")
       .def(
-          "gather",
-          [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& index) {
-            return NodeRef{g,
-                           ops::gather(*g, id_in(g, x, "gather"), dim, id_in(g, index, "gather"))};
-          },
-          nb::arg("x"), nb::arg("dim"), nb::arg("index"))
-      .def(
           "scatter",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& index,
              const NodeRef& values, const std::string& mode) {
@@ -349,12 +407,6 @@ void bind_others(nb::class_<Graph>& graph) {
                                         id_in(g, values, "scatter"), scatter_mode(mode))};
           },
           nb::arg("x"), nb::arg("dim"), nb::arg("index"), nb::arg("values"), nb::arg("mode"))
-      .def(
-          "argsort",
-          [](const GraphPtr& g, const NodeRef& x, int64_t dim, bool descending) {
-            return NodeRef{g, ops::argsort(*g, id_in(g, x, "argsort"), dim, descending)};
-          },
-          nb::arg("x"), nb::arg("dim"), nb::arg("descending") = false)
       .def(
           "gradients",
           [](const GraphPtr& g, const std::vector<NodeRef>& outputs,
@@ -436,6 +488,7 @@ void bind_graph(nb::module_& m) {
   bind_leaves(graph);
   bind_elementwise(graph);
   bind_views(graph);
+  bind_layers(graph);
   bind_others(graph);
   bind_graph_operators(graph);
 }

@@ -14,7 +14,9 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings.h"
+#include <algorithm>
 #include <array>
+#include <span>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -25,9 +27,10 @@ namespace {
 
 using GraphPtr = std::shared_ptr<Graph>;
 
-enum class Home { Math, Network };
+enum class Home { Math, Network, Function };
 
-/// What Python gives for a parameter of a builder.
+/// What Python gives for a parameter of a builder or of a function of tensors. Nodes need the graph
+/// that they must belong to.
 template <class Parameter>
 struct Given {
   using Type = Parameter;
@@ -40,7 +43,32 @@ struct Given<NodeId> {
     return id_in(g, node, operation);
   }
 };
-
+template <>
+struct Given<std::optional<NodeId>> {
+  using Type = const std::optional<NodeRef>&;
+  static std::optional<NodeId> bind(const GraphPtr& g, const std::optional<NodeRef>& node,
+                                    const char* operation) {
+    return node ? std::optional(id_in(g, *node, operation)) : std::nullopt;
+  }
+};
+template <>
+struct Given<std::span<const NodeId>> {
+  using Type = const std::vector<NodeRef>&;
+  static std::vector<NodeId> bind(const GraphPtr& g, const std::vector<NodeRef>& nodes,
+                                  const char* operation) {
+    std::vector<NodeId> ids;
+    for (const NodeRef& node : nodes) ids.push_back(id_in(g, node, operation));
+    return ids;
+  }
+};
+template <>
+struct Given<std::span<const Tensor>> {
+  using Type = const std::vector<Tensor>&;
+  static std::span<const Tensor> bind(const GraphPtr&, const std::vector<Tensor>& tensors,
+                                      const char*) {
+    return tensors;
+  }
+};
 template <>
 struct Given<std::span<const int64_t>> {
   using Type = const DimList&;
@@ -48,7 +76,11 @@ struct Given<std::span<const int64_t>> {
     return dims.values;
   }
 };
-
+template <>
+struct Given<const Dims&> {
+  using Type = const DimList&;
+  static const Dims& bind(const GraphPtr&, const DimList& dims, const char*) { return dims.values; }
+};
 template <>
 struct Given<Reduction> {
   using Type = const std::string&;
@@ -57,40 +89,42 @@ struct Given<Reduction> {
   }
 };
 
-template <class... Parameters, class... Extra>
+NodeRef refer(const GraphPtr& g, NodeId node) { return {g, node}; }
+std::pair<NodeRef, NodeRef> refer(const GraphPtr& g, std::pair<NodeId, NodeId> nodes) {
+  return {refer(g, nodes.first), refer(g, nodes.second)};
+}
+std::vector<NodeRef> refer(const GraphPtr& g, const std::vector<NodeId>& nodes) {
+  std::vector<NodeRef> all;
+  for (const NodeId node : nodes) all.push_back(refer(g, node));
+  return all;
+}
+
+template <class Result, class... Parameters, class... Extra>
 void define(nb::class_<Graph>& graph, const char* name, ops::DTypeRule rule,
-            NodeId (*build)(Graph&, Parameters...), const Extra&... extra) {
+            Result (*build)(Graph&, Parameters...), const Extra&... extra) {
   graph.def(
       name,
       [name, rule, build](const GraphPtr& g, typename Given<Parameters>::Type... values) {
-        return NodeRef{g, ops::call(*g, rule, build, Given<Parameters>::bind(g, values, name)...)};
+        return refer(g, ops::call(*g, rule, build, Given<Parameters>::bind(g, values, name)...));
       },
       extra...);
 }
 
-/// What Python gives for a parameter of a function of tensors.
-template <class Parameter>
-struct Taken {
-  using Type = Parameter;
-  static Parameter bind(Parameter value, const char*) { return value; }
-};
+/// What Python gives for a parameter of a function of tensors whose builder takes a `Built`.
+template <class Built, class Parameter>
+struct Taken : Given<Parameter> {};
 template <>
-struct Taken<const Dims&> {
-  using Type = const DimList&;
-  static const Dims& bind(const DimList& dims, const char*) { return dims.values; }
-};
-template <>
-struct Taken<Reduction> {
-  using Type = const std::string&;
-  static Reduction bind(const std::string& word, const char* operation) {
-    return to_reduction(word, operation);
+struct Taken<std::optional<NodeId>, const Tensor&> {
+  using Type = const std::optional<Tensor>&;
+  static Tensor bind(const GraphPtr&, const std::optional<Tensor>& tensor, const char*) {
+    return tensor.value_or(Tensor());
   }
 };
 
-template <class... Parameters>
-auto callable(const char* name, Tensor (*function)(Parameters...)) {
-  return [name, function](typename Taken<Parameters>::Type... values) {
-    return function(Taken<Parameters>::bind(values, name)...);
+template <class Result, class... Parameters, class Node, class... Built>
+auto callable(const char* name, Result (*function)(Parameters...), Node (*)(Graph&, Built...)) {
+  return [name, function](typename Taken<Built, Parameters>::Type... values) {
+    return function(Taken<Built, Parameters>::bind({}, values, name)...);
   };
 }
 
@@ -121,45 +155,62 @@ struct Default<Reduction> {
   nb::arg(#name) __VA_OPT__(= Default<ops::parameter::kind>::of(__VA_ARGS__))
 #define COREGRAD_KIND(p) COREGRAD_KIND_##p
 #define COREGRAD_KIND_P(kind, name, ...) {#name, #kind}
+/// Of a row of two operands.
+#define COREGRAD_OPERANDS nb::arg("input"), nb::arg("other")
 
 const std::vector<Row>& rows() {
   static const std::vector<Row> all = {
-#define COREGRAD_OPERATOR(name, rule, home, parameters, aten, doc) \
+#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc) \
   {#name, #rule, {COREGRAD_FOR_EACH(COREGRAD_KIND, COREGRAD_UNWRAP parameters)}, aten},
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc) \
   {#name, #rule, {{"input", "Tensor"}}, aten},
+#define COREGRAD_BINARY(name, primitive, rule, aten, doc) \
+  {#name, #rule, {{"input", "Operand"}, {"other", "Operand"}}, aten},
 #include "ops/operators.def"
-#undef COREGRAD_OPERATOR
-#undef COREGRAD_UNARY
   };
   return all;
 }
 
 }  // namespace
 
-void bind_graph_operators(nb::class_<Graph>& graph) {
-  // Primitives are methods already.
+bool is_operator(std::string_view name) {
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc)
-#define COREGRAD_OPERATOR(name, rule, home, parameters, aten, doc) \
-  define(graph, #name, ops::DTypeRule::rule, ops::name,            \
+#define COREGRAD_BINARY(name, primitive, rule, aten, doc)
+#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc) #name,
+  static constexpr std::string_view names[] = {
+#include "ops/operators.def"
+  };
+  return std::ranges::find(names, name) != std::end(names);
+}
+
+void bind_graph_operators(nb::class_<Graph>& graph) {
+  // Primitives are methods already, by their own names.
+#define COREGRAD_UNARY(name, primitive, rule, aten, doc)
+#define COREGRAD_BINARY(name, primitive, rule, aten, doc)                                          \
+  if (name_of(Op::primitive) != #name)                                                             \
+    define(graph, #name, ops::DTypeRule::rule, ops::elementwise<Op::primitive>, COREGRAD_OPERANDS, \
+           doc);
+#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc)                    \
+  define(graph, #name, ops::DTypeRule::rule, COREGRAD_BUILDER_OF(result, name, parameters), \
          COREGRAD_FOR_EACH(COREGRAD_ARG, COREGRAD_UNWRAP parameters), doc);
 #include "ops/operators.def"
-#undef COREGRAD_OPERATOR
-#undef COREGRAD_UNARY
 }
 
 void bind_tensor_operators(nb::module_& m, nb::class_<Tensor>& tensor) {
-#define COREGRAD_OPERATOR(name, rule, home, parameters, aten, doc)         \
-  m.def(#name, callable(#name, coregrad::name),                            \
-        COREGRAD_FOR_EACH(COREGRAD_ARG, COREGRAD_UNWRAP parameters), doc); \
-  tensor.def(#name, callable(#name, coregrad::name),                       \
-             doc COREGRAD_COMMA_FOR_EACH(COREGRAD_ARG, COREGRAD_TAIL parameters));
+#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc)                        \
+  const auto bound_##name =                                                                     \
+      callable(#name, coregrad::name, COREGRAD_BUILDER_OF(result, name, parameters));           \
+  m.def(#name, bound_##name, COREGRAD_FOR_EACH(COREGRAD_ARG, COREGRAD_UNWRAP parameters), doc); \
+  if (Home::home != Home::Function)                                                             \
+    tensor.def(#name, bound_##name,                                                             \
+               doc COREGRAD_COMMA_FOR_EACH(COREGRAD_ARG, COREGRAD_TAIL parameters));
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc) \
   m.def(#name, coregrad::name, nb::arg("input"), doc);   \
   tensor.def(#name, coregrad::name, doc);
+#define COREGRAD_BINARY(name, primitive, rule, aten, doc) \
+  m.def(#name, coregrad::name, COREGRAD_OPERANDS, doc);   \
+  tensor.def(#name, coregrad::name, nb::arg("other"), doc);
 #include "ops/operators.def"
-#undef COREGRAD_OPERATOR
-#undef COREGRAD_UNARY
   m.def(
       "_operators", [] { return rows(); },
       "The table of operators: name, rule of dtypes, (name, kind) of parameters, ATen overloads.");
@@ -167,11 +218,10 @@ void bind_tensor_operators(nb::module_& m, nb::class_<Tensor>& tensor) {
 
 void bind_network_operators(nb::module_& from, nb::module_& functional) {
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc)
-#define COREGRAD_OPERATOR(name, rule, home, parameters, aten, doc) \
+#define COREGRAD_BINARY(name, primitive, rule, aten, doc)
+#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc) \
   if (Home::home == Home::Network) functional.attr(#name) = from.attr(#name);
 #include "ops/operators.def"
-#undef COREGRAD_OPERATOR
-#undef COREGRAD_UNARY
   for (const char* name : {"sigmoid", "tanh"}) functional.attr(name) = from.attr(name);
 }
 

@@ -106,61 +106,34 @@ Tensor from_bits(const nb::ndarray<nb::ro, nb::device::cpu, uint16_t>& array, DT
   return from_array(Array(array), dtype);
 }
 
-using Binary = Tensor (*)(const Operand&, const Operand&);
-
-void bind_binary(nb::module_& m, nb::class_<Tensor>& cls) {
+/// Python's operators, with a tensor on either side.
+void bind_python_operators(nb::class_<Tensor>& cls) {
+  using Binary = Tensor (*)(const Operand&, const Operand&);
   struct Row {
-    const char *name, *forward, *reflected;
+    const char *forward, *reflected;
     Binary function;
-    const char* doc;
   };
-  constexpr Row rows[] = {
-      {"add", "__add__", "__radd__", add, "a + b with broadcasting."},
-      {"sub", "__sub__", "__rsub__", sub, "a - b with broadcasting."},
-      {"mul", "__mul__", "__rmul__", mul, "a * b with broadcasting."},
-      {"div", "__truediv__", "__rtruediv__", div,
-       "a / b with broadcasting; integers give float32."},
-      {"pow", "__pow__", "__rpow__", pow, "a to the power of b with broadcasting."},
-      {"floor_divide", "__floordiv__", "__rfloordiv__", floor_divide,
-       "a / b rounded towards minus infinity."},
-      {"remainder", "__mod__", "__rmod__", remainder, "Remainder of a / b with the sign of b."},
-      {"fmod", nullptr, nullptr, fmod, "Remainder of a / b with the sign of a."},
-      {"hypot", nullptr, nullptr, hypot, "sqrt(a^2 + b^2) with broadcasting."},
-      {"logaddexp", nullptr, nullptr, logaddexp, "log(exp(a) + exp(b)) without overflow."},
-      {"xlogy", nullptr, nullptr, xlogy, "a * log(b), 0 where a is 0."},
-      {"maximum", nullptr, nullptr, maximum, "The larger of a and b; NaN wins."},
-      {"minimum", nullptr, nullptr, minimum, "The smaller of a and b; NaN wins."},
-      {"atan2", nullptr, nullptr, atan2, "The angle of the point (b, a)."},
-      {"logical_and", "__and__", "__rand__", logical_and, "True where both are not zero."},
-      {"logical_or", "__or__", "__ror__", logical_or, "True where one is not zero."},
-      {"logical_xor", "__xor__", "__rxor__", logical_xor, "True where exactly one is not zero."},
-      {"equal", "__eq__", nullptr, equal, "True where a and b are equal."},
-      {"not_equal", "__ne__", nullptr, not_equal, "True where a and b differ."},
-      {"less", "__lt__", nullptr, less, "True where a is below b."},
-      {"less_equal", "__le__", nullptr, less_equal, "True where a is at most b."},
-      {"greater", "__gt__", nullptr, greater, "True where a is above b."},
-      {"greater_equal", "__ge__", nullptr, greater_equal, "True where a is at least b."},
+  const Binary divide = [](const Operand& a, const Operand& b) { return div(a, b); };
+  const Row rows[] = {
+      {"__add__", "__radd__", add},       {"__sub__", "__rsub__", sub},
+      {"__mul__", "__rmul__", mul},       {"__truediv__", "__rtruediv__", divide},
+      {"__pow__", "__rpow__", pow},       {"__floordiv__", "__rfloordiv__", floor_divide},
+      {"__mod__", "__rmod__", remainder}, {"__and__", "__rand__", logical_and},
+      {"__or__", "__ror__", logical_or},  {"__xor__", "__rxor__", logical_xor},
+      {"__eq__", nullptr, equal},         {"__ne__", nullptr, not_equal},
+      {"__lt__", nullptr, less},          {"__le__", nullptr, less_equal},
+      {"__gt__", nullptr, greater},       {"__ge__", nullptr, greater_equal},
   };
   for (const Row& row : rows) {
     const Binary function = row.function;
-    const auto reflected = [function](const Operand& a, const Operand& b) {
-      return function(b, a);
-    };
-    m.def(row.name, function, nb::arg("input"), nb::arg("other"), row.doc);
-    if (row.forward != nullptr) cls.def(row.forward, function, nb::is_operator(), row.doc);
-    if (row.reflected != nullptr) cls.def(row.reflected, reflected, nb::is_operator(), row.doc);
+    cls.def(row.forward, function, nb::is_operator());
+    if (row.reflected == nullptr) continue;
+    cls.def(
+        row.reflected, [function](const Operand& a, const Operand& b) { return function(b, a); },
+        nb::is_operator());
   }
   cls.def("__neg__", neg).def("__abs__", abs).def("__invert__", logical_not);
   cls.def("__matmul__", matmul, nb::is_operator(), "The matrix product.");
-  m.def("matmul", matmul, nb::arg("a"), nb::arg("b"),
-        "The matrix product of [.., m, k] and [.., k, n], with broadcasting of the leading\n"
-        "dimensions; a vector is a row on the left and a column on the right.\n\n"
-        "Raises ShapeError when the inner sizes differ.\n\n"
-        ">>> import coregrad as cg\n"
-        ">>> cg.matmul(cg.ones((2, 3)), cg.ones((3, 2))).tolist()\n"
-        "[[3.0, 3.0], [3.0, 3.0]]");
-  m.def("where", where, nb::arg("condition"), nb::arg("input"), nb::arg("other"),
-        "input where the condition holds, other elsewhere.");
 }
 
 void bind_products(nb::module_& m) {
@@ -177,9 +150,6 @@ void bind_products(nb::module_& m) {
       ">>> import coregrad as cg\n"
       ">>> cg.einsum('ij,jk->ik', cg.ones((2, 3)), cg.ones((3, 2))).tolist()\n"
       "[[3.0, 3.0], [3.0, 3.0]]");
-  m.def("bmm", bmm, nb::arg("a"), nb::arg("b"),
-        "[n, i, k] @ [n, k, j]; ShapeError for anything else.");
-  m.def("outer", outer, nb::arg("a"), nb::arg("b"), "All products of [n] and [m]: [n, m].");
 }
 
 void bind_extremes(nb::module_& m, nb::class_<Tensor>& cls) {
@@ -198,64 +168,18 @@ void bind_extremes(nb::module_& m, nb::class_<Tensor>& cls) {
   define("min", smallest, "The smallest element over a dimension, several, or all; NaN wins.");
 }
 
-void bind_views(nb::module_& m, nb::class_<Tensor>& cls) {
-  cls.def("reshape", reshape, nb::arg("shape"),
-          "The same elements in another shape; one -1 is found.");
-  cls.def("permute", permute, nb::arg("order"), "Dimensions in another order.");
-  cls.def("transpose", transpose, nb::arg("dim_a"), nb::arg("dim_b"), "Two dimensions exchanged.");
-  cls.def("broadcast_to", broadcast_to, nb::arg("shape"), "Repeated along dimensions of extent 1.");
-  cls.def("unsqueeze", unsqueeze, nb::arg("dim"), "A dimension of extent 1 put in.");
-  cls.def("squeeze", squeeze, nb::arg("dims"), "Dimensions of extent 1 taken out.");
+/// Functions whose parameters are not a builder's.
+void bind_others(nb::module_& m, nb::class_<Tensor>& cls) {
   cls.def("slice", slice, nb::arg("dim"), nb::arg("start"), nb::arg("stop"), nb::arg("step") = 1,
           "Elements start, start + step, .. below stop of a dimension.");
   cls.def("select", select, nb::arg("dim"), nb::arg("index"), "One index of a dimension.");
-  cls.def("flip", flip, nb::arg("dims"), "Dimensions reversed.");
   cls.def("pad", pad, nb::arg("low"), nb::arg("high"), nb::arg("fill") = 0.0,
           "Elements put before and after each dimension.");
   cls.def("split", split, nb::arg("size"), nb::arg("dim") = 0, "Pieces along a dimension.");
   cls.def("cast", cast, nb::arg("dtype"), "The elements in another dtype.");
-  cls.def("gather", gather, nb::arg("dim"), nb::arg("index"), "Elements picked along a dimension.");
-  cls.def("scatter_add", scatter_add, nb::arg("dim"), nb::arg("index"), nb::arg("values"),
-          "Values added at indices of a dimension.");
-  cls.def("index_select", index_select, nb::arg("dim"), nb::arg("index"),
-          "The given indices of a dimension.");
-  cls.def("sort", sort, nb::arg("dim") = -1, nb::arg("descending") = false, "Sorted elements.");
-  cls.def("argsort", argsort, nb::arg("dim") = -1, nb::arg("descending") = false,
-          "Indices that sort a dimension; stable.");
-  cls.def("topk", topk, nb::arg("k"), nb::arg("dim") = -1, nb::arg("largest") = true,
-          "The k largest (or smallest) of a dimension in order, and their positions.");
-  cls.def("take_along_dim", take_along_dim, nb::arg("index"), nb::arg("dim"),
-          "gather() with broadcasting of the other dimensions.");
-  cls.def("index_add", index_add, nb::arg("dim"), nb::arg("index"), nb::arg("source"),
-          "source[i] added to slice index[i] of a dimension.");
-  cls.def(
-      "index_put",
-      [](const Tensor& x, const std::vector<Tensor>& indices, const Tensor& values,
-         bool accumulate) { return index_put(x, indices, values, accumulate); },
-      nb::arg("indices"), nb::arg("values"), nb::arg("accumulate") = false,
-      "Values put (or added) at the places that one index tensor per leading dimension gives.");
-  cls.def("roll", roll, nb::arg("shift"), nb::arg("dim"),
-          "Elements shifted along a dimension; those that leave come back at the other end.");
-  cls.def("tile", tile, nb::arg("counts"), "Repeated counts[d] times along dimension d.");
-  cls.def("repeat_interleave", repeat_interleave, nb::arg("count"), nb::arg("dim"),
-          "Each index of a dimension count times in a row.");
-  cls.def("tril", tril, nb::arg("diagonal") = 0, "Zeros above a diagonal of the last dimensions.");
-  cls.def("triu", triu, nb::arg("diagonal") = 0, "Zeros below a diagonal of the last dimensions.");
-  cls.def("diagonal", diagonal, nb::arg("offset") = 0, nb::arg("dim_a") = 0, nb::arg("dim_b") = 1,
-          "Elements with equal indices in two dimensions, as a new last dimension.");
-  cls.def("masked_fill", masked_fill, nb::arg("mask"), nb::arg("value"),
-          "The value where the mask holds, the elements elsewhere.");
-  cls.def("nan_to_num", nan_to_num, nb::arg("nan") = 0.0, nb::arg("posinf") = nb::none(),
-          nb::arg("neginf") = nb::none(), "NaN and infinities replaced by numbers.");
-  cls.def("lerp", lerp, nb::arg("end"), nb::arg("weight"), "self + weight * (end - self).");
-  cls.def("clamp", clamp, nb::arg("min") = nb::none(), nb::arg("max") = nb::none(),
-          "Elements limited to bounds, of which one may be missing.");
   m.def(
-      "concat", [](const std::vector<Tensor>& parts, int64_t dim) { return concat(parts, dim); },
-      nb::arg("parts"), nb::arg("dim") = 0, "Tensors joined along a dimension they have.");
-  m.def(
-      "stack", [](const std::vector<Tensor>& parts, int64_t dim) { return stack(parts, dim); },
-      nb::arg("parts"), nb::arg("dim") = 0, "Tensors joined along a new dimension.");
+      "concat", [](const std::vector<Tensor>& tensors, int64_t dim) { return cat(tensors, dim); },
+      nb::arg("tensors"), nb::arg("dim") = 0, "The same as cat.");
 }
 
 void bind_creation(nb::module_& m) {
@@ -389,10 +313,10 @@ void bind_tensor(nb::module_& m) {
       .def("assign", &Tensor::assign, nb::arg("value"), nb::call_guard<nb::gil_scoped_release>(),
            "Makes this tensor stand for another one's value of the same shape and dtype.");
   bind_tensor_operators(m, cls);
-  bind_binary(m, cls);
+  bind_python_operators(cls);
   bind_products(m);
   bind_extremes(m, cls);
-  bind_views(m, cls);
+  bind_others(m, cls);
   bind_creation(m);
   bind_autograd(m, cls);
   m.def(

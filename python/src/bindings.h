@@ -50,6 +50,8 @@ void bind_networks(nb::module_& m);
 void bind_functional(nb::module_& m);
 
 // The rows of ops/operators.def.
+/// Whether a row with a formula has the name.
+bool is_operator(std::string_view name);
 void bind_graph_operators(nb::class_<Graph>& graph);
 /// Functions of `m` and methods.
 void bind_tensor_operators(nb::module_& m, nb::class_<Tensor>& tensor);
@@ -98,7 +100,7 @@ struct type_caster<coregrad::Operand> {
   static constexpr auto Name = const_name("Tensor | float");
   static constexpr bool IsClass = false;
 
-  bool from_python(handle source, uint8_t flags, cleanup_list* cleanup) noexcept {
+  bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
     make_caster<coregrad::Tensor> tensor;
     if (tensor.from_python(source, flags, cleanup)) {
       value = coregrad::Operand(tensor.operator coregrad::Tensor&());

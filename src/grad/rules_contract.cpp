@@ -262,7 +262,7 @@ NodeId as_scatter(Graph& graph, const Side& side) {
     if (m.s != 1) {
       require(ops::compare(graph, Op::Eq, ops::binary(graph, Op::Rem, index, integer(m.s)),
                            integer(0)));
-      index = ops::div(graph, index, integer(m.s));
+      index = ops::binary(graph, Op::Div, index, integer(m.s));
     }
     require(ops::compare(graph, Op::Le, integer(0), index));
     require(ops::compare(graph, Op::Lt, index, integer(x_shape[d])));

@@ -2,6 +2,7 @@
 // divided.
 
 #include "grad/rules.h"
+#include "ops/operators.h"
 
 #include <algorithm>
 #include <numeric>

@@ -12,6 +12,7 @@
 #include "ops/math.h"
 #include "ops/nn.h"
 #include "ops/reduce.h"
+#include "tensor/recorded.h"
 #include "tensor/state.h"
 
 #include <algorithm>
@@ -52,15 +53,6 @@ Tensor record_conv(std::string_view operation, const Tensor& x, const Tensor& we
   });
 }
 
-ops::ConvOptions to_ops(const ConvOptions& options) {
-  return {options.stride, options.padding, options.dilation, options.groups};
-}
-
-ops::PoolOptions to_ops(const PoolOptions& o) {
-  return {o.kernel,          o.stride, o.padding, o.dilation, o.ceil_mode, o.count_include_pad,
-          o.divisor_override};
-}
-
 /// Layer normalisations take the shape of the trailing dimensions, builders their number.
 int64_t count_normalized(const Tensor& x, const Dims& normalized, std::string_view operation) {
   const Dims& shape = x.shape();
@@ -93,16 +85,6 @@ Tensor record_class_loss(std::string_view operation, ClassLoss loss, const Tenso
       });
 }
 
-/// A loss by elements of equal shapes: broadcasting here is nearly always a mistake.
-template <class Make>
-Tensor record_loss(std::string_view operation, const Tensor& x, const Tensor& target,
-                   std::initializer_list<Tensor> optional, Make make) {
-  if (x.shape() != target.shape())
-    raise<ShapeError>("{}: input and target must have one shape: got {} and {}", operation,
-                      text_of(x), text_of(target));
-  return record_optional(operation, {x, target}, optional, make);
-}
-
 }  // namespace
 
 Tensor prelu(const Tensor& x, const Tensor& slope) {
@@ -126,7 +108,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
 Tensor conv(const Tensor& x, const Tensor& weight, const Tensor& bias, const ConvOptions& options) {
   return record_conv("conv", x, weight, bias,
                      [&](Graph& g, NodeId input, NodeId kernel, std::optional<NodeId> b) {
-                       return ops::conv(g, input, kernel, b, to_ops(options));
+                       return ops::conv(g, input, kernel, b, options);
                      });
 }
 
@@ -134,25 +116,23 @@ Tensor conv_transpose(const Tensor& x, const Tensor& weight, const Tensor& bias,
                       const ConvOptions& options) {
   return record_conv("conv_transpose", x, weight, bias,
                      [&](Graph& g, NodeId input, NodeId kernel, std::optional<NodeId> b) {
-                       return ops::conv_transpose(g, input, kernel, b, to_ops(options),
-                                                  options.output_padding);
+                       return ops::conv_transpose(g, input, kernel, b, options);
                      });
 }
 
 Tensor max_pool(const Tensor& x, const PoolOptions& options) {
   return record("max_pool", {x},
-                [&](Graph& g, Nodes n) { return ops::max_pool(g, n[0], to_ops(options)); });
+                [&](Graph& g, Nodes n) { return ops::max_pool(g, n[0], options); });
 }
 std::pair<Tensor, Tensor> max_pool_with_indices(const Tensor& x, const PoolOptions& options) {
   const std::vector<Tensor> both = record_many("max_pool", {x}, [&](Graph& g, Nodes n) {
-    const auto [values, indices] = ops::max_pool_with_indices(g, n[0], to_ops(options));
-    return std::vector{values, indices};
+    return as_list(ops::max_pool_with_indices(g, n[0], options));
   });
   return {both[0], both[1]};
 }
 Tensor avg_pool(const Tensor& x, const PoolOptions& options) {
   return record("avg_pool", {x},
-                [&](Graph& g, Nodes n) { return ops::avg_pool(g, n[0], to_ops(options)); });
+                [&](Graph& g, Nodes n) { return ops::avg_pool(g, n[0], options); });
 }
 Tensor adaptive_avg_pool(const Tensor& x, const Dims& output) {
   return record("adaptive_avg_pool", {x},
@@ -235,7 +215,7 @@ Tensor embedding(const Tensor& index, const Tensor& weight, std::optional<int64_
     if (*padding_index < 0) *padding_index += rows;
   }
   return record_move("embedding", {index, weight}, [&](Graph& g, Nodes n) {
-    return ops::embedding(g, n[1], n[0], padding_index);
+    return ops::embedding(g, n[0], n[1], padding_index);
   });
 }
 
@@ -266,23 +246,9 @@ Tensor nll_loss(const Tensor& log_probabilities, const Tensor& target,
   return record_class_loss("nll_loss", ops::nll_loss, log_probabilities, target, options);
 }
 
-Tensor bce_loss(const Tensor& x, const Tensor& target, const Tensor& weight, Reduction reduction) {
-  return record_loss("binary_cross_entropy", x, target, {weight},
-                     [&](Graph& g, Nodes n, Maybe optional) {
-                       return ops::bce_loss(g, n[0], n[1], optional[0], reduction);
-                     });
-}
-Tensor bce_with_logits(const Tensor& x, const Tensor& target, const Tensor& weight,
-                       const Tensor& positive_weight, Reduction reduction) {
-  return record_loss("binary_cross_entropy_with_logits", x, target, {weight, positive_weight},
-                     [&](Graph& g, Nodes n, Maybe optional) {
-                       return ops::bce_with_logits(g, n[0], n[1], optional[0], optional[1],
-                                                   reduction);
-                     });
-}
 Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target, Reduction reduction,
               bool batch_mean) {
-  return record_loss("kl_div", x, target, {}, [&](Graph& g, Nodes n, Maybe) {
+  return record("kl_div", {x, target}, [&](Graph& g, Nodes n) {
     return ops::kl_div(g, n[0], n[1], log_target, reduction, batch_mean);
   });
 }

@@ -123,14 +123,15 @@ NodeId conv(Graph& g, NodeId x, NodeId weight, std::optional<NodeId> bias,
 }
 
 NodeId conv_transpose(Graph& g, NodeId x, NodeId weight, std::optional<NodeId> bias,
-                      const ConvOptions& options, const Dims& output_padding) {
+                      const ConvOptions& options) {
   ConvBuilder b(g, x, weight, options, "conv_transpose");
   const int64_t in_channels = g.shape(x)[1];
   if (in_channels % b.groups != 0 || g.shape(weight)[0] != in_channels)
     raise<ShapeError>(
         "conv_transpose: the weight must be [C,O/groups,..] with groups = {}: got {} for {}",
         b.groups, describe(g, weight), describe(g, x));
-  const Dims extra = per_dimension(output_padding, b.spatial, 0, b.operation, "output_padding");
+  const Dims extra =
+      per_dimension(options.output_padding, b.spatial, 0, b.operation, "output_padding");
   Dims output(b.spatial);
   for (size_t d = 0; d < b.spatial; ++d) {
     if (extra[d] >= std::max(b.stride[d], b.dilation[d]))

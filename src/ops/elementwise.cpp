@@ -228,11 +228,15 @@ bool keeps_dtype(Op op) {
 
 }  // namespace
 
-DType result_type(const Graph& graph, NodeId a, NodeId b) {
-  const DType s = graph.dtype(a), t = graph.dtype(b);
-  if (s == t || (graph.rank(a) == 0) == (graph.rank(b) == 0)) return promote(s, t);
-  const auto [tensor, scalar] = graph.rank(a) == 0 ? std::pair{t, s} : std::pair{s, t};
-  return category_of(scalar) > category_of(tensor) ? scalar : tensor;
+DType result_type(const Graph& graph, std::span<const NodeId> operands) {
+  std::optional<DType> with_dims, without;
+  for (const NodeId operand : operands) {
+    std::optional<DType>& dtype = graph.rank(operand) == 0 ? without : with_dims;
+    dtype = dtype ? promote(*dtype, graph.dtype(operand)) : graph.dtype(operand);
+  }
+  COREGRAD_CHECK(with_dims || without);
+  const bool decides = !with_dims || (without && category_of(*without) > category_of(*with_dims));
+  return decides ? *without : *with_dims;
 }
 
 NodeId unary(Graph& graph, Op op, NodeId x) {

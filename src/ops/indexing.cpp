@@ -73,23 +73,25 @@ NodeId mask_triangle(Graph& g, NodeId x, int64_t diagonal, bool lower) {
 
 NodeId index_select(Graph& g, NodeId x, int64_t dim, NodeId index) {
   require_integer(g, index, "index_select");
-  const auto d = static_cast<size_t>(normalize_dim(dim, g.rank(x), "index_select"));
   if (g.rank(index) > 1)
     raise<ShapeError>("index_select: the index must be a vector: got {}", describe(g, index));
+  // A scalar counts as a vector of one element, which any index names.
+  if (g.rank(x) == 0) return x;
+  const auto d = static_cast<size_t>(normalize_dim(dim, g.rank(x), "index_select"));
   Dims along(g.shape(x).size(), 1), shape = shape_of(g, x);
   along[d] = shape[d] = g.numel(index);
   return gather(g, x, dim, broadcast_to(g, reshape(g, index, along), shape));
 }
 
-NodeId take_along(Graph& g, NodeId x, NodeId index, int64_t dim) {
-  const auto d = static_cast<size_t>(normalize_dim(dim, g.rank(x), "take_along"));
+NodeId take_along_dim(Graph& g, NodeId x, NodeId index, int64_t dim) {
+  const auto d = static_cast<size_t>(normalize_dim(dim, g.rank(x), "take_along_dim"));
   if (g.rank(x) != g.rank(index))
-    raise<ShapeError>("take_along: the index must have the operand's rank: got {} for {}",
+    raise<ShapeError>("take_along_dim: the index must have the operand's rank: got {} for {}",
                       describe(g, index), describe(g, x));
   Dims x_shape = shape_of(g, x), index_shape = shape_of(g, index);
   const int64_t extent = x_shape[d], count = index_shape[d];
   x_shape[d] = index_shape[d] = 1;
-  Dims common = broadcast_shapes(x_shape, index_shape, "take_along");
+  Dims common = broadcast_shapes(x_shape, index_shape, "take_along_dim");
   common[d] = extent;
   x = broadcast_to(g, x, common);
   common[d] = count;
@@ -104,7 +106,7 @@ NodeId index_leading(Graph& g, NodeId x, std::span<const NodeId> indices) {
 }
 
 NodeId index_put(Graph& g, NodeId x, std::span<const NodeId> indices, NodeId values,
-                 ScatterMode mode) {
+                 bool accumulate) {
   const Dims x_shape = shape_of(g, x);
   const LeadingIndex index(g, x, indices, "index_put");
   Dims shape = index.at;
@@ -113,8 +115,13 @@ NodeId index_put(Graph& g, NodeId x, std::span<const NodeId> indices, NodeId val
   const int64_t count = checked_numel(index.at, "index_put");
   return reshape(g,
                  scatter(g, as_rows(g, x, index.rows, index.columns), 0, index.spread(g),
-                         as_rows(g, wide, count, index.columns), mode),
+                         as_rows(g, wide, count, index.columns),
+                         accumulate ? ScatterMode::Add : ScatterMode::Set),
                  x_shape);
+}
+
+NodeId scatter_add(Graph& g, NodeId x, int64_t dim, NodeId index, NodeId src) {
+  return scatter(g, x, dim, index, src, ScatterMode::Add);
 }
 
 NodeId index_add(Graph& g, NodeId x, int64_t dim, NodeId index, NodeId source) {
@@ -157,12 +164,23 @@ NodeId arange(Graph& g, DType dtype, double start, double step, int64_t n) {
   return cast(g, add(g, scaled, literal(g, DType::Float64, start)), dtype);
 }
 
-NodeId roll(Graph& g, NodeId x, int64_t shift, int64_t dim) {
-  const int64_t n = g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "roll"))];
-  if (n == 0) return x;
-  const int64_t cut = floor_mod(-floor_mod(shift, n), n);
-  const NodeId parts[] = {narrow(g, x, dim, cut, n), narrow(g, x, dim, 0, cut)};
-  return concat(g, parts, dim);
+NodeId roll(Graph& g, NodeId x, std::span<const int64_t> shifts, std::span<const int64_t> dims) {
+  if (dims.empty()) {
+    const Dims shape = shape_of(g, x), flat{g.numel(x)}, first{0};
+    return reshape(g, roll(g, reshape(g, x, flat), shifts, first), shape);
+  }
+  if (shifts.size() != dims.size())
+    raise<ValueError>("roll: there must be a shift for each dimension: got {} for {}",
+                      shape_text(shifts), shape_text(dims));
+  for (size_t i = 0; i < dims.size() && g.rank(x) > 0; ++i) {
+    const int64_t dim = normalize_dim(dims[i], g.rank(x), "roll");
+    const int64_t n = g.shape(x)[static_cast<size_t>(dim)];
+    const int64_t cut = n == 0 ? 0 : floor_mod(-floor_mod(shifts[i], n), n);
+    if (cut == 0) continue;
+    const NodeId parts[] = {narrow(g, x, dim, cut, n), narrow(g, x, dim, 0, cut)};
+    x = concat(g, parts, dim);
+  }
+  return x;
 }
 
 NodeId stack(Graph& g, std::span<const NodeId> parts, int64_t dim) {
@@ -179,32 +197,32 @@ NodeId stack(Graph& g, std::span<const NodeId> parts, int64_t dim) {
 
 NodeId cat(Graph& g, std::span<const NodeId> parts, int64_t dim) {
   std::vector<NodeId> kept;
-  for (NodeId part : parts)
+  DType dtype = DType::Bool;
+  for (NodeId part : parts) {
     if (g.rank(part) != 1 || g.shape(part)[0] != 0) kept.push_back(part);
-  return concat(g, kept.empty() ? parts : std::span<const NodeId>(kept), dim);
+    dtype = promote(dtype, g.dtype(part));
+  }
+  return cast(g, concat(g, kept.empty() ? parts : std::span<const NodeId>(kept), dim), dtype);
 }
 
-std::vector<NodeId> split(Graph& g, NodeId x, std::span<const int64_t> sizes, int64_t dim) {
-  const int64_t n = g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "split"))];
+std::vector<NodeId> split_with_sizes(Graph& g, NodeId x, std::span<const int64_t> sizes,
+                                     int64_t dim) {
+  const int64_t n =
+      g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "split_with_sizes"))];
   std::vector<NodeId> pieces;
   int64_t begin = 0;
   for (int64_t size : sizes) {
-    const int64_t end = checked_add(begin, size, "split");
+    const int64_t end = checked_add(begin, size, "split_with_sizes");
     if (size < 0 || end > n)
-      raise<ShapeError>("split: sizes must add up to the extent {}: got {}", n, shape_text(sizes));
+      raise<ShapeError>("split_with_sizes: sizes must add up to the extent {}: got {}", n,
+                        shape_text(sizes));
     pieces.push_back(narrow(g, x, dim, begin, end));
     begin = end;
   }
   if (begin != n)
-    raise<ShapeError>("split: sizes must add up to the extent {}: got {}", n, shape_text(sizes));
+    raise<ShapeError>("split_with_sizes: sizes must add up to the extent {}: got {}", n,
+                      shape_text(sizes));
   return pieces;
-}
-
-NodeId masked_fill(Graph& g, NodeId x, NodeId mask, NodeId value) {
-  if (g.dtype(mask) != DType::Bool || g.rank(value) != 0)
-    raise<DTypeError>("masked_fill: the mask must be bool and the value of rank 0: got {} and {}",
-                      describe(g, mask), describe(g, value));
-  return select(g, mask, cast(g, value, g.dtype(x)), x);
 }
 
 NodeId tile(Graph& g, NodeId x, std::span<const int64_t> counts) {
@@ -234,12 +252,12 @@ NodeId repeat_interleave(Graph& g, NodeId x, int64_t count, int64_t dim) {
   return reshape(g, broadcast_to(g, unsqueeze(g, x, at + 1), shape), result);
 }
 
-std::pair<NodeId, NodeId> sort(Graph& g, NodeId x, int64_t dim, bool descending) {
-  const NodeId order = argsort(g, x, dim, descending);
-  return {gather(g, x, dim, order), order};
+NodeId sort(Graph& g, NodeId x, int64_t dim, bool descending) {
+  return gather(g, x, dim, argsort(g, x, dim, descending));
 }
 
 std::pair<NodeId, NodeId> topk(Graph& g, NodeId x, int64_t k, int64_t dim, bool largest) {
+  if (g.rank(x) == 0) return {x, integer(g, 0)};
   const int64_t n = g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "topk"))];
   if (k < 0 || k > n)
     raise<IndexError>("topk: k must lie in [0, {}]: got {} for {}", n, k, describe(g, x));

@@ -80,6 +80,13 @@ NodeId contract_terms(Graph& g, Term a, Term b, const Subscripts& out, std::stri
     spec.extents.push_back(extent);
     return static_cast<int64_t>(names.size()) - 1;
   };
+  // The result's names first: one spelling for products that are the same.
+  for (int name : out)
+    for (const Term* term : {&a, &b}) {
+      const auto at = std::ranges::find(term->subscripts, name);
+      if (at != term->subscripts.end())
+        label_of(name, g.shape(term->node)[static_cast<size_t>(at - term->subscripts.begin())]);
+    }
   for (const auto& [term, maps] : {std::pair{&a, &spec.lhs}, std::pair{&b, &spec.rhs}})
     for (size_t d = 0; d < term->subscripts.size(); ++d)
       maps->push_back(DimMap::label(label_of(term->subscripts[d], g.shape(term->node)[d])));
@@ -143,10 +150,10 @@ Subscripts with_ellipsis(const Subscripts& names, size_t rank) {
 
 }  // namespace
 
-NodeId diagonal(Graph& g, NodeId x, int64_t offset, int64_t dim_a, int64_t dim_b) {
+NodeId diagonal(Graph& g, NodeId x, int64_t offset, int64_t dim1, int64_t dim2) {
   const int64_t rank = g.rank(x);
-  const int64_t a = normalize_dim(dim_a, rank, "diagonal"),
-                b = normalize_dim(dim_b, rank, "diagonal");
+  const int64_t a = normalize_dim(dim1, rank, "diagonal"),
+                b = normalize_dim(dim2, rank, "diagonal");
   if (a == b) raise<ValueError>("diagonal: the two dimensions must differ: got {} twice", a);
   Dims order;
   for (int64_t d = 0; d < rank; ++d)

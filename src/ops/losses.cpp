@@ -20,11 +20,15 @@ NodeId reduced(Graph& g, NodeId x, Reduction reduction) {
   COREGRAD_UNREACHABLE("a reduction outside the enumeration");
 }
 
-/// Broadcasting is nearly always a mistake here.
-NodeId difference(Graph& g, NodeId input, NodeId target, std::string_view operation) {
+// Broadcasting is nearly always a mistake here.
+void require_one_shape(const Graph& g, NodeId input, NodeId target, std::string_view operation) {
   if (!same_shape(g.shape(input), g.shape(target)))
     raise<ShapeError>("{}: input and target must have one shape: got {} and {}", operation,
                       describe(g, input), describe(g, target));
+}
+
+NodeId difference(Graph& g, NodeId input, NodeId target, std::string_view operation) {
+  require_one_shape(g, input, target, operation);
   return sub(g, input, target);
 }
 
@@ -133,11 +137,16 @@ NodeId smooth_l1_loss(Graph& g, NodeId input, NodeId target, Reduction reduction
   return reduced(g, select(g, is_near, scaled(g, square(g, d), 0.5 / beta), linear), reduction);
 }
 
-NodeId nll_loss(Graph& g, NodeId log_probabilities, NodeId target, const ClassOptions& options) {
+std::pair<NodeId, NodeId> nll_loss_with_weight(Graph& g, NodeId log_probabilities, NodeId target,
+                                               const ClassOptions& options) {
   const int64_t dim = class_dim(g, log_probabilities, "nll_loss");
   const Picked p = pick(g, log_probabilities, target, dim, options, "nll_loss");
   const NodeId loss = neg(g, mul(g, p.log_probability, p.weight));
-  return weighted_mean(g, loss, p.weight, options.reduction);
+  return {weighted_mean(g, loss, p.weight, options.reduction), sum(g, p.weight)};
+}
+
+NodeId nll_loss(Graph& g, NodeId log_probabilities, NodeId target, const ClassOptions& options) {
+  return nll_loss_with_weight(g, log_probabilities, target, options).first;
 }
 
 NodeId cross_entropy(Graph& g, NodeId scores, NodeId target, const ClassOptions& options) {
@@ -167,8 +176,9 @@ NodeId cross_entropy(Graph& g, NodeId scores, NodeId target, const ClassOptions&
   return weighted_mean(g, loss, p.weight, options.reduction);
 }
 
-NodeId bce_loss(Graph& g, NodeId input, NodeId target, std::optional<NodeId> weight,
-                Reduction reduction) {
+NodeId binary_cross_entropy(Graph& g, NodeId input, NodeId target, std::optional<NodeId> weight,
+                            Reduction reduction) {
+  require_one_shape(g, input, target, "binary_cross_entropy");
   const auto limited = [&](NodeId x) { return maximum(g, x, number_like(g, x, -100)); };
   const NodeId one = number_like(g, input, 1);
   const NodeId of_one = limited(log(g, input)), of_zero = limited(log1p(g, neg(g, input)));
@@ -177,15 +187,14 @@ NodeId bce_loss(Graph& g, NodeId input, NodeId target, std::optional<NodeId> wei
   return reduced(g, loss, reduction);
 }
 
-NodeId bce_with_logits(Graph& g, NodeId input, NodeId target, std::optional<NodeId> weight,
-                       std::optional<NodeId> positive_weight, Reduction reduction) {
-  input = to_float(g, input);
-  target = cast(g, target, g.dtype(input));
+NodeId binary_cross_entropy_with_logits(Graph& g, NodeId input, NodeId target,
+                                        std::optional<NodeId> weight,
+                                        std::optional<NodeId> pos_weight, Reduction reduction) {
+  require_one_shape(g, input, target, "binary_cross_entropy_with_logits");
   // (1 - t) x + (1 + (w - 1) t) softplus(-x)
   const NodeId one = number_like(g, input, 1);
   NodeId tail = neg(g, logsigmoid(g, input));
-  if (positive_weight)
-    tail = mul(g, tail, add(g, one, mul(g, sub(g, *positive_weight, one), target)));
+  if (pos_weight) tail = mul(g, tail, add(g, one, mul(g, sub(g, *pos_weight, one), target)));
   NodeId loss = add(g, mul(g, sub(g, one, target), input), tail);
   if (weight) loss = mul(g, loss, *weight);
   return reduced(g, loss, reduction);
@@ -193,6 +202,7 @@ NodeId bce_with_logits(Graph& g, NodeId input, NodeId target, std::optional<Node
 
 NodeId kl_div(Graph& g, NodeId input, NodeId target, bool log_target, Reduction reduction,
               bool batch_mean) {
+  require_one_shape(g, input, target, "kl_div");
   const NodeId loss = log_target ? mul(g, exp(g, target), sub(g, target, input))
                                  : sub(g, xlogy(g, target, target), mul(g, target, input));
   if (!batch_mean) return reduced(g, loss, reduction);

@@ -5,6 +5,7 @@
 #include "ops/primitives.h"
 
 #include <optional>
+#include <utility>
 
 namespace coregrad::ops {
 
@@ -15,18 +16,15 @@ struct ClassOptions {
   Reduction reduction = Reduction::Mean;
 };
 /// Log-probabilities [N,C,..] (or [C]) and class indices [N,..]. The mean is over the weights.
+/// Also the sum of the samples' weights, which the mean is divided by.
+std::pair<NodeId, NodeId> nll_loss_with_weight(Graph& graph, NodeId log_probabilities,
+                                               NodeId target, const ClassOptions& options = {});
 NodeId nll_loss(Graph& graph, NodeId log_probabilities, NodeId target,
                 const ClassOptions& options = {});
 /// Scores [N,C,..] (or [C]); targets are class indices [N,..] or probabilities of the scores'
 /// shape.
 NodeId cross_entropy(Graph& graph, NodeId scores, NodeId target, const ClassOptions& options = {});
 
-/// Probabilities and targets in [0,1]; logarithms are limited to -100.
-NodeId bce_loss(Graph& graph, NodeId input, NodeId target, std::optional<NodeId> weight = {},
-                Reduction reduction = Reduction::Mean);
-NodeId bce_with_logits(Graph& graph, NodeId input, NodeId target, std::optional<NodeId> weight = {},
-                       std::optional<NodeId> positive_weight = {},
-                       Reduction reduction = Reduction::Mean);
 /// target * (log target - input); `batch_mean` divides the sum by the first extent.
 NodeId kl_div(Graph& graph, NodeId input, NodeId target, bool log_target = false,
               Reduction reduction = Reduction::Mean, bool batch_mean = false);

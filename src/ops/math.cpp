@@ -9,8 +9,6 @@
 namespace coregrad::ops {
 namespace {
 
-NodeId less(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Lt, a, b); }
-
 NodeId is_not_negative(Graph& g, NodeId x) { return compare(g, Op::Le, number_like(g, x, 0), x); }
 
 // |x| with derivative 1 at 0, for functions that are smooth there.
@@ -18,17 +16,13 @@ NodeId smooth_abs(Graph& g, NodeId x) { return select(g, is_not_negative(g, x), 
 
 NodeId to_bool(Graph& g, NodeId x) { return cast(g, x, DType::Bool); }
 
+NodeId less(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Lt, a, b); }
+
 // Whether a remainder towards zero has to move by one divisor to get the divisor's sign.
 NodeId sign_differs(Graph& g, NodeId rest, NodeId divisor) {
-  const NodeId opposite = binary(g, Op::Xor, less(g, rest, number_like(g, rest, 0)),
-                                 less(g, divisor, number_like(g, divisor, 0)));
-  return binary(g, Op::And, opposite, compare(g, Op::Ne, rest, number_like(g, rest, 0)));
-}
-
-void promote_both(Graph& g, NodeId& a, NodeId& b) {
-  const DType dtype = result_type(g, a, b);
-  a = cast(g, a, dtype);
-  b = cast(g, b, dtype);
+  const NodeId zero = number_like(g, rest, 0);
+  const NodeId opposite = binary(g, Op::Xor, less(g, rest, zero), less(g, divisor, zero));
+  return binary(g, Op::And, opposite, compare(g, Op::Ne, rest, zero));
 }
 
 }  // namespace
@@ -41,31 +35,43 @@ NodeId to_float(Graph& g, NodeId x) {
   return is_float(g.dtype(x)) ? x : cast(g, x, DType::Float32);
 }
 
-NodeId true_divide(Graph& g, NodeId a, NodeId b) {
-  if (!is_float(g.dtype(a)) && !is_float(g.dtype(b)))
-    return div(g, cast(g, a, DType::Float32), cast(g, b, DType::Float32));
-  return div(g, a, b);
+NodeId div(Graph& g, NodeId a, NodeId b, std::optional<std::string_view> rounding_mode) {
+  if (rounding_mode == "floor") return floor_divide(g, a, b);
+  if (rounding_mode && rounding_mode != "trunc")
+    raise<ValueError>("div: the rounding mode must be 'trunc' or 'floor', got '{}'",
+                      *rounding_mode);
+  if (!rounding_mode) {
+    a = to_float(g, a);
+    b = to_float(g, b);
+  }
+  const NodeId quotient = binary(g, Op::Div, a, b);
+  return rounding_mode ? unary(g, Op::Trunc, quotient) : quotient;
 }
 
 NodeId floor_divide(Graph& g, NodeId a, NodeId b) {
-  promote_both(g, a, b);
-  const NodeId rest = binary(g, Op::Rem, a, b);
-  const NodeId adjust = cast(g, sign_differs(g, rest, b), g.dtype(rest));
-  if (!is_float(g.dtype(a))) return sub(g, div(g, a, b), adjust);
-  // a - rest is a multiple of b, so its quotient is whole up to rounding.
+  // Steps have no slope.
+  a = detach(g, a);
+  b = detach(g, b);
+  const NodeId zero = number_like(g, a, 0);
+  if (!is_float(g.dtype(a))) {
+    const NodeId quotient = binary(g, Op::Div, a, b);
+    const NodeId is_inexact = compare(g, Op::Ne, mul(g, quotient, b), a);
+    const NodeId opposite = binary(g, Op::Xor, less(g, a, zero), less(g, b, zero));
+    return sub(g, quotient, cast(g, binary(g, Op::And, is_inexact, opposite), g.dtype(a)));
+  }
+  // a - rest is a multiple of b, so its quotient is whole up to rounding; a / b may round up.
+  const NodeId rest = binary(g, Op::Rem, a, b), ratio = div(g, a, b);
+  const NodeId adjust = cast(g, sign_differs(g, rest, b), g.dtype(a));
   const NodeId quotient = sub(g, div(g, sub(g, a, rest), b), adjust);
-  const NodeId whole = unary(g, Op::Floor, quotient);
-  const NodeId up = cast(g, less(g, number_like(g, a, 0.5), sub(g, quotient, whole)), g.dtype(a));
-  return select(g, compare(g, Op::Eq, b, number_like(g, b, 0)), div(g, a, b), add(g, whole, up));
+  const NodeId whole = select(g, compare(g, Op::Eq, quotient, zero), mul(g, ratio, zero),
+                              unary(g, Op::Round, quotient));
+  return select(g, compare(g, Op::Eq, b, zero), ratio, whole);
 }
 
 NodeId remainder(Graph& g, NodeId a, NodeId b) {
-  promote_both(g, a, b);
   const NodeId rest = binary(g, Op::Rem, a, b);
   return select(g, sign_differs(g, rest, b), add(g, rest, b), rest);
 }
-
-NodeId fmod(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Rem, a, b); }
 
 NodeId square(Graph& g, NodeId x) { return mul(g, x, x); }
 
@@ -74,18 +80,25 @@ NodeId hypot(Graph& g, NodeId a, NodeId b) {
 }
 
 NodeId lerp(Graph& g, NodeId start, NodeId end, NodeId weight) {
+  if (!is_float(g.dtype(start)))
+    raise<DTypeError>("lerp: the input must be floating: got {}", describe(g, start));
+  // Each form is exact at one end.
   const NodeId span = sub(g, end, start);
   const NodeId one = number_like(g, weight, 1);
   return select(g, less(g, unary(g, Op::Abs, weight), number_like(g, weight, 0.5)),
                 add(g, start, mul(g, weight, span)),
-                sub(g, end, mul(g, sub(g, one, weight), span)));
+                sub(g, end, mul(g, span, sub(g, one, weight))));
 }
 
 NodeId clamp(Graph& g, NodeId x, std::optional<NodeId> low, std::optional<NodeId> high) {
   if (!low && !high) raise<ValueError>("clamp: a lower or an upper bound must be given");
-  // As in PyTorch the upper bound wins where it is below the lower one.
-  if (low) x = select(g, less(g, x, *low), *low, x);
-  if (high) x = select(g, less(g, *high, x), *high, x);
+  // As in PyTorch the upper bound wins where it is below the lower one, and NaN everywhere.
+  const auto limit = [&](NodeId bound, bool is_low) {
+    const NodeId beyond = is_low ? less(g, x, bound) : less(g, bound, x);
+    x = select(g, binary(g, Op::Or, beyond, isnan(g, bound)), bound, x);
+  };
+  if (low) limit(*low, true);
+  if (high) limit(*high, false);
   return x;
 }
 
@@ -95,6 +108,15 @@ NodeId clamp(Graph& g, NodeId x, double low, double high) {
 
 NodeId where(Graph& g, NodeId condition, NodeId a, NodeId b) {
   return select(g, to_bool(g, condition), a, b);
+}
+
+NodeId masked_fill(Graph& g, NodeId x, NodeId mask, NodeId value) {
+  if (g.dtype(mask) != DType::Bool)
+    raise<DTypeError>("masked_fill: the mask must be bool: got {}", describe(g, mask));
+  if (category_of(g.dtype(value)) > category_of(g.dtype(x)))
+    raise<DTypeError>("masked_fill: the value must be of the input's category: got {} for {}",
+                      describe(g, value), describe(g, x));
+  return select(g, mask, cast(g, value, g.dtype(x)), x);
 }
 
 NodeId greater(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Lt, b, a); }
@@ -136,12 +158,13 @@ NodeId logaddexp(Graph& g, NodeId a, NodeId b) {
 }
 
 NodeId xlogy(Graph& g, NodeId x, NodeId y) {
-  x = to_float(g, x);
-  y = to_float(g, y);
-  const NodeId is_zero = compare(g, Op::Eq, x, number_like(g, x, 0));
-  const NodeId safe = select(g, binary(g, Op::And, is_zero, unary(g, Op::Not, isnan(g, y))),
-                             number_like(g, y, 1), y);
-  return mul(g, x, log(g, safe));
+  // Where x is 0, what has no finite logarithm counts as 1; the slope there is log(y) otherwise.
+  const NodeId zero = number_like(g, x, 0);
+  const NodeId infinity = number_like(g, y, std::numeric_limits<double>::infinity());
+  const NodeId has_none =
+      binary(g, Op::Or, compare(g, Op::Le, y, zero), compare(g, Op::Eq, y, infinity));
+  const NodeId ignored = binary(g, Op::And, compare(g, Op::Eq, x, zero), has_none);
+  return mul(g, x, log(g, select(g, ignored, number_like(g, y, 1), y)));
 }
 
 NodeId logit(Graph& g, NodeId x) { return log(g, div(g, x, sub(g, number_like(g, x, 1), x))); }

@@ -46,11 +46,6 @@ NodeId scale_and_shift(Graph& g, NodeId y, std::optional<NodeId> weight,
   return bias ? add(g, y, *bias) : y;
 }
 
-// (x - mean) / sqrt(variance + eps)
-NodeId standardized(Graph& g, NodeId centered, NodeId variance, double eps) {
-  return mul(g, centered, unary(g, Op::Rsqrt, add(g, variance, number_like(g, variance, eps))));
-}
-
 std::optional<NodeId> channel_parameter(Graph& g, NodeId x, std::optional<NodeId> vector,
                                         std::string_view operation) {
   if (!vector) return std::nullopt;
@@ -66,22 +61,29 @@ void require_trailing(const Graph& g, NodeId x, const Dims& dims, std::optional<
 
 }  // namespace
 
+Normalized normalize(Graph& g, NodeId x, std::span<const int64_t> dims, double eps) {
+  const NodeId average = mean(g, x, dims, true);
+  const NodeId centered = sub(g, x, average);
+  const NodeId variance = mean(g, square(g, centered), dims, true);
+  const NodeId rstd = unary(g, Op::Rsqrt, shifted(g, variance, eps));
+  return {mul(g, centered, rstd), average, variance, rstd};
+}
+
 NodeId layer_norm(Graph& g, NodeId x, int64_t count, std::optional<NodeId> weight,
                   std::optional<NodeId> bias, double eps) {
   require_float(g, x, "layer_norm");
   const Dims dims = trailing_dims(g, x, count, "layer_norm");
   require_trailing(g, x, dims, weight, "layer_norm");
   require_trailing(g, x, dims, bias, "layer_norm");
-  const NodeId centered = sub(g, x, mean(g, x, dims, true));
-  const NodeId variance = mean(g, square(g, centered), dims, true);
-  return scale_and_shift(g, standardized(g, centered, variance, eps), weight, bias);
+  return scale_and_shift(g, normalize(g, x, dims, eps).y, weight, bias);
 }
 
 NodeId rms_norm(Graph& g, NodeId x, int64_t count, std::optional<NodeId> weight, double eps) {
   require_float(g, x, "rms_norm");
   const Dims dims = trailing_dims(g, x, count, "rms_norm");
   require_trailing(g, x, dims, weight, "rms_norm");
-  return scale_and_shift(g, standardized(g, x, mean(g, square(g, x), dims, true), eps), weight, {});
+  const NodeId squares = mean(g, square(g, x), dims, true);
+  return scale_and_shift(g, mul(g, x, unary(g, Op::Rsqrt, shifted(g, squares, eps))), weight, {});
 }
 
 NodeId group_norm(Graph& g, NodeId x, int64_t groups, std::optional<NodeId> weight,
@@ -112,22 +114,20 @@ BatchNorm batch_norm_train(Graph& g, NodeId x, std::optional<NodeId> weight,
   if (count < 2)
     raise<ValueError>("batch_norm: training needs more than one value per channel: got {}",
                       describe(g, x));
-  const NodeId average = mean(g, x, dims, true);
-  const NodeId centered = sub(g, x, average);
-  const NodeId variance = mean(g, square(g, centered), dims, true);
-  const NodeId y = scale_and_shift(g, standardized(g, centered, variance, eps),
-                                   channel_parameter(g, x, weight, "batch_norm"),
+  const Normalized own = normalize(g, x, dims, eps);
+  const NodeId y = scale_and_shift(g, own.y, channel_parameter(g, x, weight, "batch_norm"),
                                    channel_parameter(g, x, bias, "batch_norm"));
-  return {y, squeeze(g, average, dims), squeeze(g, variance, dims), count};
+  return {y, squeeze(g, own.mean, dims), squeeze(g, own.variance, dims), count};
 }
 
 NodeId batch_norm_eval(Graph& g, NodeId x, NodeId average, NodeId variance,
                        std::optional<NodeId> weight, std::optional<NodeId> bias, double eps) {
   require_float(g, x, "batch_norm");
+  NodeId scale = unary(g, Op::Rsqrt, shifted(g, variance, eps));
+  if (weight) scale = mul(g, scale, *weight);
   const NodeId centered = sub(g, x, per_channel(g, x, average, "batch_norm"));
-  return scale_and_shift(
-      g, standardized(g, centered, per_channel(g, x, variance, "batch_norm"), eps),
-      channel_parameter(g, x, weight, "batch_norm"), channel_parameter(g, x, bias, "batch_norm"));
+  return scale_and_shift(g, centered, per_channel(g, x, scale, "batch_norm"),
+                         channel_parameter(g, x, bias, "batch_norm"));
 }
 
 std::pair<NodeId, NodeId> updated_statistics(Graph& g, const BatchNorm& batch, NodeId average,
@@ -151,13 +151,13 @@ NodeId dropout(Graph& g, NodeId x, double p, NodeId seed, int64_t stream) {
   return select(g, is_kept, scaled(g, x, 1 / (1 - p)), number_like(g, x, 0));
 }
 
-NodeId embedding(Graph& g, NodeId weight, NodeId index, std::optional<int64_t> padding_index) {
+NodeId embedding(Graph& g, NodeId index, NodeId weight, std::optional<int64_t> padding_idx) {
   if (g.rank(weight) != 2)
     raise<ShapeError>("embedding: the weight must be [rows, width]: got {}", describe(g, weight));
   const NodeId rows = index_leading(g, weight, {{index}});
-  if (!padding_index) return rows;
+  if (!padding_idx) return rows;
   const NodeId is_padding = compare(g, Op::Eq, unsqueeze(g, index, -1),
-                                    literal(g, Scalar::of_int(g.dtype(index), *padding_index)));
+                                    literal(g, Scalar::of_int(g.dtype(index), *padding_idx)));
   return select(g, is_padding, detach(g, rows), rows);
 }
 

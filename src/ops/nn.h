@@ -1,12 +1,20 @@
 #pragma once
 // Normalisation, dropout, embedding and attention; written with primitives only.
 
+#include "ops/operators.h"
 #include "ops/primitives.h"
 
 #include <optional>
 
 namespace coregrad::ops {
 
+struct Normalized {
+  NodeId y;
+  NodeId mean, variance;  ///< without correction; the dimensions are kept
+  NodeId rstd;            ///< 1 / sqrt(variance + eps)
+};
+/// (x - mean) * rstd over dimensions.
+Normalized normalize(Graph& graph, NodeId x, std::span<const int64_t> dims, double eps);
 /// Over the trailing `dims` dimensions; weight and bias have their shape.
 NodeId layer_norm(Graph& graph, NodeId x, int64_t dims, std::optional<NodeId> weight,
                   std::optional<NodeId> bias, double eps = 1e-5);
@@ -32,9 +40,9 @@ std::pair<NodeId, NodeId> updated_statistics(Graph& graph, const BatchNorm& batc
 
 /// Elements are kept with probability 1 - p and divided by it. `seed` as for random().
 NodeId dropout(Graph& graph, NodeId x, double p, NodeId seed, int64_t stream);
-/// weight[index]: [.., n] -> [.., n, width]. Rows of `padding_index` receive no gradient.
-NodeId embedding(Graph& graph, NodeId weight, NodeId index,
-                 std::optional<int64_t> padding_index = {});
+/// weight[index]: [.., n] -> [.., n, width]. Rows of `padding_idx` receive no gradient.
+NodeId embedding(Graph& graph, NodeId index, NodeId weight,
+                 std::optional<int64_t> padding_idx = {});
 
 struct AttentionOptions {
   std::optional<NodeId> mask = {};  ///< bool (true takes part) or added to the scores; broadcasts

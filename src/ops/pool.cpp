@@ -3,10 +3,12 @@
 #include "base/checked.h"
 #include "ops/conv.h"
 #include "ops/detail.h"
+#include "ops/indexing.h"
 #include "ops/math.h"
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 
 namespace coregrad::ops {
 namespace {
@@ -78,10 +80,87 @@ Scalar lowest(DType dtype) {
                          : Scalar::of_int(dtype, dtype == DType::Int32 ? INT32_MIN : INT64_MIN);
 }
 
-// begin(i) = floor(i n / o), end(i) = ceil((i + 1) n / o)
-std::pair<int64_t, int64_t> adaptive_range(int64_t i, int64_t n, int64_t o) {
-  return {checked_mul(i, n, "adaptive_pool") / o,
-          ceil_div(checked_mul(i + 1, n, "adaptive_pool"), o)};
+// Elements of a window that are compared one by one, in one elementwise kernel.
+constexpr int64_t kLargestUnrolled = 16;
+
+NodeId integer(Graph& g, DType dtype, int64_t v) { return literal(g, Scalar::of_int(dtype, v)); }
+
+// A vector in the place of one dimension of `rank`.
+NodeId along(Graph& g, NodeId vector, size_t dim, size_t rank) {
+  Dims shape(rank, 1);
+  shape[dim] = g.numel(vector);
+  return reshape(g, vector, shape);
+}
+
+int64_t product(std::span<const int64_t> extents, std::string_view operation) {
+  int64_t all = 1;
+  for (const int64_t n : extents) all = checked_mul(all, n, operation);
+  return all;
+}
+
+// int32 where it holds every position of the pooled dimensions, which is cheaper.
+DType position_dtype(const Graph& g, NodeId x, size_t first) {
+  const int64_t area = product(g.shape(x).subspan(first), "max_pool");
+  return area <= INT32_MAX ? DType::Int32 : DType::Int64;
+}
+
+// The first place inside the input of windows that may start in front of it.
+NodeId first_inside(Graph& g, NodeId start, int64_t dilation, int64_t extent) {
+  const DType dtype = g.dtype(start);
+  const NodeId zero = integer(g, dtype, 0);
+  if (dilation == 1) return maximum(g, start, zero);
+  const NodeId missing = maximum(g, neg(g, start), zero);
+  const NodeId steps = binary(g, Op::Div, add(g, missing, integer(g, dtype, dilation - 1)),
+                              integer(g, dtype, dilation));
+  return minimum(g, add(g, start, mul(g, steps, integer(g, dtype, dilation))),
+                 integer(g, dtype, extent - 1));
+}
+
+// Positions along each pooled dimension as one in the flattened dimensions.
+NodeId flat_position(Graph& g, const std::vector<NodeId>& places, Shape extents) {
+  NodeId position = places[0];
+  for (size_t d = 1; d < places.size(); ++d)
+    position = add(g, mul(g, position, integer(g, g.dtype(position), extents[d])), places[d]);
+  return position;
+}
+
+// Offsets along each dimension of windows, from those in the windows' elements as a row.
+std::vector<NodeId> digits(Graph& g, NodeId offset, std::span<const int64_t> kernel) {
+  std::vector<NodeId> all(kernel.size());
+  for (size_t d = kernel.size(); d-- > 0;) {
+    const NodeId size = integer(g, g.dtype(offset), kernel[d]);
+    all[d] = binary(g, Op::Rem, offset, size);
+    offset = binary(g, Op::Div, offset, size);
+  }
+  return all;
+}
+
+// Where the largest element of the last dimension stands: the first, and of NaN the last.
+NodeId place_of_largest(Graph& g, NodeId windows) {
+  const int64_t last = g.rank(windows) - 1;
+  const NodeId best = reduce(g, Op::ArgMax, windows, {{last}}, true);
+  if (!is_float(g.dtype(windows))) return best;
+  const NodeId place = iota(g, DType::Int64, g.shape(windows).back());
+  const NodeId last_nan =
+      reduce(g, Op::ReduceMax, select(g, isnan(g, windows), place, integer(g, DType::Int64, -1)),
+             {{last}}, true);
+  return select(g, compare(g, Op::Lt, last_nan, integer(g, DType::Int64, 0)), best, last_nan);
+}
+
+// The largest elements of windows [.., elements] and where they stand in them, both [..].
+std::pair<NodeId, NodeId> largest(Graph& g, NodeId windows) {
+  const int64_t last = g.rank(windows) - 1;
+  const NodeId offset = place_of_largest(g, windows);
+  return {squeeze(g, gather(g, windows, last, offset), {{last}}), squeeze(g, offset, {{last}})};
+}
+
+// Windows of trailing dimensions with those as one.
+NodeId flattened(Graph& g, NodeId windows, size_t kept) {
+  Dims shape = shape_of(g, windows);
+  const int64_t elements = product(std::span(shape).subspan(kept), "pool");
+  shape.resize(kept);
+  shape.push_back(elements);
+  return reshape(g, windows, shape);
 }
 
 size_t require_adaptive(const Graph& g, NodeId x, std::span<const int64_t> output,
@@ -97,77 +176,128 @@ size_t require_adaptive(const Graph& g, NodeId x, std::span<const int64_t> outpu
   return rank - output.size();
 }
 
-// Where windows have one size: dimension `dim` split into (output, size), and the size reduced.
-NodeId reduce_even(Graph& g, Op op, NodeId x, size_t dim, int64_t output) {
-  Dims shape = shape_of(g, x);
-  const int64_t size = shape[dim] / output;
-  shape[dim] = output;
-  shape.insert(shape.begin() + static_cast<std::ptrdiff_t>(dim) + 1, size);
-  return reduce(g, op, reshape(g, x, shape), {{static_cast<int64_t>(dim) + 1}});
+// Where each of `places` windows over an extent starts and ends: floor(i n / o) and
+// ceil((i + 1) n / o).
+struct AdaptiveBounds {
+  NodeId start, end;
+
+  AdaptiveBounds(Graph& g, int64_t extent, int64_t places) {
+    checked_mul(extent, places, "adaptive_pool");
+    const auto whole = [&](int64_t v) { return integer(g, DType::Int64, v); };
+    const NodeId begun = mul(g, iota(g, DType::Int64, places), whole(extent));
+    start = binary(g, Op::Div, begun, whole(places));
+    end = binary(g, Op::Div, add(g, begun, whole(extent + places - 1)), whole(places));
+  }
+};
+
+bool is_even(Shape extents, std::span<const int64_t> output) {
+  bool all = true;
+  for (size_t d = 0; d < output.size(); ++d) all = all && extents[d] % output[d] == 0;
+  return all;
 }
 
-// Windows of different sizes, one by one.
-NodeId reduce_uneven(Graph& g, Op op, NodeId x, size_t dim, int64_t output) {
-  const int64_t n = g.shape(x)[dim];
-  const auto at = static_cast<int64_t>(dim);
-  std::vector<NodeId> parts;
-  for (int64_t i = 0; i < output; ++i) {
-    const auto [begin, end] = adaptive_range(i, n, output);
-    NodeId part = reduce(g, op, narrow(g, x, at, begin, end), {{at}}, true);
-    if (op == Op::Sum) part = div(g, part, number_like(g, part, static_cast<double>(end - begin)));
-    parts.push_back(part);
+// [outer.., o.., k..] of windows of one size.
+NodeId even_windows(Graph& g, NodeId x, size_t first, std::span<const int64_t> output) {
+  Dims shape(g.shape(x).begin(), g.shape(x).begin() + static_cast<std::ptrdiff_t>(first));
+  Dims order(first), inner;
+  std::iota(order.begin(), order.end(), 0);
+  for (size_t d = 0; d < output.size(); ++d) {
+    order.push_back(static_cast<int64_t>(shape.size()));
+    inner.push_back(static_cast<int64_t>(shape.size()) + 1);
+    shape.insert(shape.end(), {output[d], g.shape(x)[first + d] / output[d]});
   }
-  return concat(g, parts, at);
+  order.insert(order.end(), inner.begin(), inner.end());
+  return permute(g, reshape(g, x, shape), order);
+}
+
+// The mean, for each window over a dimension, of its elements. They are not multiplied by 0 and 1:
+// an infinite element would make every sum NaN.
+NodeId mean_of_windows(Graph& g, NodeId x, size_t dim, int64_t places) {
+  const int64_t extent = g.shape(x)[dim];
+  const auto rank = static_cast<size_t>(g.rank(x));
+  const AdaptiveBounds bounds(g, extent, places);
+  const NodeId column = iota(g, DType::Int64, extent);
+  const NodeId covers = binary(g, Op::And, compare(g, Op::Le, along(g, bounds.start, 0, 2), column),
+                               compare(g, Op::Lt, column, along(g, bounds.end, 0, 2)));
+  Dims shape(rank + 1, 1);
+  shape[dim] = places;
+  shape[dim + 1] = extent;
+  const auto at = static_cast<int64_t>(dim);
+  const NodeId chosen =
+      select(g, reshape(g, covers, shape), unsqueeze(g, x, at), number_like(g, x, 0));
+  const NodeId count = cast(g, sub(g, bounds.end, bounds.start), g.dtype(x));
+  return div(g, reduce(g, Op::Sum, chosen, {{at + 1}}), along(g, count, dim, rank));
 }
 
 }  // namespace
 
-NodeId max_pool(Graph& g, NodeId x, const PoolOptions& options) {
-  const Pool pool(g, x, options, "max_pool");
-  return reduce(g, Op::ReduceMax, pool.windows(g, x, lowest(g.dtype(x))), pool.window_dims(g, x));
-}
-
 std::pair<NodeId, NodeId> max_pool_with_indices(Graph& g, NodeId x, const PoolOptions& options) {
   const Pool pool(g, x, options, "max_pool");
-  const NodeId values = max_pool(g, x, options);
-  // The windows' elements as one dimension, of which the first greatest is taken.
   const NodeId windows = pool.windows(g, x, lowest(g.dtype(x)));
-  Dims shape = shape_of(g, windows);
-  shape.resize(shape.size() - pool.spatial);
-  int64_t elements = 1;
-  for (int64_t k : pool.kernel) elements = checked_mul(elements, k, "max_pool");
-  Dims flat = shape;
-  flat.push_back(elements);
-  const NodeId best =
-      reduce(g, Op::ArgMax, reshape(g, windows, flat), {{static_cast<int64_t>(shape.size())}});
-  // Digits of the offset in the window give the place along each dimension.
-  NodeId position = literal(g, Scalar::of_int(DType::Int64, 0));
-  const auto integer = [&](int64_t v) { return literal(g, Scalar::of_int(DType::Int64, v)); };
-  int64_t below = elements;
+  const auto rank = static_cast<size_t>(g.rank(x));
+  const Shape extents = g.shape(x).subspan(pool.first);
+  const DType dtype = position_dtype(g, x, pool.first);
+  std::vector<NodeId> starts, places;
   for (size_t d = 0; d < pool.spatial; ++d) {
-    below /= pool.kernel[d];
-    const NodeId digit = binary(g, Op::Rem, div(g, best, integer(below)), integer(pool.kernel[d]));
-    Dims along(shape.size(), 1);
-    along[pool.first + d] = pool.output[d];
-    const NodeId origin = add(
-        g,
-        mul(g, reshape(g, iota(g, DType::Int64, pool.output[d]), along), integer(pool.stride[d])),
-        integer(-pool.padding[d]));
-    const NodeId place = add(g, origin, mul(g, digit, integer(pool.dilation[d])));
-    position = add(g, mul(g, position, integer(g.shape(x)[pool.first + d])), place);
+    const NodeId start =
+        add(g, mul(g, iota(g, dtype, pool.output[d]), integer(g, dtype, pool.stride[d])),
+            integer(g, dtype, -pool.padding[d]));
+    starts.push_back(along(g, start, pool.first + d, rank));
   }
-  return {values, position};
+  const int64_t elements = product(pool.kernel, "max_pool");
+  if (elements > kLargestUnrolled) {
+    const auto [values, offset] = largest(g, flattened(g, windows, rank));
+    const std::vector<NodeId> steps = digits(g, cast(g, offset, dtype), pool.kernel);
+    for (size_t d = 0; d < pool.spatial; ++d) {
+      const NodeId place = add(g, starts[d], mul(g, steps[d], integer(g, dtype, pool.dilation[d])));
+      // A window of nothing but -inf may choose padding; PyTorch names the first place inside.
+      places.push_back(minimum(g, first_inside(g, place, pool.dilation[d], extents[d]),
+                               integer(g, dtype, extents[d] - 1)));
+    }
+    return {values, cast(g, flat_position(g, places, extents), DType::Int64)};
+  }
+  for (size_t d = 0; d < pool.spatial; ++d)
+    places.push_back(first_inside(g, starts[d], pool.dilation[d], extents[d]));
+  Dims shape = shape_of(g, windows);
+  shape.resize(rank);
+  const NodeId corner = flat_position(g, starts, extents);
+  NodeId best, place = broadcast_to(g, flat_position(g, places, extents), shape);
+  for (int64_t element = 0; element < elements; ++element) {
+    // Digits of the element's number are its offsets in the window.
+    NodeId value = windows;
+    int64_t rest = element, step = 0, pitch = 1;
+    for (size_t d = pool.spatial; d-- > 0;) {
+      const int64_t offset = rest % pool.kernel[d];
+      rest /= pool.kernel[d];
+      value = narrow(g, value, static_cast<int64_t>(rank + d), offset, offset + 1);
+      step += offset * pool.dilation[d] * pitch;
+      pitch *= extents[d];
+    }
+    value = reshape(g, value, shape);
+    if (element == 0) {
+      best = value;  // at the first place inside, or padding, which nothing is below
+      continue;
+    }
+    // The first of equal elements wins, and the last NaN.
+    const NodeId wins = binary(g, Op::Or, compare(g, Op::Lt, best, value), isnan(g, value));
+    best = select(g, wins, value, best);
+    place = select(g, wins, add(g, corner, integer(g, dtype, step)), place);
+  }
+  return {best, cast(g, place, DType::Int64)};
+}
+
+NodeId max_pool(Graph& g, NodeId x, const PoolOptions& options) {
+  return max_pool_with_indices(g, x, options).first;
 }
 
 NodeId avg_pool(Graph& g, NodeId x, const PoolOptions& options) {
-  if (!is_float(g.dtype(x)))
-    raise<DTypeError>("avg_pool: the input must be floating: got {}", describe(g, x));
   const Pool pool(g, x, options, "avg_pool");
   const NodeId total =
       reduce(g, Op::Sum, pool.windows(g, x, Scalar::of(g.dtype(x), 0)), pool.window_dims(g, x));
   if (options.divisor_override) {
     if (*options.divisor_override == 0) raise<ValueError>("avg_pool: the divisor must not be 0");
-    return div(g, total, number_like(g, total, static_cast<double>(*options.divisor_override)));
+    return binary(g, Op::Div, total,
+                  number_like(g, total, static_cast<double>(*options.divisor_override)));
   }
   // Elements of window o along a dimension that count: a vector, or a constant when all are equal.
   NodeId count = number_like(g, x, 1);
@@ -180,43 +310,71 @@ NodeId avg_pool(Graph& g, NodeId x, const PoolOptions& options) {
       count = mul(g, count, number_like(g, x, static_cast<double>(pool.kernel[d])));
       continue;
     }
-    Dims along(static_cast<size_t>(g.rank(x)), 1);
-    along[pool.first + d] = pool.output[d];
-    const auto integer = [&](int64_t v) { return literal(g, Scalar::of_int(DType::Int64, v)); };
+    const auto whole = [&](int64_t v) { return integer(g, DType::Int64, v); };
     const NodeId begin =
-        add(g, mul(g, iota(g, DType::Int64, pool.output[d]), integer(pool.stride[d])),
-            integer(-pool.padding[d]));
-    const NodeId stop = minimum(g, add(g, begin, integer(pool.kernel[d])), integer(end));
-    const NodeId inside = sub(g, stop, maximum(g, begin, integer(low)));
-    count = mul(g, count, reshape(g, cast(g, inside, g.dtype(x)), along));
+        add(g, mul(g, iota(g, DType::Int64, pool.output[d]), whole(pool.stride[d])),
+            whole(-pool.padding[d]));
+    const NodeId stop = minimum(g, add(g, begin, whole(pool.kernel[d])), whole(end));
+    const NodeId inside = sub(g, stop, maximum(g, begin, whole(low)));
+    count =
+        mul(g, count,
+            along(g, cast(g, inside, g.dtype(x)), pool.first + d, static_cast<size_t>(g.rank(x))));
   }
-  return div(g, total, count);
+  // Quotients of integers are rounded towards zero, as in PyTorch.
+  return binary(g, Op::Div, total, count);
 }
 
 NodeId adaptive_avg_pool(Graph& g, NodeId x, std::span<const int64_t> output) {
   if (!is_float(g.dtype(x)))
     raise<DTypeError>("adaptive_avg_pool: the input must be floating: got {}", describe(g, x));
   const size_t first = require_adaptive(g, x, output, "adaptive_avg_pool");
-  int64_t elements = 1;
-  for (size_t d = 0; d < output.size(); ++d) {
-    const int64_t n = g.shape(x)[first + d];
-    if (n % output[d] != 0) {
-      x = reduce_uneven(g, Op::Sum, x, first + d, output[d]);
-      continue;
-    }
-    elements *= n / output[d];
-    x = reduce_even(g, Op::Sum, x, first + d, output[d]);
+  if (is_even(g.shape(x).subspan(first), output)) {
+    const NodeId windows = flattened(g, even_windows(g, x, first, output), first + output.size());
+    return mean(g, windows, {{-1}});
   }
-  return div(g, x, number_like(g, x, static_cast<double>(elements)));
+  for (size_t d = 0; d < output.size(); ++d) x = mean_of_windows(g, x, first + d, output[d]);
+  return x;
+}
+
+std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& g, NodeId x,
+                                                         std::span<const int64_t> output) {
+  const size_t first = require_adaptive(g, x, output, "adaptive_max_pool");
+  const auto rank = static_cast<size_t>(g.rank(x));
+  const Dims extents(g.shape(x).begin() + static_cast<std::ptrdiff_t>(first), g.shape(x).end());
+  std::vector<AdaptiveBounds> bounds;
+  Dims kernel, wide;
+  for (size_t d = 0; d < output.size(); ++d) {
+    bounds.emplace_back(g, extents[d], output[d]);
+    // The largest window; others repeat their last element.
+    int64_t size = 0;
+    for (int64_t o = 0; o < output[d]; ++o)
+      size = std::max(size, ceil_div((o + 1) * extents[d], output[d]) - o * extents[d] / output[d]);
+    kernel.push_back(size);
+    wide.push_back(checked_mul(size, output[d], "adaptive_max_pool"));
+  }
+  const auto limited = [&](NodeId position, NodeId end) {
+    return minimum(g, position, sub(g, end, integer(g, DType::Int64, 1)));
+  };
+  if (!is_even(extents, output))
+    for (size_t d = 0; d < output.size(); ++d) {
+      const NodeId position =
+          limited(add(g, along(g, bounds[d].start, 0, 2), iota(g, DType::Int64, kernel[d])),
+                  along(g, bounds[d].end, 0, 2));
+      const Dims flat{wide[d]};
+      x = index_select(g, x, static_cast<int64_t>(first + d), reshape(g, position, flat));
+    }
+  const NodeId windows = flattened(g, even_windows(g, x, first, output), rank);
+  const auto [values, offset] = largest(g, windows);
+  const std::vector<NodeId> steps = digits(g, offset, kernel);
+  std::vector<NodeId> places;
+  for (size_t d = 0; d < output.size(); ++d)
+    places.push_back(limited(add(g, along(g, bounds[d].start, first + d, rank), steps[d]),
+                             along(g, bounds[d].end, first + d, rank)));
+  return {values, flat_position(g, places, extents)};
 }
 
 NodeId adaptive_max_pool(Graph& g, NodeId x, std::span<const int64_t> output) {
-  const size_t first = require_adaptive(g, x, output, "adaptive_max_pool");
-  for (size_t d = 0; d < output.size(); ++d)
-    x = g.shape(x)[first + d] % output[d] == 0
-            ? reduce_even(g, Op::ReduceMax, x, first + d, output[d])
-            : reduce_uneven(g, Op::ReduceMax, x, first + d, output[d]);
-  return x;
+  return adaptive_max_pool_with_indices(g, x, output).first;
 }
 
 }  // namespace coregrad::ops

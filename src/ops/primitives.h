@@ -17,6 +17,7 @@
 #include "ir/contract.h"
 #include "ir/graph.h"
 
+#include <array>
 #include <optional>
 #include <span>
 #include <vector>
@@ -55,7 +56,6 @@ inline NodeId detach(Graph& g, NodeId x) { return unary(g, Op::Detach, x); }
 inline NodeId add(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Add, a, b); }
 inline NodeId sub(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Sub, a, b); }
 inline NodeId mul(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Mul, a, b); }
-inline NodeId div(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Div, a, b); }
 inline NodeId maximum(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Max, a, b); }
 inline NodeId minimum(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Min, a, b); }
 
@@ -89,7 +89,7 @@ NodeId concat(Graph& graph, std::span<const NodeId> parts, int64_t dim);
 NodeId unsqueeze(Graph& graph, NodeId x, int64_t dim);
 /// Removes the given dimensions, which must have extent 1.
 NodeId squeeze(Graph& graph, NodeId x, std::span<const int64_t> dims);
-NodeId transpose(Graph& graph, NodeId x, int64_t dim_a, int64_t dim_b);
+NodeId transpose(Graph& graph, NodeId x, int64_t dim0, int64_t dim1);
 
 // Reductions
 /// Over `dims` (empty: all). Sum and Prod of bool or int32 give int64. Max and Min of nothing are
@@ -117,8 +117,12 @@ NodeId rebuild(Graph& into, const Graph& from, NodeId node, std::span<const Node
 /// What a Sum, Prod, ReduceMax or ReduceMin of no elements is: the value that changes no other.
 Scalar reduction_identity(Op op, DType dtype);
 
-/// The dtype in which a and b meet: PyTorch's promotion, 0-d operands by category only.
-DType result_type(const Graph& graph, NodeId a, NodeId b);
+/// The dtype in which operands meet: PyTorch's promotion. Those without dimensions count where
+/// there are no others, or by a higher category.
+DType result_type(const Graph& graph, std::span<const NodeId> operands);
+inline DType result_type(const Graph& graph, NodeId a, NodeId b) {
+  return result_type(graph, std::array{a, b});
+}
 /// Dimension in [0, rank) from one in [-rank, rank); IndexError otherwise.
 int64_t normalize_dim(int64_t dim, int64_t rank, std::string_view operation);
 /// The common shape by the broadcasting rule; ShapeError names the operation.

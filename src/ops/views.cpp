@@ -234,6 +234,7 @@ NodeId narrow(Graph& graph, NodeId x, int64_t dim, int64_t start, int64_t stop, 
 }
 
 NodeId flip(Graph& graph, NodeId x, std::span<const int64_t> dims) {
+  if (graph.rank(x) == 0) return x;
   const Dims shape = shape_of(graph, x);
   Dims attrs(shape.size(), 0);
   if (!dims.empty())
@@ -427,12 +428,15 @@ NodeId squeeze(Graph& graph, NodeId x, std::span<const int64_t> dims) {
   return reshape(graph, x, shape);
 }
 
-NodeId transpose(Graph& graph, NodeId x, int64_t dim_a, int64_t dim_b) {
-  const int64_t rank = graph.rank(x);
+NodeId transpose(Graph& graph, NodeId x, int64_t dim0, int64_t dim1) {
+  // A scalar has the dimensions of a vector here, as in PyTorch.
+  const int64_t rank = std::max<int64_t>(graph.rank(x), 1);
+  const int64_t first = normalize_dim(dim0, rank, "transpose");
+  const int64_t second = normalize_dim(dim1, rank, "transpose");
+  if (first == second) return x;
   Dims order(static_cast<size_t>(rank));
   std::iota(order.begin(), order.end(), 0);
-  std::swap(order[static_cast<size_t>(normalize_dim(dim_a, rank, "transpose"))],
-            order[static_cast<size_t>(normalize_dim(dim_b, rank, "transpose"))]);
+  std::swap(order[static_cast<size_t>(first)], order[static_cast<size_t>(second)]);
   return permute(graph, x, order);
 }
 

@@ -21,10 +21,9 @@ Scalar convert(Scalar number, DType dtype) {
 }
 
 NodeId Binder::number(Scalar value) const {
-  const DType dtype = dtype_of_number(value, tensors_.front().dtype());
-  // A number is rounded to the tensor's dtype before it is compared with it.
-  if (rule_ == ops::DTypeRule::AsIs) value = convert(value, dtype);
-  // Next to what is computed in float32 it is float32, as in PyTorch.
+  const DType dtype = dtype_of_number(value, dtype_);
+  // PyTorch rounds a number to float16 or bfloat16 like what it meets, but for products.
+  if (rule_ != ops::DTypeRule::Opmath) value = convert(value, dtype);
   return ops::literal(*graph_,
                       convert(value, rule_ == ops::DTypeRule::Move ? dtype : compute_dtype(dtype)));
 }
@@ -33,23 +32,37 @@ NodeId Binder::number(Scalar value) const {
 namespace parameter {
 using namespace ops::parameter;
 using Tensor = const coregrad::Tensor&;
+using MaybeTensor = const coregrad::Tensor&;
+using Tensors = std::span<const coregrad::Tensor>;
 using Operand = const coregrad::Operand&;
+using MaybeOperand = const std::optional<coregrad::Operand>&;
 using Dims = const coregrad::Dims&;
 }  // namespace parameter
+
+/// What a function of tensors gives.
+namespace results {
+using One = Tensor;
+using Pair = std::pair<Tensor, Tensor>;
+using List = std::vector<Tensor>;
+}  // namespace results
 
 #define COREGRAD_PARAMETER(p) COREGRAD_PARAMETER_##p
 #define COREGRAD_PARAMETER_P(kind, name, ...) parameter::kind name
 #define COREGRAD_NAME(p) COREGRAD_NAME_##p
 #define COREGRAD_NAME_P(kind, name, ...) name
 
-#define COREGRAD_OPERATOR(name, rule, home, parameters, aten, doc)                 \
-  Tensor name(COREGRAD_FOR_EACH(COREGRAD_PARAMETER, COREGRAD_UNWRAP parameters)) { \
-    return recorded(#name, ops::DTypeRule::rule, ops::name,                        \
-                    COREGRAD_FOR_EACH(COREGRAD_NAME, COREGRAD_UNWRAP parameters)); \
+#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc)                        \
+  results::result name(COREGRAD_FOR_EACH(COREGRAD_PARAMETER, COREGRAD_UNWRAP parameters)) {     \
+    return recorded(#name, ops::DTypeRule::rule, COREGRAD_BUILDER_OF(result, name, parameters), \
+                    COREGRAD_FOR_EACH(COREGRAD_NAME, COREGRAD_UNWRAP parameters));              \
   }
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc)            \
   Tensor name(const Tensor& input) {                                \
     return recorded(#name, ops::DTypeRule::rule, ops::name, input); \
+  }
+#define COREGRAD_BINARY(name, primitive, rule, aten, doc)                                        \
+  Tensor name(const Operand& input, const Operand& other) {                                      \
+    return recorded(#name, ops::DTypeRule::rule, ops::elementwise<Op::primitive>, input, other); \
   }
 #include "ops/operators.def"
 

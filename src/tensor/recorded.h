@@ -8,6 +8,7 @@
 #include <string_view>
 #include <tuple>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace coregrad {
@@ -28,11 +29,12 @@ class Binder {
 
   std::span<const Tensor> tensors() const { return tensors_; }
 
-  /// Starts over with the tensors' nodes in a graph.
-  void begin(Graph& graph, std::span<const NodeId> nodes, ops::DTypeRule rule) {
+  /// Starts over with the tensors' nodes in a graph; `dtype` is what they promote to.
+  void begin(Graph& graph, std::span<const NodeId> nodes, ops::DTypeRule rule, DType dtype) {
     graph_ = &graph;
     nodes_ = nodes;
     rule_ = rule;
+    dtype_ = dtype;
     next_ = 0;
   }
 
@@ -41,11 +43,15 @@ class Binder {
   Parameter bind(const Argument& argument) {
     if constexpr (std::is_same_v<Argument, Operand>) {
       return argument.is_number() ? number(argument.number()) : nodes_[next_++];
+    } else if constexpr (std::is_same_v<Argument, std::optional<Operand>>) {
+      return argument ? Parameter(bind<NodeId>(*argument)) : std::nullopt;
     } else if constexpr (std::is_same_v<Argument, Tensor>) {
       if constexpr (std::is_same_v<Parameter, std::optional<NodeId>>)
         return argument.is_defined() ? std::optional(nodes_[next_++]) : std::nullopt;
       else
         return nodes_[next_++];
+    } else if constexpr (std::is_same_v<Argument, std::span<const Tensor>>) {
+      return nodes_.subspan(std::exchange(next_, next_ + argument.size()), argument.size());
     } else {
       return static_cast<Parameter>(argument);
     }
@@ -56,8 +62,12 @@ class Binder {
   void collect(const Argument& argument) {
     if constexpr (std::is_same_v<Argument, Operand>) {
       if (!argument.is_number()) tensors_.push_back(argument.tensor());
+    } else if constexpr (std::is_same_v<Argument, std::optional<Operand>>) {
+      if (argument) collect(*argument);
     } else if constexpr (std::is_same_v<Argument, Tensor>) {
       if (argument.is_defined()) tensors_.push_back(argument);
+    } else if constexpr (std::is_same_v<Argument, std::span<const Tensor>>) {
+      tensors_.insert(tensors_.end(), argument.begin(), argument.end());
     }
   }
   NodeId number(Scalar value) const;
@@ -66,26 +76,47 @@ class Binder {
   Graph* graph_ = nullptr;
   std::span<const NodeId> nodes_;
   ops::DTypeRule rule_ = ops::DTypeRule::Move;
+  DType dtype_ = DType::Bool;
   size_t next_ = 0;
 };
 
+/// What tensors get for what a builder gives.
+inline Tensor results_as(const std::vector<Tensor>& results, std::type_identity<NodeId>) {
+  return results.front();
+}
+inline std::pair<Tensor, Tensor> results_as(const std::vector<Tensor>& results,
+                                            std::type_identity<std::pair<NodeId, NodeId>>) {
+  return {results[0], results[1]};
+}
+inline std::vector<Tensor> results_as(std::vector<Tensor> results,
+                                      std::type_identity<std::vector<NodeId>>) {
+  return results;
+}
+
+inline std::vector<NodeId> as_list(NodeId node) { return {node}; }
+inline std::vector<NodeId> as_list(std::pair<NodeId, NodeId> nodes) {
+  return {nodes.first, nodes.second};
+}
+inline std::vector<NodeId> as_list(std::vector<NodeId> nodes) { return nodes; }
+
 /// Records an operator of ops/operators.def. ValueError unless one of the operands is a tensor.
-template <class... Parameters, class... Arguments>
-Tensor recorded(std::string_view operation, ops::DTypeRule rule,
-                NodeId (*build)(Graph&, Parameters...), const Arguments&... arguments) {
+template <class Result, class... Parameters, class... Arguments>
+auto recorded(std::string_view operation, ops::DTypeRule rule,
+              Result (*build)(Graph&, Parameters...), const Arguments&... arguments) {
   Binder binder(arguments...);
   if (binder.tensors().empty())
     raise<ValueError>("{}: one of the operands must be a tensor", operation);
-  const auto make = [&](Graph& graph, std::span<const NodeId> nodes) {
-    binder.begin(graph, nodes, rule);
-    // Braces: from the first to the last.
-    const std::tuple<Parameters...> values{binder.bind<Parameters>(arguments)...};
-    return std::apply(
-        [&](const Parameters&... value) { return ops::call(graph, rule, build, value...); },
-        values);
-  };
-  return rule == ops::DTypeRule::Move ? record_move(operation, binder.tensors(), make)
-                                      : record(operation, binder.tensors(), make);
+  const std::vector<Tensor> results = record_many(
+      operation, binder.tensors(), rule != ops::DTypeRule::Move,
+      [&](Graph& graph, std::span<const NodeId> nodes, DType dtype) {
+        binder.begin(graph, nodes, rule, dtype);
+        // Braces: from the first to the last.
+        const std::tuple<Parameters...> values{binder.bind<Parameters>(arguments)...};
+        return as_list(std::apply(
+            [&](const Parameters&... value) { return ops::call(graph, rule, build, value...); },
+            values));
+      });
+  return results_as(results, std::type_identity<Result>());
 }
 
 }  // namespace coregrad

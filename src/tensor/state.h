@@ -3,6 +3,7 @@
 
 #include "coregrad/tensor.h"
 #include "ir/graph.h"
+#include "ops/primitives.h"
 #include "tensor/session.h"
 
 #include <optional>
@@ -50,22 +51,27 @@ std::vector<NodeId> widen_narrow(Graph& graph, std::span<const NodeId> operands)
 /// A float32 result as the narrow float; others as they are.
 NodeId round_to(Graph& graph, NodeId result, DType narrow);
 
+/// The operands' nodes, and whether a floating result of them requires a gradient: if recording of
+/// gradients is on and one of them requires one. Under the session's lock.
+struct OperandNodes {
+  OperandNodes(std::string_view operation, std::span<const Tensor> operands);
+  std::vector<NodeId> nodes;
+  bool requires_grad = false;
+
+  Tensor wrap_result(const Graph& graph, NodeId result) const {
+    return wrap(result, requires_grad && is_float(graph.dtype(result)));
+  }
+};
+
 /// Records `make(graph, nodes)`, which moves, picks or casts elements: float16 and bfloat16 reach
-/// it as they are. The result requires a gradient if it is floating, recording of gradients is on,
-/// and one of the operands requires one.
+/// it as they are.
 template <class Make>
 Tensor record_move(std::string_view operation, std::span<const Tensor> operands, Make make) {
   Session& session = Session::global();
   const Session::Lock lock(session);
-  std::vector<NodeId> nodes;
-  nodes.reserve(operands.size());
-  bool requires_grad = false;
-  for (const Tensor& t : operands) {
-    nodes.push_back(node_of(t, operation));
-    requires_grad = requires_grad || t.state()->requires_grad;
-  }
-  const NodeId result = make(session.graph(), std::span<const NodeId>(nodes));
-  return wrap(result, requires_grad && grad_enabled() && is_float(session.graph().dtype(result)));
+  const OperandNodes given(operation, operands);
+  const NodeId result = make(session.graph(), std::span<const NodeId>(given.nodes));
+  return given.wrap_result(session.graph(), result);
 }
 
 template <class Make>
@@ -106,30 +112,31 @@ Tensor record_optional(std::string_view operation, std::initializer_list<Tensor>
   });
 }
 
-/// As record() with several results: `make` returns a range of nodes.
+/// As record(), or record_move() unless it `computes`, with several results:
+/// `make(graph, nodes, dtype)` returns a vector of nodes; `dtype` is what the operands promote to.
+template <class Make>
+std::vector<Tensor> record_many(std::string_view operation, std::span<const Tensor> operands,
+                                bool computes, Make make) {
+  Session& session = Session::global();
+  const Session::Lock lock(session);
+  Graph& graph = session.graph();
+  OperandNodes given(operation, operands);
+  const DType dtype = ops::result_type(graph, given.nodes);
+  const std::optional<DType> narrow =
+      computes ? narrow_result(graph, given.nodes) : std::optional<DType>();
+  if (narrow) given.nodes = widen_narrow(graph, given.nodes);
+  std::vector<Tensor> results;
+  for (const NodeId node : make(graph, std::span<const NodeId>(given.nodes), dtype))
+    results.push_back(given.wrap_result(graph, narrow ? round_to(graph, node, *narrow) : node));
+  return results;
+}
+
 template <class Make>
 std::vector<Tensor> record_many(std::string_view operation, std::initializer_list<Tensor> operands,
                                 Make make) {
-  const Session::Lock lock(Session::global());
-  std::vector<NodeId> results;
-  const Tensor first =
-      record_move(operation, operands, [&](Graph& graph, std::span<const NodeId> nodes) {
-        const std::optional<DType> narrow = narrow_result(graph, nodes);
-        if (!narrow) {
-          results = make(graph, nodes);
-        } else {
-          const std::vector<NodeId> wide = widen_narrow(graph, nodes);
-          results = make(graph, std::span<const NodeId>(wide));
-          for (NodeId& r : results) r = round_to(graph, r, *narrow);
-        }
-        return results.front();
-      });
-  std::vector<Tensor> tensors{first};
-  for (const NodeId node : std::span(results).subspan(1)) {
-    const bool floating = is_float(Session::global().graph().dtype(node));
-    tensors.push_back(wrap(node, first.requires_grad() && floating));
-  }
-  return tensors;
+  return record_many(
+      operation, std::span<const Tensor>(operands.begin(), operands.size()), true,
+      [&](Graph& graph, std::span<const NodeId> nodes, DType) { return make(graph, nodes); });
 }
 
 /// Tensor::assign of a pending value, for operations that update an operand: the value is computed

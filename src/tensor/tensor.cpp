@@ -45,16 +45,22 @@ Tensor wrap(NodeId node, bool requires_grad) {
   return Tensor(std::make_shared<TensorState>(node, requires_grad));
 }
 
-std::optional<DType> narrow_result(const Graph& graph, std::span<const NodeId> operands) {
-  std::optional<DType> with_dims, without;
-  for (const NodeId node : operands) {
-    const DType dtype = graph.dtype(node);
-    if (!is_float(dtype)) continue;
-    std::optional<DType>& result = graph.rank(node) > 0 ? with_dims : without;
-    result = result ? promote(*result, dtype) : dtype;
+OperandNodes::OperandNodes(std::string_view operation, std::span<const Tensor> operands) {
+  nodes.reserve(operands.size());
+  for (const Tensor& t : operands) {
+    nodes.push_back(node_of(t, operation));
+    requires_grad = requires_grad || t.state()->requires_grad;
   }
-  const std::optional<DType> result = with_dims ? with_dims : without;
-  return result && is_narrow(*result) ? result : std::nullopt;
+  requires_grad = requires_grad && grad_enabled();
+}
+
+std::optional<DType> narrow_result(const Graph& graph, std::span<const NodeId> operands) {
+  std::vector<NodeId> floats;
+  for (const NodeId node : operands)
+    if (is_float(graph.dtype(node))) floats.push_back(node);
+  if (floats.empty()) return std::nullopt;
+  const DType dtype = ops::result_type(graph, floats);
+  return is_narrow(dtype) ? std::optional(dtype) : std::nullopt;
 }
 
 std::vector<NodeId> widen_narrow(Graph& graph, std::span<const NodeId> operands) {

@@ -464,7 +464,7 @@ BAD = [
     ("max_pool2d", [normal(4, 4)], {"kernel_size": 2}, cg.ShapeError, "max_pool2d"),
     ("max_pool1d", [normal(1, 4, 4)], {"kernel_size": 9}, cg.ShapeError, "fit"),
     ("max_pool1d", [normal(1, 4, 4)], {"kernel_size": 2, "padding": 2}, cg.ValueError, "half"),
-    ("avg_pool1d", [whole(5, 1, 4, 4)], {"kernel_size": 2}, cg.DTypeError, "floating"),
+    ("adaptive_avg_pool1d", [whole(5, 1, 4, 4)], {"output_size": 2}, cg.DTypeError, "floating"),
     ("adaptive_avg_pool2d", [normal(1, 2, 4, 4)], {"output_size": (2, 2, 2)}, cg.ValueError, "3"),
     ("layer_norm", [normal(2, 3)], {"normalized_shape": (4,)}, cg.ShapeError, "layer_norm"),
     ("layer_norm", [whole(5, 2, 3)], {"normalized_shape": 3}, cg.DTypeError, "floating"),

@@ -145,7 +145,7 @@ TEST(CompositeGradient, ConvolutionsAndPools) {
              return conv(g, y, weight(g, {6, 2, 3, 2}), {}, {{2}, {1}, {1}, 2});
            },
            [&](Graph& g, NodeId y) {
-             return conv_transpose(g, y, weight(g, {4, 3, 3, 2}), {}, {{2}, {1}, {1}, 1}, {1});
+             return conv_transpose(g, y, weight(g, {4, 3, 3, 2}), {}, {{2}, {1}, {1}, 1, {1}});
            },
            [](Graph& g, NodeId y) { return max_pool(g, y, {{3}, {2}, {1}}); },
            [](Graph& g, NodeId y) { return max_pool(g, y, {{2}}); },
@@ -165,7 +165,7 @@ TEST(CompositeGradient, LossesAndAttention) {
              options.ignore_index = 3;
              return cross_entropy(g, y, iota(g, DType::Int64, 4), options);
            },
-           [](Graph& g, NodeId y) { return bce_with_logits(g, y, number_like(g, y, 0.3)); },
+           [](Graph& g, NodeId y) { return binary_cross_entropy_with_logits(g, y, number_like(g, y, 0.3)); },
            [](Graph& g, NodeId y) { return einsum(g, "ij,kj->k", {{y, exp(g, y)}}); },
            [](Graph& g, NodeId y) {
              AttentionOptions options;

@@ -121,7 +121,7 @@ TEST_F(Fold, OneAndMinusOne) {
   EXPECT_EQ(mul(g, f32(1), x), x);
   EXPECT_EQ(mul(g, x, f32(-1)), neg(g, x));
   EXPECT_EQ(div(g, x, f32(1)), x);
-  EXPECT_EQ(div(g, i, i64(1)), i);
+  EXPECT_EQ(binary(g, Op::Div, i, i64(1)), i);
 }
 
 TEST_F(Fold, NegationMovesAndCancels) {

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from .matmul import bmm_nodes, check_product
+from .matmul import check_product
 from .table import is_float, lower
 
 
@@ -69,7 +69,7 @@ def addmv(b, x, matrix, vector, *, beta=1, alpha=1):
 @lower("aten.addbmm.default")
 def addbmm(b, x, y, z, *, beta=1, alpha=1):
     check_product(b, x)
-    product = b.g.sum(bmm_nodes(b, y, z), [0], False) * alpha
+    product = b.g.sum(b.g.bmm(y, z), [0], False) * alpha
     return product if beta == 0 else b.expand(x, b.shape) * beta + product
 
 
@@ -125,7 +125,7 @@ def gcd(b, x, y):
 @lower("aten.lcm.default")
 def lcm(b, x, y):
     x, y = (b.expand(b.node(v, b.dtype), b.shape) for v in (x, y))
-    return b.g.abs(b.g.div(x, _gcd(b, x, y)) * y)
+    return b.g.abs(b.g.div(x, _gcd(b, x, y), "trunc") * y)
 
 
 def _power_of_two(b, exponent):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from .matmul import bmm_nodes
 from .table import lower
 
 NEGATIVE_INFINITY = float("-inf")
@@ -22,7 +21,7 @@ def _flat(b, x, keys):
 def _scores(b, q, k, is_causal, attn_mask, scale):
     """Scaled and masked products [..., L, S], and the scale."""
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    products = bmm_nodes(b, _flat(b, q, k), b.g.transpose(_flat(b, k, k), 1, 2))
+    products = b.g.bmm(_flat(b, q, k), b.g.transpose(_flat(b, k, k), 1, 2))
     length, other = q.shape[-2], k.shape[-2]
     scores = b.g.reshape(products * scale, [*q.shape[:-1], other])
     if attn_mask is not None:
@@ -58,7 +57,7 @@ def flash_attention(b, q, k, v, dropout_p=0.0, is_causal=False, *, attn_mask=Non
     e = b.g.exp(scores - b.where(masked, 0, top))
     total = b.g.sum(e, [last], True)
     p = e / b.where(masked, 1, total)  # a row that is masked out completely gives zeros
-    out = b.g.reshape(bmm_nodes(b, _flat(b, p, k), _flat(b, v, k)), b.shape)
+    out = b.g.reshape(b.g.bmm(_flat(b, p, k), _flat(b, v, k)), b.shape)
     # Of no key at all: 0, as PyTorch has it, so that its gradient is 0 and not exp(inf - inf).
     logsumexp = b.g.squeeze(b.where(masked, 0, b.g.log(total) + top), [last])
     return out, b.node(logsumexp, b.core_dtype(b.result[1].dtype))
@@ -74,12 +73,12 @@ def flash_attention_backward(
     lse = b.g.unsqueeze(b.node(logsumexp, scores.dtype), last)
     p = b.g.exp(scores - lse)
     flat_p, flat_grad, flat_v = (_flat(b, x, k) for x in (p, grad, v))
-    grad_v = bmm_nodes(b, b.g.transpose(flat_p, 1, 2), flat_grad)
-    grad_p = b.g.reshape(bmm_nodes(b, flat_grad, b.g.transpose(flat_v, 1, 2)), list(p.shape))
+    grad_v = b.g.bmm(b.g.transpose(flat_p, 1, 2), flat_grad)
+    grad_p = b.g.reshape(b.g.bmm(flat_grad, b.g.transpose(flat_v, 1, 2)), list(p.shape))
     delta = b.g.sum(grad * out, [last], True)
     grad_s = _flat(b, p * (grad_p - delta) * scale, k)
-    grad_q = bmm_nodes(b, grad_s, _flat(b, k, k))
-    grad_k = bmm_nodes(b, b.g.transpose(grad_s, 1, 2), _flat(b, q, k))
+    grad_q = b.g.bmm(grad_s, _flat(b, k, k))
+    grad_k = b.g.bmm(b.g.transpose(grad_s, 1, 2), _flat(b, q, k))
     return (
         b.g.reshape(grad_q, list(q.shape)),
         b.g.reshape(grad_k, list(k.shape)),

@@ -152,7 +152,7 @@ def split_pairs(graph, x):
 def interleaved(graph, x):
     """[.., 2]: how PyTorch stores complex numbers."""
     ndim = x.re.ndim
-    return graph.concat([graph.unsqueeze(x.re, ndim), graph.unsqueeze(x.im, ndim)], ndim)
+    return graph.cat([graph.unsqueeze(x.re, ndim), graph.unsqueeze(x.im, ndim)], ndim)
 
 
 @lower_complex("aten.view_as_real.default")
@@ -343,6 +343,6 @@ def fft_c2r(b, x, dims, normalization, last_dim_size):
         b.unsupported("a half spectrum of another length")
     if n - n // 2 > 1:  # the other half is the conjugate, backwards
         re, im = (b.g.flip(b.g.narrow(v, dim, 1, n - n // 2), [dim]) for v in pair)
-        pair = (b.g.concat([pair[0], re], dim), b.g.concat([pair[1], -im], dim))
+        pair = (b.g.cat([pair[0], re], dim), b.g.cat([pair[1], -im], dim))
     re, _ = _transform(b, pair, dim, 1)
     return b.node(_scaled(b, (re,), normalization, [re.shape[d] for d in dims])[0], b.dtype)

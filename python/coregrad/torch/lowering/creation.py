@@ -85,22 +85,4 @@ def copy(b, x, source, non_blocking=False):
 
 @lower("aten.eye.m", "aten.eye.default")
 def eye(b, *_, **__):
-    rows, columns = b.shape
-    row = b.along(b.g.iota(b.core_int64, rows), 0, 2)
-    return b.node(b.g.eq(row, b.along(b.g.iota(b.core_int64, columns), 1, 2)), b.dtype)
-
-
-def _keep_triangle(b, x, keep):
-    rows = b.along(b.g.iota(b.core_int64, x.shape[-2]), 0, 2)
-    columns = b.along(b.g.iota(b.core_int64, x.shape[-1]), 1, 2)
-    return b.where(b.expand(keep(rows, columns), x.shape), x, b.full_like(x, 0))
-
-
-@move("aten.tril.default")
-def tril(b, x, diagonal=0):
-    return _keep_triangle(b, x, lambda row, column: column - diagonal <= row)
-
-
-@move("aten.triu.default")
-def triu(b, x, diagonal=0):
-    return _keep_triangle(b, x, lambda row, column: column - diagonal >= row)
+    return b.g.eye(b.dtype, *b.shape)

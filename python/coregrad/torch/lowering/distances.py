@@ -66,7 +66,7 @@ def cdist_backward(b, grad, x, y, p, distance):
 def _pairs(b, n):
     """Rows and columns of the pairs i < j in the order in which pdist has them."""
     row = b.g.iota(b.core_int64, n)
-    ends = (row + 1) * n - b.g.div((row + 1) * (row + 2), b.g.literal(b.core_int64, 2))
+    ends = (row + 1) * n - b.g.div((row + 1) * (row + 2), b.g.literal(b.core_int64, 2), "trunc")
     pair = b.g.iota(b.core_int64, n * (n - 1) // 2)
     i = bisect(b, ends, pair, True)
     before = b.g.gather(ends, 0, i)  # pairs up to the end of the row: its last column is n - 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from .pointwise import floor_quotient
 from .table import is_float, lower, move
 
 
@@ -19,7 +18,7 @@ def _int64(b, index):
 
 @move("aten.embedding.default")
 def embedding(b, weight, index, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
-    rows = b.g.gather(weight, 0, _rows(b, _int64(b, index), weight.shape[1]))
+    rows = b.g.index_select(weight, 0, b.g.reshape(_int64(b, index), [-1]))
     return b.g.reshape(rows, b.shape)
 
 
@@ -37,18 +36,6 @@ def embedding_dense_backward(b, grad, index, num_weights, padding_idx, scale_gra
         grad = b.where(b.expand(kept, grad.shape), grad, 0)
     zeros = b.g.full([num_weights, width], grad.dtype, 0)
     return b.g.scatter(zeros, 0, _rows(b, index, width), grad, "add")
-
-
-@move("aten.index_select.default")
-def index_select(b, x, dim, index):
-    if not x.ndim:
-        return x
-    dim = b.dim(dim, x)
-    shape = list(x.shape)
-    shape[dim] = index.numel
-    return b.g.gather(
-        x, dim, b.expand(b.along(b.g.reshape(_int64(b, index), [-1]), dim, x.ndim), shape)
-    )
 
 
 @move("aten.gather.default")
@@ -118,7 +105,7 @@ def scatter_reduce(b, x, dim, index, values, reduce, *, include_self=True):
     if x.dtype == b.core_bool:
         b.unsupported("the mean of truth values")
     counts = b.at_least(_scatter(b, counts, dim, index, b.full_like(values, 1), "add"), 1)
-    return total / counts if is_float(total.dtype) else floor_quotient(b, total, counts)
+    return b.g.div(total, counts, None if is_float(total.dtype) else "floor")
 
 
 @lower("aten.index_reduce.default")
@@ -185,7 +172,7 @@ def nonzero_static(b, x, *, size, fill_value=-1):
     for dim, extent in enumerate(x.shape):
         place = b.expand(b.along(b.g.iota(b.core_int64, extent), dim, x.ndim), x.shape)
         columns.append(_packed(b, b.g.reshape(place, [-1]), mask, size, fill_value))
-    return b.g.concat([b.g.unsqueeze(c, 1) for c in columns], 1)
+    return b.g.cat([b.g.unsqueeze(c, 1) for c in columns], 1)
 
 
 class Advanced:

@@ -30,11 +30,11 @@ def _rows(b, x, start, stop):
 
 
 def _stack_rows(b, rows):
-    return b.g.concat(rows, rows[0].ndim - 2) if len(rows) > 1 else rows[0]
+    return b.g.cat(rows, rows[0].ndim - 2) if len(rows) > 1 else rows[0]
 
 
 def _stack_columns(b, columns):
-    return b.g.concat(columns, columns[0].ndim - 1) if len(columns) > 1 else columns[0]
+    return b.g.cat(columns, columns[0].ndim - 1) if len(columns) > 1 else columns[0]
 
 
 def _batch(b, *matrices):

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from .shared import REDUCTIONS
 from .table import lower
 
 NONE, MEAN, SUM = 0, 1, 2
-
-
-def _reduced(b, values, reduction):
-    if reduction == NONE:
-        return values
-    total = b.reduce("sum", values, list(range(values.ndim)))
-    return total / float(values.numel) if reduction == MEAN else total
 
 
 def _spread(b, grad, like, reduction):
@@ -20,28 +14,10 @@ def _spread(b, grad, like, reduction):
     return grad / float(max(like.numel, 1)) if reduction == MEAN else grad
 
 
-@lower("aten.binary_cross_entropy.default")
-def binary_cross_entropy(b, x, y, weight=None, reduction=MEAN):
-    # PyTorch keeps both logarithms above -100.
-    log_x, log_1x = b.at_least(b.g.log(x), -100), b.at_least(b.g.log1p(-x), -100)
-    values = (y - 1.0) * log_1x - y * log_x
-    return _reduced(b, values if weight is None else values * weight, reduction)
-
-
 @lower("aten.binary_cross_entropy_backward.default")
 def binary_cross_entropy_backward(b, grad, x, y, weight=None, reduction=MEAN):
     slope = (x - y) / b.at_least((1.0 - x) * x, 1e-12)
     return _spread(b, grad, x, reduction) * (slope if weight is None else slope * weight)
-
-
-@lower("aten.binary_cross_entropy_with_logits.default")
-def binary_cross_entropy_with_logits(b, x, y, weight=None, pos_weight=None, reduction=MEAN):
-    softplus = b.g.log1p(b.g.exp(-b.g.abs(x))) + b.at_least(-x, 0)  # log(1 + exp(-x))
-    if pos_weight is None:
-        values = (1.0 - y) * x + softplus
-    else:
-        values = (1.0 - y) * x + (1.0 + (pos_weight - 1.0) * y) * softplus
-    return _reduced(b, values if weight is None else values * weight, reduction)
 
 
 def _picked_weight(b, weight, index):
@@ -58,18 +34,6 @@ def _nll_parts(b, x, target, weight, ignore_index):
     return valid, safe, factor
 
 
-def _nll_forward(b, x, target, weight, reduction, ignore_index, class_dim):
-    valid, safe, factor = _nll_parts(b, x, target, weight, ignore_index)
-    index = b.g.unsqueeze(safe, class_dim)
-    picked = b.g.squeeze(b.g.gather(x, class_dim, index), [class_dim])
-    values = b.where(valid, -(picked * factor), 0)
-    if reduction == NONE:
-        return values, b.g.full([], x.dtype, 0)
-    every = list(range(values.ndim))
-    total, total_weight = b.reduce("sum", values, every), b.reduce("sum", factor, every)
-    return total / total_weight if reduction == MEAN else total, total_weight
-
-
 def _nll_backward(b, grad, x, target, weight, reduction, ignore_index, total_weight, class_dim):
     valid, safe, factor = _nll_parts(b, x, target, weight, ignore_index)
     scale = b.expand(grad, safe.shape)
@@ -83,7 +47,14 @@ def _nll_backward(b, grad, x, target, weight, reduction, ignore_index, total_wei
 
 @lower("aten.nll_loss_forward.default", "aten.nll_loss2d_forward.default")
 def nll_loss_forward(b, x, target, weight, reduction, ignore_index):
-    return _nll_forward(b, x, target, weight, reduction, ignore_index, 0 if x.ndim == 1 else 1)
+    if x.ndim == 1:  # the target may be a vector of one element
+        target = b.g.reshape(target, [])
+    loss, total_weight = b.g.nll_loss_with_weight(
+        x, target, weight, ignore_index, REDUCTIONS[reduction]
+    )
+    if reduction == NONE:
+        total_weight = b.g.full([], x.dtype, 0)
+    return b.g.reshape(loss, b.shape), total_weight
 
 
 @lower("aten.nll_loss_backward.default", "aten.nll_loss2d_backward.default")

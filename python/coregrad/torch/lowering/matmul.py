@@ -12,24 +12,6 @@ def label(number):
     return (number, -1, 1, 0, 0, 1)
 
 
-def _mm(b, x, y):
-    (m, k), n = x.shape, y.shape[1]
-    return b.g.contract(x, y, [m, n, k], [label(0), label(2)], [label(2), label(1)], [0, 1])
-
-
-def bmm_nodes(b, x, y):
-    """[B, m, k] @ [B, k, n]."""
-    (batch, m, k), n = x.shape, y.shape[2]
-    return b.g.contract(
-        x,
-        y,
-        [batch, m, n, k],
-        [label(0), label(1), label(3)],
-        [label(0), label(3), label(2)],
-        [0, 1, 2],
-    )
-
-
 def check_product(b, *others):
     """What PyTorch's kernels check and the traced shapes do not tell: operands of one dtype, and an
     operand that can be broadcast even where it counts nothing.
@@ -59,37 +41,31 @@ def _accumulate(b, x, product, beta, alpha):
 @lower("aten.mm.default")
 def mm(b, x, y):
     check_product(b)
-    return _mm(b, x, y)
+    return b.g.matmul(x, y)
 
 
 @lower("aten.bmm.default")
 def bmm(b, x, y):
     check_product(b)
-    return bmm_nodes(b, x, y)
+    return b.g.bmm(x, y)
 
 
 @lower("aten.addmm.default")
 def addmm(b, x, y, z, *, beta=1, alpha=1):
     check_product(b, x)
-    return _accumulate(b, x, _mm(b, y, z), beta, alpha)
+    return _accumulate(b, x, b.g.matmul(y, z), beta, alpha)
 
 
 @lower("aten.baddbmm.default")
 def baddbmm(b, x, y, z, *, beta=1, alpha=1):
     check_product(b, x)
-    return _accumulate(b, x, bmm_nodes(b, y, z), beta, alpha)
+    return _accumulate(b, x, b.g.bmm(y, z), beta, alpha)
 
 
-@lower("aten.mv.default")
+@lower("aten.mv.default", "aten.dot.default")
 def mv(b, x, y):
     check_product(b)
-    return b.g.contract(x, y, list(x.shape), [label(0), label(1)], [label(1)], [0])
-
-
-@lower("aten.dot.default")
-def dot(b, x, y):
-    check_product(b)
-    return b.g.contract(x, y, list(x.shape), [label(0)], [label(0)], [])
+    return b.g.matmul(x, y)
 
 
 EXACT_TERMS = 1024  #: products of two int8 numbers whose sum float32 holds exactly, in any order
@@ -103,7 +79,7 @@ def int_mm(b, x, y):
     x, y = b.node(x, b.core_float32), b.node(y, b.core_float32)
     for first in range(0, k, EXACT_TERMS):
         last = min(first + EXACT_TERMS, k)
-        part = _mm(b, b.g.narrow(x, 1, first, last), b.g.narrow(y, 0, first, last))
+        part = b.g.matmul(b.g.narrow(x, 1, first, last), b.g.narrow(y, 0, first, last))
         part = b.node(part, b.core_int32)
         total = part if total is None else total + part
     return b.g.full(b.shape, b.core_int32, 0) if total is None else total

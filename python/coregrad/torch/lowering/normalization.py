@@ -16,14 +16,6 @@ def _count(x, dims):
     return n
 
 
-def _moments(b, x, dims):
-    """Mean and biased variance with the reduced dimensions kept."""
-    n = float(max(_count(x, dims), 1))
-    mean = b.reduce("sum", x, dims, True) / n
-    centred = x - mean
-    return mean, b.reduce("sum", centred * centred, dims, True) / n
-
-
 def _input_gradient(b, g, y, rstd, dims):
     n = float(max(_count(g, dims), 1))
     mean_g = b.reduce("sum", g, dims, True) / n
@@ -43,9 +35,8 @@ def _affine(y, weight, bias):
 @lower("aten.native_layer_norm.default")
 def native_layer_norm(b, x, normalized_shape, weight, bias, eps):
     dims = list(range(x.ndim - len(normalized_shape), x.ndim))
-    mean, variance = _moments(b, x, dims)
-    rstd = b.g.rsqrt(variance + eps)
-    return _affine((x - mean) * rstd, weight, bias), mean, rstd
+    y, mean, _, rstd = b.g.normalize(x, dims, eps)
+    return _affine(y, weight, bias), mean, rstd
 
 
 @lower("aten.native_layer_norm_backward.default")
@@ -77,10 +68,9 @@ def _per_group_channel(b, v, channels, groups):
 @lower("aten.native_group_norm.default")
 def native_group_norm(b, x, weight, bias, batch, channels, spatial, groups, eps):
     grouped = _grouped(b, x, batch, channels, spatial, groups)
-    mean, variance = _moments(b, grouped, [2, 3])
-    rstd = b.g.rsqrt(variance + eps)
+    y, mean, _, rstd = b.g.normalize(grouped, [2, 3], eps)
     out = _affine(
-        (grouped - mean) * rstd,
+        y,
         _per_group_channel(b, weight, channels, groups),
         _per_group_channel(b, bias, channels, groups),
     )
@@ -139,9 +129,8 @@ def batch_norm_functional(b, x, weight, bias, running_mean, running_var, trainin
 
 
 def _batch_norm_training(b, x, weight, bias, eps):
-    mean, variance = _moments(b, x, _all_but_channels(x))
-    rstd = b.g.rsqrt(variance + eps)
-    out = _affine((x - mean) * rstd, _per_channel(b, weight, x.ndim), _per_channel(b, bias, x.ndim))
+    y, mean, variance, rstd = b.g.normalize(x, _all_but_channels(x), eps)
+    out = _affine(y, _per_channel(b, weight, x.ndim), _per_channel(b, bias, x.ndim))
     return out, _flat(b, mean, x), _flat(b, rstd, x), _flat(b, variance, x)
 
 

@@ -47,7 +47,7 @@ def _median(b, x, dim, keepdim, ignores_nan):
     if nan is None:
         return _ranked(b, x, dim, rank, keepdim)
     if ignores_nan:
-        place = b.g.div(b.at_least(extent - 1 - nan, 0), b.full_like(nan, 2))
+        place = b.g.div(b.at_least(extent - 1 - nan, 0), b.full_like(nan, 2), "trunc")
     else:
         place = b.where(nan > 0, extent - nan, rank)
     return _ranked(b, x, dim, place, keepdim)
@@ -88,7 +88,7 @@ def mode(b, x, dim=-1, keepdim=False):
     if extent > 1:
         before, after = b.g.narrow(values, dim, 0, extent - 1), b.g.narrow(values, dim, 1, extent)
         changes = b.g.ne(before, after)
-        starts, ends = b.g.concat([ends, changes], dim), b.g.concat([changes, ends], dim)
+        starts, ends = b.g.cat([ends, changes], dim), b.g.cat([changes, ends], dim)
         start = scan(b, [b.where(starts, place, 0)], dim, lambda a, c: [b.g.max(a[0], c[0])])[0]
     else:
         start = place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import recurrence
-from .matmul import label, mm
+from .matmul import label
 from .table import lower
 
 
@@ -29,7 +29,7 @@ class _GraphMath:
         return self._g.contract(x, weight, [m, n, k], *maps, [0, 1])
 
     def mm(self, x, weight):
-        return mm(self._b, x, weight)
+        return self._b.g.matmul(x, weight)
 
     def step(self, x, t):
         return self._g.squeeze(self._g.narrow(x, 0, t, t + 1), [0])
@@ -39,10 +39,10 @@ class _GraphMath:
         return [self._g.narrow(x, x.ndim - 1, i * size, (i + 1) * size) for i in range(n)]
 
     def cat(self, parts):
-        return self._g.concat(list(parts), parts[0].ndim - 1)
+        return self._g.cat(list(parts), parts[0].ndim - 1)
 
     def stack(self, steps):
-        return self._g.concat([self._g.unsqueeze(s, 0) for s in steps], 0)
+        return self._g.cat([self._g.unsqueeze(s, 0) for s in steps], 0)
 
     def zeros(self, *shape):
         return self._g.full(list(shape), self._dtype, 0)

@@ -58,11 +58,3 @@ def sort_stable(b, x, *, stable=False, dim=-1, descending=False):
 @move("aten.argsort.default")
 def argsort(b, x, dim=-1, descending=False):
     return _sorted(b, x, dim, descending)[1]
-
-
-@move("aten.topk.default")
-def topk(b, x, k, dim=-1, largest=True, sorted=True):
-    values, order = _sorted(b, x, dim, largest)
-    if not x.ndim:
-        return values, order
-    return b.g.narrow(values, dim, 0, k), b.g.narrow(order, dim, 0, k)

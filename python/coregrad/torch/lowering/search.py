@@ -15,7 +15,7 @@ def bisect(b, boundaries, values, right, sorter=None):
     end = b.g.full(list(values.shape), b.core_int64, m)
     for _ in range(m.bit_length()):
         going = start < end
-        half = b.g.div(end - start, b.full_like(end, 2))
+        half = b.g.div(end - start, b.full_like(end, 2), "trunc")
         middle = start + half
         probe = b.where(going, middle, 0)
         if sorter is not None:

@@ -40,7 +40,7 @@ class _Segments:
         """For each element its part's value."""
         b, shape = self.b, list(values.shape)
         shape[self.axis] = 1
-        values = b.g.concat([values, b.g.full(shape, values.dtype, 0)], self.axis)
+        values = b.g.cat([values, b.g.full(shape, values.dtype, 0)], self.axis)
         return b.g.gather(values, self.axis, self.index)
 
     def reduce(self, values, start, mode):

@@ -9,53 +9,81 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..._core import Graph, Node, _operators  # type: ignore[attr-defined]
+import torch
+
+from ..._core import Node, _operators  # type: ignore[attr-defined]
+from ..metadata import TO_CORE
 from .table import Lowering, find_overload, lower, move
-
-
-def _row(name: str, rule: str, kinds: Sequence[str]) -> Callable[..., Any]:
-    method = getattr(Graph, name)
-
-    computes = rule in ("Real", "Arithmetic")
-
-    def row(b: Lowering, *args: Any, **kwargs: Any) -> Node:
-        kwargs.pop("dtype", None)  # the result's, which operands are cast to
-        given = _arguments(b, kinds, args, computes)
-        result = method(b.g, *given, **kwargs)
-        return result if rule == "Move" else b.node(result, b.dtype)
-
-    return row
-
 
 #: ATen's numbers for what a loss gives.
 REDUCTIONS = ("none", "mean", "sum")
 
-
-def _arguments(b: Lowering, kinds: Sequence[str], args: Sequence[Any], computes: bool) -> list[Any]:
-    given = []
-    for kind, a in zip(kinds, args):
-        if kind == "Tensor" and computes:
-            given.append(b.node(a, b.dtype))
-        elif kind == "Loss":
-            given.append(REDUCTIONS[a])
-        elif kind != "MaybeDType":
-            given.append(a)
-    return given
+Parameters = Sequence[tuple[str, str]]  #: name and kind
 
 
-def derived(name: str, kinds: Sequence[str]) -> Callable[..., Any]:
+def _operand(b: Lowering, rule: str, value: Any, traced: Any) -> Any:
+    """A tensor or a number in the dtype that PyTorch's kernel sees."""
+    if value is None:
+        return None
+    if rule == "AsIs":  # what is compared is rounded to what both promote to
+        narrow = TO_CORE.get(torch.result_type(*b.traced_args[:2]))
+        value = value if narrow is None else b.node(value, narrow)
+        return b.node(value, b.common_dtype())
+    return b.node(b.rounded(value, traced) if rule in ("Real", "Arithmetic") else value, b.dtype)
+
+
+def _argument(b: Lowering, rule: str, kind: str, value: Any, traced: Any = None) -> Any:
+    if kind in ("Operand", "MaybeOperand"):
+        return _operand(b, rule, value, traced)
+    if kind == "Tensor" and rule not in ("AsIs", "Move"):
+        return b.node(value, b.dtype)
+    if kind == "Tensors":
+        return [b.node(part, b.dtype) for part in value]
+    return REDUCTIONS[value] if kind == "Loss" else value
+
+
+def _call(
+    b: Lowering, name: str, rule: str, parameters: Parameters, args: Sequence[Any], kwargs: Any
+) -> tuple[Any, list[Any]]:
+    """What the operator gives, and its arguments as the graph has them."""
+    traced = [*b.traced_args, *[None] * len(parameters)]
+    kinds = dict(parameters)
+    given = [
+        _argument(b, rule, kind, a, t)
+        for (_, kind), a, t in zip(parameters, args, traced)
+        if kind != "MaybeDType"  # the result's, which operands are cast to
+    ]
+    named = {
+        key: _argument(b, rule, kinds.get(key, ""), a) for key, a in kwargs.items() if key != "dtype"
+    }
+    return getattr(b.g, name)(*given, **named), given
+
+
+def _row(name: str, rule: str, parameters: Parameters) -> Callable[..., Any]:
+    def row(b: Lowering, *args: Any, **kwargs: Any) -> Any:
+        result, _ = _call(b, name, rule, parameters, args, kwargs)
+        if isinstance(result, Node):
+            return result if rule == "Move" else b.node(result, b.dtype)
+        return tuple(result)
+
+    return row
+
+
+def derived(name: str, parameters: Parameters) -> Callable[..., Any]:
     """A row (gradient, operands and numbers..) for the gradient of an operator with respect to its
     first operand; it may get more arguments than the operator.
     """
-    method = getattr(Graph, name)
 
     def row(b: Lowering, grad: Node, *args: Any, **kwargs: Any) -> Node:
-        given = _arguments(b, kinds, args, computes=True)
-        result = method(b.g, *given, **kwargs)
+        result, given = _call(b, name, "Opmath", parameters, args, kwargs)
         grad = b.expand(b.node(grad, b.dtype), result.shape)
         return b.g.gradients([result], [grad], [given[0]])[0]
 
     return row
+
+
+#: Gradients that are not their formula's.
+BY_HAND = {"aten.binary_cross_entropy_backward.default"}
 
 
 def _takes_the_operand(backward: Any) -> bool:
@@ -70,17 +98,16 @@ PACKETS: set[str] = set()
 def _enter_all() -> None:
     for name, rule, parameters, overloads in _operators():
         enter = move if rule == "Move" else lower
-        kinds = [kind for _, kind in parameters]
         for overload in overloads.split():
-            enter(overload)(_row(name, rule, kinds))
+            enter(overload)(_row(name, rule, parameters))
             packet = overload.split(".")[1]
             PACKETS.add(packet)
             backward = f"aten.{packet}_backward.default"
             found = find_overload(backward)
-            if found is not None and _takes_the_operand(found):
-                lower(backward)(derived(name, kinds))
+            if found is not None and backward not in BY_HAND and _takes_the_operand(found):
+                lower(backward)(derived(name, parameters))
                 PACKETS.add(f"{packet}_backward")
 
 
 _enter_all()
-lower("aten.log_sigmoid_backward.default")(derived("logsigmoid", ["Tensor"]))
+lower("aten.log_sigmoid_backward.default")(derived("logsigmoid", [("input", "Tensor")]))

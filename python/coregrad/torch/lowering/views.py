@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..metadata import contiguous_strides, is_non_overlapping_and_dense
-from .table import move
+from .table import lower, move
 
 
 @move(
@@ -30,19 +30,9 @@ def identity(b, x, *_, **__):
     return x
 
 
-@move("aten.permute.default", "aten.permute_copy.default")
-def permute(b, x, order):
-    return b.g.permute(x, [b.dim(d, x) for d in order])
-
-
 @move("aten.t.default", "aten.t_copy.default")
 def t(b, x):
     return b.g.transpose(x, 0, 1) if x.ndim == 2 else x
-
-
-@move("aten.transpose.int", "aten.transpose_copy.int")
-def transpose(b, x, a, c):
-    return b.g.transpose(x, a, c) if x.ndim else x
 
 
 @move("aten.expand.default", "aten.expand_copy.default")
@@ -92,19 +82,10 @@ def narrow_copy(b, x, dim, start, length):
     return b.g.narrow(x, b.dim(dim, x), start, start + length)
 
 
-@move("aten.split_with_sizes.default", "aten.split_with_sizes_copy.default")
-def split_with_sizes(b, x, sizes, dim=0):
-    dim = b.dim(dim, x)
-    parts, start = [], 0
-    for size in sizes:
-        parts.append(b.g.narrow(x, dim, start, start + size))
-        start += size
-    return tuple(parts)
-
-
 @move("aten.split.Tensor", "aten.split_copy.Tensor")
 def split(b, x, size, dim=0):
-    return split_with_sizes(b, x, [part.shape[b.dim(dim, x)] for part in b.result], dim)
+    sizes = [part.shape[b.dim(dim, x)] for part in b.result]
+    return tuple(b.g.split_with_sizes(x, sizes, dim))
 
 
 @move("aten.unbind.int", "aten.unbind_copy.int")
@@ -112,47 +93,6 @@ def unbind(b, x, dim=0):
     dim = b.dim(dim, x)
     shape = [n for d, n in enumerate(x.shape) if d != dim]
     return tuple(b.g.reshape(b.g.narrow(x, dim, i, i + 1), shape) for i in range(x.shape[dim]))
-
-
-@move("aten.cat.default")
-def cat(b, parts, dim=0):
-    # PyTorch ignores empty vectors here, whatever the others' rank.
-    rank = len(b.shape)
-    parts = [b.node(p, b.dtype) for p in parts if not (p.ndim == 1 and p.numel == 0 and rank != 1)]
-    return b.g.concat(parts, dim % rank) if len(parts) > 1 else parts[0]
-
-
-@move("aten.stack.default")
-def stack(b, parts, dim=0):
-    dim = dim % len(b.shape)
-    return b.g.concat([b.g.unsqueeze(b.node(p, b.dtype), dim) for p in parts], dim)
-
-
-@move("aten.flip.default")
-def flip(b, x, dims):
-    return b.g.flip(x, [b.dim(d, x) for d in dims]) if x.ndim and dims else x
-
-
-@move("aten.roll.default")
-def roll(b, x, shifts, dims=()):
-    if not dims:
-        flat = roll(b, b.g.reshape(x, [-1]), shifts, [0]) if x.numel else x
-        return b.g.reshape(flat, b.shape)
-    for shift, dim in zip(shifts, dims):
-        extent = x.shape[b.dim(dim, x)]
-        cut = -shift % extent if extent else 0
-        if cut:
-            head, tail = b.g.narrow(x, dim, 0, cut), b.g.narrow(x, dim, cut, extent)
-            x = b.g.concat([tail, head], b.dim(dim, x))
-    return x
-
-
-@move("aten.repeat.default")
-def repeat(b, x, repeats):
-    inner = [1] * (len(repeats) - x.ndim) + list(x.shape)
-    spread = [n for pair in zip([1] * len(inner), inner) for n in pair]
-    wide = [n for pair in zip(repeats, inner) for n in pair]
-    return b.g.reshape(b.expand(b.g.reshape(x, spread), wide), b.shape)
 
 
 @move("aten.constant_pad_nd.default")
@@ -180,7 +120,7 @@ def slice_scatter(b, x, source, dim=0, start=None, end=None, step=1):
         return x
     if step == 1:
         parts = [b.g.narrow(x, dim, 0, start), source, b.g.narrow(x, dim, end, extent)]
-        return b.g.concat([p for p in parts if p.shape[dim]], dim)
+        return b.g.cat([p for p in parts if p.shape[dim]], dim)
     return _scatter_strided(b, x, source, dim, start, step)
 
 
@@ -212,18 +152,6 @@ def _diagonal_place(b, x, offset, dim1, dim2):
     dim1, dim2 = b.dim(dim1, x), b.dim(dim2, x)
     order = [d for d in range(x.ndim) if d not in (dim1, dim2)] + [dim1, dim2]
     return order, max(-offset, 0), max(offset, 0)
-
-
-@move("aten.diagonal.default", "aten.diagonal_copy.default")
-def diagonal(b, x, offset=0, dim1=0, dim2=1):
-    order, row, column = _diagonal_place(b, x, offset, dim1, dim2)
-    length = b.shape[-1]
-    if not x.numel or not length:
-        return b.g.full(b.shape, b.dtype, 0)
-    x = b.g.permute(x, order)
-    x = b.g.narrow(b.g.narrow(x, -2, row, row + length), -1, column, column + length)
-    flat = b.g.reshape(x, [*b.shape[:-1], length * length])
-    return b.g.narrow(flat, -1, 0, length * length, length + 1)
 
 
 @move("aten.diagonal_scatter.default")
@@ -323,5 +251,27 @@ def resize(b, x, size, *, memory_format=None):
     if numel < x.numel:
         flat = b.g.narrow(flat, 0, 0, numel)
     elif numel > x.numel:  # what PyTorch leaves unset
-        flat = b.g.concat([flat, b.g.full([numel - x.numel], x.dtype, 0)], 0)
+        flat = b.g.cat([flat, b.g.full([numel - x.numel], x.dtype, 0)], 0)
     return b.g.reshape(flat, b.shape)
+
+
+def _replicate(b, x, padding):
+    for i in range(len(padding) // 2):
+        dim = x.ndim - 1 - i
+        low, high = padding[2 * i], padding[2 * i + 1]
+        parts = [b.g.narrow(x, dim, max(-low, 0), x.shape[dim] - max(-high, 0))]
+        shape = list(x.shape)
+        if low > 0:
+            shape[dim] = low
+            parts.insert(0, b.g.broadcast_to(b.g.narrow(x, dim, 0, 1), shape))
+        if high > 0:
+            shape[dim] = high
+            last = b.g.narrow(x, dim, x.shape[dim] - 1, x.shape[dim])
+            parts.append(b.g.broadcast_to(last, shape))
+        x = b.g.cat(parts, dim) if len(parts) > 1 else parts[0]
+    return x
+
+
+@lower(*(f"aten.replication_pad{rank}d_backward.default" for rank in (1, 2, 3)))
+def replication_pad_backward(b, grad, x, padding):
+    return b.g.gradients([_replicate(b, x, list(padding))], [grad], [x])[0]
