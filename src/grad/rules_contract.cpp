@@ -178,6 +178,36 @@ std::optional<Dims> choose_labels(const Side& side) {
   return chosen;
 }
 
+/// Where a summed label is found through a division in one operand, and plainly in the other, the
+/// other is addressed by the quotient instead: the terms that the division leaves out are not
+/// there.
+void sum_over_quotients(const Graph& graph, ContractSpec& spec, Maps& maps, NodeId x,
+                        Maps& other_maps) {
+  const auto times_used = [&](int64_t label) {
+    int64_t times = 0;
+    for (const Maps* all : {&maps, &other_maps})
+      for (const DimMap& m : *all) times += (m.u == label) + (m.v == label);
+    return times;
+  };
+  for (size_t d = 0; d < maps.size(); ++d) {
+    const DimMap m = maps[d];
+    if (m.s == 1) continue;
+    for (const int64_t label : {m.u, m.v}) {
+      const int64_t factor = label == m.u ? m.a : m.b;
+      if (label < 0 || (factor != 1 && factor != -1) || !spec.is_summed(label) ||
+          times_used(label) != 2 || !uses_plainly(other_maps, label))
+        continue;
+      const int64_t extent = graph.shape(x)[d];
+      if (extent >= spec.extents[static_cast<size_t>(label)]) continue;
+      const auto quotient = static_cast<int64_t>(spec.extents.size());
+      spec.extents.push_back(extent);
+      substitute_all(other_maps, solve(m, label, quotient));
+      maps[d] = DimMap::label(quotient);
+      break;
+    }
+  }
+}
+
 std::optional<NodeId> as_contract(Graph& graph, const Side& side) {
   const std::optional<Dims> chosen = choose_labels(side);
   if (!chosen) return std::nullopt;
@@ -217,6 +247,8 @@ std::optional<NodeId> as_contract(Graph& graph, const Side& side) {
     }
     g = broadcast_back(graph, g, dims, shape);
   }
+  sum_over_quotients(graph, spec, other_maps, side.other, g_maps);
+  sum_over_quotients(graph, spec, g_maps, g, other_maps);
   spec.lhs = side.is_lhs ? g_maps : other_maps;
   spec.rhs = side.is_lhs ? other_maps : g_maps;
   return contract_and_repeat(graph, side.is_lhs ? g : side.other, side.is_lhs ? side.other : g,
