@@ -9,6 +9,7 @@
 #include "codegen/jit/host_target.h"
 
 #include <algorithm>
+#include <map>
 
 namespace coregrad {
 
@@ -58,6 +59,31 @@ bool unify_read(const Graph& graph, const IndexContext& context, const FusionRea
   return true;
 }
 
+/// The factor of each axis, or nothing if the expression is more than a sum of axes.
+std::optional<std::map<int, int64_t>> axis_factors(const IndexContext& context,
+                                                   const IndexExpr& e) {
+  std::map<int, int64_t> factors;
+  for (const IndexExpr::Term& term : e.terms) {
+    const Atom& atom = context.atom(term.atom);
+    if (atom.kind != AtomKind::Axis) return {};
+    factors[atom.id] = term.factor;
+  }
+  return factors;
+}
+
+/// Whether two roots over the same axes read one element, which depends on the axes.
+bool is_same_place(const IndexContext& a_context, const std::vector<IndexExpr>& a,
+                   const IndexContext& b_context, const std::vector<IndexExpr>& b) {
+  bool depends = false;
+  for (size_t d = 0; d < a.size(); ++d) {
+    const auto factors = axis_factors(a_context, a[d]);
+    if (!factors || a[d].constant != b[d].constant || factors != axis_factors(b_context, b[d]))
+      return false;
+    depends = depends || !factors->empty();
+  }
+  return depends;
+}
+
 /// Siblings: the same domain in the same order, and a large buffer that both read at the same
 /// place.
 bool unify_siblings(const Graph& graph, const FusionUnit& first, const FusionUnit& second,
@@ -73,11 +99,7 @@ bool unify_siblings(const Graph& graph, const FusionUnit& first, const FusionUni
         for (const FusionRead& y : rb.reads) {
           if (x.node != y.node || graph.numel(x.node) < 256 || x.index.size() != y.index.size())
             continue;
-          bool same = true;
-          for (size_t d = 0; d < x.index.size() && same; ++d)
-            same = plain_axis(ra.context, x.index[d]) == plain_axis(rb.context, y.index[d]) &&
-                   plain_axis(ra.context, x.index[d]) >= 0;
-          if (!same) continue;
+          if (!is_same_place(ra.context, x.index, rb.context, y.index)) continue;
           for (size_t k = 0; k < map.size(); ++k) map[k] = static_cast<int>(k);
           return true;
         }

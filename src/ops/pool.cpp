@@ -138,20 +138,24 @@ std::vector<NodeId> digits(Graph& g, NodeId offset, std::span<const int64_t> ker
 // Where the largest element of the last dimension stands: the first, and of NaN the last.
 NodeId place_of_largest(Graph& g, NodeId windows) {
   const int64_t last = g.rank(windows) - 1;
-  const NodeId best = reduce(g, Op::ArgMax, windows, {{last}}, true);
+  const NodeId best = reduce(g, Op::ArgMax, windows, {{last}});
   if (!is_float(g.dtype(windows))) return best;
   const NodeId place = iota(g, DType::Int64, g.shape(windows).back());
   const NodeId last_nan =
       reduce(g, Op::ReduceMax, select(g, isnan(g, windows), place, integer(g, DType::Int64, -1)),
-             {{last}}, true);
+             {{last}});
   return select(g, compare(g, Op::Lt, last_nan, integer(g, DType::Int64, 0)), best, last_nan);
 }
 
-// The largest elements of windows [.., elements] and where they stand in them, both [..].
-std::pair<NodeId, NodeId> largest(Graph& g, NodeId windows) {
-  const int64_t last = g.rank(windows) - 1;
-  const NodeId offset = place_of_largest(g, windows);
-  return {squeeze(g, gather(g, windows, last, offset), {{last}}), squeeze(g, offset, {{last}})};
+// Elements of x at flat positions [.., o..] in its dimensions from `first` on.
+NodeId take(Graph& g, NodeId x, size_t first, NodeId position) {
+  const Dims shape = shape_of(g, position);
+  const auto rows = [&](NodeId node) {
+    Dims flat(g.shape(node).begin(), g.shape(node).begin() + static_cast<std::ptrdiff_t>(first));
+    flat.push_back(product(g.shape(node).subspan(first), "pool"));
+    return reshape(g, node, flat);
+  };
+  return reshape(g, gather(g, rows(x), static_cast<int64_t>(first), rows(position)), shape);
 }
 
 // Windows of trailing dimensions with those as one.
@@ -246,7 +250,7 @@ std::pair<NodeId, NodeId> max_pool_with_indices(Graph& g, NodeId x, const PoolOp
   }
   const int64_t elements = product(pool.kernel, "max_pool");
   if (elements > kLargestUnrolled) {
-    const auto [values, offset] = largest(g, flattened(g, windows, rank));
+    const NodeId offset = place_of_largest(g, flattened(g, windows, rank));
     const std::vector<NodeId> steps = digits(g, cast(g, offset, dtype), pool.kernel);
     for (size_t d = 0; d < pool.spatial; ++d) {
       const NodeId place = add(g, starts[d], mul(g, steps[d], integer(g, dtype, pool.dilation[d])));
@@ -254,7 +258,8 @@ std::pair<NodeId, NodeId> max_pool_with_indices(Graph& g, NodeId x, const PoolOp
       places.push_back(minimum(g, first_inside(g, place, pool.dilation[d], extents[d]),
                                integer(g, dtype, extents[d] - 1)));
     }
-    return {values, cast(g, flat_position(g, places, extents), DType::Int64)};
+    const NodeId position = cast(g, flat_position(g, places, extents), DType::Int64);
+    return {take(g, x, pool.first, position), position};
   }
   for (size_t d = 0; d < pool.spatial; ++d)
     places.push_back(first_inside(g, starts[d], pool.dilation[d], extents[d]));
@@ -355,22 +360,24 @@ std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& g, NodeId x,
   const auto limited = [&](NodeId position, NodeId end) {
     return minimum(g, position, sub(g, end, integer(g, DType::Int64, 1)));
   };
+  NodeId spread = x;
   if (!is_even(extents, output))
     for (size_t d = 0; d < output.size(); ++d) {
       const NodeId position =
           limited(add(g, along(g, bounds[d].start, 0, 2), iota(g, DType::Int64, kernel[d])),
                   along(g, bounds[d].end, 0, 2));
       const Dims flat{wide[d]};
-      x = index_select(g, x, static_cast<int64_t>(first + d), reshape(g, position, flat));
+      spread = index_select(g, spread, static_cast<int64_t>(first + d), reshape(g, position, flat));
     }
-  const NodeId windows = flattened(g, even_windows(g, x, first, output), rank);
-  const auto [values, offset] = largest(g, windows);
+  const NodeId windows = flattened(g, even_windows(g, spread, first, output), rank);
+  const NodeId offset = place_of_largest(g, windows);
   const std::vector<NodeId> steps = digits(g, offset, kernel);
   std::vector<NodeId> places;
   for (size_t d = 0; d < output.size(); ++d)
     places.push_back(limited(add(g, along(g, bounds[d].start, first + d, rank), steps[d]),
                              along(g, bounds[d].end, first + d, rank)));
-  return {values, flat_position(g, places, extents)};
+  const NodeId position = flat_position(g, places, extents);
+  return {take(g, x, first, position), position};
 }
 
 NodeId adaptive_max_pool(Graph& g, NodeId x, std::span<const int64_t> output) {
