@@ -235,4 +235,17 @@ Tensor outer(const Tensor& a, const Tensor& b);
 /// Sum of products by labels: `ij,jk->ik`.
 Tensor einsum(std::string_view equation, std::span<const Tensor> operands);
 
+// Signs, powers of two and whole numbers
+/// True where x is negative, -0 too.
+Tensor signbit(const Tensor& x);
+/// |x| with the sign of another, of zeros too.
+Tensor copysign(const Tensor& x, const Tensor& sign);
+/// The larger (smaller) one; where one is NaN, the other.
+Tensor fmax(const Tensor& a, const Tensor& b);
+Tensor fmin(const Tensor& a, const Tensor& b);
+/// x * 2^exponent.
+Tensor ldexp(const Tensor& x, const Tensor& exponent);
+Tensor gcd(const Tensor& a, const Tensor& b);
+Tensor lcm(const Tensor& a, const Tensor& b);
+
 }  // namespace coregrad

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "grad/gradient.h"
 #include "ir/print.h"
+#include "ops/math.h"
 #include "ops/operators.h"
 #include "ops/primitives.h"
 
@@ -150,6 +151,12 @@ void bind_elementwise(nb::class_<Graph>& graph) {
           },
           nb::arg("x"), nb::arg("dim"));
   }
+  graph.def(
+      "hypot",
+      [](const GraphPtr& g, const NodeRef& a, const NodeRef& b) {
+        return NodeRef{g, ops::hypot(*g, id_in(g, a, "hypot"), id_in(g, b, "hypot"))};
+      },
+      nb::arg("a"), nb::arg("b"));
 }
 
 void bind_leaves(nb::class_<Graph>& graph) {

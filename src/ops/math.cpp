@@ -69,10 +69,6 @@ NodeId fmod(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Rem, a, b); }
 
 NodeId square(Graph& g, NodeId x) { return mul(g, x, x); }
 
-NodeId hypot(Graph& g, NodeId a, NodeId b) {
-  return sqrt(g, add(g, square(g, to_float(g, a)), square(g, to_float(g, b))));
-}
-
 NodeId lerp(Graph& g, NodeId start, NodeId end, NodeId weight) {
   const NodeId span = sub(g, end, start);
   const NodeId one = number_like(g, weight, 1);

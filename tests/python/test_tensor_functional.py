@@ -199,7 +199,8 @@ def same(name: str, *operands: Any, **options: Any) -> Case:
     """A function of the top level, or a method, with one name and signature in both."""
 
     def call(library, first, *rest, **options):
-        return getattr(library, name, None)(first, *rest, **options)
+        function = getattr(library, name, None) or getattr(library.special, name)
+        return function(first, *rest, **options)
 
     if hasattr(cg, name):
         return Case(name, list(operands), options, lambda *a, **k: call(cg, *a, **k),
@@ -263,7 +264,13 @@ TENSOR = [
            lambda x, i, v: x.index_put([i], v, True),
            lambda x, i, v: x.index_put((i,), v, accumulate=True)),
 ]  # fmt: skip
-CASES = [*ACTIVATIONS, *CONVOLUTIONS, *POOLS, *LAYERS, *LOSSES, *TENSOR]
+SPECIAL = [
+    same("copysign", np.array([[3.0, 0, -4]]), np.array([[-1], [1]])),
+    same("fmax", np.array([1.0, 2, 3]), np.array([2.0, 2, 2])),
+    same("fmin", np.array([1.0, 2, 3]), np.array([2.0, 2, 2])),
+    same("ldexp", normal(3, 4), np.array([-2.0, 0, 3, 10])),
+]  # fmt: skip
+CASES = [*ACTIVATIONS, *CONVOLUTIONS, *POOLS, *LAYERS, *LOSSES, *TENSOR, *SPECIAL]
 
 
 def is_floating(value: Any) -> bool:

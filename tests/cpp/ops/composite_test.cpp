@@ -18,6 +18,7 @@
 #include <functional>
 #include <limits>
 #include <random>
+#include <utility>
 
 namespace coregrad::ops {
 namespace {
@@ -155,6 +156,23 @@ TEST_F(Composite, FunctionsFollowTheirFormulas) {
   const Tensor got = run(erfc(g, in(points)));
   for (size_t i = 0; i < points.size(); ++i)
     EXPECT_NEAR(got.data[i] / std::erfc(points[i]), 1, 2e-13) << points[i];
+}
+
+TEST_F(Composite, SignsAndWholeNumbers) {
+  const double nan = std::nan("");
+  expect(copysign(g, in({1, -2, 3, 0}), in({-0.0, 0, -kInf, -1})), {-1, 2, -3, 0});
+  expect(signbit(g, in({-0.0, 0, -3, kInf})), {1, 0, 1, 0});
+  expect(fmax(g, in({nan, 1, nan, 2}), in({1, nan, nan, 3})), {1, 1, nan, 3});
+  expect(fmin(g, in({nan, 1, nan, 2}), in({1, nan, nan, 3})), {1, 1, nan, 2});
+  expect(ldexp(g, in({0.75, -1}), in({3, -1074})), {6, -0x1p-1074}, 0);
+  expect(hypot(g, in({3, 0, 1e200, -kInf}), in({-4, 0, 1e200, nan})),
+         {5, 0, std::sqrt(2) * 1e200, kInf});
+  constexpr int64_t kFibonacci = 7540113804746346429;  // the 92nd: needs the most steps
+  const NodeId a = ints({5}, {12, -18, 0, 7, kFibonacci}),
+               b = ints({5}, {-18, 4, 0, 0, 4660046610375530309});
+  expect(gcd(g, a, b), {6, 2, 0, 7, 1});
+  expect(lcm(g, narrow(g, a, 0, 0, 2), narrow(g, b, 0, 0, 2)), {36, 36});
+  EXPECT_THROW(gcd(g, in({1}), in({2})), DTypeError);
 }
 
 TEST_F(Composite, LogaddexpOfInfinities) {

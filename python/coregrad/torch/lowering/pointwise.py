@@ -47,6 +47,7 @@ _binary("div", "aten.div.Tensor", "aten.div.Scalar", "aten.true_divide.Tensor")
 _binary("max", "aten.maximum.default")
 _binary("min", "aten.minimum.default")
 _binary("atan2", "aten.atan2.default", operands=_rounded_both)
+_binary("hypot", "aten.hypot.default", operands=_rounded_both)
 _binary("and_", "aten.bitwise_and.Tensor", "aten.bitwise_and.Scalar", "aten.__and__.Tensor")
 _binary("or_", "aten.bitwise_or.Tensor", "aten.bitwise_or.Scalar", "aten.__or__.Tensor")
 _binary("xor", "aten.bitwise_xor.Tensor", "aten.bitwise_xor.Scalar", "aten.__xor__.Tensor")
@@ -168,15 +169,6 @@ def pow_scalar(b, x, exponent):
     if exponent == -2:
         return b.g.reciprocal(x * x)
     return b.g.pow(x, b.node(b.rounded(exponent, None), b.dtype))
-
-
-@lower("aten.copysign.Tensor", "aten.copysign.Scalar")
-def copysign(b, x, y):
-    x, y = _both(b, x, y)
-    # 1 / -0 is -inf: tells the sign of zeros.
-    negative = (y < 0) | (b.g.eq(y, b.full_like(y, 0)) & (b.g.reciprocal(y) < 0))
-    size = b.g.abs(x)
-    return b.where(negative, -size, size)
 
 
 @lower("aten.addcmul.default")

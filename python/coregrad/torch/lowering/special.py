@@ -340,12 +340,3 @@ def atanh(b, x):
     size = b.g.abs(x)
     value = b.g.log1p(size * 2.0 / (1.0 - size)) * 0.5
     return b.where(x < 0, -value, value)
-
-
-@special("hypot")
-def hypot(b, x, y):
-    x, y = b.g.abs(x), b.g.abs(y)
-    large, small = b.g.max(x, y), b.g.min(x, y)
-    ratio = small / b.where(large > 0, large, 1)
-    infinite = equals(b, x, math.inf) | equals(b, y, math.inf)
-    return b.where(infinite, math.inf, large * b.g.sqrt(ratio * ratio + 1.0))
