@@ -235,6 +235,55 @@ Tensor outer(const Tensor& a, const Tensor& b);
 /// Sum of products by labels: `ij,jk->ik`.
 Tensor einsum(std::string_view equation, std::span<const Tensor> operands);
 
+// Special functions, computed in float64 and rounded once
+/// exp(x^2) * erfc(x).
+Tensor erfcx(const Tensor& x);
+/// The inverse of erf.
+Tensor erfinv(const Tensor& x);
+/// The inverse of the normal distribution function.
+Tensor ndtri(const Tensor& x);
+/// The logarithm of the normal distribution function.
+Tensor log_ndtr(const Tensor& x);
+/// log(|gamma(x)|).
+Tensor lgamma(const Tensor& x);
+/// The derivative of lgamma.
+Tensor digamma(const Tensor& x);
+/// The n-th derivative of digamma, n up to 20.
+Tensor polygamma(const Tensor& x, int64_t n);
+/// Hurwitz's zeta function: the sum over k >= 0 of (q + k)^-s.
+Tensor zeta(const Tensor& s, const Tensor& q);
+/// Modified Bessel functions of the first kind; those with an e are scaled by exp(-|x|).
+Tensor i0(const Tensor& x);
+Tensor i0e(const Tensor& x);
+Tensor i1(const Tensor& x);
+Tensor i1e(const Tensor& x);
+/// Modified Bessel functions of the second kind, and those scaled by exp(x).
+Tensor modified_bessel_k0(const Tensor& x);
+Tensor modified_bessel_k1(const Tensor& x);
+Tensor scaled_modified_bessel_k0(const Tensor& x);
+Tensor scaled_modified_bessel_k1(const Tensor& x);
+/// Bessel functions of the first and the second kind.
+Tensor bessel_j0(const Tensor& x);
+Tensor bessel_j1(const Tensor& x);
+Tensor bessel_y0(const Tensor& x);
+Tensor bessel_y1(const Tensor& x);
+/// sin(x) / x.
+Tensor spherical_bessel_j0(const Tensor& x);
+/// Chebyshev's polynomials of the four kinds of degree n, and those on [0, 1].
+Tensor chebyshev_polynomial_t(const Tensor& x, const Tensor& n);
+Tensor chebyshev_polynomial_u(const Tensor& x, const Tensor& n);
+Tensor chebyshev_polynomial_v(const Tensor& x, const Tensor& n);
+Tensor chebyshev_polynomial_w(const Tensor& x, const Tensor& n);
+Tensor shifted_chebyshev_polynomial_t(const Tensor& x, const Tensor& n);
+Tensor shifted_chebyshev_polynomial_u(const Tensor& x, const Tensor& n);
+Tensor shifted_chebyshev_polynomial_v(const Tensor& x, const Tensor& n);
+Tensor shifted_chebyshev_polynomial_w(const Tensor& x, const Tensor& n);
+/// Other orthogonal polynomials of degree n up to 128.
+Tensor hermite_polynomial_h(const Tensor& x, const Tensor& n);
+Tensor hermite_polynomial_he(const Tensor& x, const Tensor& n);
+Tensor laguerre_polynomial_l(const Tensor& x, const Tensor& n);
+Tensor legendre_polynomial_p(const Tensor& x, const Tensor& n);
+
 // Signs, powers of two and whole numbers
 /// True where x is negative, -0 too.
 Tensor signbit(const Tensor& x);

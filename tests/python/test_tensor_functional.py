@@ -265,6 +265,14 @@ TENSOR = [
            lambda x, i, v: x.index_put((i,), v, accumulate=True)),
 ]  # fmt: skip
 SPECIAL = [
+    *(same(name, np.linspace(-3, 9, 11)) for name in ("erfcx", "log_ndtr", "i0e", "i1", "i1e", "i0")),
+    same("erfinv", 1.8 * unit(3, 4) - 0.9),
+    same("ndtri", unit(3, 4)),
+    *(same("lgamma", x) for x in (positive(3, 4), normal(3, 4), 9 * positive(5), normal(0, 3))),
+    # PyTorch computes the second derivative with few terms, which are exact from here on.
+    same("digamma", 20 + positive(3, 4)),
+    method("polygamma", [positive(3, 4)], lambda x: x.polygamma(2), lambda x: x.polygamma(2)),
+    method("polygamma", [normal(3, 4)], lambda x: x.polygamma(3), lambda x: x.polygamma(3)),
     same("copysign", np.array([[3.0, 0, -4]]), np.array([[-1], [1]])),
     same("fmax", np.array([1.0, 2, 3]), np.array([2.0, 2, 2])),
     same("fmin", np.array([1.0, 2, 3]), np.array([2.0, 2, 2])),

@@ -3,7 +3,6 @@
 from . import (
     arithmetic,
     attention,
-    bessel,
     convolution,
     creation,
     distances,
@@ -13,7 +12,6 @@ from . import (
     matmul,
     normalization,
     ordering,
-    orthogonal,
     pointwise,
     pooling,
     pooling_nd,
