@@ -297,4 +297,18 @@ Tensor ldexp(const Tensor& x, const Tensor& exponent);
 Tensor gcd(const Tensor& a, const Tensor& b);
 Tensor lcm(const Tensor& a, const Tensor& b);
 
+// Searches, histograms and distances
+/// int64 positions at which values go into the sorted last dimension; `right`: behind equal ones.
+/// A sequence of one dimension serves all values, more have the values' leading dimensions.
+Tensor searchsorted(const Tensor& sequence, const Tensor& values, bool right = false);
+Tensor bucketize(const Tensor& x, const Tensor& boundaries, bool right = false);
+/// Counts in equal bins from min to max; of all elements where these are equal.
+Tensor histc(const Tensor& x, int64_t bins = 100, double min = 0, double max = 0);
+/// Logarithms of running sums of exp(x).
+Tensor logcumsumexp(const Tensor& x, int64_t dim);
+/// The p-norm of a - b.
+Tensor dist(const Tensor& a, const Tensor& b, double p = 2);
+/// The p-norms of the differences of all rows: [.., m, d] and [.., n, d] give [.., m, n].
+Tensor cdist(const Tensor& a, const Tensor& b, double p = 2);
+
 }  // namespace coregrad

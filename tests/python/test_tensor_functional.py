@@ -277,6 +277,12 @@ SPECIAL = [
     same("fmax", np.array([1.0, 2, 3]), np.array([2.0, 2, 2])),
     same("fmin", np.array([1.0, 2, 3]), np.array([2.0, 2, 2])),
     same("ldexp", normal(3, 4), np.array([-2.0, 0, 3, 10])),
+    same("logcumsumexp", np.array([[1.0, 1, 1, 5], [0, -800, 800, 3]]), dim=1),
+    same("logcumsumexp", normal(3, 0), dim=1),
+    same("logcumsumexp", normal(), dim=0),
+    *(same("dist", normal(3, 4), normal(4), p=p) for p in (0.5, 1.0, 2.0, 3.0, math.inf)),
+    *(same("cdist", normal(2, 3, 4), normal(2, 5, 4), p=p) for p in (0.5, 1.0, 2.0, 3.0, math.inf)),
+    same("cdist", normal(3, 4), normal(3, 4)),  # at distance 0
 ]  # fmt: skip
 CASES = [*ACTIVATIONS, *CONVOLUTIONS, *POOLS, *LAYERS, *LOSSES, *TENSOR, *SPECIAL]
 

@@ -119,6 +119,52 @@ def test_functions_of_whole_numbers_are_pytorchs():
         cg.gcd(cg.ones((2,)), cg.ones((2,)))
 
 
+@pytest.mark.parametrize("right", [False, True])
+def test_searches_are_pytorchs(right):
+    row = np.array([-1.0, 0, 0, 2, np.inf])
+    values = np.array([[-5, 0, 1], [2, np.inf, np.nan]])
+    rows = np.sort(np.random.default_rng(0).random((2, 7)), 1)
+    for sequence, wanted in (
+        (row, values),
+        (rows, values / 4),
+        (row[:0], values),
+        (row, values[:0]),
+    ):
+        got = cg.searchsorted(cg.tensor(sequence), cg.tensor(wanted), right)
+        want = torch.searchsorted(torch.from_numpy(sequence), torch.from_numpy(wanted), right=right)
+        assert got.dtype == cg.int64
+        np.testing.assert_array_equal(got.numpy(), want)
+    got = cg.bucketize(cg.tensor(values), cg.tensor(row), right=right)
+    want = torch.bucketize(torch.from_numpy(values), torch.from_numpy(row), right=right)
+    np.testing.assert_array_equal(got.numpy(), want)
+    assert cg.searchsorted(cg.tensor([1, 3]), cg.tensor(2)).item() == 1
+    with pytest.raises(cg.ShapeError, match="searchsorted"):
+        cg.searchsorted(cg.tensor(rows), cg.tensor(row))
+
+
+def test_distances_in_no_norm_are_counts():
+    x, y = np.array([[1.0, 2, 3], [0, 2, 1]]), np.array([[1.0, 2, 0]])
+    agrees("cdist", [x, y], np.float64, p=0.0)
+    agrees("dist", [x, y], np.float64, p=0.0)
+    agrees("cdist", [x[:0], y], np.float64)
+    agrees("cdist", [x[:, :0], y[:, :0]], np.float64, p=np.inf)
+
+
+def test_histograms_are_pytorchs():
+    x = np.random.default_rng(1).normal(size=(4, 30))
+    for options in (
+        {},
+        {"bins": 7},
+        {"bins": 5, "min": -1, "max": 2},
+        {"bins": 1, "min": 0, "max": 9},
+    ):
+        got = cg.histc(cg.tensor(x), **options)
+        np.testing.assert_array_equal(got.numpy(), torch.histc(torch.from_numpy(x), **options))
+    assert cg.histc(cg.ones((0,)), 3).tolist() == [0, 0, 0]
+    with pytest.raises(cg.DTypeError, match="floating"):
+        cg.histc(cg.tensor([1, 2]))
+
+
 def test_narrow_floats_are_rounded_once():
     x = torch.linspace(0.1, 9, 50)
     for ours, dtype in ((cg.float16, torch.float16), (cg.bfloat16, torch.bfloat16)):

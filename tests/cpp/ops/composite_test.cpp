@@ -249,6 +249,34 @@ TEST_F(Composite, SignsAndWholeNumbers) {
   EXPECT_THROW(gcd(g, in({1}), in({2})), DTypeError);
 }
 
+TEST_F(Composite, SearchesAndHistograms) {
+  const NodeId row = in({-1, 0, 0, 2}), wanted = in({-5, 0, 1, 2, 9, std::nan("")});
+  expect(searchsorted(g, row, wanted, false), {0, 1, 3, 3, 4, 4});
+  expect(bucketize(g, wanted, row, true), {0, 3, 3, 4, 4, 4});
+  const NodeId rows = in(Tensor{{2, 3}, {1, 2, 3, 4, 5, 6}});
+  expect(searchsorted(g, rows, in(Tensor{{2, 1}, {2.5, 2.5}}), false), {2, 0});
+  EXPECT_THROW(searchsorted(g, rows, wanted, false), ShapeError);
+  EXPECT_THROW(bucketize(g, wanted, rows, false), ShapeError);
+  const NodeId x = in({0, 0.1, 0.5, 0.9, 1, 7});
+  expect(histc(g, x, 2, 0, 1), {2, 3});
+  expect(histc(g, x, 7, 0, 0), {4, 1, 0, 0, 0, 0, 1});
+  expect(histc(g, in({2, 2}), 3, 0, 0), {0, 2, 0});
+  EXPECT_THROW(histc(g, x, 0, 0, 1), ValueError);
+  EXPECT_THROW(histc(g, x, 2, 1, 0), ValueError);
+  expect(logcumsumexp(g, in({0, 1000, 1000, -kInf, 0}), 0),
+         {0, 1000, 1000 + std::log(2), 1000 + std::log(2), 1000 + std::log(2)});
+}
+
+TEST_F(Composite, DistancesAreNormsOfDifferences) {
+  const NodeId a = in(Tensor{{2, 2}, {0, 0, 3, 4}}), b = in(Tensor{{3, 2}, {0, 0, 3, 0, -1, 1}});
+  expect(cdist(g, a, b, 2), {0, 3, std::sqrt(2), 5, 4, 5});
+  expect(cdist(g, a, b, kInf), {0, 3, 1, 4, 4, 4});
+  expect(cdist(g, in(Tensor{{2, 0}, {}}), in(Tensor{{1, 0}, {}}), kInf), {0, 0});
+  expect(dist(g, in({1, 2}), in({4, -2}), 2), {5});
+  EXPECT_THROW(cdist(g, a, b, -1), ValueError);
+  EXPECT_THROW(cdist(g, a, in({1, 2}), 2), ShapeError);
+}
+
 TEST_F(Composite, LogaddexpOfInfinities) {
   expect(logaddexp(g, in({-kInf, kInf, -kInf, 1000, 0}), in({-kInf, kInf, 3, 1000, 0})),
          {-kInf, kInf, 3, 1000 + std::log(2.0), std::log(2.0)});

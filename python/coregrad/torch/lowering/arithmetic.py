@@ -62,24 +62,6 @@ def trilinear(b, x, y, z, expand1, expand2, expand3, sumdim, unroll_dim=1):
     return b.g.reshape(total, kept)
 
 
-@lower("aten.dist.default")
-def dist(b, x, y, p=2):
-    d = b.g.abs(b.node(x, b.dtype) - b.node(y, b.dtype))
-    every = list(range(d.ndim))
-    if not d.numel:
-        b.unsupported("dist of nothing")
-    if p == 0:
-        return b.reduce("sum", b.g.cast(b.g.ne(d, b.full_like(d, 0)), b.dtype), every)
-    if abs(p) == math.inf:
-        return b.reduce("reduce_max" if p > 0 else "reduce_min", d, every)
-    if p == 1:
-        return b.reduce("sum", d, every)
-    if p == 2:
-        return b.g.sqrt(b.reduce("sum", d * d, every))
-    total = b.reduce("sum", b.g.pow(d, b.full_like(d, p)), every)
-    return b.g.pow(total, b.full_like(total, 1 / p))
-
-
 def _power_of_two(b, exponent):
     """2 ** n in float64 for whole numbers -1022 to 1023, exactly: a product of powers by its digits."""
     size, value = b.g.abs(exponent), None
