@@ -242,4 +242,80 @@ Tensor outer(const Tensor& a, const Tensor& b);
 /// Sum of products by labels: `ij,jk->ik`.
 Tensor einsum(std::string_view equation, std::span<const Tensor> operands);
 
+// Special functions, computed in float64 and rounded once
+/// exp(x^2) * erfc(x).
+Tensor erfcx(const Tensor& x);
+/// The inverse of erf.
+Tensor erfinv(const Tensor& x);
+/// The inverse of the normal distribution function.
+Tensor ndtri(const Tensor& x);
+/// The logarithm of the normal distribution function.
+Tensor log_ndtr(const Tensor& x);
+/// log(|gamma(x)|).
+Tensor lgamma(const Tensor& x);
+/// The derivative of lgamma.
+Tensor digamma(const Tensor& x);
+/// The n-th derivative of digamma, n up to 20.
+Tensor polygamma(const Tensor& x, int64_t n);
+/// Hurwitz's zeta function: the sum over k >= 0 of (q + k)^-s.
+Tensor zeta(const Operand& s, const Operand& q);
+/// Modified Bessel functions of the first kind; those with an e are scaled by exp(-|x|).
+Tensor i0(const Tensor& x);
+Tensor i0e(const Tensor& x);
+Tensor i1(const Tensor& x);
+Tensor i1e(const Tensor& x);
+/// Modified Bessel functions of the second kind, and those scaled by exp(x).
+Tensor modified_bessel_k0(const Tensor& x);
+Tensor modified_bessel_k1(const Tensor& x);
+Tensor scaled_modified_bessel_k0(const Tensor& x);
+Tensor scaled_modified_bessel_k1(const Tensor& x);
+/// Bessel functions of the first and the second kind.
+Tensor bessel_j0(const Tensor& x);
+Tensor bessel_j1(const Tensor& x);
+Tensor bessel_y0(const Tensor& x);
+Tensor bessel_y1(const Tensor& x);
+/// sin(x) / x.
+Tensor spherical_bessel_j0(const Tensor& x);
+/// Chebyshev's polynomials of the four kinds of degree n, and those on [0, 1].
+Tensor chebyshev_polynomial_t(const Operand& x, const Operand& n);
+Tensor chebyshev_polynomial_u(const Operand& x, const Operand& n);
+Tensor chebyshev_polynomial_v(const Operand& x, const Operand& n);
+Tensor chebyshev_polynomial_w(const Operand& x, const Operand& n);
+Tensor shifted_chebyshev_polynomial_t(const Operand& x, const Operand& n);
+Tensor shifted_chebyshev_polynomial_u(const Operand& x, const Operand& n);
+Tensor shifted_chebyshev_polynomial_v(const Operand& x, const Operand& n);
+Tensor shifted_chebyshev_polynomial_w(const Operand& x, const Operand& n);
+/// Other orthogonal polynomials of degree n up to 128.
+Tensor hermite_polynomial_h(const Operand& x, const Operand& n);
+Tensor hermite_polynomial_he(const Operand& x, const Operand& n);
+Tensor laguerre_polynomial_l(const Operand& x, const Operand& n);
+Tensor legendre_polynomial_p(const Operand& x, const Operand& n);
+
+// Signs, powers of two and whole numbers
+/// True where x is negative, -0 too.
+Tensor signbit(const Tensor& x);
+/// |x| with the sign of another, of zeros too.
+Tensor copysign(const Operand& x, const Operand& sign);
+/// The larger (smaller) one; where one is NaN, the other.
+Tensor fmax(const Operand& a, const Operand& b);
+Tensor fmin(const Operand& a, const Operand& b);
+/// x * 2^exponent.
+Tensor ldexp(const Tensor& x, const Tensor& exponent);
+Tensor gcd(const Operand& a, const Operand& b);
+Tensor lcm(const Operand& a, const Operand& b);
+
+// Searches, histograms and distances
+/// int64 positions at which values go into the sorted last dimension; `right`: behind equal ones.
+/// A sequence of one dimension serves all values, more have the values' leading dimensions.
+Tensor searchsorted(const Tensor& sequence, const Tensor& values, bool right = false);
+Tensor bucketize(const Tensor& x, const Tensor& boundaries, bool right = false);
+/// Counts in equal bins from min to max; of all elements where these are equal.
+Tensor histc(const Tensor& x, int64_t bins = 100, double min = 0, double max = 0);
+/// Logarithms of running sums of exp(x).
+Tensor logcumsumexp(const Tensor& x, int64_t dim);
+/// The p-norm of a - b.
+Tensor dist(const Tensor& a, const Tensor& b, double p = 2);
+/// The p-norms of the differences of all rows: [.., m, d] and [.., n, d] give [.., m, n].
+Tensor cdist(const Tensor& a, const Tensor& b, double p = 2);
+
 }  // namespace coregrad

@@ -2,17 +2,10 @@
 
 #include "base/error.h"
 
-#include <cmath>
 #include <limits>
-#include <numbers>
 
 namespace coregrad::ops {
 namespace {
-
-NodeId is_not_negative(Graph& g, NodeId x) { return compare(g, Op::Le, number_like(g, x, 0), x); }
-
-// |x| with derivative 1 at 0, for functions that are smooth there.
-NodeId smooth_abs(Graph& g, NodeId x) { return select(g, is_not_negative(g, x), x, neg(g, x)); }
 
 NodeId to_bool(Graph& g, NodeId x) { return cast(g, x, DType::Bool); }
 
@@ -74,10 +67,6 @@ NodeId remainder(Graph& g, NodeId a, NodeId b) {
 }
 
 NodeId square(Graph& g, NodeId x) { return mul(g, x, x); }
-
-NodeId hypot(Graph& g, NodeId a, NodeId b) {
-  return sqrt(g, add(g, square(g, to_float(g, a)), square(g, to_float(g, b))));
-}
 
 NodeId lerp(Graph& g, NodeId start, NodeId end, NodeId weight) {
   if (!is_float(g.dtype(start)))
@@ -168,63 +157,6 @@ NodeId xlogy(Graph& g, NodeId x, NodeId y) {
 }
 
 NodeId logit(Graph& g, NodeId x) { return log(g, div(g, x, sub(g, number_like(g, x, 1), x))); }
-
-NodeId asinh(Graph& g, NodeId x) {
-  const NodeId a = smooth_abs(g, x), one = number_like(g, x, 1);
-  // Beyond the bound 1 is nothing beside a^2, which may overflow.
-  const NodeId is_large = less(g, number_like(g, x, g.dtype(x) == DType::Float32 ? 1e9 : 1e18), a);
-  const NodeId safe = select(g, is_large, one, a);
-  const NodeId squared = square(g, safe);
-  const NodeId root = sqrt(g, add(g, squared, one));
-  const NodeId near = unary(g, Op::Log1p, add(g, safe, div(g, squared, add(g, root, one))));
-  const NodeId far = shifted(g, log(g, select(g, is_large, a, one)), std::numbers::ln2);
-  const NodeId magnitude = select(g, is_large, far, near);
-  return select(g, is_not_negative(g, x), magnitude, neg(g, magnitude));
-}
-
-NodeId acosh(Graph& g, NodeId x) {
-  const NodeId one = number_like(g, x, 1);
-  const NodeId is_large = less(g, number_like(g, x, g.dtype(x) == DType::Float32 ? 1e9 : 1e18), x);
-  const NodeId t = sub(g, select(g, is_large, one, x), one);
-  const NodeId near = unary(g, Op::Log1p, add(g, t, sqrt(g, mul(g, t, shifted(g, t, 2)))));
-  const NodeId far = shifted(g, log(g, select(g, is_large, x, one)), std::numbers::ln2);
-  return select(g, is_large, far, near);
-}
-
-NodeId atanh(Graph& g, NodeId x) {
-  return scaled(g, sub(g, unary(g, Op::Log1p, x), unary(g, Op::Log1p, neg(g, x))), 0.5);
-}
-
-NodeId erfc(Graph& g, NodeId x) {
-  // log(erfc(z) / t) + z^2 as a Chebyshev series in 2t - 1, t = 2 / (2 + z), z >= 0. Truncation is
-  // below 1e-16 with all terms and below 1e-9 with the first twelve.
-  static constexpr double kSeries[] = {
-      -1.3026537197817094,     0.64196979235649026,     0.019476473204185836,
-      -0.0095615147868086316,  -0.00094659534448203687, 0.00036683949785276145,
-      4.2523324806907772e-5,   -2.0278578112534243e-5,  -1.6242900046470255e-6,
-      1.3036558355805232e-6,   1.5626441722066143e-8,   -8.5238095914926543e-8,
-      6.5290544390988515e-9,   5.0593434955514689e-9,   -9.9136415649303309e-10,
-      -2.2736512229318359e-10, 9.6467911020155268e-11,  2.3940380830391147e-12,
-      -6.8860275264975534e-12, 8.9448792730907257e-13,  3.1309213993429581e-13,
-      -1.1270822361367252e-13, 3.8109052551892321e-16,  7.106097613609237e-15,
-      -1.5230282014571043e-15, -9.457494571291234e-17,  1.210237189224279e-16,
-      -2.816663087747177e-17};
-  const int terms = g.dtype(x) == DType::Float32 ? 12 : static_cast<int>(std::size(kSeries));
-  const NodeId z = smooth_abs(g, x), two = number_like(g, x, 2);
-  const NodeId t = div(g, two, add(g, two, z));
-  const NodeId u = sub(g, mul(g, two, t), number_like(g, x, 1));
-  const NodeId twice = mul(g, two, u);
-  // Clenshaw's recurrence.
-  NodeId next = number_like(g, x, kSeries[terms - 1]), after = number_like(g, x, 0);
-  for (int k = terms - 2; k > 0; --k) {
-    const NodeId here = shifted(g, sub(g, mul(g, twice, next), after), kSeries[k]);
-    after = next;
-    next = here;
-  }
-  const NodeId series = shifted(g, sub(g, mul(g, u, next), after), kSeries[0] / 2);
-  const NodeId tail = mul(g, t, exp(g, sub(g, series, square(g, z))));
-  return select(g, is_not_negative(g, x), tail, sub(g, two, tail));
-}
 
 NodeId nan_to_num(Graph& g, NodeId x, double nan, std::optional<double> positive,
                   std::optional<double> negative) {

@@ -199,7 +199,8 @@ def same(name: str, *operands: Any, **options: Any) -> Case:
     """A function of the top level, or a method, with one name and signature in both."""
 
     def call(library, first, *rest, **options):
-        return getattr(library, name, None)(first, *rest, **options)
+        function = getattr(library, name, None) or getattr(library.special, name)
+        return function(first, *rest, **options)
 
     if hasattr(cg, name):
         return Case(name, list(operands), options, lambda *a, **k: call(cg, *a, **k),
@@ -263,7 +264,27 @@ TENSOR = [
            lambda x, i, v: x.index_put([i], v, True),
            lambda x, i, v: x.index_put((i,), v, accumulate=True)),
 ]  # fmt: skip
-CASES = [*ACTIVATIONS, *CONVOLUTIONS, *POOLS, *LAYERS, *LOSSES, *TENSOR]
+SPECIAL = [
+    *(same(name, np.linspace(-3, 9, 11)) for name in ("erfcx", "log_ndtr", "i0e", "i1", "i1e", "i0")),
+    same("erfinv", 1.8 * unit(3, 4) - 0.9),
+    same("ndtri", unit(3, 4)),
+    *(same("lgamma", x) for x in (positive(3, 4), normal(3, 4), 9 * positive(5), normal(0, 3))),
+    # PyTorch computes the second derivative with few terms, which are exact from here on.
+    same("digamma", 20 + positive(3, 4)),
+    method("polygamma", [positive(3, 4)], lambda x: x.polygamma(2), lambda x: x.polygamma(2)),
+    method("polygamma", [normal(3, 4)], lambda x: x.polygamma(3), lambda x: x.polygamma(3)),
+    same("copysign", np.array([[3.0, 0, -4]]), np.array([[-1], [1]])),
+    same("fmax", np.array([1.0, 2, 3]), np.array([2.0, 2, 2])),
+    same("fmin", np.array([1.0, 2, 3]), np.array([2.0, 2, 2])),
+    same("ldexp", normal(3, 4), np.array([-2.0, 0, 3, 10])),
+    same("logcumsumexp", np.array([[1.0, 1, 1, 5], [0, -800, 800, 3]]), dim=1),
+    same("logcumsumexp", normal(3, 0), dim=1),
+    same("logcumsumexp", normal(), dim=0),
+    *(same("dist", normal(3, 4), normal(4), p=p) for p in (0.5, 1.0, 2.0, 3.0, math.inf)),
+    *(same("cdist", normal(2, 3, 4), normal(2, 5, 4), p=p) for p in (0.5, 1.0, 2.0, 3.0, math.inf)),
+    same("cdist", normal(3, 4), normal(3, 4)),  # at distance 0
+]  # fmt: skip
+CASES = [*ACTIVATIONS, *CONVOLUTIONS, *POOLS, *LAYERS, *LOSSES, *TENSOR, *SPECIAL]
 
 
 def is_floating(value: Any) -> bool:

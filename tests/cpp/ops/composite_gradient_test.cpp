@@ -15,6 +15,8 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
+#include <numbers>
 #include <random>
 
 namespace coregrad::ops {
@@ -96,6 +98,72 @@ TEST(CompositeGradient, ActivationsHavePyTorchsSlopesAtTheirKinks) {
     for (size_t i = 0; i < got.size(); ++i)
       EXPECT_NEAR(got[i], std::cos(i) * row.slopes[i], 1e-15) << "at " << row.points[i];
   }
+}
+
+TEST(CompositeGradient, SpecialFunctionsHavePyTorchsSlopesAtTheirEnds) {
+  constexpr double kInf = std::numeric_limits<double>::infinity();
+  struct Row {
+    Function f;
+    double point, slope;
+  };
+  const Row rows[] = {
+      {asinh, 0, 1},
+      {acosh, 1, kInf},
+      {atanh, -1, kInf},
+      {atanh, 2, -1.0 / 3},
+      {erfc, kInf, 0},
+      {erfcx, -kInf, -kInf},
+      {erfinv, 0, std::sqrt(std::numbers::pi) / 2},
+      {erfinv, -1, kInf},
+      {erfinv, 1, kInf},
+      {ndtri, 0, kInf},
+      {ndtri, 1, kInf},
+      {log_ndtr, -kInf, kInf},
+      {log_ndtr, 1e200, 0},
+      {lgamma, 0, -kInf},
+      {lgamma, kInf, kInf},
+      {digamma, 0, kInf},
+      {digamma, 5, 0.22132295573711533},
+      {i0, 0, 0},
+      {i0e, 0, 0},
+      {i1, 0, 0.5},
+      {i1e, 0, 0.5},
+      {spherical_bessel_j0, 0, 0},
+      {bessel_j1, 0, 0.5},
+      {[](Graph& g, NodeId x) { return zeta(g, number_like(g, x, 2), x); }, 0, -kInf},
+      {[](Graph& g, NodeId x) { return chebyshev_polynomial_t(g, x, number_like(g, x, 5)); }, 1,
+       25},
+      {[](Graph& g, NodeId x) { return chebyshev_polynomial_u(g, x, number_like(g, x, 5)); }, 1,
+       70},
+      {[](Graph& g, NodeId x) { return chebyshev_polynomial_v(g, x, number_like(g, x, 5)); }, 1,
+       30},
+      {[](Graph& g, NodeId x) { return chebyshev_polynomial_w(g, x, number_like(g, x, 5)); }, 1,
+       110},
+      {[](Graph& g, NodeId x) { return chebyshev_polynomial_t(g, x, number_like(g, x, 3)); }, 0,
+       -3},
+      {[](Graph& g, NodeId x) { return fmax(g, x, number_like(g, x, 2)); }, 2, 1},
+      {[](Graph& g, NodeId x) { return fmin(g, number_like(g, x, 2), x); }, 2, 0},
+      {[](Graph& g, NodeId x) { return copysign(g, x, number_like(g, x, -1)); }, 3, -1},
+  };
+  for (const Row& row : rows) {
+    const Derivative d(row.f, {1});
+    const double got = evaluate(d.g, d.gradient, {row.point})[0];
+    if (std::isinf(row.slope)) {
+      EXPECT_EQ(got, row.slope) << "row " << &row - rows << " at " << row.point;
+    } else {
+      EXPECT_NEAR(got, row.slope, 1e-11) << "row " << &row - rows << " at " << row.point;
+    }
+  }
+}
+
+TEST(CompositeGradient, SpecialFunctionsAwayFromTheirEnds) {
+  for (const Function& f : std::initializer_list<Function>{
+           erfcx, log_ndtr, lgamma, digamma, i0, i0e, i1, i1e, modified_bessel_k0,
+           scaled_modified_bessel_k1, bessel_j0, bessel_j1, bessel_y0, bessel_y1,
+           spherical_bessel_j0, [](Graph& g, NodeId x) { return polygamma(g, x, 2); },
+           [](Graph& g, NodeId x) { return logcumsumexp(g, x, 0); },
+           [](Graph& g, NodeId x) { return laguerre_polynomial_l(g, x, number_like(g, x, 4)); }})
+    check(f, {5}, {0.3, 1.5, 3.2, 5.5, 9.5}, 1e-5);
 }
 
 TEST(CompositeGradient, SmoothActivationsAtAndAroundZero) {

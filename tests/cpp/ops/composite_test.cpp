@@ -18,6 +18,7 @@
 #include <functional>
 #include <limits>
 #include <random>
+#include <utility>
 
 namespace coregrad::ops {
 namespace {
@@ -155,6 +156,125 @@ TEST_F(Composite, FunctionsFollowTheirFormulas) {
   const Tensor got = run(erfc(g, in(points)));
   for (size_t i = 0; i < points.size(); ++i)
     EXPECT_NEAR(got.data[i] / std::erfc(points[i]), 1, 2e-13) << points[i];
+}
+
+TEST_F(Composite, SpecialFunctionsAreThoseOfTheStandardLibrary) {
+  const Values positive = {1e-9, 0.1, 0.5, 1, 1.5, 2, 2.75, 4.9, 5, 5.1, 8, 8.1, 20, 60};
+  expect_map(lgamma, {-7.25, -0.5, 1e-300, 1e-9, 0.5, 1, 2, 9.9, 10, 1e9, 1e300, kInf},
+             [](double x) { return std::lgamma(x); });
+  expect_map(erfinv, {-1, 0, 1}, [](double x) { return x == 0 ? 0 : x * kInf; });
+  expect_map([](Graph& g, NodeId x) { return erf(g, erfinv(g, x)); },
+             {-0.999999, -0.5, 1e-12, 0.7, 0.9}, [](double x) { return x; });
+  expect_map([](Graph& g, NodeId x) { return exp(g, log_ndtr(g, ndtri(g, x))); },
+             {1e-300, 1e-9, 0.1, 0.5, 0.9, 0.999}, [](double x) { return x; }, 1e-14);
+  expect_map(erfcx, {-3, 0, 0.5, 1, 8, 20},
+             [](double x) { return std::exp(x * x) * std::erfc(x); });
+  expect_map(i0, positive, [](double x) { return std::cyl_bessel_i(0, x); }, 1e-12);
+  expect_map(i1, positive, [](double x) { return std::cyl_bessel_i(1, x); }, 1e-12);
+  expect_map(i0e, {0.5, 8, 30}, [](double x) { return std::exp(-x) * std::cyl_bessel_i(0, x); });
+  expect_map(i1e, {0.5, 8, 30}, [](double x) { return std::exp(-x) * std::cyl_bessel_i(1, x); });
+  expect_map(modified_bessel_k0, positive, [](double x) { return std::cyl_bessel_k(0, x); });
+  expect_map(modified_bessel_k1, positive, [](double x) { return std::cyl_bessel_k(1, x); });
+  expect_map(scaled_modified_bessel_k0, {0.5, 2, 9},
+             [](double x) { return std::exp(x) * std::cyl_bessel_k(0, x); });
+  expect_map(scaled_modified_bessel_k1, {0.5, 2, 9},
+             [](double x) { return std::exp(x) * std::cyl_bessel_k(1, x); });
+  // PyTorch's coefficients are no better.
+  expect_map(bessel_j0, positive, [](double x) { return std::cyl_bessel_j(0, x); }, 1e-6);
+  expect_map(bessel_j1, positive, [](double x) { return std::cyl_bessel_j(1, x); }, 1e-6);
+  expect_map(bessel_y0, positive, [](double x) { return std::cyl_neumann(0, x); }, 1e-6);
+  expect_map(bessel_y1, positive, [](double x) { return std::cyl_neumann(1, x); }, 1e-6);
+  expect_map(spherical_bessel_j0, positive, [](double x) { return std::sph_bessel(0, x); });
+  expect_map([](Graph& g, NodeId x) { return zeta(g, x, number_like(g, x, 1)); }, {1.5, 2, 3, 40},
+             [](double x) { return std::riemann_zeta(x); });
+}
+
+TEST_F(Composite, DerivativesOfTheGammaFunctionAtOne) {
+  constexpr double kEuler = 0.57721566490153286;
+  expect(digamma(g, in({1, 2, 0.5})), {-kEuler, 1 - kEuler, -kEuler - 2 * std::log(2)});
+  expect(polygamma(g, in({1}), 1), {M_PI * M_PI / 6}, 1e-9);
+  expect(polygamma(g, in({1}), 3), {std::pow(M_PI, 4) / 15});
+  EXPECT_THROW(polygamma(g, in({1}), 21), ValueError);
+}
+
+TEST_F(Composite, OrthogonalPolynomialsFollowTheirDefinitions) {
+  const Values x = {-1.5, -1, -0.3, 0, 0.4, 1, 2.5};
+  const NodeId in_x = in(x);
+  for (const unsigned n : {0U, 1U, 2U, 5U, 8U}) {
+    const auto degree = literal(g, DType::Float64, n), as_data = in({static_cast<double>(n)});
+    const auto expect_both = [&](NodeId (*f)(Graph&, NodeId, NodeId), auto plain) {
+      Values expected;
+      for (const double v : x) expected.push_back(plain(v));
+      expect(f(g, in_x, degree), expected, 1e-11);
+      expect(f(g, in_x, as_data), expected, 1e-11);
+    };
+    const auto chebyshev = [n](double v, double first) {
+      double before = 1, value = n == 0 ? 1 : first;
+      for (unsigned k = 2; k <= n; ++k) before = std::exchange(value, 2 * v * value - before);
+      return value;
+    };
+    expect_both(chebyshev_polynomial_t, [&](double v) { return chebyshev(v, v); });
+    expect_both(chebyshev_polynomial_u, [&](double v) { return chebyshev(v, 2 * v); });
+    expect_both(chebyshev_polynomial_v, [&](double v) { return chebyshev(v, 2 * v - 1); });
+    expect_both(chebyshev_polynomial_w, [&](double v) { return chebyshev(v, 2 * v + 1); });
+    expect_both(shifted_chebyshev_polynomial_t,
+                [&](double v) { return chebyshev(2 * v - 1, 2 * v - 1); });
+    expect_both(shifted_chebyshev_polynomial_w,
+                [&](double v) { return chebyshev(2 * v - 1, 4 * v - 1); });
+    expect_both(hermite_polynomial_h, [n](double v) { return std::hermite(n, v); });
+  }
+  expect(legendre_polynomial_p(g, in({-0.7, 0.2, 1}), literal(g, DType::Float64, 7)),
+         {std::legendre(7, -0.7), std::legendre(7, 0.2), 1});
+  expect(laguerre_polynomial_l(g, in({0.4, 2.5}), literal(g, DType::Float64, 5)),
+         {std::laguerre(5, 0.4), std::laguerre(5, 2.5)});
+  expect(hermite_polynomial_he(g, in({-1, 2}), in({3})), {2, 2});  // x^3 - 3x
+  expect(legendre_polynomial_p(g, in({0.5}), in({-1})), {0});
+  EXPECT_THROW(hermite_polynomial_h(g, in_x, literal(g, DType::Float64, 129)), ValueError);
+}
+
+TEST_F(Composite, SignsAndWholeNumbers) {
+  const double nan = std::nan("");
+  expect(copysign(g, in({1, -2, 3, 0}), in({-0.0, 0, -kInf, -1})), {-1, 2, -3, 0});
+  expect(signbit(g, in({-0.0, 0, -3, kInf})), {1, 0, 1, 0});
+  expect(fmax(g, in({nan, 1, nan, 2}), in({1, nan, nan, 3})), {1, 1, nan, 3});
+  expect(fmin(g, in({nan, 1, nan, 2}), in({1, nan, nan, 3})), {1, 1, nan, 2});
+  expect(ldexp(g, in({0.75, -1}), in({3, -1074})), {6, -0x1p-1074}, 0);
+  expect(hypot(g, in({3, 0, 1e200, -kInf}), in({-4, 0, 1e200, nan})),
+         {5, 0, std::sqrt(2) * 1e200, kInf});
+  constexpr int64_t kFibonacci = 7540113804746346429;  // the 92nd: needs the most steps
+  const NodeId a = ints({5}, {12, -18, 0, 7, kFibonacci}),
+               b = ints({5}, {-18, 4, 0, 0, 4660046610375530309});
+  expect(gcd(g, a, b), {6, 2, 0, 7, 1});
+  expect(lcm(g, narrow(g, a, 0, 0, 2), narrow(g, b, 0, 0, 2)), {36, 36});
+  EXPECT_THROW(gcd(g, in({1}), in({2})), DTypeError);
+}
+
+TEST_F(Composite, SearchesAndHistograms) {
+  const NodeId row = in({-1, 0, 0, 2}), wanted = in({-5, 0, 1, 2, 9, std::nan("")});
+  expect(searchsorted(g, row, wanted, false), {0, 1, 3, 3, 4, 4});
+  expect(bucketize(g, wanted, row, true), {0, 3, 3, 4, 4, 4});
+  const NodeId rows = in(Tensor{{2, 3}, {1, 2, 3, 4, 5, 6}});
+  expect(searchsorted(g, rows, in(Tensor{{2, 1}, {2.5, 2.5}}), false), {2, 0});
+  EXPECT_THROW(searchsorted(g, rows, wanted, false), ShapeError);
+  EXPECT_THROW(bucketize(g, wanted, rows, false), ShapeError);
+  const NodeId x = in({0, 0.1, 0.5, 0.9, 1, 7});
+  expect(histc(g, x, 2, 0, 1), {2, 3});
+  expect(histc(g, x, 7, 0, 0), {4, 1, 0, 0, 0, 0, 1});
+  expect(histc(g, in({2, 2}), 3, 0, 0), {0, 2, 0});
+  EXPECT_THROW(histc(g, x, 0, 0, 1), ValueError);
+  EXPECT_THROW(histc(g, x, 2, 1, 0), ValueError);
+  expect(logcumsumexp(g, in({0, 1000, 1000, -kInf, 0}), 0),
+         {0, 1000, 1000 + std::log(2), 1000 + std::log(2), 1000 + std::log(2)});
+}
+
+TEST_F(Composite, DistancesAreNormsOfDifferences) {
+  const NodeId a = in(Tensor{{2, 2}, {0, 0, 3, 4}}), b = in(Tensor{{3, 2}, {0, 0, 3, 0, -1, 1}});
+  expect(cdist(g, a, b, 2), {0, 3, std::sqrt(2), 5, 4, 5});
+  expect(cdist(g, a, b, kInf), {0, 3, 1, 4, 4, 4});
+  expect(cdist(g, in(Tensor{{2, 0}, {}}), in(Tensor{{1, 0}, {}}), kInf), {0, 0});
+  expect(dist(g, in({1, 2}), in({4, -2}), 2), {5});
+  EXPECT_THROW(cdist(g, a, b, -1), ValueError);
+  EXPECT_THROW(cdist(g, a, in({1, 2}), 2), ShapeError);
 }
 
 TEST_F(Composite, LogaddexpOfInfinities) {

@@ -3,7 +3,6 @@
 from . import (
     arithmetic,
     attention,
-    bessel,
     convolution,
     creation,
     distances,
@@ -14,7 +13,6 @@ from . import (
     matmul,
     normalization,
     ordering,
-    orthogonal,
     pointwise,
     pooling,
     random,

@@ -10,42 +10,17 @@ from .matmul import check_product
 from .table import is_float, lower
 
 
-def _ignoring_nan(name):
-    def row(b, x, y):
-        x, y = b.expand(b.node(x, b.dtype), b.shape), b.expand(b.node(y, b.dtype), b.shape)
-        best = getattr(b.g, name)(x, y)
-        return (
-            b.where(b.g.ne(x, x), y, b.where(b.g.ne(y, y), x, best)) if is_float(x.dtype) else best
-        )
-
-    return row
-
-
-lower("aten.fmax.default")(_ignoring_nan("max"))
-lower("aten.fmin.default")(_ignoring_nan("min"))
-
-
 @lower("aten.signbit.default")
 def signbit(b, x):
     if is_float(x.dtype):
         b.unsupported("signbit of floats: the sign of a NaN")
-    if x.dtype == b.core_bool:
-        return b.full_like(x, False)
-    return x < 0
+    return b.g.signbit(x)
 
 
 @lower("aten.angle.default")
 def angle(b, x):
     x = b.node(x, b.dtype)
     return b.where(b.g.ne(x, x), x, b.where(x < 0, b.full_like(x, math.pi), 0))
-
-
-@lower("aten.ldexp.Tensor")
-def ldexp(b, x, exponent):
-    # The power has the exponent's own float dtype, as in x * 2.0 ** exponent.
-    dtype = b.core_dtype(torch.result_type(2.0, b.traced_args[1]))
-    power = b.g.pow(b.g.literal(dtype, 2.0), b.node(exponent, dtype))
-    return b.node(x, b.dtype) * b.node(power, b.dtype)
 
 
 @lower("aten.round.decimals")
@@ -85,47 +60,6 @@ def trilinear(b, x, y, z, expand1, expand2, expand3, sumdim, unroll_dim=1):
     total = b.reduce("sum", pair * z, sorted(set(sumdim) - set(expand3)), keepdim=True)
     kept = [n for i, n in enumerate(total.shape) if i not in sumdim]
     return b.g.reshape(total, kept)
-
-
-@lower("aten.dist.default")
-def dist(b, x, y, p=2):
-    d = b.g.abs(b.node(x, b.dtype) - b.node(y, b.dtype))
-    every = list(range(d.ndim))
-    if not d.numel:
-        b.unsupported("dist of nothing")
-    if p == 0:
-        return b.reduce("sum", b.g.cast(b.g.ne(d, b.full_like(d, 0)), b.dtype), every)
-    if abs(p) == math.inf:
-        return b.reduce("reduce_max" if p > 0 else "reduce_min", d, every)
-    if p == 1:
-        return b.reduce("sum", d, every)
-    if p == 2:
-        return b.g.sqrt(b.reduce("sum", d * d, every))
-    total = b.reduce("sum", b.g.pow(d, b.full_like(d, p)), every)
-    return b.g.pow(total, b.full_like(total, 1 / p))
-
-
-EUCLID_STEPS = (
-    92  #: of the longest chain of remainders of int64: neighbours among Fibonacci's numbers
-)
-
-
-def _gcd(b, x, y):
-    for _ in range(EUCLID_STEPS):
-        nonzero = b.g.ne(y, b.full_like(y, 0))
-        x, y = b.where(nonzero, y, x), b.where(nonzero, b.g.rem(x, y), 0)
-    return b.g.abs(x)
-
-
-@lower("aten.gcd.default")
-def gcd(b, x, y):
-    return _gcd(b, *(b.expand(b.node(v, b.dtype), b.shape) for v in (x, y)))
-
-
-@lower("aten.lcm.default")
-def lcm(b, x, y):
-    x, y = (b.expand(b.node(v, b.dtype), b.shape) for v in (x, y))
-    return b.g.abs(b.g.div(x, _gcd(b, x, y), "trunc") * y)
 
 
 def _power_of_two(b, exponent):

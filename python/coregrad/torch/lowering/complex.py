@@ -13,7 +13,6 @@ from typing import Any
 from ..._core import Node
 from ..metadata import NARROW
 from .matmul import label
-from .special import hypot
 from .table import ROWS, Row, find_overload, is_float, register
 
 LARGEST_FACTOR = 128  #: of a transform's length: what is one product with a matrix
@@ -212,7 +211,7 @@ def divide(b, x, y):
 
 @lower_complex("aten.abs.default")
 def absolute(b, x):
-    wide = hypot(b, b.node(x.re, b.core_float64), b.node(x.im, b.core_float64))
+    wide = b.g.hypot(b.node(x.re, b.core_float64), b.node(x.im, b.core_float64))
     return b.node(wide, b.dtype)
 
 

@@ -1,31 +1,15 @@
-"""Distances between all pairs of rows, and their gradients."""
+"""Distances between the rows of one matrix, and gradients of distances."""
 
 from __future__ import annotations
 
 import math
 
-from .search import bisect
 from .table import lower
 
 
 def _differences(b, x, y):
     """[.., m, n, d] of x [.., m, d] and y [.., n, d]."""
     return b.g.unsqueeze(x, x.ndim - 1) - b.g.unsqueeze(y, y.ndim - 2)
-
-
-def _norm(b, d, p):
-    """Over the last dimension."""
-    last, size = [d.ndim - 1], b.g.abs(d)
-    if p == 0:
-        return b.g.sum(b.g.cast(b.g.ne(d, b.full_like(d, 0)), d.dtype), last, False)
-    if p == 1:
-        return b.g.sum(size, last, False)
-    if p == 2:
-        return b.g.sqrt(b.g.sum(d * d, last, False))
-    if p == math.inf:
-        return b.g.reduce_max(size, last, False)
-    total = b.g.sum(b.g.pow(size, b.full_like(size, p)), last, False)
-    return b.g.pow(total, b.full_like(total, 1 / p))
 
 
 def _slope(b, d, distance, p):
@@ -46,13 +30,6 @@ def _slope(b, d, distance, p):
     return b.where(apart, b.g.sign(d) * ratio, 0)
 
 
-@lower("aten._cdist_forward.default")
-def cdist(b, x, y, p, compute_mode=None):
-    if not x.shape[-1] or not math.prod(b.shape):
-        return b.g.full(b.shape, b.dtype, 0)
-    return _norm(b, _differences(b, x, y), p)
-
-
 @lower("aten._cdist_backward.default")
 def cdist_backward(b, grad, x, y, p, distance):
     if not math.prod(b.shape) or not grad.numel:
@@ -68,7 +45,7 @@ def _pairs(b, n):
     row = b.g.iota(b.core_int64, n)
     ends = (row + 1) * n - b.g.div((row + 1) * (row + 2), b.g.literal(b.core_int64, 2), "trunc")
     pair = b.g.iota(b.core_int64, n * (n - 1) // 2)
-    i = bisect(b, ends, pair, True)
+    i = b.g.searchsorted(ends, pair, True)
     before = b.g.gather(ends, 0, i)  # pairs up to the end of the row: its last column is n - 1
     return i, pair - before + n
 
@@ -79,7 +56,7 @@ def pdist(b, x, p=2):
     if n < 2 or not width:
         return b.g.full(b.shape, b.dtype, 0)
     rows = [b.g.gather(x, 0, b.expand(b.g.unsqueeze(v, 1), [v.numel, width])) for v in _pairs(b, n)]
-    return _norm(b, rows[0] - rows[1], p)
+    return b.g.norm(rows[0] - rows[1], p, [1], False)
 
 
 @lower("aten._pdist_backward.default")

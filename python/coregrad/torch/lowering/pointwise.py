@@ -85,15 +85,6 @@ def remainder(b, x, y):
     return b.g.remainder(*_quotient_operands(b, x, y, _rounded_both))
 
 
-@lower("aten.copysign.Tensor", "aten.copysign.Scalar")
-def copysign(b, x, y):
-    x, y = _both(b, x, y)
-    # 1 / -0 is -inf: tells the sign of zeros.
-    negative = (y < 0) | (b.g.eq(y, b.full_like(y, 0)) & (b.g.reciprocal(y) < 0))
-    size = b.g.abs(x)
-    return b.where(negative, -size, size)
-
-
 @lower("aten.addcmul.default")
 def addcmul(b, x, y, z, value=1):
     y, z = b.node(y, b.dtype), b.node(z, b.dtype)

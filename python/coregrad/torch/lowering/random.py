@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-from .search import bisect
 from .table import lower, move
 
 
@@ -144,7 +143,7 @@ def multinomial(b, x, num_samples, replacement=False, *, generator=None):
     ends = b.g.cumsum(weights, dim)
     total = b.g.narrow(ends, dim, extent - 1, extent)
     if replacement:
-        chosen = b.at_most(bisect(b, ends, _uniform64(b) * total, True), extent - 1)
+        chosen = b.at_most(b.g.searchsorted(ends, _uniform64(b) * total, True), extent - 1)
     else:  # the order in which events of these rates come
         time = -b.g.log(1.0 - b.uniform(b.core_float64, x.shape)) / weights
         chosen = b.g.narrow(b.g.argsort(time, dim, False), dim, 0, num_samples)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 from .indexing import REDUCE_MODES
-from .search import bisect
 from .table import lower
 
 STARTS = {"sum": 0.0, "mean": 0.0, "prod": 1.0, "max": -math.inf, "min": math.inf}
@@ -30,7 +29,7 @@ class _Segments:
         place = b.expand(
             b.along(b.g.iota(b.core_int64, shape[axis]), axis, axis + 1), shape[: axis + 1]
         )
-        part = bisect(b, ends, place, True)
+        part = b.g.searchsorted(ends, place, True)
         ones = [1] * len(inner)
         self.index = b.expand(b.g.reshape(part, [*part.shape, *ones]), shape)
         self.room = [*outer, self.count + 1, *inner]
