@@ -91,7 +91,8 @@ Tensor erfc(const Tensor& x);
 Tensor logit(const Tensor& x);
 Tensor floor(const Tensor& x);
 Tensor ceil(const Tensor& x);
-Tensor round(const Tensor& x);
+/// The nearest multiple of 10^-decimals, halves to even.
+Tensor round(const Tensor& x, int64_t decimals = 0);
 Tensor trunc(const Tensor& x);
 Tensor logical_not(const Tensor& x);
 Tensor isnan(const Tensor& x);
@@ -294,6 +295,8 @@ Tensor legendre_polynomial_p(const Operand& x, const Operand& n);
 // Signs, powers of two and whole numbers
 /// True where x is negative, -0 too.
 Tensor signbit(const Tensor& x);
+/// pi where x is negative, else 0.
+Tensor angle(const Tensor& x);
 /// |x| with the sign of another, of zeros too.
 Tensor copysign(const Operand& x, const Operand& sign);
 /// The larger (smaller) one; where one is NaN, the other.

@@ -1,9 +1,11 @@
-// Arithmetic beside the primitives: signs, powers of two, whole numbers.
+// Arithmetic beside the primitives: signs, powers of two and ten, whole numbers.
 
 #include "base/error.h"
 #include "ops/expression.h"
 
+#include <cmath>
 #include <limits>
+#include <numbers>
 
 namespace coregrad::ops {
 namespace {
@@ -50,10 +52,22 @@ NodeId hypot(Graph& g, NodeId a, NodeId b) {
   return cast(g, in_double(g, formula, cast(g, a, DType::Float64), b), result_type(g, a, b));
 }
 
+NodeId round(Graph& g, NodeId x, int64_t decimals) {
+  if (decimals == 0 || !is_float(g.dtype(x))) return unary(g, Op::Round, x);
+  const double ten = std::pow(10.0, std::abs(static_cast<double>(decimals)));
+  const Expr e(g, x);
+  return (decimals > 0 ? round(e * ten) / ten : round(e / ten) * ten).node;
+}
+
 NodeId signbit(Graph& g, NodeId x) {
   if (g.dtype(x) == DType::Bool) return full(g, g.shape(x), Scalar::of_int(DType::Bool, 0));
   const Expr e(g, x);
   return (is_float(g.dtype(x)) ? is_negative(e) : e < 0).node;
+}
+
+NodeId angle(Graph& g, NodeId x) {
+  const Expr e(g, x);
+  return where(e != e, e, where(e < 0, Expr(std::numbers::pi).beside(e), 0)).node;
 }
 
 NodeId copysign(Graph& g, NodeId x, NodeId sign) {

@@ -25,7 +25,7 @@ struct Expr {
   }
 };
 
-/// A function of nodes, of which at least one is none of the numbers.
+/// A function of two nodes, or of a node and a number.
 template <class Make>
 Expr combined(Expr a, Expr b, Make make) {
   a = a.beside(b);
@@ -66,6 +66,7 @@ inline Expr fmod(Expr a, Expr b) { return combined(Op::Rem, a, b); }
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc) \
   inline Expr name(Expr x) { return {*x.graph, name(*x.graph, x.node)}; }
 #include "ops/operators.def"
+inline Expr round(Expr x) { return {*x.graph, round(*x.graph, x.node)}; }
 
 /// a where the condition holds, b elsewhere.
 inline Expr where(Expr condition, Expr a, Expr b) {

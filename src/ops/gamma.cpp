@@ -64,7 +64,7 @@ Expr digamma(Expr x) {
 
 // With the six shifts and four terms of PyTorch's kernel, whose error this is too.
 Expr trigamma(Expr x) {
-  const Expr low = x < 0.5, sine = sin(where(low, x, 0.5) * pi);
+  const Expr low = x < 0.5, sine = sin(at_most(x, 0.5) * pi);
   Expr total = where(low, -(pi * pi) / (sine * sine), 0);
   x = where(low, 1 - x, x);
   for (int i = 0; i < 6; ++i) {

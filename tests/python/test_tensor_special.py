@@ -95,6 +95,9 @@ def test_signs_and_powers_of_two_are_pytorchs(dtype):
         agrees(name, [x[:16], y[:16]], dtype)
     agrees("copysign", [y, np.roll(y, 1)[np.newaxis]], dtype)
     agrees("ldexp", [np.array([0.75, -3, 0, np.inf]), np.array([[3.0], [-20]])], dtype)
+    agrees("angle", [y], dtype)
+    for decimals in (-2, 0, 1, 3):
+        agrees("round", [np.linspace(-999, 999, 37)], dtype, decimals=decimals)
     finite = cg.signbit(cg.tensor(y[np.isfinite(y)].astype(dtype)))
     assert finite.tolist() == np.signbit(y[np.isfinite(y)]).tolist()
 

@@ -235,6 +235,9 @@ TEST_F(Composite, OrthogonalPolynomialsFollowTheirDefinitions) {
 TEST_F(Composite, SignsAndWholeNumbers) {
   const double nan = std::nan("");
   expect(copysign(g, in({1, -2, 3, 0}), in({-0.0, 0, -kInf, -1})), {-1, 2, -3, 0});
+  expect(round(g, in({2.5, 1.25, -0.35, 17}), 1), {2.5, 1.2, -0.4, 17});
+  expect(round(g, in({250, 349.9, -17}), -2), {200, 300, 0});
+  expect(angle(g, in({-2, 0, 3, nan})), {M_PI, 0, 0, nan});
   expect(signbit(g, in({-0.0, 0, -3, kInf})), {1, 0, 1, 0});
   expect(fmax(g, in({nan, 1, nan, 2}), in({1, nan, nan, 3})), {1, 1, nan, 3});
   expect(fmin(g, in({nan, 1, nan, 2}), in({1, nan, nan, 3})), {1, 1, nan, 2});

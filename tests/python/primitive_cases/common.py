@@ -104,7 +104,13 @@ MIXED = [
 ]
 
 
+def is_float(node):
+    return "float" in str(node.dtype)
+
+
 def method(graph, name):
+    if name == "div":  # of integers the primitive is the rounded quotient
+        return lambda a, b: graph.div(a, b, None if is_float(a) or is_float(b) else "trunc")
     return getattr(graph, name + "_" if name in ("not", "and", "or") else name)
 
 

@@ -112,7 +112,7 @@ def view_rows(op, x):
 
             def build(g, x, dim=dim):
                 part = g.narrow(x, dim, 0, shape[dim] // 2)
-                return g.concat([x, part, g.flip(x, [dim])], dim)
+                return g.cat([x, part, g.flip(x, [dim])], dim)
 
             def eager(x, dim=dim):
                 return torch.cat([x, x.narrow(dim, 0, shape[dim] // 2), x.flip(dim)], dim)
@@ -145,7 +145,7 @@ def view_cases(op):
             yield Case(
                 f"{NAMES[a]} with {NAMES[b]}",
                 [sample((ROWS, COLUMNS), a), sample((3, COLUMNS), b)],
-                lambda g, a, b: g.concat([a, b], 0),
+                lambda g, a, b: g.cat([a, b], 0),
                 lambda a, b: torch.cat([a, b]),
                 moves=True,
                 exact_gradient=True,

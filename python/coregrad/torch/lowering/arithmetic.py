@@ -17,22 +17,6 @@ def signbit(b, x):
     return b.g.signbit(x)
 
 
-@lower("aten.angle.default")
-def angle(b, x):
-    x = b.node(x, b.dtype)
-    return b.where(b.g.ne(x, x), x, b.where(x < 0, b.full_like(x, math.pi), 0))
-
-
-@lower("aten.round.decimals")
-def round_decimals(b, x, *, decimals):
-    if not is_float(x.dtype):
-        return x
-    if decimals == 0:
-        return b.g.round(x)
-    ten = float(10 ** abs(decimals))
-    return b.g.round(x * ten) / ten if decimals > 0 else b.g.round(x / ten) * ten
-
-
 @lower("aten.addmv.default")
 def addmv(b, x, matrix, vector, *, beta=1, alpha=1):
     check_product(b, x)
