@@ -3,7 +3,7 @@
 // they are read.
 
 #include "codegen/ir/control_flow.h"
-#include "schedule/contract_plan.h"
+#include "schedule/contract/plan.h"
 
 #include <llvm/IR/IRBuilder.h>
 

@@ -1,7 +1,7 @@
 #include "base/error.h"
 #include "codegen/jit/host_target.h"
 #include "kernel/contract_kernel.h"
-#include "schedule/contract_plan.h"
+#include "schedule/contract/plan.h"
 
 #include <gtest/gtest.h>
 

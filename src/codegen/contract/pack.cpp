@@ -1,4 +1,4 @@
-#include "codegen/contract/contract_pack.h"
+#include "codegen/contract/pack.h"
 
 #include "base/checked.h"
 #include "codegen/contract/operand_address.h"

@@ -10,7 +10,7 @@
 // A unit of work is (group of p, block of rows, block of lanes) and owns its outputs.
 
 #include "kernel/target.h"
-#include "schedule/contract_windows.h"
+#include "schedule/contract/windows.h"
 
 #include <cstdint>
 #include <string>
@@ -36,7 +36,8 @@ enum class RowPacking : uint8_t {
 enum class TileKind : uint8_t {
   Outer,   ///< broadcast of row elements times vectors of lanes
   Dot,     ///< vectors run along k in both operands; lanes are summed at the end (narrow outputs)
-  Matrix,  ///< tile registers (contract_matrix.h); packed operands are bfloat16, like memory
+  Matrix,  ///< tile registers (codegen/contract/matrix.h); packed operands are bfloat16, like
+           ///< memory
 };
 
 /// How blocks of an operand are packed for tile registers.

@@ -1,29 +1,29 @@
 // The contraction step: units of (group of p, rows, lanes), each packed, multiplied and finished.
 //
-// In schedule/:
-//   contract_plan.cpp    what is chosen: roles of labels, tile, blocks, packing
-//   contract_windows.cpp operands packed once for all steps of a window
-//   contract_phases.cpp  windows that divide (input gradients of strided convolutions) taken apart
+// In schedule/contract/:
+//   plan.cpp     what is chosen: roles of labels, tile, blocks, packing
+//   windows.cpp  operands packed once for all steps of a window
+//   phases.cpp   windows that divide (input gradients of strided convolutions) taken apart
 // In this folder:
-//   contract_pack.cpp    operand blocks into scratch
-//   contract_micro.cpp   register tiles
-//   contract_matrix.cpp  packing and products for tile registers (AMX)
-//   here                 the loops around them and the epilogue
+//   pack.cpp     operand blocks into scratch
+//   micro.cpp    register tiles
+//   matrix.cpp   packing and products for tile registers (AMX)
+//   here         the loops around them and the epilogue
 
-#include "codegen/contract/contract_step.h"
+#include "codegen/contract/step.h"
 
 #include "base/checked.h"
 #include "base/flags.h"
 #include "base/log.h"
-#include "codegen/contract/contract_matrix.h"
-#include "codegen/contract/contract_micro.h"
-#include "codegen/contract/contract_pack.h"
+#include "codegen/contract/matrix.h"
+#include "codegen/contract/micro.h"
 #include "codegen/contract/operand_address.h"
+#include "codegen/contract/pack.h"
 #include "codegen/ir/step_params.h"
 #include "codegen/values/value_emitter.h"
 #include "runtime/plan.h"
-#include "schedule/contract_phases.h"
-#include "schedule/contract_plan.h"
+#include "schedule/contract/phases.h"
+#include "schedule/contract/plan.h"
 
 #include <fmt/format.h>
 #include <llvm/IR/Module.h>

@@ -1,4 +1,4 @@
-#include "codegen/contract/contract_micro.h"
+#include "codegen/contract/micro.h"
 
 #include "base/checked.h"
 #include "base/error.h"

@@ -1,9 +1,9 @@
-#include "codegen/contract/contract_matrix.h"
+#include "codegen/contract/matrix.h"
 
 #include "base/checked.h"
-#include "codegen/contract/contract_micro.h"
-#include "codegen/contract/contract_pack.h"
+#include "codegen/contract/micro.h"
 #include "codegen/contract/operand_address.h"
+#include "codegen/contract/pack.h"
 
 #include <llvm/IR/IntrinsicsX86.h>
 #include <llvm/IR/Module.h>

@@ -6,7 +6,7 @@
 // after the other: 16 rows of 32 steps of k, or 16 pairs of steps of k for 16 lanes. Steps of k are
 // padded to a multiple of 32 with zeros, rows and lanes to a multiple of 16 with anything.
 
-#include "schedule/contract_plan.h"
+#include "schedule/contract/plan.h"
 
 #include <llvm/IR/IRBuilder.h>
 

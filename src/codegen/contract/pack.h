@@ -4,7 +4,7 @@
 // Padding, dilation and stride of windows are resolved here: a place outside the operand is packed
 // as zero, so a convolution is multiplied like a matrix.
 
-#include "schedule/contract_plan.h"
+#include "schedule/contract/plan.h"
 
 #include <llvm/IR/IRBuilder.h>
 

@@ -1,4 +1,4 @@
-#include "schedule/contract_plan.h"
+#include "schedule/contract/plan.h"
 
 #include "base/checked.h"
 

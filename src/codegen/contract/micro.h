@@ -1,7 +1,7 @@
 #pragma once
 // Micro-kernels: one tile of results, kept in registers over a range of k.
 
-#include "schedule/contract_plan.h"
+#include "schedule/contract/plan.h"
 
 #include <string>
 

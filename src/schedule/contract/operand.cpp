@@ -1,4 +1,4 @@
-#include "schedule/contract_operand.h"
+#include "schedule/contract/operand.h"
 
 #include "base/checked.h"
 
