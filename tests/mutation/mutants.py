@@ -119,15 +119,15 @@ FUSION = [
     Mutant(
         "fuse-padded-read",
         "src/compile/fusion_merge.cpp",
-        "first.axes[static_cast<size_t>(map[k])].extent != second.axes[k].extent)",
-        "first.axes[static_cast<size_t>(map[k])].extent < 0)",
+        "if (first.axes[to].extent != second.axes[k].extent)",
+        "if (first.axes[to].extent < 0)",
         "a kernel that reads another's result over its edge joins it",
     ),
     Mutant(
         "fuse-across-parallel-axis",
         "src/compile/fusion_merge.cpp",
-        "      if (map[k] < 0 && second.axes[k].kind == K::Parallel) return {};\n",
-        "      if (map[k] < 0 && second.axes[k].kind == K::Parallel) continue;\n",
+        "    if (match.to_first[k] < 0 && second.axes[k].kind == K::Parallel) return {};\n",
+        "    if (match.to_first[k] < 0 && second.axes[k].kind == K::Parallel) continue;\n",
         "a reduction joins what does not have all of its parallel axes",
     ),
     Mutant(
