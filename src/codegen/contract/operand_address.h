@@ -28,6 +28,16 @@ void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand, cons
 void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand,
                   const std::vector<Segment>& segments, llvm::Value* flat, PartialAddress& address);
 
+/// A position of a whole space.
+struct FlatPosition {
+  const FlatSpace& space;
+  llvm::Value* at;
+};
+/// What the given positions contribute.
+PartialAddress emit_address(llvm::IRBuilder<>& builder, const ContractRoles& roles,
+                            const AffineOperand& operand,
+                            std::initializer_list<FlatPosition> positions);
+
 /// LLVM type of an element of a contraction.
 llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype);
 
