@@ -17,11 +17,12 @@ ALLOWED = {
     "runtime": ["base"],
     "kernel": ["ir"],
     "schedule": ["kernel"],
+    "schedule/contract": ["kernel"],
     "codegen/ir": ["kernel", "runtime"],
     "codegen/math": ["codegen/ir"],
     "codegen/values": ["codegen/math"],
     "codegen/loops": ["codegen/values", "schedule"],
-    "codegen/contract": ["codegen/values", "schedule"],
+    "codegen/contract": ["codegen/values", "schedule/contract"],
     "codegen/jit": ["codegen/loops", "codegen/contract"],
     "compile": ["ops", "interp", "codegen/jit"],
     "coregrad": ["base", "ir"],  # include/coregrad, the public headers

@@ -117,11 +117,14 @@ bool is_injective(const std::vector<int>& map) {
   return true;
 }
 
-}  // namespace
+/// Which axis of one unit is which of the other; -1: none.
+struct AxisMatch {
+  std::vector<int> to_first, to_second;
+};
 
-std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& first,
-                                      const FusionUnit& second, const NodeMap<RootReads>& reads) {
-  if (first.roots.size() + second.roots.size() > kMaxRoots) return {};
+/// The axes that `second` shares with `first`: those of its reads, or, of siblings, all.
+std::optional<AxisMatch> match_axes(const Graph& graph, const FusionUnit& first,
+                                    const FusionUnit& second, const NodeMap<RootReads>& reads) {
   std::vector<int> map(second.axes.size(), -1);
   bool reads_first = false;
   for (const FusionRoot& reader : second.roots) {
@@ -134,75 +137,106 @@ std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& firs
   }
   if (!reads_first && !unify_siblings(graph, first, second, reads, map)) return {};
   if (!is_injective(map)) return {};
-  for (size_t k = 0; k < map.size(); ++k)  // a padded read runs over the edge
-    if (map[k] >= 0 && first.axes[static_cast<size_t>(map[k])].extent != second.axes[k].extent)
-      return {};
-
-  // Where each axis of first comes from.
   std::vector<int> back(first.axes.size(), -1);
-  for (size_t k = 0; k < map.size(); ++k)
-    if (map[k] >= 0) back[static_cast<size_t>(map[k])] = static_cast<int>(k);
-
-  FusionUnit merged = first;
-  const bool first_fixed = first.is_fixed(), second_fixed = second.is_fixed();
-  using K = FusionAxisKind;
-  if (!first_fixed && !second_fixed) {
-    if (std::count(map.begin(), map.end(), -1) || std::count(back.begin(), back.end(), -1))
-      return {};
-  } else {
-    // Second's roots must know every parallel axis, and no other reduction domain may be parallel.
-    for (size_t a = 0; a < first.axes.size(); ++a) {
-      const K other = back[a] >= 0 ? second.axes[static_cast<size_t>(back[a])].kind : K::Free;
-      K& kind = merged.axes[a].kind;
-      if (kind == K::Parallel && back[a] < 0) return {};
-      if (kind == K::Free) {
-        if (back[a] < 0) return {};
-        kind = other;
-      } else if (other != K::Free && other != kind) {
-        return {};
-      }
-    }
-    for (size_t k = 0; k < map.size(); ++k)
-      if (map[k] < 0 && second.axes[k].kind == K::Parallel) return {};
-  }
-
-  // Axes only second has become loops; equal loops of first that are still unused are shared.
   for (size_t k = 0; k < map.size(); ++k) {
-    if (map[k] >= 0) continue;
-    for (size_t a = 0; a < first.axes.size() && map[k] < 0; ++a)
-      if (back[a] < 0 && merged.axes[a].kind == K::Loop &&
-          merged.axes[a].extent == second.axes[k].extent) {
-        map[k] = static_cast<int>(a);
-        back[a] = static_cast<int>(k);
-      }
-    if (map[k] < 0) {
-      map[k] = static_cast<int>(merged.axes.size());
-      merged.axes.push_back({second.axes[k].extent, K::Loop});
-    }
+    if (map[k] < 0) continue;
+    const auto to = static_cast<size_t>(map[k]);
+    if (first.axes[to].extent != second.axes[k].extent) return {};  // a padded read over the edge
+    back[to] = static_cast<int>(k);
   }
-  for (FusionRoot root : second.roots) {
+  return AxisMatch{std::move(map), std::move(back)};
+}
+
+/// The first's axes with the one parallel domain that serves both units, if there is one.
+std::optional<std::vector<FusionAxis>> common_domain(const FusionUnit& first,
+                                                     const FusionUnit& second,
+                                                     const AxisMatch& match) {
+  using K = FusionAxisKind;
+  std::vector<FusionAxis> axes = first.axes;
+  if (!first.is_fixed() && !second.is_fixed()) {
+    const bool is_same =
+        !std::ranges::count(match.to_first, -1) && !std::ranges::count(match.to_second, -1);
+    return is_same ? std::optional(std::move(axes)) : std::nullopt;
+  }
+  // Second's roots must know every parallel axis, and no other reduction domain may be parallel.
+  for (size_t a = 0; a < axes.size(); ++a) {
+    const int from = match.to_second[a];
+    const K other = from >= 0 ? second.axes[static_cast<size_t>(from)].kind : K::Free;
+    K& kind = axes[a].kind;
+    if (from < 0 && kind != K::Loop) return {};
+    if (kind == K::Free)
+      kind = other;
+    else if (other != K::Free && other != kind)
+      return {};
+  }
+  for (size_t k = 0; k < match.to_first.size(); ++k)
+    if (match.to_first[k] < 0 && second.axes[k].kind == K::Parallel) return {};
+  return axes;
+}
+
+/// Axes that only `second` has become loops of `merged`; equal loops of first that are still unused
+/// are shared.
+void add_loops(FusionUnit& merged, const FusionUnit& second, AxisMatch& match) {
+  for (size_t k = 0; k < second.axes.size(); ++k) {
+    int& to = match.to_first[k];
+    if (to >= 0) continue;
+    const int64_t extent = second.axes[k].extent;
+    for (size_t a = 0; a < match.to_second.size() && to < 0; ++a)
+      if (match.to_second[a] < 0 && merged.axes[a].kind == FusionAxisKind::Loop &&
+          merged.axes[a].extent == extent) {
+        to = static_cast<int>(a);
+        match.to_second[a] = static_cast<int>(k);
+      }
+    if (to >= 0) continue;
+    to = static_cast<int>(merged.axes.size());
+    merged.axes.push_back({extent, FusionAxisKind::Loop});
+  }
+}
+
+/// The parallel units of a kernel; axes that are free still count.
+int64_t count_units(const FusionUnit& unit) {
+  int64_t units = 1;
+  for (const FusionAxis& a : unit.axes)
+    if (a.kind != FusionAxisKind::Loop) units = checked_mul(units, a.extent, "fusion");
+  return units;
+}
+
+/// Whether a large kernel would have next to no parallel units: work that was parallel before.
+bool serialises(const Graph& graph, const FusionUnit& merged, const FusionUnit& first,
+                const FusionUnit& second) {
+  if (!merged.is_fixed()) return false;
+  int64_t units = 1, work = 0;
+  for (const FusionAxis& a : merged.axes)
+    if (a.kind == FusionAxisKind::Parallel) units = checked_mul(units, a.extent, "fusion");
+  for (const FusionRoot& r : merged.roots)
+    work = std::max(work, checked_numel(domain_of(graph, r.node), "fusion"));
+  return units < kMinUnits && units < std::max(count_units(first), count_units(second)) &&
+         work > host_target().thresholds.merge_elements;
+}
+
+/// The roots of `from` join those of `to`, whose axes `map` names.
+void add_roots(FusionUnit& to, const FusionUnit& from, const std::vector<int>& map) {
+  for (FusionRoot root : from.roots) {
     for (int& axis : root.axes)
       if (axis >= 0) axis = map[static_cast<size_t>(axis)];
-    merged.roots.push_back(std::move(root));
+    to.roots.push_back(std::move(root));
   }
+}
 
-  // A large kernel with next to no parallel units would serialise work that was parallel before.
-  if (merged.is_fixed()) {
-    int64_t units = 1, work = 0;
-    for (const FusionAxis& a : merged.axes)
-      if (a.kind == K::Parallel) units = checked_mul(units, a.extent, "fusion");
-    for (const FusionRoot& r : merged.roots)
-      work = std::max(work, checked_numel(domain_of(graph, r.node), "fusion"));
-    const auto units_of = [&](const FusionUnit& u) {
-      int64_t n = 1;
-      for (const FusionAxis& a : u.axes)
-        if (a.kind != K::Loop) n = checked_mul(n, a.extent, "fusion");
-      return n;
-    };
-    const int64_t before = std::max(units_of(first), units_of(second));
-    if (units < kMinUnits && units < before && work > host_target().thresholds.merge_elements)
-      return {};
-  }
+}  // namespace
+
+std::optional<FusionUnit> merge_units(const Graph& graph, const FusionUnit& first,
+                                      const FusionUnit& second, const NodeMap<RootReads>& reads) {
+  if (first.roots.size() + second.roots.size() > kMaxRoots) return {};
+  std::optional<AxisMatch> match = match_axes(graph, first, second, reads);
+  if (!match) return {};
+  std::optional<std::vector<FusionAxis>> axes = common_domain(first, second, *match);
+  if (!axes) return {};
+  FusionUnit merged = first;
+  merged.axes = std::move(*axes);
+  add_loops(merged, second, *match);
+  add_roots(merged, second, match->to_first);
+  if (serialises(graph, merged, first, second)) return {};
   return merged;
 }
 
@@ -240,11 +274,7 @@ std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const
   epilogue.kind = UnitKind::Contract;
   epilogue.node = contract;
   for (int64_t extent : shape) epilogue.axes.push_back({extent, FusionAxisKind::Parallel});
-  for (FusionRoot root : unit.roots) {
-    for (int& axis : root.axes)
-      if (axis >= 0) axis = to_dim[static_cast<size_t>(axis)];
-    epilogue.roots.push_back(std::move(root));
-  }
+  add_roots(epilogue, unit, to_dim);
   return epilogue;
 }
 

@@ -34,8 +34,21 @@ class Lowering {
   int loop_set(const std::vector<int64_t>& extents);
   std::vector<IndexExpr> root_index(const FusionRoot& root);
   ValueId evaluate(Demand demand);
-  /// The value if every operand is ready; otherwise pushes what is missing.
-  std::optional<ValueId> attempt(const Demand& demand, std::vector<Demand>& missing);
+  ValueId need(NodeId operand, std::vector<IndexExpr> index, ValueId mask);
+
+  // The value if every operand is ready; otherwise nothing, and missing_ holds what is not.
+  std::optional<ValueId> attempt(const Demand& d);
+  std::optional<ValueId> random(const Demand& d);
+  std::optional<ValueId> elementwise(const Demand& d);
+  std::optional<ValueId> view(const Demand& d);
+  std::optional<ValueId> gather(const Demand& d);
+  std::optional<ValueId> reduction(const Demand& d);
+
+  struct ReducedRead {
+    std::vector<IndexExpr> index;
+    int loop_set = -1;  ///< -1: every extent that is reduced is 1
+  };
+  ReducedRead read_of_reduction(const Demand& d);
 
   std::optional<ValueId> find(const Demand& d) const {
     const auto at = memo_.find(d);
@@ -59,6 +72,7 @@ class Lowering {
   std::map<std::vector<int64_t>, int> loop_sets_;
   std::vector<std::vector<int>> loop_set_axes_;
   std::map<Demand, ValueId> memo_;
+  std::vector<Demand> missing_;  // operands of the node that is attempted
   std::map<std::tuple<int, int, int, ValueId, ValueId, ValueId, IndexExpr, int, uint64_t, int64_t,
                       int64_t, int>,
            ValueId>
@@ -201,16 +215,17 @@ ValueId Lowering::after(ValueId check, ValueId value) {
   return add(std::move(choice));
 }
 
-std::optional<ValueId> Lowering::attempt(const Demand& d, std::vector<Demand>& missing) {
-  IndexContext& context = out_.kernel.context;
+/// The operand's value if it is known; otherwise it is noted as missing.
+ValueId Lowering::need(NodeId operand, std::vector<IndexExpr> index, ValueId mask) {
+  Demand wanted{operand, std::move(index), mask};
+  if (const auto found = find(wanted)) return *found;
+  missing_.push_back(std::move(wanted));
+  return kNoValue;
+}
+
+std::optional<ValueId> Lowering::attempt(const Demand& d) {
   const NodeId node = d.node;
   const Node& n = graph_[node];
-  const auto need = [&](NodeId operand, std::vector<IndexExpr> index, ValueId mask) -> ValueId {
-    Demand wanted{operand, std::move(index), mask};
-    if (const auto found = find(wanted)) return *found;
-    missing.push_back(std::move(wanted));
-    return kNoValue;
-  };
   // A root of another kernel is memory; a root of this one is computed wherever it is read.
   const bool own = std::any_of(unit_.roots.begin(), unit_.roots.end(), [&](const FusionRoot& r) {
     return r.node == node && !r.concat.is_valid();
@@ -228,111 +243,20 @@ std::optional<ValueId> Lowering::attempt(const Demand& d, std::vector<Demand>& m
       v.index = d.index[0];
       return add(std::move(v));
     }
-    case Family::Random: {
-      const ValueId seed = need(graph_.operand(node, 0), {}, kNoValue);
-      if (!missing.empty()) return {};
-      KernelValue v{.kind = ValueKind::Random, .dtype = n.dtype};
-      v.operands[0] = seed;
-      v.literal = Scalar::of_int(DType::Int64, graph_.attr(node, 0));
-      v.index = linearize(context, d.index, contiguous_strides(graph_.shape(node)));
-      return add(std::move(v));
-    }
+    case Family::Random:
+      return random(d);
     case Family::Unary:
     case Family::Binary:
     case Family::Compare:
     case Family::Select:
-    case Family::Cast: {
-      KernelValue v{.kind = ValueKind::Elementwise, .op = n.op, .dtype = n.dtype};
-      for (size_t i = 0; i < n.num_operands; ++i)
-        v.operands[i] = need(graph_.operand(node, i), d.index, d.mask);
-      if (!missing.empty()) return {};
-      return add(std::move(v));
-    }
-    case Family::View: {
-      COREGRAD_CHECK(is_index_map(n.op));
-      std::vector<IndexBound> bounds;
-      std::vector<IndexExpr> source = map_through_view(context, graph_, node, d.index, bounds);
-      const ValueId mask = bounds.empty() ? d.mask : conjunction(d.mask, bounds);
-      const ValueId inner = need(graph_.operand(node, 0), std::move(source), mask);
-      if (!missing.empty() || bounds.empty())
-        return missing.empty() ? std::optional(inner) : std::nullopt;
-      const Scalar fill = graph_.literal(node);
-      const KernelValue& v = out_.kernel.values[static_cast<size_t>(inner)];
-      // A masked load is zero already where the mask is false.
-      if (v.kind == ValueKind::Load && v.operands[0] == mask && fill.bits() == 0) return inner;
-      KernelValue choice{.kind = ValueKind::Elementwise, .op = Op::Select, .dtype = n.dtype};
-      choice.operands[0] = conjunction(kNoValue, bounds);
-      choice.operands[1] = inner;
-      choice.operands[2] = literal(fill);
-      return add(std::move(choice));
-    }
-    case Family::Gather: {
-      const NodeId x = graph_.operand(node, 0);
-      const auto dim = static_cast<size_t>(graph_.attr(node, 0));
-      const int64_t extent = graph_.shape(x)[dim];
-      const ValueId raw = need(graph_.operand(node, 1), d.index, d.mask);
-      if (!missing.empty()) return {};
-      KernelValue checked{.kind = ValueKind::CheckIndex, .dtype = DType::Int64};
-      checked.operands[0] = raw;
-      checked.operands[1] = d.mask;
-      checked.bounds = {0, extent};
-      const ValueId index = add(std::move(checked));
-      std::vector<IndexExpr> source = d.index;
-      source[dim] = context.value(index, {0, std::max<int64_t>(extent - 1, 0)});
-      const ValueId value = need(x, std::move(source), d.mask);
-      if (!missing.empty()) return {};
-      // An element that is the same wherever it is read must not lose the check of the index.
-      return depends_on(value, index) ? value : after(index, value);
-    }
-    case Family::Reduce: {
-      // The result varies over the parallel axes only; the operand is read along a loop set.
-      const NodeId x = graph_.operand(node, 0);
-      const Shape shape = graph_.shape(x);
-      const std::vector<bool> reduced = reduced_dims(graph_, node);
-      std::vector<int64_t> extents;
-      for (size_t k = 0; k < shape.size(); ++k)
-        if (reduced[k] && shape[k] != 1) extents.push_back(shape[k]);
-      std::vector<int> seen;
-      for (const IndexExpr& e : d.index) {
-        if (e == IndexContext::constant(0)) continue;
-        const int axis = plain_axis(context, e);
-        COREGRAD_CHECK(axis >= 0 && axis < out_.kernel.num_parallel);
-        seen.push_back(axis);
-      }
-      COREGRAD_CHECK(static_cast<int>(seen.size()) == out_.kernel.num_parallel);
-      const int set = extents.empty() ? -1 : loop_set(extents);
-      std::vector<IndexExpr> source;
-      size_t kept = 0, looped = 0;
-      for (size_t k = 0; k < shape.size(); ++k) {
-        if (!reduced[k])
-          source.push_back(d.index[kept++]);
-        else if (shape[k] == 1)
-          source.push_back(IndexContext::constant(0));
-        else
-          source.push_back(
-              context.axis(loop_set_axes_[static_cast<size_t>(set)][looped++], shape[k]));
-      }
-      // The place is inside the result's shape for sure, so no mask of the demand applies.
-      const ValueId operand = need(x, std::move(source), kNoValue);
-      if (!missing.empty()) return {};
-      if (set < 0) {
-        // Nothing but extents of 1: the operand itself, cast where the reduction changes the dtype.
-        if (n.op == Op::ArgMax || n.op == Op::ArgMin) return literal(Scalar::of_int(n.dtype, 0));
-        if (graph_.dtype(x) == n.dtype) return operand;
-        KernelValue v{.kind = ValueKind::Elementwise, .op = Op::Cast, .dtype = n.dtype};
-        v.operands[0] = operand;
-        return add(std::move(v));
-      }
-      KernelValue v{.kind = ValueKind::Reduce, .op = n.op, .dtype = n.dtype};
-      v.operands[0] = operand;
-      if ((n.op == Op::Sum || n.op == Op::Prod) && graph_.dtype(x) != n.dtype) {
-        KernelValue cast{.kind = ValueKind::Elementwise, .op = Op::Cast, .dtype = n.dtype};
-        cast.operands[0] = operand;
-        v.operands[0] = add(std::move(cast));
-      }
-      v.loop_set = set;
-      return add(std::move(v));
-    }
+    case Family::Cast:
+      return elementwise(d);
+    case Family::View:
+      return view(d);
+    case Family::Gather:
+      return gather(d);
+    case Family::Reduce:
+      return reduction(d);
     case Family::Contract:
     case Family::Scatter:
     case Family::Scan:
@@ -341,6 +265,122 @@ std::optional<ValueId> Lowering::attempt(const Demand& d, std::vector<Demand>& m
       break;
   }
   COREGRAD_UNREACHABLE("lower_loops: a node that is no loop value");
+}
+
+std::optional<ValueId> Lowering::random(const Demand& d) {
+  const ValueId seed = need(graph_.operand(d.node, 0), {}, kNoValue);
+  if (!missing_.empty()) return {};
+  KernelValue v{.kind = ValueKind::Random, .dtype = graph_.dtype(d.node)};
+  v.operands[0] = seed;
+  v.literal = Scalar::of_int(DType::Int64, graph_.attr(d.node, 0));
+  v.index = linearize(out_.kernel.context, d.index, contiguous_strides(graph_.shape(d.node)));
+  return add(std::move(v));
+}
+
+std::optional<ValueId> Lowering::elementwise(const Demand& d) {
+  const Node& n = graph_[d.node];
+  KernelValue v{.kind = ValueKind::Elementwise, .op = n.op, .dtype = n.dtype};
+  for (size_t i = 0; i < n.num_operands; ++i)
+    v.operands[i] = need(graph_.operand(d.node, i), d.index, d.mask);
+  if (!missing_.empty()) return {};
+  return add(std::move(v));
+}
+
+std::optional<ValueId> Lowering::view(const Demand& d) {
+  const Node& n = graph_[d.node];
+  COREGRAD_CHECK(is_index_map(n.op));
+  std::vector<IndexBound> bounds;
+  std::vector<IndexExpr> source =
+      map_through_view(out_.kernel.context, graph_, d.node, d.index, bounds);
+  const ValueId mask = bounds.empty() ? d.mask : conjunction(d.mask, bounds);
+  const ValueId inner = need(graph_.operand(d.node, 0), std::move(source), mask);
+  if (!missing_.empty()) return {};
+  if (bounds.empty()) return inner;
+  const Scalar fill = graph_.literal(d.node);
+  const KernelValue& v = out_.kernel.values[static_cast<size_t>(inner)];
+  // A masked load is zero already where the mask is false.
+  if (v.kind == ValueKind::Load && v.operands[0] == mask && fill.bits() == 0) return inner;
+  KernelValue choice{.kind = ValueKind::Elementwise, .op = Op::Select, .dtype = n.dtype};
+  choice.operands[0] = conjunction(kNoValue, bounds);
+  choice.operands[1] = inner;
+  choice.operands[2] = literal(fill);
+  return add(std::move(choice));
+}
+
+std::optional<ValueId> Lowering::gather(const Demand& d) {
+  const NodeId x = graph_.operand(d.node, 0);
+  const auto dim = static_cast<size_t>(graph_.attr(d.node, 0));
+  const int64_t extent = graph_.shape(x)[dim];
+  const ValueId raw = need(graph_.operand(d.node, 1), d.index, d.mask);
+  if (!missing_.empty()) return {};
+  KernelValue checked{.kind = ValueKind::CheckIndex, .dtype = DType::Int64};
+  checked.operands[0] = raw;
+  checked.operands[1] = d.mask;
+  checked.bounds = {0, extent};
+  const ValueId index = add(std::move(checked));
+  std::vector<IndexExpr> source = d.index;
+  source[dim] = out_.kernel.context.value(index, {0, std::max<int64_t>(extent - 1, 0)});
+  const ValueId value = need(x, std::move(source), d.mask);
+  if (!missing_.empty()) return {};
+  // An element that is the same wherever it is read must not lose the check of the index.
+  return depends_on(value, index) ? value : after(index, value);
+}
+
+/// Where a reduction reads its operand: its result varies over the parallel axes only, the operand
+/// along a loop set.
+Lowering::ReducedRead Lowering::read_of_reduction(const Demand& d) {
+  const IndexContext& context = out_.kernel.context;
+  const Shape shape = graph_.shape(graph_.operand(d.node, 0));
+  const std::vector<bool> reduced = reduced_dims(graph_, d.node);
+  std::vector<int64_t> extents;
+  for (size_t k = 0; k < shape.size(); ++k)
+    if (reduced[k] && shape[k] != 1) extents.push_back(shape[k]);
+  int parallel = 0;
+  for (const IndexExpr& e : d.index) {
+    if (e == IndexContext::constant(0)) continue;
+    const int axis = plain_axis(context, e);
+    COREGRAD_CHECK(axis >= 0 && axis < out_.kernel.num_parallel);
+    ++parallel;
+  }
+  COREGRAD_CHECK(parallel == out_.kernel.num_parallel);
+  ReducedRead read;
+  if (!extents.empty()) read.loop_set = loop_set(extents);
+  size_t kept = 0, looped = 0;
+  for (size_t k = 0; k < shape.size(); ++k) {
+    if (!reduced[k]) {
+      read.index.push_back(d.index[kept++]);
+    } else if (shape[k] == 1) {
+      read.index.push_back(IndexContext::constant(0));
+    } else {
+      const std::vector<int>& axes = loop_set_axes_[static_cast<size_t>(read.loop_set)];
+      read.index.push_back(out_.kernel.context.axis(axes[looped++], shape[k]));
+    }
+  }
+  return read;
+}
+
+std::optional<ValueId> Lowering::reduction(const Demand& d) {
+  const Node& n = graph_[d.node];
+  const NodeId x = graph_.operand(d.node, 0);
+  ReducedRead read = read_of_reduction(d);
+  // The place is inside the result's shape for sure, so no mask of the demand applies.
+  const ValueId operand = need(x, std::move(read.index), kNoValue);
+  if (!missing_.empty()) return {};
+  const auto as_result = [&] {
+    if (graph_.dtype(x) == n.dtype) return operand;
+    KernelValue cast{.kind = ValueKind::Elementwise, .op = Op::Cast, .dtype = n.dtype};
+    cast.operands[0] = operand;
+    return add(std::move(cast));
+  };
+  if (read.loop_set < 0) {
+    // Nothing but extents of 1: the operand itself, cast where the reduction changes the dtype.
+    if (n.op == Op::ArgMax || n.op == Op::ArgMin) return literal(Scalar::of_int(n.dtype, 0));
+    return as_result();
+  }
+  KernelValue v{.kind = ValueKind::Reduce, .op = n.op, .dtype = n.dtype};
+  v.operands[0] = n.op == Op::Sum || n.op == Op::Prod ? as_result() : operand;
+  v.loop_set = read.loop_set;
+  return add(std::move(v));
 }
 
 ValueId Lowering::evaluate(Demand demand) {
@@ -354,15 +394,15 @@ ValueId Lowering::evaluate(Demand demand) {
       continue;
     }
     const Demand current = stack.back();
-    std::vector<Demand> missing;
-    const auto value = attempt(current, missing);
+    missing_.clear();
+    const auto value = attempt(current);
     if (value) {
       memo_.emplace(current, *value);
       last = *value;
       stack.pop_back();
     } else {
-      COREGRAD_CHECK(!missing.empty());
-      for (Demand& m : missing) stack.push_back(std::move(m));
+      COREGRAD_CHECK(!missing_.empty());
+      for (Demand& m : missing_) stack.push_back(std::move(m));
     }
   }
   return last;

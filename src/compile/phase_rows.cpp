@@ -6,7 +6,7 @@
 // left of (a*r + b*v + c) / s, the place is a*u' + t: a window of stride 1 whose steps are t, and
 // v = (s*t - a*r - c) / b. So the other operand has rows r beside its own, and zeros where v is no
 // step of the window: at most one of s steps of each row. Few rows are many more then, and what is
-// read through the window is packed once for all phases. (schedule/contract_phases.h, for many
+// read through the window is packed once for all phases. (schedule/contract/phases.h, for many
 // channels, makes one product of each phase and multiplies no zeros.)
 
 #include "base/checked.h"

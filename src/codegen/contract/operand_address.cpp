@@ -48,6 +48,15 @@ void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand,
     emit_advance(builder, operand, segments[i], values[i], address);
 }
 
+PartialAddress emit_address(llvm::IRBuilder<>& builder, const ContractRoles& roles,
+                            const AffineOperand& operand,
+                            std::initializer_list<FlatPosition> positions) {
+  PartialAddress address = emit_base(builder, operand);
+  for (const FlatPosition& position : positions)
+    emit_advance(builder, operand, roles.segments(operand, position.space), position.at, address);
+  return address;
+}
+
 llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype) {
   switch (dtype) {
     case DType::Float32:

@@ -3,7 +3,7 @@
 // they are read.
 
 #include "codegen/ir/control_flow.h"
-#include "schedule/contract_plan.h"
+#include "schedule/contract/plan.h"
 
 #include <llvm/IR/IRBuilder.h>
 
@@ -27,6 +27,16 @@ void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand, cons
 /// Adds a flat position of a whole space.
 void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand,
                   const std::vector<Segment>& segments, llvm::Value* flat, PartialAddress& address);
+
+/// A position of a whole space.
+struct FlatPosition {
+  const FlatSpace& space;
+  llvm::Value* at;
+};
+/// What the given positions contribute.
+PartialAddress emit_address(llvm::IRBuilder<>& builder, const ContractRoles& roles,
+                            const AffineOperand& operand,
+                            std::initializer_list<FlatPosition> positions);
 
 /// LLVM type of an element of a contraction.
 llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype);

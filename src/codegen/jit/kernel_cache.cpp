@@ -1,7 +1,7 @@
 #include "codegen/jit/kernel_cache.h"
 
 #include "base/checked.h"
-#include "codegen/contract/contract_step.h"
+#include "codegen/contract/step.h"
 #include "codegen/loops/loop_emitter.h"
 
 #include <llvm/Support/xxhash.h>

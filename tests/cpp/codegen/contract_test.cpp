@@ -1,7 +1,7 @@
 #include "base/error.h"
 #include "codegen/jit/host_target.h"
 #include "kernel/contract_kernel.h"
-#include "schedule/contract_plan.h"
+#include "schedule/contract/plan.h"
 
 #include <gtest/gtest.h>
 
@@ -214,7 +214,7 @@ TEST_P(ContractOn, BFloat16ProductsOfEveryLengthUpToSeventy) {
     ContractKernel kernel = matmul_kernel(DType::Float32, 1 + k % 2, m, k, n, ta, tb);
     kernel.lhs.memory = kernel.rhs.memory = DType::BFloat16;
     kernel.any_size = random_() % 2;
-    if (target().has_tiles) EXPECT_EQ(plan_contract(kernel, target()).kind, TileKind::Matrix);
+    if (target().has_tiles) EXPECT_NE(plan_contract(kernel, target()).matrix(), nullptr);
     expect_exact<float>(kernel, target(), random_, fmt::format("{}x{}x{} {}{}", m, k, n, ta, tb));
   }
 }
@@ -657,11 +657,11 @@ TEST_F(ContractTiles, ResultsDoNotDependOnThreadsOrHowUnitsAreShared) {
 
 TEST_F(ContractTiles, TinyProductsKeepTheOtherPath) {
   target_.only_tiles = false;
-  EXPECT_NE(plan_contract(kernel(1, 768, 768), target_).kind, TileKind::Matrix);
-  EXPECT_NE(plan_contract(kernel(8, 8, 8), target_).kind, TileKind::Matrix);
-  EXPECT_EQ(plan_contract(kernel(64, 64, 64), target_).kind, TileKind::Matrix);
-  EXPECT_EQ(plan_contract(kernel(256, 768, 3072), target_).kind, TileKind::Matrix);
-  EXPECT_NE(plan_contract(kernel(256, 768, 3072), target_for(Isa::Avx512)).kind, TileKind::Matrix);
+  EXPECT_EQ(plan_contract(kernel(1, 768, 768), target_).matrix(), nullptr);
+  EXPECT_EQ(plan_contract(kernel(8, 8, 8), target_).matrix(), nullptr);
+  EXPECT_NE(plan_contract(kernel(64, 64, 64), target_).matrix(), nullptr);
+  EXPECT_NE(plan_contract(kernel(256, 768, 3072), target_).matrix(), nullptr);
+  EXPECT_EQ(plan_contract(kernel(256, 768, 3072), target_for(Isa::Avx512)).matrix(), nullptr);
 }
 
 TEST(Contract, KeysTellShapesStridesWindowsAndDTypesApart) {

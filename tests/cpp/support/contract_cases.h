@@ -3,7 +3,7 @@
 // run one kernel; shared by tests and micro-benchmarks.
 
 #include "base/checked.h"
-#include "codegen/contract/contract_step.h"
+#include "codegen/contract/step.h"
 #include "codegen/jit/jit.h"
 #include "kernel/contract_kernel.h"
 #include "kernel/index_expr.h"

@@ -6,7 +6,7 @@
 // window_step * t + sliding_step * u alone. Packed along that sum, it is copied once in place of
 // once for each t, and read at places that come from two tables: position(u) + offset(t).
 
-#include "schedule/contract_operand.h"
+#include "schedule/contract/operand.h"
 
 #include <algorithm>
 #include <cstdint>

@@ -1,4 +1,4 @@
-#include "schedule/contract_phases.h"
+#include "schedule/contract/phases.h"
 
 #include "base/checked.h"
 

@@ -1,6 +1,6 @@
 #pragma once
 // Contractions as machine code: packing, register-tile micro-kernel, blocking, fused epilogue. What
-// is chosen stands in schedule/contract_plan.h.
+// is chosen stands in schedule/contract/plan.h.
 
 #include "kernel/contract_kernel.h"
 #include "kernel/target.h"

@@ -30,6 +30,10 @@ struct AffineOperand {
   bool is_checked(int64_t label) const;
 };
 
+/// An operand whose dimensions `maps` gives over labels. Labels of extent 1 are always 0.
+AffineOperand affine_operand(const ContractOperand& operand, DType dtype,
+                             const std::vector<DimMap>& maps, const std::vector<int64_t>& extents);
+
 struct FlatSpace {
   std::vector<int64_t> labels;  ///< outermost first; extents above 1 only
   int64_t extent = 1;

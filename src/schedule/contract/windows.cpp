@@ -1,4 +1,4 @@
-#include "schedule/contract_windows.h"
+#include "schedule/contract/windows.h"
 
 #include "base/checked.h"
 

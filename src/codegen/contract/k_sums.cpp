@@ -1,0 +1,205 @@
+#include "codegen/contract/k_sums.h"
+
+#include "base/checked.h"
+
+#include <llvm/IR/Module.h>
+
+#include <algorithm>
+
+namespace coregrad {
+namespace {
+
+constexpr int64_t kChain = 128, kChainsOfSum = 8;
+
+Distances row_distances(const ContractPlan& plan) {
+  return std::visit([&](const auto& rows) { return rows.distances(plan); }, plan.rows);
+}
+
+Distances lane_distances(const ContractPlan& plan) {
+  return std::visit([&](const auto& lanes) { return lanes.distances(plan); }, plan.lanes);
+}
+
+}  // namespace
+
+KSums::KSums(llvm::Function* function, const ContractPlan& plan)
+    : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
+      function_(function),
+      plan_(plan),
+      row_(row_distances(plan)),
+      lane_(lane_distances(plan)),
+      element_(contract_element_type(function->getContext(), plan.dtype)),
+      vector_(llvm::FixedVectorType::get(element_, width())),
+      align_(static_cast<uint64_t>(size_of(plan.dtype))),
+      row_memory_(b_, plan.packs_rows() ? plan.dtype : plan.row_side.memory, plan.dtype),
+      lane_memory_(b_, plan.packs_lanes() ? plan.dtype : plan.lane_side.memory, plan.dtype) {
+  if (const auto* lanes = std::get_if<LaneWindows>(&plan.lanes))
+    lane_table_ = table(lanes->step_offsets(plan));
+  if (const RowWindows* rows = plan.row_windows())
+    row_table_ = table(rows->step_offsets(plan.k_block));
+}
+
+/// Steps of k that one call adds up, at most.
+int64_t KSums::most_steps() const {
+  if (plan_.any_size) return INT64_MAX;
+  return plan_.is_dot() ? plan_.k.extent : plan_.k_block;
+}
+
+std::vector<llvm::Value*> KSums::emit_sums(size_t count, llvm::Value* k_count, int64_t k_step,
+                                           const Step& step) {
+  const std::vector<llvm::Value*> zeros(count, llvm::Constant::getNullValue(vector_));
+  if (plan_.k.extent == 0) return zeros;
+  State state{k_count, row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
+              lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1)};
+  if (!is_float(plan_.dtype) || most_steps() <= kChain * k_step) {
+    state.insert(state.end(), zeros.begin(), zeros.end());
+    state = emit_k_loop(state, k_step, step);
+    return {state.begin() + kSums, state.end()};
+  }
+  return emit_chains(state, count, k_step, step);
+}
+
+/// Chain after chain, and their sums in memory.
+std::vector<llvm::Value*> KSums::emit_chains(const State& start, size_t count, int64_t k_step,
+                                             const Step& step) {
+  const int64_t chain = kChain * k_step;
+  std::vector<llvm::Value*> levels = {emit_zeros(count)};
+  if (most_steps() / kChainsOfSum > chain) levels.push_back(emit_zeros(count));
+  llvm::BasicBlock* const before = b_.GetInsertBlock();
+  llvm::BasicBlock* const head = llvm::BasicBlock::Create(b_.getContext(), "chain", function_);
+  llvm::BasicBlock* const done = llvm::BasicBlock::Create(b_.getContext(), "sum", function_);
+  b_.CreateBr(head);
+  b_.SetInsertPoint(head);
+  std::vector<llvm::PHINode*> carried;
+  for (llvm::Value* value : start) {
+    carried.push_back(b_.CreatePHI(value->getType(), 2));
+    carried.back()->addIncoming(value, before);
+  }
+  llvm::PHINode* const number = b_.CreatePHI(b_.getInt64Ty(), 2);
+  number->addIncoming(emit_i64(b_, 1), before);
+  llvm::Value* const steps = emit_min(b_, carried[kLeft], emit_i64(b_, chain));
+  State part{steps, carried[kRows], carried[kLanes]};
+  part.insert(part.end(), count, llvm::Constant::getNullValue(vector_));
+  part = emit_k_loop(part, k_step, step);
+  add_to(levels[0], std::span(part).subspan(kSums));
+  if (levels.size() > 1) {
+    llvm::Value* const is_whole =
+        b_.CreateICmpEQ(b_.CreateAnd(number, emit_i64(b_, kChainsOfSum - 1)), emit_i64(b_, 0));
+    emit_if(b_, is_whole, [&] {
+      add_to(levels[1], load_sums(levels[0], count));
+      for (size_t i = 0; i < count; ++i)
+        b_.CreateStore(llvm::Constant::getNullValue(vector_), local(levels[0], i));
+    });
+  }
+  part[kLeft] = b_.CreateNSWSub(carried[kLeft], steps);
+  for (size_t i = 0; i < carried.size(); ++i) carried[i]->addIncoming(part[i], b_.GetInsertBlock());
+  number->addIncoming(b_.CreateNSWAdd(number, emit_i64(b_, 1)), b_.GetInsertBlock());
+  b_.CreateCondBr(b_.CreateICmpSGT(part[kLeft], emit_i64(b_, 0)), head, done);
+  b_.SetInsertPoint(done);
+  if (levels.size() > 1) add_to(levels[1], load_sums(levels[0], count));
+  return load_sums(levels.back(), count);
+}
+
+/// Room for `count` vectors on the stack, all zero.
+llvm::Value* KSums::emit_zeros(size_t count) {
+  llvm::BasicBlock& entry = function_->getEntryBlock();
+  llvm::Value* const room =
+      llvm::IRBuilder<>(&entry, entry.begin())
+          .CreateAlloca(llvm::ArrayType::get(vector_, static_cast<uint64_t>(count)));
+  for (size_t i = 0; i < count; ++i)
+    b_.CreateStore(llvm::Constant::getNullValue(vector_), local(room, i));
+  return room;
+}
+
+std::vector<llvm::Value*> KSums::load_sums(llvm::Value* room, size_t count) {
+  std::vector<llvm::Value*> sums;
+  for (size_t i = 0; i < count; ++i) sums.push_back(b_.CreateLoad(vector_, local(room, i)));
+  return sums;
+}
+
+void KSums::add_to(llvm::Value* room, std::span<llvm::Value* const> sums) {
+  for (size_t i = 0; i < sums.size(); ++i)
+    b_.CreateStore(sum_of(b_.CreateLoad(vector_, local(room, i)), sums[i]), local(room, i));
+}
+
+/// The state after all the steps that are left in `state`, at least one.
+KSums::State KSums::emit_k_loop(State state, int64_t k_step, const Step& step) {
+  const auto* const outer = std::get_if<OuterTile>(&plan_.tile);
+  const int64_t unrolled = outer ? outer->steps_at_once : 1;
+  // Blocks end where k_block or k_turn does.
+  const bool divides =
+      !plan_.any_size && plan_.k_turn % unrolled == 0 && plan_.k_block % unrolled == 0;
+  if (unrolled > 1) state = emit_k_steps(state, k_step, unrolled, !divides, step);
+  if (unrolled == 1 || !divides) state = emit_k_steps(state, k_step, 1, unrolled > 1, step);
+  return state;
+}
+
+/// A loop that takes `unrolled` steps at once while so many are left. It runs at least once
+/// unless it `may_skip`.
+KSums::State KSums::emit_k_steps(const State& start, int64_t k_step, int64_t unrolled,
+                                 bool may_skip, const Step& step) {
+  llvm::Value* const taken = emit_i64(b_, unrolled * k_step);
+  llvm::BasicBlock* const before = b_.GetInsertBlock();
+  llvm::BasicBlock* const loop = llvm::BasicBlock::Create(b_.getContext(), "k", function_);
+  llvm::BasicBlock* const done = llvm::BasicBlock::Create(b_.getContext(), "k_done", function_);
+  if (may_skip)
+    b_.CreateCondBr(b_.CreateICmpSGE(start[kLeft], taken), loop, done);
+  else
+    b_.CreateBr(loop);
+  b_.SetInsertPoint(loop);
+  std::vector<llvm::PHINode*> carried;
+  for (llvm::Value* value : start) {
+    carried.push_back(b_.CreatePHI(value->getType(), 2));
+    carried.back()->addIncoming(value, before);
+  }
+  State state(carried.begin(), carried.end());
+  // From a step to the next: in a table of places, or in memory. Vectors of a dot tile run along k.
+  const auto advance = [&](llvm::Value*& at, bool by_table, llvm::Type* element, int64_t k) {
+    at = by_table ? behind(b_.getInt32Ty(), at, 1)
+                  : behind(element, at, plan_.is_dot() ? k_step : k_step * k);
+  };
+  for (int64_t i = 0; i < unrolled; ++i) {
+    step(std::span(state).subspan(kSums), place(row_table_, 0, state[kRows]),
+         place(lane_table_, 1, state[kLanes]));
+    advance(state[kRows], row_table_, row_memory_.type(), row_.k);
+    advance(state[kLanes], lane_table_, lane_memory_.type(), lane_.k);
+  }
+  state[kLeft] = b_.CreateNSWSub(state[kLeft], taken);
+  for (size_t i = 0; i < state.size(); ++i) carried[i]->addIncoming(state[i], loop);
+  b_.CreateCondBr(b_.CreateICmpSGE(state[kLeft], taken), loop, done);
+  b_.SetInsertPoint(done);
+  if (!may_skip) return state;
+  for (size_t i = 0; i < state.size(); ++i) {
+    llvm::PHINode* const merged = b_.CreatePHI(state[i]->getType(), 2);
+    merged->addIncoming(start[i], before);
+    merged->addIncoming(state[i], loop);
+    state[i] = merged;
+  }
+  return state;
+}
+
+/// Places of the steps of k, relative to the first.
+llvm::GlobalVariable* KSums::table(const std::vector<int64_t>& offsets) {
+  std::vector<uint32_t> entries;
+  for (const int64_t offset : offsets) {
+    COREGRAD_CHECK(offset >= 0 && offset <= INT32_MAX);
+    entries.push_back(static_cast<uint32_t>(offset));
+  }
+  llvm::Constant* const data = llvm::ConstantDataArray::get(b_.getContext(), entries);
+  return new llvm::GlobalVariable(*function_->getParent(), data->getType(), true,
+                                  llvm::GlobalValue::PrivateLinkage, data, "places");
+}
+
+/// Where a step's elements lie: at `at` itself, or where the entry of the table there says.
+llvm::Value* KSums::place(llvm::GlobalVariable* table, unsigned base, llvm::Value* at) {
+  if (!table) return at;
+  llvm::Value* const offset = b_.CreateAlignedLoad(b_.getInt32Ty(), at, llvm::Align(4));
+  return b_.CreateGEP(element_, function_->getArg(base), b_.CreateZExt(offset, b_.getInt64Ty()));
+}
+
+llvm::Value* KSums::first_lanes(int64_t active) {
+  std::vector<llvm::Constant*> bits;
+  for (int64_t l = 0; l < plan_.width; ++l) bits.push_back(b_.getInt1(l < active));
+  return llvm::ConstantVector::get(bits);
+}
+
+}  // namespace coregrad

@@ -1,0 +1,232 @@
+#include "codegen/contract/row_packing.h"
+
+#include "base/checked.h"
+#include "codegen/contract/pack.h"
+#include "codegen/ir/control_flow.h"
+
+#include <llvm/IR/Module.h>
+
+namespace coregrad {
+namespace {
+
+llvm::Function* emit_runs_of_rows(StepContext& step, const WindowPacking& packing, int64_t stride) {
+  return emit_pack_runs(step.module, step.symbol + ".pack_rows", step.plan, packing, stride,
+                        step.target);
+}
+
+class InPlace : public RowPacker {
+ public:
+  using RowPacker::RowPacker;
+
+  void locate(const Block& block) override {
+    const PartialAddress address =
+        emit_address(b_, plan_, plan_.row_side, {{plan_.p, block.p}, {plan_.k, block.k0}});
+    base_ = memory_.pointer(step_.row_source, address.offset);
+  }
+  llvm::Value* tile(const Block&, const RowPanel& panel) override {
+    return memory_.pointer(
+        base_, emit_mul_add(b_, panel.m, RowsInPlace().distances(plan_).across, step_.constant(0)));
+  }
+
+ private:
+  ElementMemory memory_{b_, plan_.row_side.memory, plan_.dtype};
+  llvm::Value* base_ = nullptr;
+};
+
+class RunsAlongK : public RowPacker {
+ public:
+  RunsAlongK(StepContext& step, const RowRunsAlongK& rows)
+      : RowPacker(step),
+        rows_(rows),
+        function_(emit_runs_of_rows(
+            step, plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.extents), rows.stride)) {}
+
+  void pack(const Block& block) override {
+    b_.CreateCall(function_, {step_.row_source, block.p, block.m0, block.m1, block.k0, block.k1,
+                              step_.row_pack});
+  }
+  llvm::Value* tile(const Block&, const RowPanel& panel) override {
+    return step_.at(step_.row_pack, b_.CreateMul(panel.local, step_.constant(rows_.stride)));
+  }
+
+ private:
+  const RowRunsAlongK& rows_;
+  llvm::Function* function_;
+};
+
+class RunsAlongM : public RowPacker {
+ public:
+  RunsAlongM(StepContext& step, const RowRunsAlongM& rows)
+      : RowPacker(step),
+        function_(emit_runs_of_rows(
+            step, plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.extents), rows.stride)) {}
+
+  void pack(const Block& block) override {
+    b_.CreateCall(function_, {step_.row_source, block.p, block.k0, block.k1, block.m0, block.m1,
+                              step_.row_pack});
+  }
+  llvm::Value* tile(const Block&, const RowPanel& panel) override {
+    return step_.at(step_.row_pack, panel.local);
+  }
+
+ private:
+  llvm::Function* function_;
+};
+
+/// (source, p, k0, k1, first panel, end panel, target, num_tall_panels, panel_elements): rows that
+/// are neighbours in memory (one segment each way, no checks) to [panel][k][row of the panel].
+llvm::Function* emit_pack_panels(llvm::Module& module, const std::string& name,
+                                 const ContractPlan& plan) {
+  llvm::Function* const function = declare_pack(module, name, 2);
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+  const AffineOperand& operand = plan.row_side;
+  llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
+  const auto width = static_cast<unsigned>(plan.width);
+  const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
+  ElementMemory memory(b, operand.memory, plan.dtype);
+  const int64_t row_k = plan.segments(operand, plan.k).back().coef;
+  llvm::Value *const k0 = function->getArg(2), *const k1 = function->getArg(3),
+                     *const first = function->getArg(4), *const end = function->getArg(5);
+  const PartialAddress base = emit_address(b, plan, operand, {{plan.p, function->getArg(1)}});
+  llvm::Value* const source = memory.pointer(function->getArg(0), base.offset);
+  llvm::Value *const num_tall_panels = function->getArg(7), *const panel_elements =
+                                                                function->getArg(8);
+  llvm::Value* const tall_end = emit_min(b, end, num_tall_panels);
+  // Steps of k outside: memory is read in its own order. A panel's vectors are stored whole; what
+  // is too much lies where the next step is stored afterwards.
+  emit_loop(b, k0, k1, 1, [&](llvm::Value* k) {
+    llvm::Value* const from = memory.pointer(source, emit_mul_add(b, k, row_k, emit_i64(b, 0)));
+    llvm::Value* const to =
+        b.CreateGEP(element, function->getArg(6),
+                    emit_mul_add(b, b.CreateSub(k, k0), plan.tile_rows, emit_i64(b, 0)));
+    const auto copy = [&](llvm::Value* panel, int64_t rows) {
+      llvm::Value* const tall_rows = b.CreateMul(panel, emit_i64(b, plan.tile_rows));
+      llvm::Value* const m = rows == plan.tile_rows
+                                 ? tall_rows
+                                 : b.CreateSub(tall_rows, b.CreateSub(panel, num_tall_panels));
+      llvm::Value* const place =
+          b.CreateGEP(element, to, b.CreateMul(b.CreateSub(panel, first), panel_elements));
+      for (int64_t done = 0; done < rows; done += width) {
+        std::vector<llvm::Constant*> bits;
+        for (int64_t l = 0; l < width; ++l) bits.push_back(b.getInt1(done + l < rows));
+        llvm::Value* const at = memory.pointer(memory.pointer(from, m), emit_i64(b, done));
+        b.CreateAlignedStore(memory.load(at, width, llvm::ConstantVector::get(bits)),
+                             b.CreateConstGEP1_64(element, place, static_cast<uint64_t>(done)),
+                             align);
+      }
+    };
+    emit_loop(b, first, tall_end, 1, [&](llvm::Value* panel) { copy(panel, plan.tile_rows); });
+    if (plan.has_low_panels())
+      emit_loop(b, emit_max(b, first, tall_end), end, 1,
+                [&](llvm::Value* panel) { copy(panel, plan.tile_rows - 1); });
+  });
+  b.CreateRetVoid();
+  return function;
+}
+
+class Panels : public RowPacker {
+ public:
+  Panels(StepContext& step, const RowPanels& rows)
+      : RowPacker(step),
+        rows_(rows),
+        function_(emit_pack_panels(step.module, step.symbol + ".pack_rows", plan_)) {}
+
+  void read_sizes() override { panel_elements_ = step_.param(rows_.panel_elements); }
+  void pack(const Block& block) override {
+    b_.CreateCall(function_,
+                  {step_.row_source, block.p, block.k0, block.k1, block.first_panel,
+                   block.end_panel, step_.row_pack, step_.num_tall_panels, panel_elements_});
+  }
+  llvm::Value* tile(const Block& block, const RowPanel& panel) override {
+    return step_.at(step_.row_pack,
+                    b_.CreateMul(b_.CreateSub(panel.number, block.first_panel), panel_elements_));
+  }
+
+ private:
+  const RowPanels& rows_;
+  llvm::Function* function_;
+  llvm::Value* panel_elements_ = nullptr;
+};
+
+class Windows : public RowPacker {
+ public:
+  Windows(StepContext& step, const RowWindows& rows)
+      : RowPacker(step),
+        rows_(rows),
+        packing_(rows.windows),
+        function_(emit_runs_of_rows(step, packing_, rows.stride)) {}
+
+  void pack(const Block& block) override {
+    llvm::Value* const steps = step_.constant(packing_.steps());
+    llvm::Value* const last = b_.CreateUDiv(b_.CreateSub(block.m1, step_.constant(1)), steps);
+    llvm::Value* const column = packed_column(block.k0);
+    llvm::Value* const columns = emit_mul_add(
+        b_, b_.CreateUDiv(b_.CreateSub(block.k1, block.k0), step_.constant(rows_.span_k)),
+        rows_.span, step_.constant(rows_.span_rest));
+    b_.CreateCall(function_, {step_.row_source, block.p, b_.CreateUDiv(block.m0, steps),
+                              b_.CreateAdd(last, step_.constant(1)), column,
+                              b_.CreateAdd(column, columns), step_.row_pack});
+  }
+  llvm::Value* tile(const Block& block, const RowPanel& panel) override {
+    llvm::Value* const row = row_offset(panel.m);
+    llvm::Value* const first = row_offset(whole_windows(block.m0));
+    return step_.at(step_.row_pack,
+                    b_.CreateAdd(b_.CreateSub(row, first), step_.constant(rows_.row_offset(0))));
+  }
+
+ private:
+  /// WindowPacking::position of a step of k.
+  llvm::Value* packed_column(llvm::Value* k) {
+    AffineOperand columns;
+    columns.coef.assign(plan_.extents.size(), 0);
+    for (const int64_t label : packing_.columns.labels)
+      columns.coef[static_cast<size_t>(label)] = packing_.position_step(label);
+    return emit_address(b_, plan_, columns, {{plan_.k, k}}).offset;
+  }
+
+  /// RowWindows::row_offset, but for a constant.
+  llvm::Value* row_offset(llvm::Value* m) {
+    AffineOperand rows;
+    rows.coef.assign(plan_.extents.size(), 0);
+    int64_t stride = rows_.stride;
+    for (size_t i = packing_.rows.labels.size(); i-- > 0;) {
+      const int64_t label = packing_.rows.labels[i];
+      rows.coef[static_cast<size_t>(label)] = stride;
+      stride = checked_mul(stride, plan_.extent(label), "contract");
+    }
+    for (const SlidingWindow& window : packing_.windows)
+      rows.coef[static_cast<size_t>(window.window)] =
+          window.window_step * packing_.column_stride(window.sliding);
+    return emit_address(b_, plan_, rows, {{plan_.m, m}}).offset;
+  }
+
+  llvm::Value* whole_windows(llvm::Value* m) {
+    llvm::Value* const steps = step_.constant(packing_.steps());
+    return b_.CreateMul(b_.CreateUDiv(m, steps), steps);
+  }
+
+  const RowWindows& rows_;
+  const WindowPacking& packing_;
+  llvm::Function* function_;
+};
+
+/// The class of each packing.
+struct Maker {
+  StepContext& step;
+  using Made = std::unique_ptr<RowPacker>;
+
+  Made operator()(const RowsInPlace&) { return std::make_unique<InPlace>(step); }
+  Made operator()(const RowRunsAlongK& rows) { return std::make_unique<RunsAlongK>(step, rows); }
+  Made operator()(const RowRunsAlongM& rows) { return std::make_unique<RunsAlongM>(step, rows); }
+  Made operator()(const RowPanels& rows) { return std::make_unique<Panels>(step, rows); }
+  Made operator()(const RowWindows& rows) { return std::make_unique<Windows>(step, rows); }
+  Made operator()(const MatrixPanels&) { COREGRAD_UNREACHABLE("matrix_packing.h packs these"); }
+};
+
+}  // namespace
+
+std::unique_ptr<RowPacker> make_row_packer(StepContext& step) {
+  return std::visit(Maker{step}, step.plan.rows);
+}
+
+}  // namespace coregrad

@@ -1,0 +1,382 @@
+// The contraction step: units of (group of p, rows, lanes), each packed, multiplied and finished.
+//
+// In schedule/contract/:
+//   plan            what is chosen; a file for each kind of tile (outer_tile, dot_tile,
+//   matrix_tile) roles, packing  labels to rows, lanes and sums; how blocks lie in scratch windows
+//   operands packed once for all steps of a window phases          windows that divide (input
+//   gradients of strided convolutions) taken apart
+// In this folder:
+//   outer_tile, dot_tile, matrix_tile             micro-kernels
+//   row_packing, lane_packing, matrix_packing     calls that pack, and where tiles find operands
+//   pack, pack_runs, pack_transposed              what is called
+//   epilogue                                      from sums to results
+//   here                                          the loops around them
+
+#include "codegen/contract/step.h"
+
+#include "base/checked.h"
+#include "base/flags.h"
+#include "base/log.h"
+#include "codegen/contract/epilogue.h"
+#include "codegen/contract/lane_packing.h"
+#include "codegen/contract/matrix_packing.h"
+#include "codegen/contract/row_packing.h"
+#include "codegen/contract/tiles.h"
+#include "codegen/ir/control_flow.h"
+#include "runtime/plan.h"
+#include "schedule/contract/phases.h"
+
+#include <fmt/format.h>
+#include <llvm/IR/Module.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <tuple>
+
+namespace coregrad {
+namespace {
+
+class StepEmitter : public StepContext {
+ public:
+  StepEmitter(llvm::Module& to, const std::string& name, const ContractKernel& kernel,
+              const ContractPlan& chosen, const FlatEpilogue* direct, const Target& machine,
+              StepParams& sizes)
+      : StepContext{to,
+                    name,
+                    chosen,
+                    machine,
+                    sizes,
+                    llvm::IRBuilder<>(to.getContext()),
+                    contract_element_type(to.getContext(), chosen.dtype)},
+        direct_(direct) {
+    if (!direct) epilogue_ = emit_epilogue(module, symbol + ".finish", kernel, plan, target);
+    emit_micro_kernels();
+    if (plan.matrix()) {
+      matrix_rows_.emplace(*this, true);
+      matrix_lanes_.emplace(*this, false);
+    } else {
+      rows_ = make_row_packer(*this);
+      lanes_ = make_lane_packer(*this);
+    }
+  }
+
+  void emit(llvm::Function* function) {
+    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+    args = function->getArg(0);
+    read_sizes();
+    llvm::Value* const buffers = load_argument(b, args, offsetof(StepArgs, buffers));
+    row_source = load_buffer(b, buffers, plan.swapped ? 1 : 0);
+    lane_source = load_buffer(b, buffers, plan.swapped ? 0 : 1);
+    llvm::Value* const scratch = load_argument(b, args, offsetof(StepArgs, scratch));
+    lane_pack = at(scratch, constant(plan.lane_pack_offset));
+    row_pack = at(scratch, param(plan.lane_pack_elements));
+    result = at(row_pack, param(plan.row_pack_elements));
+    if (plan.copy_elements > 0) copy = at(result, param(plan.result_elements));
+    if (direct_) direct_result_.emplace(*this, *direct_);
+    if (plan.matrix()) emit_matrix_begin(b);
+    emit_loop(b, function->getArg(1), function->getArg(2), 1,
+              [&](llvm::Value* unit) { emit_unit(unit); });
+    if (plan.matrix()) emit_matrix_end(b);
+    b.CreateRetVoid();
+  }
+
+ private:
+  /// Micro-kernels for panels of one width.
+  struct Kernels {
+    llvm::Function *tall = nullptr, *low = nullptr;
+  };
+
+  int64_t last_lanes() const {
+    return plan.num_lanes - (plan.num_lane_panels - 1) * plan.tile_lanes;
+  }
+
+  /// Whether the last lane panel needs micro-kernels of its own: fewer vectors, or memory that must
+  /// not be read behind its lanes.
+  bool has_tail() const {
+    if (last_lanes() == plan.tile_lanes) return false;
+    if (plan.is_dot()) return true;
+    return (plan.is_outer() && (!plan.packs_lanes() || plan.writes_result)) ||
+           ceil_div(last_lanes(), plan.width) < ceil_div(plan.tile_lanes, plan.width);
+  }
+
+  void emit_micro_kernels() {
+    const auto emit = [&](int64_t rows, int64_t lanes) {
+      return emit_micro_kernel(module, fmt::format("{}.tile{}x{}", symbol, rows, lanes), plan, rows,
+                               lanes, target);
+    };
+    const auto both = [&](int64_t lanes) {
+      Kernels kernels;
+      kernels.tall = emit(plan.tile_rows, lanes);
+      if (plan.has_low_panels())
+        kernels.low = emit(plan.matrix() ? kMatrixSide : plan.tile_rows - 1, lanes);
+      return kernels;
+    };
+    if (!has_tail() || plan.num_lane_panels > 1) full_ = both(plan.tile_lanes);
+    if (has_tail())
+      tail_ = both(plan.matrix() ? round_up(last_lanes(), kMatrixSide) : last_lanes());
+  }
+
+  /// A number of blocks: most often one, which needs no division.
+  llvm::Value* count(int64_t blocks) { return blocks == 1 ? constant(1) : param(blocks); }
+
+  /// What depends on the extents and on nothing else of the structure.
+  void read_sizes() {
+    num_row_panels_ = param(plan.num_row_panels);
+    num_tall_panels = param(plan.num_tall_panels);
+    num_lane_panels_ = param(plan.num_lane_panels);
+    num_row_blocks_ = count(plan.num_row_blocks);
+    num_lane_blocks_ = count(plan.num_lane_blocks);
+    num_k_blocks_ = count(plan.num_k_blocks);
+    p_per_unit_ = count(plan.p_per_unit);
+    p_extent_ = param(plan.p.extent);
+    num_lanes_ = param(plan.num_lanes);
+    k_turn_ = param(plan.k_turn);
+    k_block_ = param(plan.k_block);
+    if (plan.matrix()) {
+      num_rows_ = param(plan.m.extent);
+    } else {
+      rows_->read_sizes();
+      lanes_->read_sizes();
+    }
+    if (has_tail()) full_lanes_ = param(plan.num_lanes - last_lanes());
+  }
+
+  llvm::Value* panel_row(llvm::Value* panel) {
+    llvm::Value* const tall = b.CreateMul(panel, constant(plan.tile_rows));
+    if (plan.matrix()) return emit_min(b, tall, num_rows_);
+    llvm::Value* const behind = b.CreateSub(panel, num_tall_panels);
+    return b.CreateSub(tall, emit_max(b, behind, constant(0)));
+  }
+
+  /// The panels [first, end) of one of `blocks` blocks, which differ by one panel at most: a short
+  /// last block would leave one thread with less to do.
+  std::pair<llvm::Value*, llvm::Value*> share(llvm::Value* block, llvm::Value* panels,
+                                              llvm::Value* blocks) {
+    const auto start = [&](llvm::Value* i) { return b.CreateUDiv(b.CreateMul(i, panels), blocks); };
+    return {start(block), start(b.CreateAdd(block, constant(1)))};
+  }
+
+  void emit_unit(llvm::Value* unit) {
+    llvm::Value* const lane_block = b.CreateURem(unit, num_lane_blocks_);
+    llvm::Value* const rest = b.CreateUDiv(unit, num_lane_blocks_);
+    llvm::Value* const row_block = b.CreateURem(rest, num_row_blocks_);
+    llvm::Value* const p_group = b.CreateUDiv(rest, num_row_blocks_);
+    Block block;
+    std::tie(block.first_panel, block.end_panel) =
+        share(row_block, num_row_panels_, num_row_blocks_);
+    block.m0 = panel_row(block.first_panel);
+    block.m1 = panel_row(block.end_panel);
+    const auto [first_lanes, end_lanes] = share(lane_block, num_lane_panels_, num_lane_blocks_);
+    block.n0 = b.CreateMul(first_lanes, constant(plan.tile_lanes));
+    block.n1 = emit_min(b, b.CreateMul(end_lanes, constant(plan.tile_lanes)), num_lanes_);
+    llvm::Value* const p0 = b.CreateMul(p_group, p_per_unit_);
+    llvm::Value* const p1 = emit_min(b, b.CreateAdd(p0, p_per_unit_), p_extent_);
+    emit_loop(b, p0, p1, 1, [&](llvm::Value* p) {
+      block.p = p;
+      if (const MatrixTile* tile = plan.matrix()) return emit_matrix_blocks(*tile, p0, block);
+      emit_loop(b, constant(0), num_k_blocks_, 1,
+                [&](llvm::Value* k_block) { emit_block(p0, block, k_block); });
+    });
+  }
+
+  /// A block for tiles in vector registers.
+  void emit_block(llvm::Value* p0, Block block, llvm::Value* k_block) {
+    std::tie(block.k0, block.k1) = steps_of(k_block);
+    if (plan.packs_rows()) emit_rows_once(p0, block.p, [&] { rows_->pack(block); });
+    lanes_->pack(block);
+    rows_->locate(block);
+    lanes_->locate(block);
+    llvm::Value* const k_count = b.CreateSub(block.k1, block.k0);
+    llvm::Value* const accumulate = b.CreateICmpSGT(k_block, constant(0));
+    emit_loop(b, block.first_panel, block.end_panel, 1, [&](llvm::Value* panel) {
+      llvm::Value* const m = panel_row(panel);
+      llvm::Value* const next_m = panel_row(b.CreateAdd(panel, constant(1)));
+      llvm::Value* const local_m = b.CreateSub(m, block.m0);
+      llvm::Value* const rows = rows_->tile(block, {panel, m, local_m});
+      llvm::Value* const sums =
+          direct_result_ ? at(direct_result_->row(block.p, m), block.n0) : sums_of_row(local_m);
+      llvm::Value* const is_tall = b.CreateICmpSLT(panel, num_tall_panels);
+      emit_lane_panels(block.n0, block.n1, is_tall, [&](llvm::Value* n) {
+        llvm::Value* const local_n = b.CreateSub(n, block.n0);
+        llvm::Value* const lanes = lanes_->tile(block, n, local_n);
+        return std::vector{rows, lanes, at(sums, local_n), k_count, accumulate};
+      });
+      if (epilogue_) emit_finish(k_block, block.p, m, next_m, block.n0, block.n1, sums);
+    });
+  }
+
+  /// Where sums are kept between blocks of k, or until the epilogue reads them.
+  llvm::Value* sums_of_row(llvm::Value* local_m) {
+    if (plan.num_k_blocks == 1) return result;
+    return at(result, b.CreateMul(local_m, constant(plan.result_stride)));
+  }
+
+  /// Calls micro-kernels for the panels of lanes [first, end); operands(n) are those of one call.
+  template <class Operands>
+  void emit_lane_panels(llvm::Value* first, llvm::Value* end, llvm::Value* is_tall,
+                        Operands operands) {
+    const auto multiply = [&](const Kernels& kernels, llvm::Value* n) {
+      const std::vector<llvm::Value*> arguments = operands(n);
+      llvm::Value* callee = kernels.tall;
+      if (kernels.low) callee = b.CreateSelect(is_tall, kernels.tall, kernels.low);
+      b.CreateCall(kernels.tall->getFunctionType(), callee, arguments);
+    };
+    llvm::Value* const full_end = has_tail() ? emit_min(b, end, full_lanes_) : end;
+    if (full_.tall)
+      emit_loop(b, first, full_end, plan.tile_lanes, [&](llvm::Value* n) { multiply(full_, n); });
+    if (has_tail()) emit_if(b, b.CreateICmpSLT(full_end, end), [&] { multiply(tail_, full_end); });
+  }
+
+  /// The epilogue, after the last block of k.
+  void emit_finish(llvm::Value* k_block, llvm::Value* p, llvm::Value* m, llvm::Value* next_m,
+                   llvm::Value* n0, llvm::Value* n1, llvm::Value* sums) {
+    const auto finish = [&] { b.CreateCall(epilogue_, {args, p, m, next_m, n0, n1, sums}); };
+    if (plan.num_k_blocks == 1) return finish();
+    emit_if(b, b.CreateICmpEQ(k_block, b.CreateSub(num_k_blocks_, constant(1))), finish);
+  }
+
+  /// Packs rows where they are not there from the p before.
+  void emit_rows_once(llvm::Value* p0, llvm::Value* p, const std::function<void()>& pack) {
+    if (plan.num_k_blocks > 1 || !plan.shares_rows()) return pack();
+    emit_if(b, b.CreateICmpEQ(p, p0), pack);
+  }
+
+  /// The blocks of a unit at block.p for tile registers.
+  void emit_matrix_blocks(const MatrixTile& tile, llvm::Value* p0, Block block) {
+    const bool one_k_block = plan.num_k_blocks == 1;
+    const auto pack_rows = [&] { matrix_rows_->pack(block, block.m0, block.m1); };
+    if (one_k_block) {
+      std::tie(block.k0, block.k1) = steps_of(constant(0));
+      emit_rows_once(p0, block.p, pack_rows);
+    }
+    emit_loop(b, block.n0, block.n1, tile.lanes_at_once, [&](llvm::Value* n) {
+      Block part = block;
+      part.n0 = n;
+      part.n1 = emit_min(b, b.CreateAdd(n, constant(tile.lanes_at_once)), block.n1);
+      emit_loop(b, constant(0), num_k_blocks_, 1, [&](llvm::Value* k_block) {
+        std::tie(block.k0, block.k1) = std::tie(part.k0, part.k1) = steps_of(k_block);
+        if (!one_k_block) pack_rows();
+        matrix_lanes_->pack(part, part.n0, part.n1);
+        emit_matrix_block(tile, part, k_block);
+      });
+    });
+  }
+
+  /// The packed rows of the unit times packed lanes.
+  void emit_matrix_block(const MatrixTile& tile, const Block& block, llvm::Value* k_block) {
+    llvm::Value* const k_count = b.CreateSub(block.k1, block.k0);
+    emit_loop(b, block.first_panel, block.end_panel, 1, [&](llvm::Value* panel) {
+      llvm::Value* const m = panel_row(panel);
+      llvm::Value* const next_m = panel_row(b.CreateAdd(panel, constant(1)));
+      llvm::Value* const local_m = b.CreateSub(m, block.m0);
+      llvm::Value* const is_tall =
+          b.CreateICmpSGT(b.CreateSub(next_m, m), constant(plan.tile_rows - kMatrixSide));
+      // A few panels of lanes, and then their epilogue, while the sums are in the first cache.
+      emit_loop(b, block.n0, block.n1, tile.finished_lanes, [&](llvm::Value* first) {
+        llvm::Value* const end =
+            emit_min(b, b.CreateAdd(first, constant(tile.finished_lanes)), block.n1);
+        llvm::Value* const sums = sums_of_row(local_m);
+        emit_loop(b, constant(0), k_count, tile.k_at_once, [&](llvm::Value* k) {
+          llvm::Value* const steps = emit_min(b, b.CreateSub(k_count, k), constant(tile.k_at_once));
+          llvm::Value* const accumulate = b.CreateICmpSGT(b.CreateAdd(k, k_block), constant(0));
+          emit_lane_panels(first, end, is_tall, [&](llvm::Value* n) {
+            llvm::Value* const rows = matrix_rows_->tile(local_m, k);
+            llvm::Value* const lanes = matrix_lanes_->tile(b.CreateSub(n, block.n0), k);
+            return std::vector{rows, lanes, at(sums, b.CreateSub(n, first)), steps, accumulate};
+          });
+        });
+        emit_finish(k_block, block.p, m, next_m, first, end, sums);
+      });
+    });
+  }
+
+  /// First and end of a block's steps of k.
+  std::pair<llvm::Value*, llvm::Value*> steps_of(llvm::Value* k_block) {
+    // At least one: an empty sum has a block without steps.
+    const int64_t blocks =
+        std::max<int64_t>(ceil_div(plan.k_turn, std::max<int64_t>(plan.k_block, 1)), 1);
+    llvm::Value *turn = constant(0), *block = k_block;
+    if (plan.num_k_blocks > blocks) {
+      turn = b.CreateMul(b.CreateUDiv(k_block, constant(blocks)), k_turn_);
+      block = b.CreateURem(k_block, constant(blocks));
+    }
+    llvm::Value* const k0 = b.CreateAdd(turn, b.CreateMul(block, k_block_));
+    return {k0, emit_min(b, b.CreateAdd(k0, k_block_), b.CreateAdd(turn, k_turn_))};
+  }
+
+  const FlatEpilogue* direct_;  ///< with plan.writes_result
+  std::optional<DirectResult> direct_result_;
+  llvm::Function* epilogue_ = nullptr;  ///< otherwise
+  Kernels full_, tail_;                 ///< for whole lane panels, and the last one
+  std::unique_ptr<RowPacker> rows_;
+  std::unique_ptr<LanePacker> lanes_;
+  std::optional<MatrixPacker> matrix_rows_, matrix_lanes_;
+  llvm::Value *num_row_panels_ = nullptr, *num_lane_panels_ = nullptr;
+  llvm::Value *num_row_blocks_ = nullptr, *num_lane_blocks_ = nullptr, *num_k_blocks_ = nullptr;
+  llvm::Value *p_per_unit_ = nullptr, *p_extent_ = nullptr;
+  llvm::Value *num_rows_ = nullptr, *num_lanes_ = nullptr, *full_lanes_ = nullptr;
+  llvm::Value *k_turn_ = nullptr, *k_block_ = nullptr;
+};
+
+llvm::Function* declare_step(llvm::Module& module, const std::string& name,
+                             llvm::Function::LinkageTypes linkage) {
+  llvm::LLVMContext& context = module.getContext();
+  llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
+  llvm::Type* const types[] = {llvm::PointerType::get(context, 0), i64, i64,
+                               llvm::Type::getInt32Ty(context)};
+  return llvm::Function::Create(
+      llvm::FunctionType::get(llvm::Type::getVoidTy(context), types, false), linkage, name, module);
+}
+
+bool is_empty(const ContractKernel& kernel) {
+  return std::ranges::any_of(kernel.spec.out, [&](int64_t label) {
+    return kernel.spec.extents[static_cast<size_t>(label)] == 0;
+  });
+}
+
+}  // namespace
+
+ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbol,
+                                  const ContractKernel& kernel, const Target& target) {
+  check_kernel(kernel);
+  llvm::Function* const function = declare_step(module, symbol, llvm::Function::ExternalLinkage);
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+  ContractStep step;
+  StepParams params;
+  step.range = 0;
+  if (is_empty(kernel)) {
+    b.CreateRetVoid();
+    return step;
+  }
+  // The units of all phases, one phase after the other.
+  const std::vector<ContractKernel> phases = split_phases(kernel, target);
+  for (size_t i = 0; i < phases.size(); ++i) {
+    ContractPlan plan = plan_contract(phases[i], target);
+    const std::optional<FlatEpilogue> direct = write_result_directly(phases[i], plan);
+    if (flags().debug >= 3) log().debug("{}: {}", symbol, plan.to_text());
+    const std::string name =
+        phases.size() == 1 ? symbol + ".units" : fmt::format("{}.phase{}", symbol, i);
+    llvm::Function* const units = declare_step(module, name, llvm::Function::InternalLinkage);
+    StepEmitter(module, name, phases[i], plan, direct ? &*direct : nullptr, target, params)
+        .emit(units);
+    const auto param = [&](int64_t value) { return params.add(b, function->getArg(0), value); };
+    llvm::Value* const first = i == 0 ? emit_i64(b, 0) : param(step.range);
+    llvm::Value* const begin = emit_max(b, b.CreateSub(function->getArg(1), first), emit_i64(b, 0));
+    llvm::Value* const end =
+        emit_min(b, b.CreateSub(function->getArg(2), first), param(plan.units()));
+    emit_if(b, b.CreateICmpSLT(begin, end),
+            [&] { b.CreateCall(units, {function->getArg(0), begin, end, function->getArg(3)}); });
+    step.range = checked_add(step.range, plan.units(), "contract");
+    step.scratch_bytes =
+        std::max(step.scratch_bytes,
+                 checked_mul(plan.scratch_elements(), size_of(plan.dtype), "contract scratch"));
+    step.flops += 2.0 * static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
+                  static_cast<double>(plan.n.extent) * static_cast<double>(plan.k.extent);
+  }
+  b.CreateRetVoid();
+  step.params = params.values();
+  return step;
+}
+
+}  // namespace coregrad

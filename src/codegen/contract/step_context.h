@@ -1,0 +1,42 @@
+#pragma once
+// What the parts of a step's code share while it is written.
+
+#include "codegen/contract/operand_address.h"
+#include "codegen/ir/step_params.h"
+#include "schedule/contract/plan.h"
+
+#include <llvm/IR/IRBuilder.h>
+
+#include <string>
+
+namespace coregrad {
+
+/// A function of units under construction, and its values.
+struct StepContext {
+  llvm::Module& module;
+  const std::string& symbol;
+  const ContractPlan& plan;
+  const Target& target;
+  StepParams& params;
+  llvm::IRBuilder<> b;
+  llvm::Type* element;
+  llvm::Value *args = nullptr, *row_source = nullptr, *lane_source = nullptr;
+  llvm::Value *lane_pack = nullptr, *row_pack = nullptr, *result = nullptr, *copy = nullptr;
+  llvm::Value* num_tall_panels = nullptr;
+
+  llvm::Value* at(llvm::Value* base, llvm::Value* elements) {
+    return b.CreateGEP(element, base, elements);
+  }
+  llvm::Value* constant(int64_t value) { return emit_i64(b, value); }
+  llvm::Value* param(int64_t value) { return params.add(b, args, value); }
+};
+
+/// What is packed and multiplied at once: a group, rows and lanes, and steps of k.
+struct Block {
+  llvm::Value* p = nullptr;
+  llvm::Value *m0 = nullptr, *m1 = nullptr, *first_panel = nullptr, *end_panel = nullptr;
+  llvm::Value *n0 = nullptr, *n1 = nullptr;
+  llvm::Value *k0 = nullptr, *k1 = nullptr;
+};
+
+}  // namespace coregrad

@@ -1,0 +1,34 @@
+#pragma once
+// Micro-kernels: one tile of results, kept in registers over a range of k. A file each:
+// outer_tile.cpp, dot_tile.cpp, matrix_tile.cpp.
+
+#include "schedule/contract/plan.h"
+
+#include <llvm/IR/IRBuilder.h>
+
+#include <string>
+
+namespace coregrad {
+
+/// A function (ptr row source, ptr lane source, ptr result tile, i64 k count, i1 accumulate), which
+/// share no memory, for `rows` x `lanes` results of the plan's kind of tile: result[r][c] = sum
+/// over k of row element times lane element, plus the old value if `accumulate`. Operands are read
+/// where the plan says: packed, or in place. Result rows lie result_stride apart and are written in
+/// whole vectors, unless the tile is the step's result.
+llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
+                                  const ContractPlan& plan, int64_t rows, int64_t lanes,
+                                  const Target& target);
+
+// Fill the function with the code of one kind; tile registers take multiples of 16 rows and lanes.
+void emit_outer_tile(llvm::Function* function, const ContractPlan& plan, int64_t rows,
+                     int64_t lanes, const Target& target);
+void emit_dot_tile(llvm::Function* function, const ContractPlan& plan, int64_t rows, int64_t lanes);
+void emit_matrix_tile(llvm::Function* function, const ContractPlan& plan, int64_t rows,
+                      int64_t lanes);
+
+/// Between these two, tile registers may be used. Nothing else uses them, and no other function
+/// changes them.
+void emit_matrix_begin(llvm::IRBuilder<>& builder);
+void emit_matrix_end(llvm::IRBuilder<>& builder);
+
+}  // namespace coregrad

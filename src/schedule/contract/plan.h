@@ -1,0 +1,98 @@
+#pragma once
+// How a contraction is computed: the roles of its labels, the tile of results that is kept in
+// registers, the blocks around it and how blocks are packed. Pure arithmetic on shapes; no LLVM.
+//
+// A unit of work is (group of p, block of rows, block of lanes) and owns its outputs.
+
+#include "kernel/target.h"
+#include "schedule/contract/packing.h"
+#include "schedule/contract/roles.h"
+
+#include <cstdint>
+#include <string>
+#include <variant>
+
+namespace coregrad {
+
+/// Vector registers: broadcasts of row elements times vectors of lanes at each step of k.
+struct OuterTile {
+  int64_t steps_at_once = 1;  ///< steps of k that its loop takes at once
+};
+
+/// Vector registers along k in both operands, whose lanes are summed at the end: narrow outputs.
+struct DotTile {};
+
+constexpr int64_t kMatrixSide = 16;   ///< rows and lanes of a register of sums
+constexpr int64_t kMatrixDepth = 32;  ///< steps of k of an instruction
+
+/// Tile registers (AMX). Packed operands are bfloat16, like memory.
+struct MatrixTile {
+  int64_t lanes_at_once = 0;   ///< lanes of a unit that are packed at once
+  int64_t k_at_once = 0;       ///< steps of k that sums are kept in registers for
+  int64_t finished_lanes = 0;  ///< lanes that the epilogue takes at once
+};
+
+struct ContractPlan : ContractRoles {
+  std::variant<OuterTile, DotTile, MatrixTile> tile;
+  RowPacking rows;
+  LanePacking lanes;
+  /// Lanes as LaneWindows packs them (rows k, columns n), otherwise as they are. With windows the
+  /// lanes multiplied are packed columns: where more than the outermost label of n slides, some lie
+  /// between the lanes of n and are dropped at the end.
+  WindowPacking lane_windows;
+  int64_t num_lanes = 1;
+
+  /// Estimated vector operations to pack `width` elements of a side; 0 in place.
+  double lane_copy_cost = 0, row_copy_cost = 0;
+
+  /// Rows come in panels of tile_rows, after num_tall_panels in panels of tile_rows - 1.
+  int64_t tile_rows = 1, num_row_panels = 1, num_tall_panels = 1;
+  /// Lanes come in panels of tile_lanes; the last one may be narrower.
+  int64_t tile_lanes = 1, num_lane_panels = 1;
+
+  int64_t panels_per_row_block = 1, num_row_blocks = 1;
+  int64_t panels_per_lane_block = 1, num_lane_blocks = 1;
+  /// A block of k does not cross a multiple of k_turn steps.
+  int64_t k_block = 1, num_k_blocks = 1, k_turn = 1;
+  int64_t p_per_unit = 1, num_p_groups = 1;
+
+  /// Scratch of a worker, in elements: packed lanes, packed rows, results, and what is copied first
+  /// for tile registers.
+  int64_t lane_pack_elements = 0, row_pack_elements = 0, result_elements = 0, copy_elements = 0;
+  int64_t lane_pack_offset = 0;  ///< of the first packed lane
+  int64_t result_stride = 0;     ///< from row to row
+  /// Micro-kernels write their sums to where the step's result lies: rows result_stride apart, and
+  /// no lanes behind the last.
+  bool writes_result = false;
+
+  ContractPlan() = default;
+  /// Roles alone: nothing is packed.
+  explicit ContractPlan(const ContractRoles& roles)
+      : ContractRoles(roles),
+        lane_windows(plain_packing(lane_side, k, n, extents)),
+        num_lanes(n.extent) {}
+
+  const MatrixTile* matrix() const { return std::get_if<MatrixTile>(&tile); }
+  bool is_outer() const { return std::holds_alternative<OuterTile>(tile); }
+  bool is_dot() const { return std::holds_alternative<DotTile>(tile); }
+  const RowWindows* row_windows() const { return std::get_if<RowWindows>(&rows); }
+  bool packs_rows() const { return !std::holds_alternative<RowsInPlace>(rows); }
+  bool packs_lanes() const { return !std::holds_alternative<LanesInPlace>(lanes); }
+
+  /// Panels of about equal height.
+  void set_panels(int64_t rows_of_tile, int64_t lanes_of_tile);
+  int64_t units() const;
+  int64_t scratch_elements() const;
+  /// `elements` rounded up to whole cache lines.
+  int64_t whole_lines(int64_t elements) const;
+  /// Whether code for panels of tile_rows - 1 is there; sizes that share it may need it.
+  bool has_low_panels() const;
+  int64_t rows_per_block() const;  ///< most rows of a block
+  int64_t lanes_per_block() const { return panels_per_lane_block * tile_lanes; }
+  std::string to_text() const;
+};
+
+/// Chooses everything. `kernel` must be valid (emit_contract_kernel checks it).
+ContractPlan plan_contract(const ContractKernel& kernel, const Target& target);
+
+}  // namespace coregrad
