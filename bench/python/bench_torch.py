@@ -30,7 +30,8 @@ import torch.nn.functional as F
 from torch import nn
 
 import coregrad.torch  # noqa: F401 (registers the backend)
-from coregrad.torch.parity.models import GptBlock, Residual
+from coregrad.torch.parity.models.images import Residual
+from coregrad.torch.parity.models.transformers import GptBlock
 
 
 @dataclass

@@ -63,13 +63,13 @@ void Program::find_inputs(const Graph& graph, std::span<const OutputSpec> specs,
     if (index >= num_inputs)
       raise<ValueError>("program: the graph reads input {}, there are {}", index, num_inputs);
     const Shape shape = graph.shape({i});
-    static_cast<TensorSpec&>(inputs_[static_cast<size_t>(index)]) = TensorSpec::make(
+    static_cast<TensorSpec&>(inputs_[index]) = TensorSpec::make(
         graph.dtype({i}), {shape.begin(), shape.end()}, {attrs.begin() + 1, attrs.end()});
-    inputs_[static_cast<size_t>(index)].is_used = true;
+    inputs_[index].is_used = true;
   }
   for (const Output& o : outputs_) {
     if (o.aliased < 0) continue;
-    Input& input = inputs_[static_cast<size_t>(o.aliased)];
+    Input& input = inputs_[o.aliased];
     input.is_written = true;
     if (!input.is_used) static_cast<TensorSpec&>(input) = o.spec;
   }
@@ -119,7 +119,7 @@ void Program::run(std::span<PyObject* const> inputs, std::span<nb::object> resul
   SmallArray<Block, 32> blocks(outputs_.size());
   for (size_t i = 0; i < outputs_.size(); ++i) {
     if (outputs_[i].aliased >= 0) {
-      to[i] = const_cast<void*>(from[static_cast<size_t>(outputs_[i].aliased)]);
+      to[i] = const_cast<void*>(from[outputs_[i].aliased]);
       continue;
     }
     blocks[i] = allocate_block(outputs_[i].spec.bytes());

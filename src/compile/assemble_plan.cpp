@@ -83,7 +83,7 @@ Plan assemble_plan(const PlanParts& parts) {
       case Memory::Kind::Input:
         return {SlotKind::Input, m.index, 0, m.offset};
       case Memory::Kind::Output: {
-        const NodeId node = parts.outputs[static_cast<size_t>(m.index)].node;
+        const NodeId node = parts.outputs[m.index].node;
         return {SlotKind::Output, m.index,
                 parts.graph.numel(node) * size_of(parts.graph.dtype(node)) - m.offset, m.offset};
       }
@@ -119,7 +119,7 @@ Plan assemble_plan(const PlanParts& parts) {
       plan.params.insert(plan.params.end(), from.params.begin(), from.params.end());
     };
     if (draft.source >= 0) {
-      const auto& kernel = parts.kernels[static_cast<size_t>(draft.source)];
+      const auto& kernel = parts.kernels[draft.source];
       take(*kernel);
       plan.keep_alive.push_back(kernel);
     } else {

@@ -185,17 +185,17 @@ void draft_copies(Draft& draft, const Graph& graph, const MemoryMap& memory,
                   int64_t num_inputs) {
   std::vector<bool> is_overwritten(static_cast<size_t>(num_inputs), false);
   for (const OutputSpec& spec : outputs)
-    if (spec.aliases_input >= 0) is_overwritten[static_cast<size_t>(spec.aliases_input)] = true;
+    if (spec.aliases_input >= 0) is_overwritten[spec.aliases_input] = true;
   for (const bool is_first : {true, false}) {
     for (const int64_t k : copied) {
-      const OutputSpec& spec = outputs[static_cast<size_t>(k)];
+      const OutputSpec& spec = outputs[k];
       const NodeId node = spec.node;
       if (graph.numel(node) == 0) continue;
       const Memory from = memory.memory_of(node);
       const Memory to{Memory::Kind::Output, k};
       const bool from_input = from.kind == Memory::Kind::Input;
       if (from_input && from.index == spec.aliases_input) continue;
-      const bool in_danger = from_input && is_overwritten[static_cast<size_t>(from.index)];
+      const bool in_danger = from_input && is_overwritten[from.index];
       const bool by_temporary = in_danger && spec.aliases_input >= 0;
       if (is_first && !in_danger) continue;
       if (!is_first && in_danger && !by_temporary) continue;
@@ -217,7 +217,7 @@ void draft_copies(Draft& draft, const Graph& graph, const MemoryMap& memory,
 void schedule(Draft& draft, const CompileOptions& options, const Target& target) {
   for (DraftStep& step : draft.steps) {
     if (step.source < 0) continue;
-    auto* kernel = std::get_if<LoopKernel>(&draft.sources[static_cast<size_t>(step.source)]);
+    auto* kernel = std::get_if<LoopKernel>(&draft.sources[step.source]);
     if (!kernel) continue;
     const LoopCost cost = arrange_loops(*kernel, target);
     step.bytes = cost.bytes;
@@ -230,7 +230,7 @@ void schedule(Draft& draft, const CompileOptions& options, const Target& target)
 void start_at_first_access(Draft& draft) {
   for (DraftStep& step : draft.steps) {
     if (step.source < 0) continue;
-    KernelSource& source = draft.sources[static_cast<size_t>(step.source)];
+    KernelSource& source = draft.sources[step.source];
     size_t first = 0;
     auto* loops = std::get_if<LoopKernel>(&source);
     if (auto* contract = std::get_if<ContractKernel>(&source)) {

@@ -50,9 +50,9 @@ bool unify_read(const Graph& graph, const IndexContext& context, const FusionRea
     }
     const int domain_axis = plain_axis(context, read.index[d]);
     if (domain_axis < 0) return false;
-    const int from = reader.axes[static_cast<size_t>(domain_axis)];
+    const int from = reader.axes[domain_axis];
     if (from < 0) return false;
-    int& to = map[static_cast<size_t>(from)];
+    int& to = map[from];
     if (to >= 0 && to != axes[d]) return false;
     to = axes[d];
   }
@@ -161,7 +161,7 @@ std::optional<std::vector<FusionAxis>> common_domain(const FusionUnit& first,
   // Second's roots must know every parallel axis, and no other reduction domain may be parallel.
   for (size_t a = 0; a < axes.size(); ++a) {
     const int from = match.to_second[a];
-    const K other = from >= 0 ? second.axes[static_cast<size_t>(from)].kind : K::Free;
+    const K other = from >= 0 ? second.axes[from].kind : K::Free;
     K& kind = axes[a].kind;
     if (from < 0 && kind != K::Loop) return {};
     if (kind == K::Free)
@@ -218,7 +218,7 @@ bool serialises(const Graph& graph, const FusionUnit& merged, const FusionUnit& 
 void add_roots(FusionUnit& to, const FusionUnit& from, const std::vector<int>& map) {
   for (FusionRoot root : from.roots) {
     for (int& axis : root.axes)
-      if (axis >= 0) axis = map[static_cast<size_t>(axis)];
+      if (axis >= 0) axis = map[axis];
     to.roots.push_back(std::move(root));
   }
 }
@@ -258,9 +258,9 @@ std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const
         }
         const int domain_axis = plain_axis(r.context, read.index[d]);
         if (domain_axis < 0) return {};
-        const int axis = root.axes[static_cast<size_t>(domain_axis)];
+        const int axis = root.axes[domain_axis];
         if (axis < 0) return {};
-        int& dim = to_dim[static_cast<size_t>(axis)];
+        int& dim = to_dim[axis];
         if (dim >= 0 && dim != static_cast<int>(d)) return {};
         dim = static_cast<int>(d);
       }
@@ -268,7 +268,7 @@ std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const
   }
   if (!has_read || !is_injective(to_dim)) return {};
   for (size_t a = 0; a < to_dim.size(); ++a)
-    if (to_dim[a] < 0 || shape[static_cast<size_t>(to_dim[a])] != unit.axes[a].extent) return {};
+    if (to_dim[a] < 0 || shape[to_dim[a]] != unit.axes[a].extent) return {};
 
   FusionUnit epilogue;
   epilogue.kind = UnitKind::Contract;

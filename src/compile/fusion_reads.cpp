@@ -41,7 +41,7 @@ Shape domain_of(const Graph& graph, NodeId root) {
 std::vector<bool> reduced_dims(const Graph& graph, NodeId root) {
   std::vector<bool> reduced(domain_of(graph, root).size(), false);
   if (is_reduce(graph[root].op))
-    for (int64_t d : graph.attrs(root)) reduced[static_cast<size_t>(d)] = true;
+    for (int64_t d : graph.attrs(root)) reduced[d] = true;
   return reduced;
 }
 

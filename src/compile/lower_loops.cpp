@@ -112,15 +112,14 @@ std::vector<IndexExpr> Lowering::root_index(const FusionRoot& root) {
       root.concat.is_valid() ? graph_.shape(root.node) : domain_of(graph_, root.node);
   std::vector<int64_t> extents;
   for (size_t d = 0; d < domain.size(); ++d)
-    if (root.axes[d] >= 0 && axis_number_[static_cast<size_t>(root.axes[d])] < 0)
-      extents.push_back(domain[d]);
+    if (root.axes[d] >= 0 && axis_number_[root.axes[d]] < 0) extents.push_back(domain[d]);
   const int set = extents.empty() ? -1 : loop_set(extents);
   std::vector<IndexExpr> index(domain.size());
   size_t next = 0;
   for (size_t d = 0; d < domain.size(); ++d) {
     if (root.axes[d] < 0) continue;
-    const int parallel = axis_number_[static_cast<size_t>(root.axes[d])];
-    const int axis = parallel >= 0 ? parallel : loop_set_axes_[static_cast<size_t>(set)][next++];
+    const int parallel = axis_number_[root.axes[d]];
+    const int axis = parallel >= 0 ? parallel : loop_set_axes_[set][next++];
     index[d] = out_.kernel.context.axis(axis, domain[d]);
   }
   return index;
@@ -191,9 +190,9 @@ bool Lowering::depends_on(ValueId user, ValueId value) const {
     stack.pop_back();
     if (at == value) return true;
     // Operands have smaller numbers than their users.
-    if (at < value || seen[static_cast<size_t>(at)]) continue;
-    seen[static_cast<size_t>(at)] = true;
-    const KernelValue& v = out_.kernel.values[static_cast<size_t>(at)];
+    if (at < value || seen[at]) continue;
+    seen[at] = true;
+    const KernelValue& v = out_.kernel.values[at];
     std::vector<int> axes;
     out_.kernel.context.collect(v.index, axes, stack);
     for (const ValueId o : v.operands)
@@ -207,7 +206,7 @@ ValueId Lowering::after(ValueId check, ValueId value) {
   KernelValue is_index{.kind = ValueKind::Elementwise, .op = Op::Le, .dtype = DType::Bool};
   is_index.operands[0] = literal(Scalar::of_int(DType::Int64, 0));
   is_index.operands[1] = check;
-  const DType dtype = out_.kernel.values[static_cast<size_t>(value)].dtype;
+  const DType dtype = out_.kernel.values[value].dtype;
   KernelValue choice{.kind = ValueKind::Elementwise, .op = Op::Select, .dtype = dtype};
   choice.operands[0] = add(std::move(is_index));
   choice.operands[1] = value;
@@ -297,7 +296,7 @@ std::optional<ValueId> Lowering::view(const Demand& d) {
   if (!missing_.empty()) return {};
   if (bounds.empty()) return inner;
   const Scalar fill = graph_.literal(d.node);
-  const KernelValue& v = out_.kernel.values[static_cast<size_t>(inner)];
+  const KernelValue& v = out_.kernel.values[inner];
   // A masked load is zero already where the mask is false.
   if (v.kind == ValueKind::Load && v.operands[0] == mask && fill.bits() == 0) return inner;
   KernelValue choice{.kind = ValueKind::Elementwise, .op = Op::Select, .dtype = n.dtype};
@@ -352,7 +351,7 @@ Lowering::ReducedRead Lowering::read_of_reduction(const Demand& d) {
     } else if (shape[k] == 1) {
       read.index.push_back(IndexContext::constant(0));
     } else {
-      const std::vector<int>& axes = loop_set_axes_[static_cast<size_t>(read.loop_set)];
+      const std::vector<int>& axes = loop_set_axes_[read.loop_set];
       read.index.push_back(out_.kernel.context.axis(axes[looped++], shape[k]));
     }
   }

@@ -25,8 +25,7 @@ Uses find_uses(const Graph& graph, const FusionPlan& fusion, int64_t num_inputs)
       });
     };
     const auto reads = [&](NodeId id) {
-      if (graph[id].op == Op::Input)
-        uses.last_reader[static_cast<size_t>(graph.attr(id, 0))] = static_cast<int>(u);
+      if (graph[id].op == Op::Input) uses.last_reader[graph.attr(id, 0)] = static_cast<int>(u);
     };
     if (unit.kind != UnitKind::Loop) {
       writes(unit.node);
@@ -57,8 +56,7 @@ OutputPlaces place_outputs(const Graph& graph, const FusionPlan& fusion,
   // An input that is itself an output is read by a copy after all units.
   for (const OutputSpec& spec : outputs)
     if (graph[spec.node].op == Op::Input && graph.attr(spec.node, 0) != spec.aliases_input)
-      uses.last_reader[static_cast<size_t>(graph.attr(spec.node, 0))] =
-          static_cast<int>(fusion.units.size());
+      uses.last_reader[graph.attr(spec.node, 0)] = static_cast<int>(fusion.units.size());
   OutputPlaces places;
   for (size_t k = 0; k < outputs.size(); ++k) {
     const OutputSpec& spec = outputs[k];
@@ -66,13 +64,12 @@ OutputPlaces place_outputs(const Graph& graph, const FusionPlan& fusion,
     bool direct = graph[node].op != Op::Input && !places.output_of.contains(node);
     const int made_by = direct ? uses.producer[node] : -1;
     if (!spec.strides.empty() && spec.strides != contiguous_strides(graph.shape(node))) {
-      const bool by_library =
-          made_by >= 0 && fusion.units[static_cast<size_t>(made_by)].kind == UnitKind::Library;
+      const bool by_library = made_by >= 0 && fusion.units[made_by].kind == UnitKind::Library;
       direct = direct && !uses.read_densely[node] && !fusion.needs_dense[node] && !by_library;
     }
     // The old contents must not be wanted any more; a reader in the same step is looked at later.
     if (spec.aliases_input >= 0 && direct)
-      direct = uses.last_reader[static_cast<size_t>(spec.aliases_input)] < uses.first_writer[node];
+      direct = uses.last_reader[spec.aliases_input] < uses.first_writer[node];
     if (direct)
       places.output_of[node] = static_cast<int64_t>(k);
     else
@@ -84,7 +81,7 @@ OutputPlaces place_outputs(const Graph& graph, const FusionPlan& fusion,
 std::vector<int64_t> MemoryMap::strides(NodeId node) const {
   const auto at = places_.output_of.find(node);
   if (at != places_.output_of.end()) {
-    const std::vector<int64_t>& asked = outputs_[static_cast<size_t>(at->second)].strides;
+    const std::vector<int64_t>& asked = outputs_[at->second].strides;
     if (!asked.empty()) return asked;
   }
   const Placement& placed = fusion_.placed[node];

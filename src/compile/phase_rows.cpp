@@ -43,7 +43,7 @@ class PhaseRows {
 
  private:
   std::vector<DimMap>& maps(bool in_rhs) { return in_rhs ? spec_.rhs : spec_.lhs; }
-  int64_t& extent(int64_t label) { return spec_.extents[static_cast<size_t>(label)]; }
+  int64_t& extent(int64_t label) { return spec_.extents[label]; }
 
   void split_dimension(DimMap& map, bool in_rhs) {
     const int64_t s = map.s;
@@ -102,7 +102,7 @@ std::optional<NodeId> with_phase_rows(Graph& graph, const ContractSpec& spec, Sh
     return std::nullopt;
   std::vector<int64_t> padded;  // places and phases of a label are one dimension again
   for (const int64_t label : rows.spec().out) {
-    const int64_t extent = rows.spec().extents[static_cast<size_t>(label)];
+    const int64_t extent = rows.spec().extents[label];
     if (label < static_cast<int64_t>(spec.extents.size()))
       padded.push_back(extent);
     else

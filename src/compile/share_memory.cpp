@@ -20,7 +20,7 @@ bool is_safe_in_place(const LoopKernel& kernel, int read, int written) {
   kernel.context.collect(*place, axes, values);
   if (!values.empty()) return false;
   for (int a : axes)
-    if (kernel.axes[static_cast<size_t>(a)].loop_set >= 0) return false;
+    if (kernel.axes[a].loop_set >= 0) return false;
   return std::ranges::all_of(kernel.values, [&](const KernelValue& v) {
     return v.kind != ValueKind::Load || v.buffer != read || v.index == *place;
   });
@@ -52,7 +52,7 @@ TakenOver share_memory(Draft& draft, const Graph& graph) {
   for (size_t s = 0; s < draft.steps.size(); ++s) {
     const DraftStep& step = draft.steps[s];
     if (step.source < 0) continue;
-    auto* kernel = std::get_if<LoopKernel>(&draft.sources[static_cast<size_t>(step.source)]);
+    auto* kernel = std::get_if<LoopKernel>(&draft.sources[step.source]);
     if (!kernel || kernel->num_loop_sets > 0) continue;
     std::vector<NodeId> taken;
     for (size_t w = 0; w < step.arguments.size(); ++w) {

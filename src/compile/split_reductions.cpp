@@ -54,8 +54,8 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
   if (!in_parts && (by_rows || total < thresholds.column_elements || is_spread_again(from, node)))
     return ops::rebuild(into, from, node, operands);
 
-  const auto dim = static_cast<size_t>(*std::find_if(
-      dims.begin(), dims.end(), [&](int64_t d) { return shape[static_cast<size_t>(d)] > 1; }));
+  const auto dim = static_cast<size_t>(
+      *std::find_if(dims.begin(), dims.end(), [&](int64_t d) { return shape[d] > 1; }));
   const int64_t extent = shape[dim];
   const int64_t wanted =
       in_parts ? std::min({kTargetUnits / units, total / thresholds.part_elements, extent})

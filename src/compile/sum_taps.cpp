@@ -50,7 +50,7 @@ class TapSum {
   }
 
  private:
-  int64_t extent(int64_t label) const { return spec_.extents[static_cast<size_t>(label)]; }
+  int64_t extent(int64_t label) const { return spec_.extents[label]; }
   static bool uses(const DimMap& m, int64_t label) { return m.u == label || m.v == label; }
 
   /// All windows of the contract, if one operand has them and they divide somewhere.
@@ -122,7 +122,7 @@ class TapSum {
     for (const Slide& slide : slides_) planes.out.push_back(slide.step);
     for (const Slide& slide : slides_) {
       // The output's label counts elements of the operand now.
-      planes.extents[static_cast<size_t>(slide.out)] = slide.in_extent;
+      planes.extents[slide.out] = slide.in_extent;
       (in_rhs_ ? planes.rhs : planes.lhs)[slide.dim] = DimMap::label(slide.out);
       planes.out.push_back(slide.out);
     }
@@ -180,7 +180,7 @@ class TapSum {
     for (const Slide& slide : slides_) labels.push_back(slide.out);
     for (const int64_t label : labels) {
       order.push_back(std::ranges::find(spec_.out, label) - spec_.out.begin());
-      const int64_t size = graph_.shape(bias)[static_cast<size_t>(order.back())];
+      const int64_t size = graph_.shape(bias)[order.back()];
       if (order.size() > kept_.size() && size != 1) return false;
     }
     bias = ops::permute(graph_, bias, order);

@@ -44,7 +44,7 @@ class WindowUnroller {
   }
 
  private:
-  int64_t extent(int64_t label) const { return spec_.extents[static_cast<size_t>(label)]; }
+  int64_t extent(int64_t label) const { return spec_.extents[label]; }
   bool is_step(int64_t label) const { return std::ranges::count(steps_, label) > 0; }
 
   /// Takes the summed or the free labels of all windows as its steps, if the rest is elementwise.
@@ -105,7 +105,7 @@ class WindowUnroller {
   /// Products at one step of the window, over the rest's labels; nothing where all are outside.
   std::optional<NodeId> product(const Labels& at) {
     std::vector<Valid> valid(spec_.extents.size());
-    for (const int64_t label : rest_) valid[static_cast<size_t>(label)] = {0, 1, extent(label)};
+    for (const int64_t label : rest_) valid[label] = {0, 1, extent(label)};
     std::vector<Read> reads[2];
     for (size_t side = 0; side < 2; ++side) {
       const Shape shape = graph_.shape(operands_[side]);
@@ -115,7 +115,7 @@ class WindowUnroller {
         for (const auto& [label, factor] : {std::pair{m.u, m.a}, std::pair{m.v, m.b}}) {
           if (label < 0) continue;
           if (is_step(label))
-            read.offset += factor * at[static_cast<size_t>(label)];
+            read.offset += factor * at[label];
           else
             read.label = label, read.factor = factor;
         }
@@ -123,7 +123,7 @@ class WindowUnroller {
           if (read.offset % m.s != 0 || read.offset < 0 || read.offset / m.s >= shape[d])
             return std::nullopt;
         } else if (!m.is_plain()) {
-          Valid& of_label = valid[static_cast<size_t>(read.label)];
+          Valid& of_label = valid[read.label];
           of_label = inside(read, extent(read.label), shape[d]);
           if (of_label.count <= 0) return std::nullopt;
         }
@@ -136,7 +136,7 @@ class WindowUnroller {
     const NodeId inner = ops::mul(graph_, factors[0], factors[1]);
     std::vector<int64_t> low, high, interior;
     for (const int64_t label : rest_) {
-      const Valid& v = valid[static_cast<size_t>(label)];
+      const Valid& v = valid[label];
       low.push_back(v.low);
       interior.push_back(v.step - 1);
       high.push_back(extent(label) - 1 - v.low - (v.count - 1) * v.step);
@@ -165,7 +165,7 @@ class WindowUnroller {
   NodeId arranged(NodeId x, const std::vector<Read>& reads, const std::vector<Valid>& valid) {
     std::vector<int64_t> starts, stops, steps, order, shape;
     for (const Read& read : reads) {
-      const Valid v = read.label < 0 ? Valid{0, 1, 1} : valid[static_cast<size_t>(read.label)];
+      const Valid v = read.label < 0 ? Valid{0, 1, 1} : valid[read.label];
       const int64_t step = std::max<int64_t>(1, read.factor * v.step / read.divisor);
       starts.push_back((read.factor * v.low + read.offset) / read.divisor);
       stops.push_back(starts.back() + (v.count - 1) * step + 1);
@@ -177,7 +177,7 @@ class WindowUnroller {
       const auto read = std::ranges::find(reads, label, &Read::label);
       const bool has = read != reads.end();
       if (has) order.push_back(read - reads.begin());
-      shape.push_back(has ? valid[static_cast<size_t>(label)].count : 1);
+      shape.push_back(has ? valid[label].count : 1);
     }
     for (size_t d = 0; d < reads.size(); ++d)
       if (reads[d].label < 0) order.push_back(static_cast<int64_t>(d));
@@ -190,7 +190,7 @@ class WindowUnroller {
     for (int64_t i = 0; i < num_steps_; ++i) {
       int64_t rest = i;
       for (size_t s = steps_.size(); s-- > 0;) {
-        at[static_cast<size_t>(steps_[s])] = rest % extent(steps_[s]);
+        at[steps_[s]] = rest % extent(steps_[s]);
         rest /= extent(steps_[s]);
       }
       function(at);

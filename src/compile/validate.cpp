@@ -66,8 +66,7 @@ double largest_magnitude(const Graph& graph, NodeId input, std::span<const Input
   if (!is_float(dtype)) return 0;
   const std::span<const int64_t> attrs = graph.attrs(input);
   const std::vector<std::byte> dense =
-      gather_dense(inputs[static_cast<size_t>(attrs[0])].data, graph.shape(input), attrs.subspan(1),
-                   size_of(dtype));
+      gather_dense(inputs[attrs[0]].data, graph.shape(input), attrs.subspan(1), size_of(dtype));
   double largest = 0;
   const auto scan = [&](auto values) {
     for (const auto v : values) {

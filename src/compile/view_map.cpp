@@ -60,7 +60,7 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
   }
   for (size_t d = 0; d < rank; ++d) {
     if (op == Op::Permute) {
-      mapped[static_cast<size_t>(attrs[d])] = index[d];
+      mapped[attrs[d]] = index[d];
     } else if (op == Op::Expand) {
       mapped[d] = from[d] == 1 ? IndexContext::constant(0) : index[d];
     } else if (op == Op::Slice) {
@@ -132,7 +132,7 @@ StridedView strided_view(const Graph& graph, NodeId node, bool through_casts) {
     for (const IndexExpr::Term& t : place.terms) {
       const Atom& atom = context.atom(t.atom);
       if (atom.kind != AtomKind::Axis) return false;
-      strides[static_cast<size_t>(atom.id)] = t.factor;
+      strides[atom.id] = t.factor;
     }
     view = {at, std::move(strides), place.constant};
     return true;

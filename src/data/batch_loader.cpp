@@ -54,10 +54,10 @@ bool BatchLoader::next(LabelledData& batch) {
   samples.reserve(static_cast<size_t>(count * features));
   labels.reserve(static_cast<size_t>(count));
   for (int64_t i = first; i < first + count; ++i) {
-    const int64_t at = order_[static_cast<size_t>(i)];
+    const int64_t at = order_[i];
     const auto begin = samples_.begin() + at * features;
     samples.insert(samples.end(), begin, begin + features);
-    labels.push_back(labels_[static_cast<size_t>(at)]);
+    labels.push_back(labels_[at]);
   }
   batch = {from_vector(samples, {count, features}), from_vector(labels, {count})};
   return true;

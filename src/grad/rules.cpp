@@ -42,7 +42,7 @@ std::vector<int64_t> shape_of(const Graph& graph, NodeId node) {
 
 NodeId broadcast_back(Graph& graph, NodeId x, std::span<const int64_t> dims, Shape shape) {
   std::vector<int64_t> kept(shape.begin(), shape.end());
-  for (const int64_t d : dims) kept[static_cast<size_t>(d)] = 1;
+  for (const int64_t d : dims) kept[d] = 1;
   return ops::broadcast_to(graph, ops::reshape(graph, x, kept), shape);
 }
 

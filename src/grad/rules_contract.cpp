@@ -107,8 +107,7 @@ bool substitute_all(Maps& maps, const Solution& solution) {
 /// A plain map promises that its label's extent is the dimension's; substitution can break that.
 bool keeps_promises(const Graph& graph, NodeId x, const Maps& maps, const Dims& extents) {
   for (size_t d = 0; d < maps.size(); ++d)
-    if (maps[d].is_plain() && extents[static_cast<size_t>(maps[d].u)] != graph.shape(x)[d])
-      return false;
+    if (maps[d].is_plain() && extents[maps[d].u] != graph.shape(x)[d]) return false;
   return true;
 }
 
@@ -117,7 +116,7 @@ NodeId contract_and_repeat(Graph& graph, NodeId lhs, NodeId rhs, ContractSpec sp
   Dims shape, repeated, out;
   for (size_t d = 0; d < spec.out.size(); ++d) {
     const int64_t label = spec.out[d];
-    shape.push_back(spec.extents[static_cast<size_t>(label)]);
+    shape.push_back(spec.extents[label]);
     if (uses(spec.lhs, label) || uses(spec.rhs, label))
       out.push_back(label);
     else
@@ -132,7 +131,7 @@ NodeId contract_and_repeat(Graph& graph, NodeId lhs, NodeId rhs, ContractSpec sp
       extents.push_back(spec.extents[label]);
     }
   const auto rename = [&](int64_t& label) {
-    if (label >= 0) label = renamed[static_cast<size_t>(label)];
+    if (label >= 0) label = renamed[label];
   };
   spec.extents = extents;
   for (int64_t& label : spec.out) rename(label);
@@ -165,7 +164,7 @@ std::optional<Dims> choose_labels(const Side& side) {
       Maps trial = side.other_maps;
       const auto fresh = static_cast<int64_t>(side.spec.extents.size());
       if (!substitute_all(trial, solve(m, label, fresh))) continue;
-      const int64_t extent = side.spec.extents[static_cast<size_t>(label)];
+      const int64_t extent = side.spec.extents[label];
       const int64_t score = side.spec.is_summed(label) ? extent : 4 * extent;
       if (score > best_score) {
         best = label;
@@ -198,7 +197,7 @@ void sum_over_quotients(const Graph& graph, ContractSpec& spec, Maps& maps, Node
           times_used(label) != 2 || !uses_plainly(other_maps, label))
         continue;
       const int64_t extent = graph.shape(x)[d];
-      if (extent >= spec.extents[static_cast<size_t>(label)]) continue;
+      if (extent >= spec.extents[label]) continue;
       const auto quotient = static_cast<int64_t>(spec.extents.size());
       spec.extents.push_back(extent);
       substitute_all(other_maps, solve(m, label, quotient));
@@ -243,7 +242,7 @@ std::optional<NodeId> as_contract(Graph& graph, const Side& side) {
     Dims shape = shape_of(graph, g), dims;
     for (const int64_t label : anchors) {
       dims.push_back(static_cast<int64_t>(shape.size()));
-      shape.push_back(side.spec.extents[static_cast<size_t>(label)]);
+      shape.push_back(side.spec.extents[label]);
     }
     g = broadcast_back(graph, g, dims, shape);
   }
@@ -278,8 +277,8 @@ NodeId as_scatter(Graph& graph, const Side& side) {
   const auto label_values = [&](int64_t label) {
     Dims one(shape.size(), 1);
     const auto at = std::find(labels.begin(), labels.end(), label) - labels.begin();
-    one[static_cast<size_t>(at)] = shape[static_cast<size_t>(at)];
-    return ops::reshape(graph, ops::iota(graph, DType::Int64, shape[static_cast<size_t>(at)]), one);
+    one[at] = shape[at];
+    return ops::reshape(graph, ops::iota(graph, DType::Int64, shape[at]), one);
   };
   NodeId number = ops::full(graph, shape, Scalar::of_int(DType::Int64, 0));
   NodeId valid = ops::full(graph, shape, Scalar::of_int(DType::Bool, 1));

@@ -33,11 +33,11 @@ void extreme_rule(Backward& b) {
 
 /// x moved by one place along dim (towards the end, or the start), with ones coming in.
 NodeId shifted(Graph& graph, NodeId x, int64_t dim, bool to_end) {
-  const int64_t extent = graph.shape(x)[static_cast<size_t>(dim)];
+  const int64_t extent = graph.shape(x)[dim];
   const NodeId rest = ops::narrow(graph, x, dim, to_end ? 0 : 1, to_end ? extent - 1 : extent);
   const Dims none(static_cast<size_t>(graph.rank(x)), 0);
   Dims one = none;
-  one[static_cast<size_t>(dim)] = 1;
+  one[dim] = 1;
   return ops::pad(graph, rest, to_end ? one : none, to_end ? none : one, none,
                   Scalar::of_float(graph.dtype(x), 1));
 }
@@ -61,11 +61,11 @@ void prod_rule(Backward& b) {
   for (int64_t d = 0; d < rank; ++d)
     if (!std::ranges::binary_search(dims, d)) {
       order.push_back(d);
-      flat.push_back(shape[static_cast<size_t>(d)]);
+      flat.push_back(shape[d]);
     }
   for (const int64_t d : dims) {
     order.push_back(d);
-    extent *= shape[static_cast<size_t>(d)];
+    extent *= shape[d];
   }
   const auto last = static_cast<int64_t>(flat.size());
   flat.push_back(extent);
@@ -80,8 +80,7 @@ void prod_rule(Backward& b) {
   }
   const NodeId each = ops::mul(g, broadcast_back(g, b.gradient, std::span(&last, 1), flat), slope);
   Dims inverse(order.size());
-  for (size_t d = 0; d < order.size(); ++d)
-    inverse[static_cast<size_t>(order[d])] = static_cast<int64_t>(d);
+  for (size_t d = 0; d < order.size(); ++d) inverse[order[d]] = static_cast<int64_t>(d);
   b.give(0, ops::permute(g, ops::reshape(g, each, shape_of(g, moved)), inverse));
 }
 
@@ -98,11 +97,11 @@ void cumprod_rule(Backward& b) {
   Graph& g = b.graph;
   const NodeId x = b.operand(0);
   const int64_t dim = g.attr(b.node, 0);
-  const int64_t extent = g.shape(x)[static_cast<size_t>(dim)];
+  const int64_t extent = g.shape(x)[dim];
   if (g.numel(x) == 0) return;
   const auto ahead = [&](NodeId value, int64_t by) {
     Dims low(static_cast<size_t>(g.rank(value)), 0), high = low;
-    high[static_cast<size_t>(dim)] = by;
+    high[dim] = by;
     return ops::pad(g, ops::narrow(g, value, dim, by, extent), low, high, low,
                     Scalar::of_float(g.dtype(value), 0));
   };

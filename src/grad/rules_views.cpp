@@ -30,8 +30,7 @@ void reshape_rule(Backward& b) {
 void permute_rule(Backward& b) {
   const std::span<const int64_t> order = b.graph.attrs(b.node);
   Dims inverse(order.size());
-  for (size_t d = 0; d < order.size(); ++d)
-    inverse[static_cast<size_t>(order[d])] = static_cast<int64_t>(d);
+  for (size_t d = 0; d < order.size(); ++d) inverse[order[d]] = static_cast<int64_t>(d);
   b.give(0, ops::permute(b.graph, b.gradient, inverse));
 }
 
@@ -81,7 +80,7 @@ void concat_rule(Backward& b) {
   const size_t parts = b.graph[b.node].num_operands;
   int64_t start = 0;
   for (size_t i = 0; i < parts; ++i) {
-    const int64_t extent = b.graph.shape(b.operand(i))[static_cast<size_t>(dim)];
+    const int64_t extent = b.graph.shape(b.operand(i))[dim];
     if (b.wants(i)) b.give(i, ops::narrow(b.graph, b.gradient, dim, start, start + extent));
     start += extent;
   }
@@ -91,7 +90,7 @@ void concat_rule(Backward& b) {
 NodeId merge_disjoint(Graph& graph, NodeId x, int64_t dim, int64_t extent, int64_t stride,
                       int64_t dilation) {
   const int64_t last = graph.rank(x) - 1;
-  const int64_t count = graph.shape(x)[static_cast<size_t>(dim)];
+  const int64_t count = graph.shape(x)[dim];
   // The offsets take all of a stride.
   Dims shape = shape_of(graph, x);
   shape.back() = stride;
@@ -105,10 +104,10 @@ NodeId merge_disjoint(Graph& graph, NodeId x, int64_t dim, int64_t extent, int64
   order.insert(order.begin() + dim + 1, last);
   x = ops::permute(graph, x, order);
   shape.pop_back();
-  shape[static_cast<size_t>(dim)] = count * stride;
+  shape[dim] = count * stride;
   x = ops::reshape(graph, x, shape);
   if (count * stride > extent) return ops::narrow(graph, x, dim, 0, extent);
-  shape[static_cast<size_t>(dim)] = extent;
+  shape[dim] = extent;
   return spread(graph, x, shape, Dims(shape.size(), 0), Dims(shape.size(), 1));
 }
 
@@ -120,13 +119,13 @@ NodeId add_offsets(Graph& graph, NodeId x, int64_t dim, int64_t extent, int64_t 
   Dims shape = shape_of(graph, x);
   shape.pop_back();
   const Dims one = shape;
-  shape[static_cast<size_t>(dim)] = extent;
+  shape[dim] = extent;
   Dims steps(shape.size(), 1), low(shape.size(), 0);
-  steps[static_cast<size_t>(dim)] = stride;
+  steps[dim] = stride;
   NodeId total;
   for (int64_t k = 0; k < size; ++k) {
     const NodeId part = ops::reshape(graph, ops::narrow(graph, x, last, k, k + 1), one);
-    low[static_cast<size_t>(dim)] = k * dilation;
+    low[dim] = k * dilation;
     const NodeId placed = spread(graph, part, shape, low, steps);
     total = k == 0 ? placed : ops::add(graph, total, placed);
   }
@@ -139,12 +138,12 @@ NodeId contract_offsets(Graph& graph, NodeId x, int64_t dim, int64_t extent, int
   ContractSpec spec;
   const int64_t rank = graph.rank(x);
   spec.extents = shape_of(graph, x);
-  spec.extents[static_cast<size_t>(dim)] = extent;
+  spec.extents[dim] = extent;
   for (int64_t d = 0; d < rank; ++d) {
     spec.lhs.push_back(DimMap::label(d));
     if (d != rank - 1) spec.out.push_back(d);
   }
-  spec.lhs[static_cast<size_t>(dim)] = {dim, rank - 1, 1, -dilation, 0, stride};
+  spec.lhs[dim] = {dim, rank - 1, 1, -dilation, 0, stride};
   return ops::contract(graph, x, number(graph, x, 1), spec);
 }
 
@@ -160,7 +159,7 @@ void window_rule(Backward& b) {
   for (size_t w = attrs.size(); w > 0; w -= 4) {
     const int64_t dim = attrs[w - 4], size = attrs[w - 3], stride = attrs[w - 2],
                   dilation = attrs[w - 1];
-    const int64_t extent = b.graph.shape(x)[static_cast<size_t>(dim)];
+    const int64_t extent = b.graph.shape(x)[dim];
     const auto adjoint = stride > (size - 1) * dilation ? merge_disjoint
                          : size <= kMaxAddedOffsets     ? add_offsets
                                                         : contract_offsets;

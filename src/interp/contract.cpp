@@ -15,8 +15,8 @@ int64_t element_offset(std::span<const DimMap> maps, Shape shape, std::span<cons
   int64_t offset = 0;
   for (size_t d = 0; d < maps.size(); ++d) {
     const DimMap& m = maps[d];
-    int64_t index = m.a * labels[static_cast<size_t>(m.u)] + m.c;
-    if (m.v >= 0) index += m.b * labels[static_cast<size_t>(m.v)];
+    int64_t index = m.a * labels[m.u] + m.c;
+    if (m.v >= 0) index += m.b * labels[m.v];
     if (m.s != 1) {
       if (floor_mod(index, m.s) != 0) return -1;
       index = floor_div(index, m.s);
@@ -66,8 +66,7 @@ Array run_contract(const Graph& graph, NodeId id, Operands operands) {
         if (i < 0) continue;
         const int64_t j = element_offset(spec.rhs, rhs.shape, rhs_strides, labels);
         if (j < 0) continue;
-        total = plus<C>(total, times<C>(static_cast<C>(a[static_cast<size_t>(i)]),
-                                        static_cast<C>(b[static_cast<size_t>(j)])));
+        total = plus<C>(total, times<C>(static_cast<C>(a[i]), static_cast<C>(b[j])));
       } while (advance(summed, spec.extents, labels));
       to[number++] = static_cast<T>(total);
     } while (advance(spec.out, spec.extents, labels));

@@ -19,7 +19,7 @@ int64_t checked_index(Op op, int64_t index, int64_t dim, int64_t extent) {
 /// dimension.
 std::vector<int64_t> strides_without(const Array& other, int64_t dim) {
   std::vector<int64_t> strides = row_major(other.shape);
-  strides[static_cast<size_t>(dim)] = 0;
+  strides[dim] = 0;
   return strides;
 }
 
@@ -54,17 +54,17 @@ void scatter(ScatterMode mode, const Array& x, int64_t dim, const Array& index, 
   const auto carried = std::make_unique<C[]>(from.size());
   for (size_t i = 0; i < from.size(); ++i) carried[i] = static_cast<C>(from[i]);
 
-  const int64_t extent = x.shape[static_cast<size_t>(dim)];
-  const int64_t stride = row_major(x.shape)[static_cast<size_t>(dim)];
+  const int64_t extent = x.shape[dim];
+  const int64_t stride = row_major(x.shape)[dim];
   // Two walks in step: where each index element lies in x (but for dim) and in values.
   std::vector<int64_t> bases(places.size());
   walk(index.shape, strides_without(x, dim), 0,
-       [&](int64_t i, int64_t offset) { bases[static_cast<size_t>(i)] = offset; });
+       [&](int64_t i, int64_t offset) { bases[i] = offset; });
   walk(index.shape, row_major(values.shape), 0, [&](int64_t i, int64_t offset) {
     const auto k = static_cast<size_t>(i);
     const int64_t at = bases[k] + checked_index(Op::Scatter, places[k], dim, extent) * stride;
-    C& target = carried[static_cast<size_t>(at)];
-    target = combine<C>(mode, target, static_cast<C>(add[static_cast<size_t>(offset)]));
+    C& target = carried[at];
+    target = combine<C>(mode, target, static_cast<C>(add[offset]));
   });
   const std::span<T> to = out.as<T>();
   for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<T>(carried[i]);
@@ -77,8 +77,8 @@ Array run_gather(const Graph& graph, NodeId id, Operands operands) {
   const int64_t dim = graph.attr(id, 0);
   Array out = make_array(graph.dtype(id), graph.shape(id));
   COREGRAD_CHECK(out.shape == index.shape && static_cast<size_t>(dim) < x.shape.size());
-  const int64_t extent = x.shape[static_cast<size_t>(dim)];
-  const int64_t stride = row_major(x.shape)[static_cast<size_t>(dim)];
+  const int64_t extent = x.shape[dim];
+  const int64_t stride = row_major(x.shape)[dim];
   const std::span<const int64_t> places = index.as<int64_t>();
   dispatch(out.dtype, [&](auto zero) {
     using T = decltype(zero);
@@ -87,7 +87,7 @@ Array run_gather(const Graph& graph, NodeId id, Operands operands) {
     walk(out.shape, strides_without(x, dim), 0, [&](int64_t i, int64_t offset) {
       const auto k = static_cast<size_t>(i);
       const int64_t at = offset + checked_index(Op::Gather, places[k], dim, extent) * stride;
-      to[k] = from[static_cast<size_t>(at)];
+      to[k] = from[at];
     });
   });
   return out;

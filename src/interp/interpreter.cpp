@@ -50,7 +50,7 @@ Array read_input(const Graph& graph, NodeId id, std::span<const InputView> input
                       inputs.size());
   Array out = make_array(graph.dtype(id), graph.shape(id));
   if (out.data.empty()) return out;
-  const void* const from = inputs[static_cast<size_t>(number)].data;
+  const void* const from = inputs[number].data;
   if (from == nullptr) raise<ValueError>("interpret: input {} has no data", number);
   dispatch(out.dtype, [&](auto zero) {
     using T = decltype(zero);

@@ -30,10 +30,8 @@ void sum_or_prod(Op op, const Array& x, std::span<const int64_t> strides, Array&
   const auto carried = std::make_unique<C[]>(to.size());
   std::fill_n(carried.get(), to.size(), static_cast<C>(op == Op::Sum ? 0 : 1));
   walk(x.shape, strides, 0, [&](int64_t i, int64_t at) {
-    const C value = static_cast<C>(from[static_cast<size_t>(i)]);
-    carried[static_cast<size_t>(at)] = op == Op::Sum
-                                           ? plus(carried[static_cast<size_t>(at)], value)
-                                           : times(carried[static_cast<size_t>(at)], value);
+    const C value = static_cast<C>(from[i]);
+    carried[at] = op == Op::Sum ? plus(carried[at], value) : times(carried[at], value);
   });
   for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<T>(carried[i]);
 }
@@ -44,7 +42,7 @@ void extremes(bool want_max, const Array& x, std::span<const int64_t> strides, A
   const std::span<T> to = out.as<T>();
   std::vector<char> seen(to.size(), 0);
   walk(x.shape, strides, 0, [&](int64_t i, int64_t at) {
-    const T value = from[static_cast<size_t>(i)];
+    const T value = from[i];
     const auto o = static_cast<size_t>(at);
     if (seen[o] == 0 || replaces(value, to[o], want_max)) to[o] = value;
     seen[o] = 1;
@@ -58,13 +56,11 @@ void positions(bool want_max, const Array& x, int64_t dim, Array& out) {
   const std::span<int64_t> to = out.as<int64_t>();
   for (int64_t o = 0; o < fold.outer; ++o)
     for (int64_t i = 0; i < fold.inner; ++i) {
-      const auto element = [&](int64_t k) {
-        return from[static_cast<size_t>((o * fold.extent + k) * fold.inner + i)];
-      };
+      const auto element = [&](int64_t k) { return from[(o * fold.extent + k) * fold.inner + i]; };
       int64_t best = 0;
       for (int64_t k = 1; k < fold.extent; ++k)
         if (replaces(element(k), element(best), want_max)) best = k;
-      to[static_cast<size_t>(o * fold.inner + i)] = best;
+      to[o * fold.inner + i] = best;
     }
 }
 
@@ -107,7 +103,7 @@ void sorted_positions(bool descending, const Array& x, int64_t dim, Array& out) 
         const bool first = descending ? less(k, j) : less(j, k);
         return first || (j < k && !less(j, k) && !less(k, j));
       });
-      for (int64_t k = 0; k < fold.extent; ++k) to[at(k)] = order[static_cast<size_t>(k)];
+      for (int64_t k = 0; k < fold.extent; ++k) to[at(k)] = order[k];
     }
 }
 

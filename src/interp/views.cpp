@@ -48,7 +48,7 @@ void concat(int64_t dim, Operands parts, Array& out) {
   int64_t start = 0;
   for (const Array* part : parts) {
     copy_to(*part, strides, start, out);
-    start += part->shape[static_cast<size_t>(dim)] * strides[static_cast<size_t>(dim)];
+    start += part->shape[dim] * strides[dim];
   }
 }
 
@@ -95,7 +95,7 @@ Array run_view(const Graph& graph, NodeId id, Operands operands) {
   int64_t start = 0;
   for (size_t d = 0; d < strides.size(); ++d) {
     if (op == Op::Permute) {
-      strides[d] = own[static_cast<size_t>(graph.attr(id, d))];
+      strides[d] = own[graph.attr(id, d)];
     } else if (op == Op::Expand) {
       strides[d] = x.shape[d] == 1 ? 0 : own[d];
     } else if (op == Op::Slice) {

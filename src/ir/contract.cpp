@@ -58,8 +58,7 @@ std::pair<int64_t, int64_t> index_range(const DimMap& map, std::span<const int64
   int64_t low = map.c, high = map.c;
   const auto widen = [&](int64_t factor, int64_t label) {
     if (label < 0) return;
-    const int64_t reach = checked_mul(
-        factor, std::max<int64_t>(extents[static_cast<size_t>(label)] - 1, 0), "contract");
+    const int64_t reach = checked_mul(factor, std::max<int64_t>(extents[label] - 1, 0), "contract");
     (reach < 0 ? low : high) = checked_add(reach < 0 ? low : high, reach, "contract");
   };
   widen(map.a, map.u);

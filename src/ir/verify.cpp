@@ -106,11 +106,11 @@ Broken check_window(const Facts& f) {
       return "windowed dimensions ascend and lie in the operand";
     if (size < 1 || stride < 1 || dilation < 1) return "size, stride and dilation are at least 1";
     last = dim;
-    const int64_t extent = from[static_cast<size_t>(dim)];
+    const int64_t extent = from[dim];
     const int64_t room =
         checked_sub(extent - 1, checked_mul(size - 1, dilation, "verify"), "verify");
     if (room < 0) return "a window must fit";
-    expected[static_cast<size_t>(dim)] = room / stride + 1;
+    expected[dim] = room / stride + 1;
     expected.push_back(size);
   }
   return equal(expected, f.shape) ? nullptr : "the shape must follow from the windows";
@@ -147,11 +147,10 @@ Broken check_index_map(const Facts& f) {
     std::vector<bool> seen(rank, false);
     for (size_t d = 0; d < rank; ++d) {
       const int64_t source = f.attrs[d];
-      if (source < 0 || source >= static_cast<int64_t>(rank) || seen[static_cast<size_t>(source)])
+      if (source < 0 || source >= static_cast<int64_t>(rank) || seen[source])
         return "the order must be a permutation";
-      seen[static_cast<size_t>(source)] = true;
-      if (f.shape[d] != from[static_cast<size_t>(source)])
-        return "extents must move with dimensions";
+      seen[source] = true;
+      if (f.shape[d] != from[source]) return "extents must move with dimensions";
     }
     return nullptr;
   }
@@ -235,10 +234,10 @@ Broken check_contract(const Facts& f) {
       if (m.u == m.v) return "the two labels of a map must differ";
       if (m.s < 1) return "the divisor must be at least 1";
       if (m.a == 0 || (m.v >= 0) != (m.b != 0)) return "a label's factor must not be 0";
-      if (m.is_plain() && spec.extents[static_cast<size_t>(m.u)] != from[d])
+      if (m.is_plain() && spec.extents[m.u] != from[d])
         return "a plain dimension must have its label's extent";
-      addressed[static_cast<size_t>(m.u)] = true;
-      if (m.v >= 0) addressed[static_cast<size_t>(m.v)] = true;
+      addressed[m.u] = true;
+      if (m.v >= 0) addressed[m.v] = true;
       index_range(m, spec.extents);
     }
   }

@@ -45,15 +45,14 @@ void check_kernel(const ContractKernel& kernel) {
   }
   std::vector<bool> seen(static_cast<size_t>(labels));
   for (const int64_t label : kernel.spec.out) {
-    COREGRAD_CHECK(label >= 0 && label < labels && !seen[static_cast<size_t>(label)]);
-    seen[static_cast<size_t>(label)] = true;
+    COREGRAD_CHECK(label >= 0 && label < labels && !seen[label]);
+    seen[label] = true;
   }
   const LoopKernel& epilogue = kernel.epilogue;
   COREGRAD_CHECK(epilogue.num_loop_sets == 0);
   COREGRAD_CHECK(epilogue.axes.size() == kernel.spec.out.size());
   for (size_t axis = 0; axis < epilogue.axes.size(); ++axis)
-    COREGRAD_CHECK(epilogue.axes[axis].extent ==
-                   kernel.spec.extents[static_cast<size_t>(kernel.spec.out[axis])]);
+    COREGRAD_CHECK(epilogue.axes[axis].extent == kernel.spec.extents[kernel.spec.out[axis]]);
   COREGRAD_CHECK(!epilogue.stores.empty());
   COREGRAD_CHECK(std::count_if(epilogue.values.begin(), epilogue.values.end(),
                                [](const KernelValue& v) { return v.kind == ValueKind::Bound; }) ==

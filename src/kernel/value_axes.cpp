@@ -11,7 +11,7 @@ uint64_t index_axes(const LoopKernel& kernel, const IndexExpr& index,
   std::vector<int> axes, values;
   kernel.context.collect(index, axes, values);
   for (const int axis : axes) mask |= uint64_t{1} << axis;
-  for (const int id : values) mask |= axes_of_values[static_cast<size_t>(id)];
+  for (const int id : values) mask |= axes_of_values[id];
   return mask;
 }
 
@@ -24,7 +24,7 @@ std::vector<uint64_t> value_axes(const LoopKernel& kernel) {
     for (const ValueId id : v.operands) {
       if (id == kNoValue) continue;
       COREGRAD_CHECK(static_cast<size_t>(id) < i);
-      mask |= result[static_cast<size_t>(id)];
+      mask |= result[id];
     }
     if (v.kind == ValueKind::Reduce)
       for (size_t a = 0; a < kernel.axes.size(); ++a)

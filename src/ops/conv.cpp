@@ -69,7 +69,7 @@ struct ConvBuilder {
     spec.lhs.push_back(DimMap::label(c));
     spec.out.push_back(o);
     for (int64_t first : {weight_input_first ? c : o, weight_input_first ? o : c}) {
-      w_shape.push_back(spec.extents[static_cast<size_t>(first)]);
+      w_shape.push_back(spec.extents[first]);
       spec.rhs.push_back(DimMap::label(first));
     }
     for (size_t d = 0; d < spatial; ++d) {

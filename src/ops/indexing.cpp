@@ -174,7 +174,7 @@ NodeId roll(Graph& g, NodeId x, std::span<const int64_t> shifts, std::span<const
                       shape_text(shifts), shape_text(dims));
   for (size_t i = 0; i < dims.size() && g.rank(x) > 0; ++i) {
     const int64_t dim = normalize_dim(dims[i], g.rank(x), "roll");
-    const int64_t n = g.shape(x)[static_cast<size_t>(dim)];
+    const int64_t n = g.shape(x)[dim];
     const int64_t cut = n == 0 ? 0 : floor_mod(-floor_mod(shifts[i], n), n);
     if (cut == 0) continue;
     const NodeId parts[] = {narrow(g, x, dim, cut, n), narrow(g, x, dim, 0, cut)};
@@ -207,8 +207,7 @@ NodeId cat(Graph& g, std::span<const NodeId> parts, int64_t dim) {
 
 std::vector<NodeId> split_with_sizes(Graph& g, NodeId x, std::span<const int64_t> sizes,
                                      int64_t dim) {
-  const int64_t n =
-      g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "split_with_sizes"))];
+  const int64_t n = g.shape(x)[normalize_dim(dim, g.rank(x), "split_with_sizes")];
   std::vector<NodeId> pieces;
   int64_t begin = 0;
   for (int64_t size : sizes) {
@@ -248,7 +247,7 @@ NodeId repeat_interleave(Graph& g, NodeId x, int64_t count, int64_t dim) {
     raise<ValueError>("repeat_interleave: the count must not be negative: got {}", count);
   Dims shape = shape_of(g, x), result = shape;
   shape.insert(shape.begin() + at + 1, count);
-  result[static_cast<size_t>(at)] = checked_mul(result[static_cast<size_t>(at)], count, "repeat");
+  result[at] = checked_mul(result[at], count, "repeat");
   return reshape(g, broadcast_to(g, unsqueeze(g, x, at + 1), shape), result);
 }
 
@@ -258,7 +257,7 @@ NodeId sort(Graph& g, NodeId x, int64_t dim, bool descending) {
 
 std::pair<NodeId, NodeId> topk(Graph& g, NodeId x, int64_t k, int64_t dim, bool largest) {
   if (g.rank(x) == 0) return {x, integer(g, 0)};
-  const int64_t n = g.shape(x)[static_cast<size_t>(normalize_dim(dim, g.rank(x), "topk"))];
+  const int64_t n = g.shape(x)[normalize_dim(dim, g.rank(x), "topk")];
   if (k < 0 || k > n)
     raise<IndexError>("topk: k must lie in [0, {}]: got {} for {}", n, k, describe(g, x));
   const NodeId order = narrow(g, argsort(g, x, dim, largest), dim, 0, k);

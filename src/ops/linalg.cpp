@@ -53,9 +53,8 @@ void drop_broadcast(Graph& g, Term& term, const Term& other) {
   Subscripts left;
   for (size_t d = 0; d < term.subscripts.size(); ++d) {
     const auto at = std::ranges::find(other.subscripts, term.subscripts[d]);
-    const bool is_broadcast =
-        at != other.subscripts.end() && g.shape(term.node)[d] == 1 &&
-        g.shape(other.node)[static_cast<size_t>(at - other.subscripts.begin())] != 1;
+    const bool is_broadcast = at != other.subscripts.end() && g.shape(term.node)[d] == 1 &&
+                              g.shape(other.node)[at - other.subscripts.begin()] != 1;
     if (is_broadcast)
       dims.push_back(static_cast<int64_t>(d));
     else
@@ -85,7 +84,7 @@ NodeId contract_terms(Graph& g, Term a, Term b, const Subscripts& out, std::stri
     for (const Term* term : {&a, &b}) {
       const auto at = std::ranges::find(term->subscripts, name);
       if (at != term->subscripts.end())
-        label_of(name, g.shape(term->node)[static_cast<size_t>(at - term->subscripts.begin())]);
+        label_of(name, g.shape(term->node)[at - term->subscripts.begin()]);
     }
   for (const auto& [term, maps] : {std::pair{&a, &spec.lhs}, std::pair{&b, &spec.rhs}})
     for (size_t d = 0; d < term->subscripts.size(); ++d)
@@ -161,8 +160,7 @@ NodeId diagonal(Graph& g, NodeId x, int64_t offset, int64_t dim1, int64_t dim2) 
   order.push_back(a);
   order.push_back(b);
   NodeId y = permute(g, x, order);
-  const int64_t rows = g.shape(y)[static_cast<size_t>(rank - 2)],
-                columns = g.shape(y)[static_cast<size_t>(rank - 1)];
+  const int64_t rows = g.shape(y)[rank - 2], columns = g.shape(y)[rank - 1];
   const int64_t skip_rows = std::min(rows, std::max<int64_t>(0, -offset)),
                 skip_columns = std::min(columns, std::max<int64_t>(0, offset));
   const int64_t n = std::min(rows - skip_rows, columns - skip_columns);
@@ -280,8 +278,7 @@ NodeId einsum(Graph& g, std::string_view equation, std::span<const NodeId> opera
         const auto at = std::ranges::find(terms[b].subscripts, terms[a].subscripts[d]);
         if (at == terms[b].subscripts.end()) continue;
         const int64_t x = g.shape(terms[a].node)[d],
-                      y = g.shape(
-                          terms[b].node)[static_cast<size_t>(at - terms[b].subscripts.begin())];
+                      y = g.shape(terms[b].node)[at - terms[b].subscripts.begin()];
         if (x != y && x != 1 && y != 1)
           raise<ShapeError>(
               "einsum: dimensions of one letter must have one extent in \"{}\": got {} "

@@ -96,7 +96,7 @@ NodeId weighted_mean(Graph& g, NodeId loss, NodeId weight, Reduction reduction) 
 
 NodeId probability_cross_entropy(Graph& g, NodeId log_probabilities, NodeId target, int64_t dim,
                                  const ClassOptions& options) {
-  const auto classes = static_cast<double>(g.shape(log_probabilities)[static_cast<size_t>(dim)]);
+  const auto classes = static_cast<double>(g.shape(log_probabilities)[dim]);
   if (options.label_smoothing > 0) {
     const NodeId kept = scaled(g, target, 1 - options.label_smoothing);
     target = add(g, kept, number_like(g, kept, options.label_smoothing / classes));
@@ -164,7 +164,7 @@ NodeId cross_entropy(Graph& g, NodeId scores, NodeId target, const ClassOptions&
                          options.reduction);
   }
   const Picked p = pick(g, log_probabilities, target, dim, options, "cross_entropy");
-  const auto classes = static_cast<double>(g.shape(scores)[static_cast<size_t>(dim)]);
+  const auto classes = static_cast<double>(g.shape(scores)[dim]);
   NodeId spread = log_probabilities;
   if (options.weight)
     spread = mul(g, spread, class_weight(g, spread, *options.weight, dim, "cross_entropy"));

@@ -63,7 +63,7 @@ NodeId arg(Graph& g, Op op, NodeId x, std::optional<int64_t> dim, bool keepdim) 
 int64_t reduced_count(const Graph& g, NodeId x, std::span<const int64_t> dims) {
   int64_t n = 1;
   for (int64_t d : normalize_dims(of_scalar(g, x, dims), g.rank(x), "reduce"))
-    n = checked_mul(n, g.shape(x)[static_cast<size_t>(d)], "reduce");
+    n = checked_mul(n, g.shape(x)[d], "reduce");
   return n;
 }
 

@@ -75,7 +75,7 @@ NodeId histc(Graph& g, NodeId x, int64_t bins, double min, double max) {
 NodeId logcumsumexp(Graph& g, NodeId x, int64_t dim) {
   if (g.rank(x) == 0 && (dim == 0 || dim == -1)) return x;
   dim = normalize_dim(dim, g.rank(x), "logcumsumexp");
-  const int64_t extent = g.shape(x)[static_cast<size_t>(dim)];
+  const int64_t extent = g.shape(x)[dim];
   NodeId total = cast(g, x, DType::Float64);
   for (int64_t step = 1; step < extent; step *= 2) {
     const NodeId begun = narrow(g, total, dim, step, extent);

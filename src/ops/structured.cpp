@@ -53,8 +53,8 @@ NodeId reduce_expanded(Graph& graph, Op op, NodeId x, const Dims& dims, Shape sh
   int64_t copies = 1;
   bool repeats = false;
   for (int64_t d : dims) {
-    const int64_t extent = graph.shape(x)[static_cast<size_t>(d)];
-    if (graph.shape(below)[static_cast<size_t>(d)] == extent) continue;
+    const int64_t extent = graph.shape(x)[d];
+    if (graph.shape(below)[d] == extent) continue;
     copies = checked_mul(copies, extent, name_of(op));
     repeats = true;
   }
@@ -171,23 +171,23 @@ void require_maps(const Graph& graph, NodeId x, std::vector<DimMap>& maps,
     // A label of extent 1 is always 0, so a window of one element is a plain dimension. It must
     // stay an operand's label, so it goes only where the other operand has it.
     const auto is_idle = [&](int64_t label) {
-      return label >= 0 && spec.extents[static_cast<size_t>(label)] == 1 && spec.uses(other, label);
+      return label >= 0 && spec.extents[label] == 1 && spec.uses(other, label);
     };
     // A window that covers a part of the dimension only is not that, and stays as it is.
     DimMap simple = m;
     if (simple.v >= 0 && is_idle(simple.u))
       simple = {simple.v, -1, simple.b, 0, simple.c, simple.s};
     if (is_idle(simple.v)) simple.v = -1, simple.b = 0;
-    if (!simple.is_plain() || spec.extents[static_cast<size_t>(simple.u)] == shape[d]) m = simple;
+    if (!simple.is_plain() || spec.extents[simple.u] == shape[d]) m = simple;
     if (m.a == 0)
       raise<ValueError>(
           "contract: the factor of a dimension's first label must not be 0: got it in "
           "dimension {} of {}",
           d, side);
-    if (m.is_plain() && spec.extents[static_cast<size_t>(m.u)] != shape[d])
+    if (m.is_plain() && spec.extents[m.u] != shape[d])
       raise<ShapeError>(
           "contract: label {} has extent {}, dimension {} of {} must have it too: got {}", m.u,
-          spec.extents[static_cast<size_t>(m.u)], d, side, describe(graph, x));
+          spec.extents[m.u], d, side, describe(graph, x));
     index_range(m, spec.extents);
   }
 }
@@ -199,15 +199,14 @@ ContractSpec canonical(const ContractSpec& spec) {
   ContractSpec result = spec;
   const auto rename = [&](int64_t& label) {
     if (label < 0) return;
-    int64_t& name = renamed[static_cast<size_t>(label)];
+    int64_t& name = renamed[label];
     if (name < 0) name = next++;
     label = name;
   };
   for (int64_t& label : result.out) rename(label);
   for (std::vector<DimMap>* maps : {&result.lhs, &result.rhs})
     for (DimMap& m : *maps) rename(m.u), rename(m.v);
-  for (size_t i = 0; i < renamed.size(); ++i)
-    result.extents[static_cast<size_t>(renamed[i])] = spec.extents[i];
+  for (size_t i = 0; i < renamed.size(); ++i) result.extents[renamed[i]] = spec.extents[i];
   return result;
 }
 
@@ -236,7 +235,7 @@ NodeId contract(Graph& graph, NodeId lhs, NodeId rhs, const ContractSpec& reques
     if (std::find(spec.out.begin(), spec.out.begin() + static_cast<std::ptrdiff_t>(i), label) !=
         spec.out.begin() + static_cast<std::ptrdiff_t>(i))
       raise<ValueError>("contract: a label may appear once in the output: got {} twice", label);
-    shape.push_back(spec.extents[static_cast<size_t>(label)]);
+    shape.push_back(spec.extents[label]);
   }
   for (int64_t label = 0; label < labels; ++label)
     if (!spec.uses(spec.lhs, label) && !spec.uses(spec.rhs, label))
@@ -299,7 +298,7 @@ NodeId scan(Graph& graph, Op op, NodeId x, int64_t dim) {
     return in_float32(graph, x, [&](NodeId wide) { return scan(graph, op, wide, at); });
   x = widened(graph, x);
   const Dims shape = shape_of(graph, x);
-  if (shape[static_cast<size_t>(at)] <= 1) return x;
+  if (shape[at] <= 1) return x;
   const int64_t attrs[] = {at};
   return make(graph, op, graph.dtype(x), shape, {{x}}, attrs);
 }
@@ -308,8 +307,7 @@ NodeId argsort(Graph& graph, NodeId x, int64_t dim, bool descending) {
   const int64_t at = normalize_dim(dim, graph.rank(x), "argsort");
   x = cast(graph, x, compute_dtype(graph.dtype(x)));
   const Dims shape = shape_of(graph, x);
-  if (shape[static_cast<size_t>(at)] == 1)
-    return full(graph, shape, Scalar::of_int(DType::Int64, 0));
+  if (shape[at] == 1) return full(graph, shape, Scalar::of_int(DType::Int64, 0));
   const int64_t attrs[] = {at, descending ? 1 : 0};
   return make(graph, Op::ArgSort, DType::Int64, shape, {{x}}, attrs);
 }

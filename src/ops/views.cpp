@@ -94,7 +94,7 @@ NodeId reshape(Graph& graph, NodeId x, Shape requested) {
       const NodeId below = graph.operand(x, 0);
       Dims narrow(shape.size(), 1);
       for (size_t d = 0; d < map.size(); ++d)
-        if (map[d] >= 0) narrow[d] = graph.shape(below)[static_cast<size_t>(map[d])];
+        if (map[d] >= 0) narrow[d] = graph.shape(below)[map[d]];
       return make_expand(graph, reshape(graph, below, narrow), shape);
     }
   }
@@ -109,17 +109,17 @@ NodeId permute(Graph& graph, NodeId x, std::span<const int64_t> order) {
   std::vector<bool> seen(order.size(), false);
   for (size_t d = 0; d < order.size(); ++d) {
     source[d] = normalize_dim(order[d], rank, "permute");
-    if (seen[static_cast<size_t>(source[d])])
+    if (seen[source[d]])
       raise<ValueError>("permute: each dimension must appear once: got [{}]",
                         fmt::join(order, ","));
-    seen[static_cast<size_t>(source[d])] = true;
-    shape[d] = from[static_cast<size_t>(source[d])];
+    seen[source[d]] = true;
+    shape[d] = from[source[d]];
   }
   // With the dimensions of more than one element in order, the elements stay in order.
   int64_t last = -1;
   bool in_order = true;
   for (int64_t d : source) {
-    if (from[static_cast<size_t>(d)] == 1) continue;
+    if (from[d] == 1) continue;
     in_order = in_order && d > last;
     last = d;
   }
@@ -128,7 +128,7 @@ NodeId permute(Graph& graph, NodeId x, std::span<const int64_t> order) {
     return full(graph, shape, *value);
   if (graph[x].op == Op::Permute) {
     const std::span<const int64_t> inner = graph.attrs(x);
-    for (int64_t& d : source) d = inner[static_cast<size_t>(d)];
+    for (int64_t& d : source) d = inner[d];
     return permute(graph, graph.operand(x, 0), source);
   }
   return make(graph, Op::Permute, graph.dtype(x), shape, {{x}}, source);
@@ -239,7 +239,7 @@ NodeId flip(Graph& graph, NodeId x, std::span<const int64_t> dims) {
   Dims attrs(shape.size(), 0);
   if (!dims.empty())
     for (int64_t d : normalize_dims(dims, graph.rank(x), "flip"))
-      if (shape[static_cast<size_t>(d)] > 1) attrs[static_cast<size_t>(d)] = 1;
+      if (shape[d] > 1) attrs[d] = 1;
   if (graph[x].op == Op::Flip) {
     const std::span<const int64_t> inner = graph.attrs(x);
     for (size_t d = 0; d < attrs.size(); ++d) attrs[d] ^= inner[d];
@@ -289,7 +289,7 @@ int64_t window_count(const Graph& graph, NodeId x, const WindowDim& w) {
     raise<ValueError>("window: size, stride and dilation must be at least 1: got {}, {}, {}",
                       w.size, w.stride, w.dilation);
   const int64_t reach = checked_add(checked_mul(w.size - 1, w.dilation, "window"), 1, "window");
-  const int64_t extent = graph.shape(x)[static_cast<size_t>(w.dim)];
+  const int64_t extent = graph.shape(x)[w.dim];
   if (reach > extent)
     raise<ShapeError>(
         "window: a window that reaches over {} elements must fit: got dimension {} of {}", reach,
@@ -436,7 +436,7 @@ NodeId transpose(Graph& graph, NodeId x, int64_t dim0, int64_t dim1) {
   if (first == second) return x;
   Dims order(static_cast<size_t>(rank));
   std::iota(order.begin(), order.end(), 0);
-  std::swap(order[static_cast<size_t>(first)], order[static_cast<size_t>(second)]);
+  std::swap(order[first], order[second]);
   return permute(graph, x, order);
 }
 

@@ -235,9 +235,9 @@ void unmap_large(void* p, int64_t bytes) {
 // ---- The free lists of all threads ----
 
 Header* pop_shared(State& s, int cls) {
-  SharedLists& lists = s.lists[static_cast<size_t>(cls / 4)];
+  SharedLists& lists = s.lists[cls / 4];
   const std::lock_guard lock(lists.mutex);
-  std::vector<Header*>& blocks = lists.blocks[static_cast<size_t>(cls % 4)];
+  std::vector<Header*>& blocks = lists.blocks[cls % 4];
   if (blocks.empty()) return nullptr;
   Header* header = blocks.back();
   blocks.pop_back();
@@ -246,9 +246,9 @@ Header* pop_shared(State& s, int cls) {
 }
 
 void push_shared(State& s, int cls, Header* const* headers, int count) {
-  SharedLists& lists = s.lists[static_cast<size_t>(cls / 4)];
+  SharedLists& lists = s.lists[cls / 4];
   const std::lock_guard lock(lists.mutex);
-  std::vector<Header*>& blocks = lists.blocks[static_cast<size_t>(cls % 4)];
+  std::vector<Header*>& blocks = lists.blocks[cls % 4];
   blocks.insert(blocks.end(), headers, headers + count);
   s.shared_cached.fetch_add(count * class_bytes(cls), std::memory_order_relaxed);
 }
@@ -284,8 +284,8 @@ thread_local CacheOwner t_owner;
 
 void flush(State& s, ThreadCache& cache) {
   for (int cls = 0; cls < kThreadClasses; ++cls) {
-    uint8_t& count = cache.count[static_cast<size_t>(cls)];
-    if (count > 0) push_shared(s, cls, cache.blocks[static_cast<size_t>(cls)].data(), count);
+    uint8_t& count = cache.count[cls];
+    if (count > 0) push_shared(s, cls, cache.blocks[cls].data(), count);
     count = 0;
   }
   cache.cached_bytes = 0;
@@ -342,11 +342,11 @@ void* allocate_small(State& s, int64_t bytes) {
   if (cache != nullptr) {
     const std::lock_guard lock(cache->lock);
     ++cache->allocations;
-    if (cls < kThreadClasses && cache->count[static_cast<size_t>(cls)] > 0) {
+    if (cls < kThreadClasses && cache->count[cls] > 0) {
       ++cache->hits;
       cache->cached_bytes -= class_bytes(cls);
-      auto& blocks = cache->blocks[static_cast<size_t>(cls)];
-      return hand_out(s, blocks[--cache->count[static_cast<size_t>(cls)]], cls, bytes);
+      auto& blocks = cache->blocks[cls];
+      return hand_out(s, blocks[--cache->count[cls]], cls, bytes);
     }
   } else {
     s.allocations.fetch_add(1, std::memory_order_relaxed);
@@ -374,8 +374,8 @@ void deallocate_small(State& s, void* block) {
   ThreadCache* cache = cls < kThreadClasses ? thread_cache() : nullptr;
   if (cache == nullptr) return push_shared(s, cls, &header, 1);
   const std::lock_guard lock(cache->lock);
-  auto& blocks = cache->blocks[static_cast<size_t>(cls)];
-  uint8_t& count = cache->count[static_cast<size_t>(cls)];
+  auto& blocks = cache->blocks[cls];
+  uint8_t& count = cache->count[cls];
   if (count == kThreadBlocks) {
     // Half of them go, so that neither a series of frees nor one of requests locks each time.
     count = kThreadBlocks / 2;

@@ -133,12 +133,10 @@ void bind_slots(const Plan& plan, std::span<const void* const> inputs,
     const Slot& slot = plan.slots[i];
     switch (slot.kind) {
       case SlotKind::Input:
-        slots[i] =
-            static_cast<std::byte*>(const_cast<void*>(inputs[static_cast<size_t>(slot.index)])) +
-            slot.offset;
+        slots[i] = static_cast<std::byte*>(const_cast<void*>(inputs[slot.index])) + slot.offset;
         break;
       case SlotKind::Output:
-        slots[i] = static_cast<std::byte*>(outputs[static_cast<size_t>(slot.index)]) + slot.offset;
+        slots[i] = static_cast<std::byte*>(outputs[slot.index]) + slot.offset;
         break;
       case SlotKind::Temporary:
         slots[i] = temporaries + slot.index;

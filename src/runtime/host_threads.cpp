@@ -51,7 +51,7 @@ struct HostState {
 
   /// For the job that has taken the host.
   JobLane& lane_for(int threads) {
-    std::unique_ptr<JobLane>& lane = lanes[static_cast<size_t>(threads)];
+    std::unique_ptr<JobLane>& lane = lanes[threads];
     if (!lane) {
       auto made = std::make_unique<JobLane>();
       made->make(threads);

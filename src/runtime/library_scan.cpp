@@ -47,8 +47,8 @@ void scan_blocks(const StepArgs* args, int64_t begin, int64_t end, int) {
       const T* from = x + base + k * s.inner;
       T* to = out + base + k * s.inner;
       for (int64_t i = 0; i < width; ++i) {
-        sums[static_cast<size_t>(i)] = combine(sums[static_cast<size_t>(i)], from[i]);
-        to[i] = static_cast<T>(sums[static_cast<size_t>(i)]);
+        sums[i] = combine(sums[i], from[i]);
+        to[i] = static_cast<T>(sums[i]);
       }
     }
   }

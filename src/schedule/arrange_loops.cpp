@@ -23,7 +23,7 @@ IndexExpr translate(const IndexContext& from, const IndexExpr& e,
     IndexExpr inner;
     switch (a.kind) {
       case AtomKind::Axis:
-        inner = axes[static_cast<size_t>(a.id)];
+        inner = axes[a.id];
         break;
       case AtomKind::Value:
         inner = to.value(a.id, a.range);
@@ -124,11 +124,11 @@ void join_axes(LoopKernel& k) {
 void reorder_axes(LoopKernel& k, const std::vector<int>& order) {
   // order[new] = old
   std::vector<LoopAxis> axes;
-  for (int old : order) axes.push_back(k.axes[static_cast<size_t>(old)]);
+  for (int old : order) axes.push_back(k.axes[old]);
   k = rebuild_over(k, axes, k.num_parallel, [&](IndexContext& c) {
     std::vector<IndexExpr> map(order.size());
     for (size_t now = 0; now < order.size(); ++now)
-      map[static_cast<size_t>(order[now])] = c.axis(static_cast<int>(now), axes[now].extent);
+      map[order[now]] = c.axis(static_cast<int>(now), axes[now].extent);
     return map;
   });
 }
@@ -141,12 +141,12 @@ std::vector<uint64_t> axes_of_values(const LoopKernel& k) {
   for (size_t i = 0; i < k.values.size(); ++i) {
     const KernelValue& v = k.values[i];
     for (ValueId o : v.operands)
-      if (o >= 0) bits[i] |= bits[static_cast<size_t>(o)];
+      if (o >= 0) bits[i] |= bits[o];
     if (has_index(v)) {
       std::vector<int> axes, values;
       k.context.collect(v.index, axes, values);
       for (int a : axes) bits[i] |= uint64_t{1} << std::min(a, 63);
-      for (int o : values) bits[i] |= bits[static_cast<size_t>(o)];
+      for (int o : values) bits[i] |= bits[o];
     }
     if (v.kind == ValueKind::Reduce) bits[i] &= parallel;
   }
@@ -161,7 +161,7 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
     std::vector<int> axes, values;
     k.context.collect(e, axes, values);
     bool varies = !affine;
-    for (int o : values) varies |= (bits[static_cast<size_t>(o)] >> std::min(lane, 63)) & 1;
+    for (int o : values) varies |= (bits[o] >> std::min(lane, 63)) & 1;
     if (varies) return 1.2 * lanes;
     if (factor == 0) return 0.5;
     if (factor == 1) return 1.0;
@@ -176,7 +176,7 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
       if ((bits[i] >> std::min<size_t>(a, 63)) & 1) {
         const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent, 1));
         // Other loop sets have lanes of their own, along their last axes.
-        const int set = k.axes[a].loop_set, lane_set = k.axes[static_cast<size_t>(lane)].loop_set;
+        const int set = k.axes[a].loop_set, lane_set = k.axes[lane].loop_set;
         const bool is_lane = static_cast<int>(a) == lane ||
                              (set >= 0 && lane_set >= 0 && set != lane_set &&
                               (a + 1 == k.axes.size() || k.axes[a + 1].loop_set != set));
@@ -188,7 +188,7 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
       cost += times;
     else if (v.kind == ValueKind::Random)
       cost += 20 * times;
-    else if (v.kind == ValueKind::Reduce && k.axes[static_cast<size_t>(lane)].loop_set >= 0)
+    else if (v.kind == ValueKind::Reduce && k.axes[lane].loop_set >= 0)
       cost += 12 * times;
   }
   for (const KernelStore& s : k.stores) {
@@ -196,11 +196,10 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
     std::vector<int> axes, values;
     k.context.collect(s.index, axes, values);
     for (int a : axes) {
-      const auto extent =
-          static_cast<double>(std::max<int64_t>(k.axes[static_cast<size_t>(a)].extent, 1));
+      const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent, 1));
       times *= a == lane ? std::ceil(extent / lanes) : extent;
     }
-    const double one = access(s.index, size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype));
+    const double one = access(s.index, size_of(k.buffers[s.buffer].dtype));
     cost += times * (one > 1 ? 2 * one : one);  // a scatter is dearer than a gather
   }
   return cost;
@@ -216,7 +215,7 @@ LaneChoice best_lane(const LoopKernel& k, int lanes) {
   LaneChoice best;
   // Innermost axes first: of equals the one that is there already wins.
   for (int a = static_cast<int>(k.axes.size()) - 1; a >= 0; --a) {
-    const LoopAxis& axis = k.axes[static_cast<size_t>(a)];
+    const LoopAxis& axis = k.axes[a];
     if (axis.loop_set >= 0) {
       const bool last = a + 1 == static_cast<int>(k.axes.size()) ||
                         k.axes[static_cast<size_t>(a) + 1].loop_set != axis.loop_set;
@@ -243,7 +242,7 @@ IndexExpr dense_place(LoopKernel& k, int first) {
   std::vector<IndexExpr> index;
   std::vector<int64_t> shape;
   for (int a = first; a < k.num_parallel; ++a) {
-    shape.push_back(k.axes[static_cast<size_t>(a)].extent);
+    shape.push_back(k.axes[a].extent);
     index.push_back(k.context.axis(a, shape.back()));
   }
   return linearize(k.context, index, contiguous_strides(shape));
@@ -258,7 +257,7 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
   if (!k.lane_parallel || k.num_loop_sets != 1 || k.num_parallel < 2) return 0;
   const std::vector<uint64_t> bits = axes_of_values(k);
   const int lane = k.num_parallel - 1;
-  const int64_t columns = k.axes[static_cast<size_t>(lane)].extent;
+  const int64_t columns = k.axes[lane].extent;
   int64_t rows = 1, parts = 1;
   for (size_t a = 0; a < k.axes.size(); ++a)
     if (static_cast<int>(a) != lane) {
@@ -269,7 +268,7 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
   // Results of the loop go to dense memory as they are, and to nothing else.
   const IndexExpr place = dense_place(k, 0);
   std::vector<int> stores_of(k.buffers.size(), 0);
-  for (const KernelStore& s : k.stores) ++stores_of[static_cast<size_t>(s.buffer)];
+  for (const KernelStore& s : k.stores) ++stores_of[s.buffer];
   std::vector<bool> is_sum(k.values.size(), false);
   int64_t row_bytes = 0;
   for (size_t i = 0; i < k.values.size(); ++i) {
@@ -278,7 +277,7 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
     if (has_index(v)) k.context.collect(v.index, axes, used);
     used.insert(used.end(), std::begin(v.operands), std::end(v.operands));
     for (const int o : used)
-      if (o >= 0 && is_sum[static_cast<size_t>(o)]) return 0;
+      if (o >= 0 && is_sum[o]) return 0;
     if (v.kind == ValueKind::Load && v.buffer >= 0) {
       int64_t step = 0;
       if (k.context.affine_in(v.index, lane, &step) && step == 1) row_bytes += size_of(v.dtype);
@@ -289,16 +288,13 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
   }
   if (row_bytes * columns * rows < target.thresholds.column_bytes) return 0;
   for (const KernelStore& s : k.stores) {
-    if (!is_sum[static_cast<size_t>(s.value)]) continue;
-    const KernelBuffer& buffer = k.buffers[static_cast<size_t>(s.buffer)];
-    const KernelValue& sum = k.values[static_cast<size_t>(s.value)];
-    if (!(s.index == place) || buffer.dtype != sum.dtype ||
-        stores_of[static_cast<size_t>(s.buffer)] != 1)
-      return 0;
+    if (!is_sum[s.value]) continue;
+    const KernelBuffer& buffer = k.buffers[s.buffer];
+    const KernelValue& sum = k.values[s.value];
+    if (!(s.index == place) || buffer.dtype != sum.dtype || stores_of[s.buffer] != 1) return 0;
   }
   for (const KernelStore& s : k.stores)
-    if (!is_sum[static_cast<size_t>(s.value)] &&
-        (bits[static_cast<size_t>(s.value)] >> k.num_parallel) == 0)
+    if (!is_sum[s.value] && (bits[s.value] >> k.num_parallel) == 0)
       return 0;  // at the parallel level: would be stored once a row
 
   const auto num_axes = static_cast<int>(k.axes.size());
@@ -309,15 +305,15 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
     std::vector<IndexExpr> map;
     for (int old = 0; old < num_axes; ++old) {
       const int now = old < lane ? old : old == lane ? num_axes - 1 : old - 1;
-      map.push_back(c.axis(now, axes[static_cast<size_t>(now)].extent));
+      map.push_back(c.axis(now, axes[now].extent));
     }
     return map;
   });
   flat.num_loop_sets = 0;
   flat.lane_parallel = true;
   for (KernelStore& s : flat.stores) {
-    if (!is_sum[static_cast<size_t>(s.value)]) continue;
-    s.combine = flat.values[static_cast<size_t>(s.value)].op;
+    if (!is_sum[s.value]) continue;
+    s.combine = flat.values[s.value].op;
     s.row_elements = columns;
     s.index = dense_place(flat, num_axes - 1);
   }
@@ -339,7 +335,7 @@ void choose_lane(LoopKernel& k, int lanes) {
   }
   std::vector<int> order(k.axes.size());
   std::iota(order.begin(), order.end(), 0);
-  const int set = k.axes[static_cast<size_t>(best_axis)].loop_set;
+  const int set = k.axes[best_axis].loop_set;
   k.lane_parallel = set < 0;
   // Move the lane axis to the end of its group.
   size_t end = 0;
@@ -388,7 +384,7 @@ void keep_rows(LoopKernel& k, const Target& target) {
     const KernelValue& v = k.values[i];
     const int at = v.kind == ValueKind::Reduce ? pass[i] - 1 : pass[i];
     for (ValueId o : v.operands)
-      if (o >= 0) last_use[static_cast<size_t>(o)] = std::max(last_use[static_cast<size_t>(o)], at);
+      if (o >= 0) last_use[o] = std::max(last_use[o], at);
   }
   for (const KernelStore& s : k.stores) {
     const auto v = static_cast<size_t>(s.value);
@@ -443,8 +439,7 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
       per_element += f == Family::Unary && v.op != Op::Neg && v.op != Op::Abs ? 0.4 : 0.03;
     }
   }
-  for (const KernelStore& s : k.stores)
-    per_element += 0.08 * size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype);
+  for (const KernelStore& s : k.stores) per_element += 0.08 * size_of(k.buffers[s.buffer].dtype);
   LoopCost total;
   total.ns = 20 + elements * std::max(per_element, 0.02);
 
@@ -478,14 +473,14 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   for (const KernelStore& s : k.stores) {
     const Range r = k.context.range(s.index);
     written += static_cast<double>(std::max<int64_t>(r.high - r.low + 1, 0)) *
-               size_of(k.buffers[static_cast<size_t>(s.buffer)].dtype);
+               size_of(k.buffers[s.buffer].dtype);
   }
   total.bytes = bytes + written;
   if (k.num_loop_sets == 0 && total.bytes > static_cast<double>(thresholds.stream_bytes)) {
     for (KernelBuffer& b : k.buffers) b.non_temporal = b.is_written;
     // Rows of results that every row of the input is added to are read again.
     for (const KernelStore& s : k.stores)
-      if (s.combine != Op::Literal) k.buffers[static_cast<size_t>(s.buffer)].non_temporal = false;
+      if (s.combine != Op::Literal) k.buffers[s.buffer].non_temporal = false;
   }
   return total;
 }

@@ -50,18 +50,18 @@ class Scheduler {
   }
 
  private:
-  const KernelValue& value(ValueId id) const { return kernel_.values[static_cast<size_t>(id)]; }
+  const KernelValue& value(ValueId id) const { return kernel_.values[id]; }
 
   void find_loop_sets() {
     schedule_.loop_sets.resize(static_cast<size_t>(kernel_.num_loop_sets));
     for (size_t a = 0; a < kernel_.axes.size(); ++a) {
       const int set = kernel_.axes[a].loop_set;
       COREGRAD_CHECK((set < 0) == (a < static_cast<size_t>(kernel_.num_parallel)));
-      if (set >= 0) schedule_.loop_sets[static_cast<size_t>(set)].push_back(static_cast<int>(a));
+      if (set >= 0) schedule_.loop_sets[set].push_back(static_cast<int>(a));
     }
     for (const std::vector<int>& axes : schedule_.loop_sets) {
       std::vector<int64_t> extents;
-      for (const int a : axes) extents.push_back(kernel_.axes[static_cast<size_t>(a)].extent);
+      for (const int a : axes) extents.push_back(kernel_.axes[a].extent);
       schedule_.loop_set_iterations.push_back(checked_numel(extents, "loop set"));
     }
   }
@@ -102,12 +102,12 @@ class Scheduler {
     }
   }
 
-  static int at(const std::vector<int>& of, ValueId id) { return of[static_cast<size_t>(id)]; }
+  static int at(const std::vector<int>& of, ValueId id) { return of[id]; }
 
   LoopPass& pass(int number) {
     if (schedule_.passes.size() <= static_cast<size_t>(number))
       schedule_.passes.resize(static_cast<size_t>(number) + 1);
-    return schedule_.passes[static_cast<size_t>(number)];
+    return schedule_.passes[number];
   }
 
   LoopNest& nest(int pass_number, int loop_set) {
@@ -132,7 +132,7 @@ class Scheduler {
     }
     for (size_t s = 0; s < kernel_.stores.size(); ++s) {
       const KernelStore& store = kernel_.stores[s];
-      const uint64_t axes = schedule_.value_axes[static_cast<size_t>(store.value)] |
+      const uint64_t axes = schedule_.value_axes[store.value] |
                             index_axes(kernel_, store.index, schedule_.value_axes);
       int stage = at(stage_, store.value);
       for_each_value_in(store.index, [&](ValueId id) { stage = std::max(stage, at(stage_, id)); });
@@ -152,7 +152,7 @@ class Scheduler {
     for (const size_t s : n.stores) add_roots(kernel_.stores[s], open);
     n.cost = static_cast<double>(n.stores.size() + n.reductions.size() + n.kept_writes.size());
     walk(open, [&](ValueId id) {
-      if (loop_set_of(schedule_.value_axes[static_cast<size_t>(id)]) < 0) return false;
+      if (loop_set_of(schedule_.value_axes[id]) < 0) return false;
       if (value(id).keep && at(stage_, id) < number) {
         n.kept_reads.push_back(id);
         return false;
@@ -174,8 +174,8 @@ class Scheduler {
     while (!open.empty()) {
       const ValueId id = open.back();
       open.pop_back();
-      if (seen[static_cast<size_t>(id)]) continue;
-      seen[static_cast<size_t>(id)] = true;
+      if (seen[id]) continue;
+      seen[id] = true;
       if (enter(id)) for_each_operand(value(id), [&](ValueId next) { open.push_back(next); });
     }
   }
@@ -202,13 +202,11 @@ class Scheduler {
     int64_t extent = 1;
     if (kernel_.lane_parallel) {
       if (kernel_.num_parallel > 0)
-        extent = std::min(kernel_.block,
-                          kernel_.axes[static_cast<size_t>(kernel_.num_parallel - 1)].extent);
+        extent = std::min(kernel_.block, kernel_.axes[kernel_.num_parallel - 1].extent);
       if (kernel_.num_parallel == 1) extent = kernel_.axes[0].extent;
     } else {
       for (const std::vector<int>& axes : schedule_.loop_sets)
-        if (!axes.empty())
-          extent = std::max(extent, kernel_.axes[static_cast<size_t>(axes.back())].extent);
+        if (!axes.empty()) extent = std::max(extent, kernel_.axes[axes.back()].extent);
     }
     while (width > 1 && width / 2 >= extent) width /= 2;
     schedule_.width = width;
@@ -244,7 +242,7 @@ class Scheduler {
       }
     const uint64_t lane = kernel_.num_parallel > 0 ? uint64_t{1} << (kernel_.num_parallel - 1) : 0;
     walk(open, [&](ValueId id) {
-      if ((schedule_.value_axes[static_cast<size_t>(id)] & lane) == 0) return false;
+      if ((schedule_.value_axes[id] & lane) == 0) return false;
       schedule_.lane_cost += cost_of(value(id));
       return value(id).kind != ValueKind::Reduce;
     });
@@ -257,7 +255,7 @@ class Scheduler {
     for (const LoopPass& p : schedule_.passes)
       for (const LoopNest& n : p.nests)
         for (const ValueId id : n.kept_writes) {
-          const int64_t elements = schedule_.loop_set_iterations[static_cast<size_t>(n.loop_set)];
+          const int64_t elements = schedule_.loop_set_iterations[n.loop_set];
           schedule_.kept.push_back({id, offset, elements});
           const int64_t lanes =
               kernel_.lane_parallel ? int64_t{schedule_.width} * schedule_.unroll : 1;

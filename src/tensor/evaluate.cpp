@@ -21,7 +21,7 @@ constexpr size_t kMaxCached = 512;
 std::vector<NodeId> results_of(StandaloneGraph& standalone, std::vector<KeptValue>& kept) {
   std::vector<NodeId> results = standalone.roots;
   for (int64_t number : values_to_keep(standalone)) {
-    const NodeId node = standalone.nodes[static_cast<size_t>(number)];
+    const NodeId node = standalone.nodes[number];
     const Shape shape = standalone.graph.shape(node);
     kept.push_back({number, standalone.graph.dtype(node), {shape.begin(), shape.end()}});
     results.push_back(node);

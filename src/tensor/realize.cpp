@@ -158,7 +158,7 @@ void realize(std::span<const Tensor> tensors) {
   for (size_t i = 0; i < executable->kept().size(); ++i) {
     const KeptValue& kept = executable->kept()[i];
     const std::shared_ptr<Buffer>& buffer = results[work.targets.size() + i];
-    const NodeId source = session.graph().resolve(work.nodes[static_cast<size_t>(kept.number)]);
+    const NodeId source = session.graph().resolve(work.nodes[kept.number]);
     session.set_source(session.add_data(buffer, kept.dtype, kept.shape), source, false);
     session.note_kept(buffer->bytes());
   }

@@ -175,14 +175,13 @@ StandaloneGraph rebuild_structure(std::span<const int64_t> key) {
     const Shape shape = list();
     const std::span<const int64_t> attrs = list();
     operands.clear();
-    for (int64_t k = head >> 16 & 0xffff; k > 0; --k)
-      operands.push_back(nodes[static_cast<size_t>(key[at++])]);
+    for (int64_t k = head >> 16 & 0xffff; k > 0; --k) operands.push_back(nodes[key[at++]]);
     nodes.push_back(result.graph.intern(static_cast<Op>(head & 0xff),
                                         static_cast<DType>(head >> 8 & 0xff), shape, operands,
                                         attrs, literal));
   }
   for (std::vector<NodeId>* tail : {&result.roots, &result.differentiated, &result.targets})
-    for (int64_t number : list()) tail->push_back(nodes[static_cast<size_t>(number)]);
+    for (int64_t number : list()) tail->push_back(nodes[number]);
   return result;
 }
 

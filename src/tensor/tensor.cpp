@@ -85,9 +85,7 @@ DType Tensor::dtype() const { return state_of(*this, "dtype").dtype; }
 const Dims& Tensor::shape() const { return state_of(*this, "shape").shape; }
 int64_t Tensor::numel() const { return state_of(*this, "numel").numel; }
 
-int64_t Tensor::size(int64_t dim) const {
-  return shape()[static_cast<size_t>(ops::normalize_dim(dim, ndim(), "size"))];
-}
+int64_t Tensor::size(int64_t dim) const { return shape()[ops::normalize_dim(dim, ndim(), "size")]; }
 
 Dims Tensor::strides() const {
   const TensorState& state = state_of(*this, "strides");

@@ -57,7 +57,7 @@ def gradient_of(build):
 
 BITWISE = ("and", "or", "xor")
 SHIFTS = ("shl", "shr")
-NOT_OF_BOOL = ("sub", "div", "rem", "pow")
+NOT_OF_BOOL = ("sub", "rem", "pow")
 PAIR = ((2, 3), (2, 4))
 MATMUL = ([2, 3, 4], [plain(0), plain(1)], [plain(1), plain(2)], [0, 2])
 

@@ -60,7 +60,7 @@ FlatEpilogue flatten_epilogue(const ContractKernel& kernel, const ContractPlan& 
   result.run_extent = flat.axes.back().extent;
   std::map<int, IndexExpr> replacement;
   for (const int64_t label : kernel.spec.out)
-    replacement.emplace(static_cast<int>(replacement.size()), of_label[static_cast<size_t>(label)]);
+    replacement.emplace(static_cast<int>(replacement.size()), of_label[label]);
   for (KernelValue& value : flat.values)
     value.index = flat.context.substitute(value.index, replacement);
   for (KernelStore& store : flat.stores)
@@ -199,9 +199,7 @@ class EpilogueEmitter {
     return {outer, exists};
   }
 
-  int64_t packed_extent(int64_t label) const {
-    return plan_.lane_windows.extents[static_cast<size_t>(label)];
-  }
+  int64_t packed_extent(int64_t label) const { return plan_.lane_windows.extents[label]; }
 
   llvm::IRBuilder<> b_;
   llvm::Function* function_;
@@ -245,8 +243,8 @@ std::optional<FlatEpilogue> write_result_directly(const ContractKernel& kernel,
                     size_of(plan.dtype) >= 4;
   const LoopKernel& epilogue = kernel.epilogue;
   if (!fits || epilogue.stores.size() != 1) return std::nullopt;
-  const KernelBuffer& buffer = epilogue.buffers[static_cast<size_t>(epilogue.stores[0].buffer)];
-  const KernelValue& value = epilogue.values[static_cast<size_t>(epilogue.stores[0].value)];
+  const KernelBuffer& buffer = epilogue.buffers[epilogue.stores[0].buffer];
+  const KernelValue& value = epilogue.values[epilogue.stores[0].value];
   if (value.kind != ValueKind::Bound || buffer.dtype != plan.dtype || buffer.non_temporal)
     return std::nullopt;
   FlatEpilogue flat = flatten_epilogue(kernel, plan, false);

@@ -80,7 +80,7 @@ class BlockPacker {
     for (int64_t l = 0; l < kMatrixSide; ++l) {
       llvm::Value* row = emit_i64(b_, l);
       if (rows_left) row = emit_min(b_, row, b_.CreateSub(rows_left, emit_i64(b_, 1)));
-      rows[static_cast<size_t>(l)] = at(source, b_.CreateMul(row, emit_i64(b_, row_stride)));
+      rows[l] = at(source, b_.CreateMul(row, emit_i64(b_, row_stride)));
     }
     const auto column = [&](llvm::Value* first) {  // four units
       llvm::Value* mask = nullptr;

@@ -180,7 +180,7 @@ class Windows : public RowPacker {
     AffineOperand columns;
     columns.coef.assign(plan_.extents.size(), 0);
     for (const int64_t label : packing_.columns.labels)
-      columns.coef[static_cast<size_t>(label)] = packing_.position_step(label);
+      columns.coef[label] = packing_.position_step(label);
     return emit_address(b_, plan_, columns, {{plan_.k, k}}).offset;
   }
 
@@ -191,12 +191,11 @@ class Windows : public RowPacker {
     int64_t stride = rows_.stride;
     for (size_t i = packing_.rows.labels.size(); i-- > 0;) {
       const int64_t label = packing_.rows.labels[i];
-      rows.coef[static_cast<size_t>(label)] = stride;
+      rows.coef[label] = stride;
       stride = checked_mul(stride, plan_.extent(label), "contract");
     }
     for (const SlidingWindow& window : packing_.windows)
-      rows.coef[static_cast<size_t>(window.window)] =
-          window.window_step * packing_.column_stride(window.sliding);
+      rows.coef[window.window] = window.window_step * packing_.column_stride(window.sliding);
     return emit_address(b_, plan_, rows, {{plan_.m, m}}).offset;
   }
 

@@ -330,9 +330,8 @@ llvm::Function* declare_step(llvm::Module& module, const std::string& name,
 }
 
 bool is_empty(const ContractKernel& kernel) {
-  return std::ranges::any_of(kernel.spec.out, [&](int64_t label) {
-    return kernel.spec.extents[static_cast<size_t>(label)] == 0;
-  });
+  return std::ranges::any_of(kernel.spec.out,
+                             [&](int64_t label) { return kernel.spec.extents[label] == 0; });
 }
 
 }  // namespace

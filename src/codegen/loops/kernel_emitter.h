@@ -118,11 +118,11 @@ class KernelEmitter {
   llvm::Type* kept_type(ValueId id, int width);
   bool has_varying_values(const ValueEmitter& at, const IndexExpr& index) const;
 
-  const KernelValue& value(ValueId id) const { return kernel_.values[static_cast<size_t>(id)]; }
+  const KernelValue& value(ValueId id) const { return kernel_.values[id]; }
   Value* number(int64_t n) { return builder_.getInt64(static_cast<uint64_t>(n)); }
   void set_axis(ValueEmitter& at, int axis, llvm::Value* v) {
     at.set_axis(axis, v);
-    axis_values_[static_cast<size_t>(axis)] = v;
+    axis_values_[axis] = v;
   }
 
   /// The extent of the only parallel axis comes with the call.

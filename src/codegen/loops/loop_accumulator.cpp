@@ -158,7 +158,7 @@ Accumulator::State Accumulator::merge(const State& a, const State& b, bool posit
 
 void Accumulator::update(int slot, Value* value, Value* mask, Value* position) {
   const bool is_scalar = width_ > 1 && !value->getType()->isVectorTy();
-  const Slots& slots = is_scalar ? scalar_ : levels_[0][static_cast<size_t>(slot)];
+  const Slots& slots = is_scalar ? scalar_ : levels_[0][slot];
   const State before = load(slots);
   State after = merge(before, {value, position}, false);
   if (mask) {

@@ -97,8 +97,7 @@ void KernelEmitter::run() {
   plan_combines();
 
   bool is_empty = false;
-  for (int a = 0; a < kernel_.num_parallel; ++a)
-    is_empty |= kernel_.axes[static_cast<size_t>(a)].extent == 0;
+  for (int a = 0; a < kernel_.num_parallel; ++a) is_empty |= kernel_.axes[a].extent == 0;
   if (!is_empty) for_units();
 
   for (Combine& c : combines_)
@@ -156,7 +155,7 @@ int KernelEmitter::rows_at_once() const {
            (index_axes(kernel_, place, schedule_.value_axes) >> axis & 1) == 0;
   };
   if (std::none_of(combines_.begin(), combines_.end(), meets)) return 1;
-  const int64_t extent = kernel_.axes[static_cast<size_t>(axis)].extent;
+  const int64_t extent = kernel_.axes[axis].extent;
   for (const int rows : {4, 2})
     if (extent % rows == 0 && kernel_.chunk % rows == 0 &&
         rows * schedule_.unroll * schedule_.lane_cost <= kMostRowsCost)
@@ -170,7 +169,7 @@ void KernelEmitter::unit(Value* n, int rows) {
   Value* rest = n;
   Value* block_number = nullptr;
   for (int a = last; a >= 0; --a) {
-    const int64_t extent = kernel_.axes[static_cast<size_t>(a)].extent;
+    const int64_t extent = kernel_.axes[a].extent;
     const bool in_blocks = has_lane_axis && a == last;
     const int64_t count = in_blocks ? ceil_div(extent, kernel_.block) : extent;
     Value* digit = number(0);
@@ -188,7 +187,7 @@ void KernelEmitter::unit(Value* n, int rows) {
     passes(group);
     return;
   }
-  const int64_t extent = kernel_.axes[static_cast<size_t>(last)].extent;
+  const int64_t extent = kernel_.axes[last].extent;
   std::vector<size_t> level_stores;
   for (const LoopPass& p : schedule_.passes)
     level_stores.insert(level_stores.end(), p.stores.begin(), p.stores.end());
@@ -258,8 +257,7 @@ namespace {
 bool streams(const LoopKernel& kernel, const Target& target) {
   // The row of an accumulating store is read again at once, and its pointer is moved.
   for (const KernelStore& store : kernel.stores)
-    COREGRAD_CHECK(store.combine == Op::Literal ||
-                   !kernel.buffers[static_cast<size_t>(store.buffer)].non_temporal);
+    COREGRAD_CHECK(store.combine == Op::Literal || !kernel.buffers[store.buffer].non_temporal);
   if (target.isa != Isa::Avx2 && !target.has_avx512) return false;
   return std::any_of(kernel.buffers.begin(), kernel.buffers.end(),
                      [](const KernelBuffer& b) { return b.is_written && b.non_temporal; });

@@ -74,7 +74,7 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
     at.pop_scope();
     return;
   }
-  const int64_t extent = kernel_.axes[static_cast<size_t>(axis)].extent;
+  const int64_t extent = kernel_.axes[axis].extent;
   const bool is_open = axis == 0 && has_open_extent();
   const bool whole_vectors = !is_open && extent % width == 0 && kernel_.block % width == 0;
   const auto masked = [&](Value* first) {

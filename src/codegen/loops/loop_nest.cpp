@@ -16,7 +16,7 @@ using llvm::Value;
 
 /// Row-major position in the loop set of lane 0, or of each lane (`type` decides the width).
 Value* KernelEmitter::loop_position(int loop_set, const VectorLane& lane, llvm::Type* type) {
-  const std::vector<int>& axes = schedule_.loop_sets[static_cast<size_t>(loop_set)];
+  const std::vector<int>& axes = schedule_.loop_sets[loop_set];
   Value* position = number(0);
   int64_t stride = 1;
   for (size_t k = axes.size(); k-- > 0;) {
@@ -91,7 +91,7 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
         nest_body(group, nest, sums, 0);
         return;
       }
-      const int64_t extent = kernel_.axes[static_cast<size_t>(axes[k])].extent;
+      const int64_t extent = kernel_.axes[axes[k]].extent;
       if (extent == 1) {
         open(k + 1);
         return;
@@ -121,12 +121,12 @@ void KernelEmitter::plan_cuts(const LoopNest& nest, Sums& sums) {
   cuts_.clear();
   if (std::none_of(sums.begin(), sums.end(), [](const auto& sum) { return sum->is_float_sum(); }))
     return;
-  const std::vector<int>& axes = schedule_.loop_sets[static_cast<size_t>(nest.loop_set)];
+  const std::vector<int>& axes = schedule_.loop_sets[nest.loop_set];
   int64_t chain =
       1;  // terms that one turn of the loop adds to the level that is the highest so far
   for (size_t k = axes.size(); k-- > 0;) {
     const bool is_lanes = !kernel_.lane_parallel && k + 1 == axes.size();
-    int64_t turns = kernel_.axes[static_cast<size_t>(axes[k])].extent;
+    int64_t turns = kernel_.axes[axes[k]].extent;
     if (is_lanes) turns = std::max<int64_t>(turns / (int64_t{schedule_.width} * nest.unroll), 1);
     int64_t block = 1;
     while (chain * ceil_div(turns, block) > kChain) {
@@ -148,15 +148,15 @@ std::span<const KernelEmitter::Cut> KernelEmitter::cuts_of(size_t position) cons
 }
 
 void KernelEmitter::row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums) {
-  const std::vector<int>& axes = schedule_.loop_sets[static_cast<size_t>(nest.loop_set)];
+  const std::vector<int>& axes = schedule_.loop_sets[nest.loop_set];
   Group group = {&at};
   start_lane_sums(nest.stores);
   if (axes.empty()) {
     nest_body(group, nest, sums, 0);
   } else {
     const int axis = axes.back();
-    static_lanes(at, axis, number(0), kernel_.axes[static_cast<size_t>(axis)].extent, true,
-                 nest.cost, nest.unroll, [&](int copies, Value* base, const VectorLane& lane) {
+    static_lanes(at, axis, number(0), kernel_.axes[axis].extent, true, nest.cost, nest.unroll,
+                 [&](int copies, Value* base, const VectorLane& lane) {
                    for (int u = 0; u < copies; ++u) {
                      at.push_scope();
                      set_axis(at, axis,

@@ -19,8 +19,7 @@ void KernelEmitter::plan_combines() {
   for (size_t s = 0; s < kernel_.stores.size(); ++s) {
     const KernelStore& store = kernel_.stores[s];
     if (store.combine == Op::Literal) continue;
-    COREGRAD_CHECK(value(store.value).dtype ==
-                   kernel_.buffers[static_cast<size_t>(store.buffer)].dtype);
+    COREGRAD_CHECK(value(store.value).dtype == kernel_.buffers[store.buffer].dtype);
     const uint64_t axes = index_axes(kernel_, store.index, schedule_.value_axes);
     // The axis that lanes run along where the store stands, if its sum can wait for their end.
     int lane_axis = -1;
@@ -143,7 +142,7 @@ void KernelEmitter::combine_in_memory(ValueEmitter& at, const KernelStore& store
         active ? builder_.CreateExtractElement(active, lane) : builder_.getTrue();
     builder_.CreateCondBr(is_active, work, after);
     builder_.SetInsertPoint(work);
-    Value* const pointer = builder_.CreateGEP(memory, buffers_[static_cast<size_t>(store.buffer)],
+    Value* const pointer = builder_.CreateGEP(memory, buffers_[store.buffer],
                                               builder_.CreateExtractElement(places, lane));
     Value* old_value = builder_.CreateAlignedLoad(memory, pointer, align);
     if (memory != type) old_value = builder_.CreateIsNotNull(old_value);

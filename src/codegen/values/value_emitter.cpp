@@ -63,11 +63,10 @@ void ValueEmitter::pop_scope() {
   COREGRAD_CHECK(depth() > 0);
   const Scope& scope = scopes_.back();
   for (auto it = scope.values.rbegin(); it != scope.values.rend(); ++it)
-    emitted_[static_cast<size_t>(it->first)] = it->second;
+    emitted_[it->first] = it->second;
   for (auto it = scope.atoms.rbegin(); it != scope.atoms.rend(); ++it)
     atoms_[it->first] = it->second;
-  for (auto it = scope.axes.rbegin(); it != scope.axes.rend(); ++it)
-    axes_[static_cast<size_t>(it->first)] = it->second;
+  for (auto it = scope.axes.rbegin(); it != scope.axes.rend(); ++it) axes_[it->first] = it->second;
   lane_ = scope.lane;
   lane_level_ = scope.lane_level;
   scopes_.pop_back();
@@ -105,7 +104,7 @@ ValueEmitter::AtLevel::~AtLevel() {
 }
 
 void ValueEmitter::set_axis(int axis, Value* value) {
-  auto& slot = axes_[static_cast<size_t>(axis)];
+  auto& slot = axes_[axis];
   scopes_.back().axes.emplace_back(axis, slot);
   slot = {value, depth()};
 }
@@ -116,8 +115,8 @@ void ValueEmitter::set_lane(const VectorLane& lane) {
 }
 
 void ValueEmitter::remember(ValueId id, Emitted emitted) {
-  Emitted& slot = emitted_[static_cast<size_t>(id)];
-  scopes_[static_cast<size_t>(emitted.level)].values.emplace_back(id, slot);
+  Emitted& slot = emitted_[id];
+  scopes_[emitted.level].values.emplace_back(id, slot);
   slot = emitted;
 }
 
@@ -132,10 +131,10 @@ Value* ValueEmitter::get(ValueId id) {
   while (!open.empty()) {
     const ValueId next = open.back();
     open.pop_back();
-    if (seen[static_cast<size_t>(next)] || emitted_[static_cast<size_t>(next)].value) continue;
-    seen[static_cast<size_t>(next)] = true;
+    if (seen[next] || emitted_[next].value) continue;
+    seen[next] = true;
     missing.push_back(next);
-    for_each_dependency(kernel_, kernel_.values[static_cast<size_t>(next)],
+    for_each_dependency(kernel_, kernel_.values[next],
                         [&](ValueId dependency) { open.push_back(dependency); });
   }
   std::sort(missing.begin(), missing.end());
@@ -146,7 +145,7 @@ Value* ValueEmitter::get(ValueId id) {
 Value* ValueEmitter::get_vector(ValueId id) {
   Value* const value = get(id);
   if (!has_lanes() || value->getType()->isVectorTy()) return value;
-  Emitted& emitted = emitted_[static_cast<size_t>(id)];
+  Emitted& emitted = emitted_[id];
   if (llvm::isa<llvm::Constant>(value)) return widen(value);
   const auto width = static_cast<unsigned>(lane_.width);
   if (!emitted.splat ||
@@ -164,9 +163,8 @@ Value* ValueEmitter::widen(Value* value) {
 
 bool ValueEmitter::varies_over_lanes(ValueId id) const {
   if (!has_lanes()) return false;
-  if (const Value* const value = emitted_[static_cast<size_t>(id)].value)
-    return value->getType()->isVectorTy();
-  return (axes_of_values_[static_cast<size_t>(id)] >> lane_.axis & 1) != 0;
+  if (const Value* const value = emitted_[id].value) return value->getType()->isVectorTy();
+  return (axes_of_values_[id] >> lane_.axis & 1) != 0;
 }
 
 Value* ValueEmitter::operand(const KernelValue& v, int k, bool as_vector) {
@@ -174,7 +172,7 @@ Value* ValueEmitter::operand(const KernelValue& v, int k, bool as_vector) {
 }
 
 ValueEmitter::Emitted ValueEmitter::emit(ValueId id) {
-  const KernelValue& v = kernel_.values[static_cast<size_t>(id)];
+  const KernelValue& v = kernel_.values[id];
   switch (v.kind) {
     case ValueKind::Literal:
       return {constant_of(builder_.getContext(), v.dtype, v.literal), nullptr, 0};
@@ -203,14 +201,14 @@ ValueEmitter::Emitted ValueEmitter::emit_elementwise_value(const KernelValue& v)
   bool is_vector = false;
   int arity = 0;
   while (arity < 3 && v.operands[arity] != kNoValue) {
-    const Emitted& e = emitted_[static_cast<size_t>(v.operands[arity++])];
+    const Emitted& e = emitted_[v.operands[arity++]];
     level = std::max(level, e.level);
     is_vector |= e.value->getType()->isVectorTy();
   }
   COREGRAD_CHECK(arity == info(v.op).arity);
   Value* operands[3];
   for (int k = 0; k < arity; ++k) operands[k] = operand(v, k, is_vector);
-  const DType from = kernel_.values[static_cast<size_t>(v.operands[arity - 1])].dtype;
+  const DType from = kernel_.values[v.operands[arity - 1]].dtype;
   const AtLevel at(*this, level);
   const llvm::IRBuilderBase::FastMathFlagGuard guard(builder_);
   llvm::FastMathFlags flags;
@@ -262,7 +260,7 @@ ValueEmitter::Emitted ValueEmitter::emit_in_range(const KernelValue& v) {
 }
 
 ValueEmitter::Emitted ValueEmitter::emit_random(const KernelValue& v) {
-  const Emitted& seed = emitted_[static_cast<size_t>(v.operands[0])];
+  const Emitted& seed = emitted_[v.operands[0]];
   const int level = std::max(seed.level, level_of(v.index));
   const AtLevel at(*this, level);
   const bool is_vector = index_varies_over_lanes(v.index);
@@ -302,11 +300,11 @@ ValueEmitter::Emitted ValueEmitter::emit_random(const KernelValue& v) {
 
 ValueEmitter::Emitted ValueEmitter::emit_check_index(const KernelValue& v) {
   COREGRAD_CHECK(status_ != nullptr);
-  const Emitted& source = emitted_[static_cast<size_t>(v.operands[0])];
+  const Emitted& source = emitted_[v.operands[0]];
   int level = source.level;
   bool is_vector = source.value->getType()->isVectorTy();
   if (v.operands[1] != kNoValue) {
-    const Emitted& mask = emitted_[static_cast<size_t>(v.operands[1])];
+    const Emitted& mask = emitted_[v.operands[1]];
     level = std::max(level, mask.level);
     is_vector |= mask.value->getType()->isVectorTy();
   }

@@ -46,9 +46,7 @@ class ValueEmitter {
   void set_lane(const VectorLane& lane);
   /// What the caller knows of a buffer's pointer: a multiple of `bytes`. Stores to a non_temporal
   /// buffer bypass the caches where that proves their addresses aligned; the caller fences.
-  void set_alignment(int buffer, int64_t bytes) {
-    alignments_[static_cast<size_t>(buffer)] = bytes;
-  }
+  void set_alignment(int buffer, int64_t bytes) { alignments_[buffer] = bytes; }
   /// Supplies a value made elsewhere: a reduction's result, a kept row, a contraction's tile. Until
   /// the end of the scope.
   void bind(ValueId id, llvm::Value* value);

@@ -81,10 +81,10 @@ int ValueEmitter::level_of(const IndexExpr& index) const {
   kernel_.context.collect(index, axes, values);
   int level = 0;
   for (const int axis : axes) {
-    level = std::max(level, axes_[static_cast<size_t>(axis)].second);
+    level = std::max(level, axes_[axis].second);
     if (axis == lane_.axis && has_lanes()) level = std::max(level, lane_level_);
   }
-  for (const int id : values) level = std::max(level, emitted_[static_cast<size_t>(id)].level);
+  for (const int id : values) level = std::max(level, emitted_[id].level);
   return level;
 }
 
@@ -111,12 +111,12 @@ std::pair<Value*, int> ValueEmitter::scalar_atom(AtomId id) {
   const Atom& atom = kernel_.context.atom(id);
   switch (atom.kind) {
     case AtomKind::Axis: {
-      const auto& [value, level] = axes_[static_cast<size_t>(atom.id)];
+      const auto& [value, level] = axes_[atom.id];
       COREGRAD_CHECK(value != nullptr);
       return {value, level};
     }
     case AtomKind::Value: {
-      const Emitted& e = emitted_[static_cast<size_t>(atom.id)];
+      const Emitted& e = emitted_[atom.id];
       COREGRAD_CHECK(e.value && !e.value->getType()->isVectorTy());
       const AtLevel at(*this, e.level);
       return {builder_.CreateSExtOrTrunc(e.value, builder_.getInt64Ty()), e.level};
@@ -140,7 +140,7 @@ std::pair<Value*, int> ValueEmitter::scalar_atom(AtomId id) {
     result = divide(atom.kind, operand, atom.divisor, range.low >= 0);
   }
   // The memo may have grown while the operand was emitted.
-  scopes_[static_cast<size_t>(level)].atoms.emplace_back(id.value, atoms_[id.value]);
+  scopes_[level].atoms.emplace_back(id.value, atoms_[id.value]);
   atoms_[id.value] = {result, nullptr, level};
   return {result, level};
 }

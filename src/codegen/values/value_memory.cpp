@@ -56,9 +56,9 @@ Value* ValueEmitter::to_register(DType dtype, Value* memory) {
 
 template <class Instruction>
 Instruction* ValueEmitter::annotate(Instruction* access, int buffer) {
-  llvm::MDNode* const own = alias_scopes_[static_cast<size_t>(buffer)];
+  llvm::MDNode* const own = alias_scopes_[buffer];
   if (!own) return access;
-  const bool is_written = kernel_.buffers[static_cast<size_t>(buffer)].is_written;
+  const bool is_written = kernel_.buffers[buffer].is_written;
   llvm::SmallVector<llvm::Metadata*, 8> others;
   for (size_t b = 0; b < alias_scopes_.size(); ++b)
     if (static_cast<int>(b) != buffer && alias_scopes_[b] &&
@@ -99,8 +99,7 @@ Value* ValueEmitter::pick_lanes(Value* mask, llvm::ArrayRef<int> order) {
 Value* ValueEmitter::masked_load(llvm::FixedVectorType* type, Value* pointer, Value* lanes,
                                  int buffer) {
   if (is_false(lanes)) return llvm::Constant::getNullValue(type);
-  const auto size =
-      static_cast<unsigned>(size_of(kernel_.buffers[static_cast<size_t>(buffer)].dtype));
+  const auto size = static_cast<unsigned>(size_of(kernel_.buffers[buffer].dtype));
   const unsigned width = type->getNumElements(), half = width / 2;
   if (width * size <= static_cast<unsigned>(target_.vector_bytes) || half == 0)
     return annotate(builder_.CreateMaskedLoad(type, pointer, llvm::Align(size), lanes,
@@ -117,8 +116,7 @@ Value* ValueEmitter::masked_load(llvm::FixedVectorType* type, Value* pointer, Va
 
 void ValueEmitter::masked_store(Value* vector, Value* pointer, Value* lanes, int buffer) {
   if (is_false(lanes)) return;
-  const auto size =
-      static_cast<unsigned>(size_of(kernel_.buffers[static_cast<size_t>(buffer)].dtype));
+  const auto size = static_cast<unsigned>(size_of(kernel_.buffers[buffer].dtype));
   auto* const type = llvm::cast<llvm::FixedVectorType>(vector->getType());
   const unsigned width = type->getNumElements(), half = width / 2;
   if (width * size <= static_cast<unsigned>(target_.vector_bytes) || half == 0) {
@@ -143,8 +141,8 @@ Value* ValueEmitter::lane_mask_and(Value* mask) {
 /// that needs more than its element's alignment asks here: the pointer itself counts, and what is
 /// added to it.
 int64_t ValueEmitter::proven_alignment(int buffer, const SplitIndex& index) const {
-  const int64_t size = size_of(kernel_.buffers[static_cast<size_t>(buffer)].dtype);
-  int64_t bytes = std::gcd(alignments_[static_cast<size_t>(buffer)], index.base.constant * size);
+  const int64_t size = size_of(kernel_.buffers[buffer].dtype);
+  int64_t bytes = std::gcd(alignments_[buffer], index.base.constant * size);
   for (const auto& term : index.base.terms) {
     const Atom& atom = kernel_.context.atom(term.atom);
     const bool steps_by_vectors =
@@ -156,7 +154,7 @@ int64_t ValueEmitter::proven_alignment(int buffer, const SplitIndex& index) cons
 
 Value* ValueEmitter::element_pointer(int buffer, const IndexExpr& index) {
   get_values_of(index);
-  const DType dtype = kernel_.buffers[static_cast<size_t>(buffer)].dtype;
+  const DType dtype = kernel_.buffers[buffer].dtype;
   llvm::Type* const type = memory_type(dtype);
   const IndexExpr base = split(index).base;
   // One step a level, the constant last: it becomes the displacement of the address.
@@ -170,7 +168,7 @@ Value* ValueEmitter::element_pointer(int buffer, const IndexExpr& index) {
   }
   std::sort(by_level.begin(), by_level.end(),
             [](const auto& a, const auto& b) { return a.first < b.first; });
-  Value* pointer = buffers_[static_cast<size_t>(buffer)];
+  Value* pointer = buffers_[buffer];
   int last = 0;
   for (const auto& [level, sum] : by_level) {
     Value* const offset = scalar_index(sum);
@@ -184,7 +182,7 @@ Value* ValueEmitter::element_pointer(int buffer, const IndexExpr& index) {
 }
 
 Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask) {
-  const DType dtype = kernel_.buffers[static_cast<size_t>(buffer)].dtype;
+  const DType dtype = kernel_.buffers[buffer].dtype;
   llvm::Type* const type = memory_type(dtype);
   const llvm::Align align(static_cast<uint64_t>(size_of(dtype)));
   const auto width = static_cast<unsigned>(lane_.width);
@@ -256,7 +254,7 @@ bool ValueEmitter::is_of_nothing(const IndexExpr& index) const {
   std::vector<int> axes, values;
   kernel_.context.collect(index, axes, values);
   return std::any_of(values.begin(), values.end(), [&](int id) {
-    const KernelValue& v = kernel_.values[static_cast<size_t>(id)];
+    const KernelValue& v = kernel_.values[id];
     return v.kind == ValueKind::CheckIndex && v.bounds.low >= v.bounds.high;
   });
 }
@@ -271,7 +269,7 @@ ValueEmitter::Emitted ValueEmitter::emit_load(const KernelValue& v) {
   int level = level_of(v.index);
   Value* mask = nullptr;
   if (v.operands[0] != kNoValue) {
-    const Emitted& e = emitted_[static_cast<size_t>(v.operands[0])];
+    const Emitted& e = emitted_[v.operands[0]];
     mask = e.value;
     level = std::max(level, e.level);
   }
@@ -297,7 +295,7 @@ llvm::Value* ValueEmitter::to_memory(DType dtype, Value* value) {
 /// Writes a vector of neighbours, around the caches where the buffer asks for it and `alignment`,
 /// in bytes, allows it.
 void ValueEmitter::whole_store(Value* vector, Value* pointer, int64_t alignment, int buffer) {
-  const KernelBuffer& target = kernel_.buffers[static_cast<size_t>(buffer)];
+  const KernelBuffer& target = kernel_.buffers[buffer];
   const int64_t vector_bytes = size_of(target.dtype) * lane_.width;
   const int64_t needed = std::min<int64_t>(64, vector_bytes);
   const bool streams = target.non_temporal && vector_bytes >= 16 && alignment % needed == 0;
@@ -320,7 +318,7 @@ bool ValueEmitter::emit_store_pair(const KernelStore& even, const KernelStore& o
   const SplitIndex parts = split(even.index);
   if (!parts.is_affine() || parts.slope != 2 || !distance.is_constant() || distance.constant != 1)
     return false;
-  const DType dtype = kernel_.buffers[static_cast<size_t>(even.buffer)].dtype;
+  const DType dtype = kernel_.buffers[even.buffer].dtype;
   Value* const values[] = {to_memory(dtype, get_vector(even.value)),
                            to_memory(dtype, get_vector(odd.value))};
   Value* const first = element_pointer(even.buffer, parts.base);
@@ -340,7 +338,7 @@ bool ValueEmitter::emit_store_pair(const KernelStore& even, const KernelStore& o
 
 void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value) {
   get_values_of(index);
-  const KernelBuffer& target = kernel_.buffers[static_cast<size_t>(buffer)];
+  const KernelBuffer& target = kernel_.buffers[buffer];
   llvm::Type* const type = memory_type(target.dtype);
   const auto size = static_cast<uint64_t>(size_of(target.dtype));
   const llvm::Align align(size);

@@ -7,7 +7,7 @@
 namespace coregrad {
 
 bool AffineOperand::depends_on(int64_t label) const {
-  return coef[static_cast<size_t>(label)] != 0 || is_checked(label);
+  return coef[label] != 0 || is_checked(label);
 }
 
 bool AffineOperand::is_checked(int64_t label) const {
@@ -27,7 +27,7 @@ AffineOperand affine_operand(const ContractOperand& operand, DType dtype,
     CheckedDim dim;
     dim.c = map.c, dim.s = map.s, dim.extent = extent, dim.stride = stride;
     const auto put = [&](int64_t label, int64_t factor) {
-      if (label < 0 || factor == 0 || extents[static_cast<size_t>(label)] <= 1) return;
+      if (label < 0 || factor == 0 || extents[label] <= 1) return;
       if (dim.u < 0 || dim.u == label) {
         dim.u = label, dim.a = checked_add(dim.a, factor, "contract");
       } else {
@@ -45,7 +45,7 @@ AffineOperand affine_operand(const ContractOperand& operand, DType dtype,
       form.base = checked_add(form.base, checked_mul(dim.c, stride, "contract"), "contract");
       for (const auto& [label, factor] : {std::pair{dim.u, dim.a}, std::pair{dim.v, dim.b}}) {
         if (label < 0) continue;
-        int64_t& coef = form.coef[static_cast<size_t>(label)];
+        int64_t& coef = form.coef[label];
         coef = checked_add(coef, checked_mul(factor, stride, "contract"), "contract");
       }
     }
@@ -59,8 +59,8 @@ std::vector<Segment> segments_of(const AffineOperand& operand, const FlatSpace& 
   std::vector<Segment> segments;
   bool last_is_checked = false;
   for (const int64_t label : space.labels) {
-    const int64_t extent = extents[static_cast<size_t>(label)];
-    const int64_t coef = operand.coef[static_cast<size_t>(label)];
+    const int64_t extent = extents[label];
+    const int64_t coef = operand.coef[label];
     const bool checked = operand.is_checked(label);
     if (!segments.empty() && !checked && !last_is_checked &&
         segments.back().coef == checked_mul(coef, extent, "contract")) {

@@ -13,7 +13,7 @@ constexpr int64_t kMostPhases = 16;
 
 /// label = step * label' + offset, everywhere.
 void substitute_label(ContractKernel& kernel, int64_t label, int64_t step, int64_t offset) {
-  int64_t& extent = kernel.spec.extents[static_cast<size_t>(label)];
+  int64_t& extent = kernel.spec.extents[label];
   extent = extent > offset ? ceil_div(extent - offset, step) : 0;
   for (std::vector<DimMap>* maps : {&kernel.spec.lhs, &kernel.spec.rhs}) {
     for (DimMap& map : *maps) {
@@ -28,7 +28,7 @@ void substitute_label(ContractKernel& kernel, int64_t label, int64_t step, int64
   if (place == kernel.spec.out.end()) return;
   LoopKernel& epilogue = kernel.epilogue;
   const int axis = static_cast<int>(place - kernel.spec.out.begin());
-  epilogue.axes[static_cast<size_t>(axis)].extent = extent;
+  epilogue.axes[axis].extent = extent;
   IndexContext& context = epilogue.context;
   const std::map<int, IndexExpr> replacement = {
       {axis, context.add(context.mul(context.axis(axis, std::max<int64_t>(extent, 1)), step),
@@ -71,8 +71,7 @@ std::optional<Division> find_division(const ContractKernel& kernel, int64_t most
         }
       }
       if (!fits || outputs != 1) continue;
-      const int64_t sum_extent =
-          found.sum_label < 0 ? 1 : spec.extents[static_cast<size_t>(found.sum_label)];
+      const int64_t sum_extent = found.sum_label < 0 ? 1 : spec.extents[found.sum_label];
       for (int64_t r = 0; r < map.s && fits; ++r) {
         found.sum_phase.push_back(-1);
         for (int64_t q = 0; q < std::min(map.s, sum_extent); ++q) {
@@ -106,13 +105,13 @@ std::vector<ContractKernel> split_phases(const ContractKernel& kernel, const Tar
       for (int64_t r = 0; r < s; ++r) {
         ContractKernel part = each;
         substitute_label(part, own->out_label, s, r);
-        if (part.spec.extents[static_cast<size_t>(own->out_label)] == 0) continue;
-        const int64_t q = own->sum_phase[static_cast<size_t>(r)];
+        if (part.spec.extents[own->out_label] == 0) continue;
+        const int64_t q = own->sum_phase[r];
         DimMap& map = (own->in_rhs ? part.spec.rhs : part.spec.lhs)[own->dim];
         if (q < 0) {
           // No product: an empty sum. The map must not divide any more, but is never used.
           if (own->sum_label < 0) return {kernel};
-          part.spec.extents[static_cast<size_t>(own->sum_label)] = 0;
+          part.spec.extents[own->sum_label] = 0;
           map = {map.u, map.v, 0, 0, 0, 1};
         } else {
           if (own->sum_label >= 0) substitute_label(part, own->sum_label, s, q);

@@ -21,9 +21,7 @@ namespace {
 /// Orders labels by falling distance in memory, so that neighbours can merge and the last is the
 /// closest. Stable: equal ones keep their order.
 void sort_by_distance(std::vector<int64_t>& labels, const std::vector<int64_t>& distances) {
-  const auto distance = [&](int64_t label) {
-    return std::abs(distances[static_cast<size_t>(label)]);
-  };
+  const auto distance = [&](int64_t label) { return std::abs(distances[label]); };
   std::stable_sort(labels.begin(), labels.end(),
                    [&](int64_t x, int64_t y) { return distance(x) > distance(y); });
 }
@@ -49,7 +47,7 @@ class Arranger {
       const bool is_affine = kernel.epilogue.context.affine_in(store.index, axis++, &factor);
       if (common_.extent(label) == 1) continue;
       outputs_.push_back(label);
-      store_factor_[static_cast<size_t>(label)] = is_affine ? factor : 0;
+      store_factor_[label] = is_affine ? factor : 0;
     }
   }
 
@@ -92,7 +90,7 @@ class Arranger {
   }
 
  private:
-  int64_t store_factor(int64_t label) const { return store_factor_[static_cast<size_t>(label)]; }
+  int64_t store_factor(int64_t label) const { return store_factor_[label]; }
 
   FlatSpace space(std::vector<int64_t> labels) const {
     FlatSpace result;

@@ -25,7 +25,7 @@ struct ContractRoles {
   bool stores_vectors = true;  ///< neighbouring lanes of the first result are neighbours in memory
   int64_t store_step = 1;      ///< elements from one lane of it to the next, within the last label
 
-  int64_t extent(int64_t label) const { return extents[static_cast<size_t>(label)]; }
+  int64_t extent(int64_t label) const { return extents[label]; }
   /// A space as an operand sees it.
   std::vector<Segment> segments(const AffineOperand& operand, const FlatSpace& space) const {
     return segments_of(operand, space, extents);

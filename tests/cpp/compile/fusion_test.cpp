@@ -69,6 +69,15 @@ TEST(Fusion, MakesBatchNormOneKernel) {
   EXPECT_EQ(plan.units.size(), 1u);
 }
 
+TEST(Fusion, ReadsAStridedBufferOnceForTwoResults) {
+  Graph g;
+  const NodeId x = ops::input(g, 0, DType::Float32, Dims{64, 128});
+  const NodeId even = ops::narrow(g, x, 1, 0, 128, 2), odd = ops::narrow(g, x, 1, 1, 128, 2);
+  EXPECT_EQ(fuse(g, {ops::mul(g, even, odd), ops::exp(g, even)}).units.size(), 1u);
+  // Nothing that both read.
+  EXPECT_EQ(fuse(g, {ops::exp(g, odd), ops::exp(g, even)}).units.size(), 2u);
+}
+
 TEST(Fusion, GivesAMatmulItsBiasAndActivation) {
   Graph g;
   const NodeId a = ops::input(g, 0, DType::Float32, Dims{64, 32});

@@ -233,7 +233,9 @@ TEST(CompositeGradient, LossesAndAttention) {
              options.ignore_index = 3;
              return cross_entropy(g, y, iota(g, DType::Int64, 4), options);
            },
-           [](Graph& g, NodeId y) { return binary_cross_entropy_with_logits(g, y, number_like(g, y, 0.3)); },
+           [](Graph& g, NodeId y) {
+             return binary_cross_entropy_with_logits(g, y, number_like(g, y, 0.3));
+           },
            [](Graph& g, NodeId y) { return einsum(g, "ij,kj->k", {{y, exp(g, y)}}); },
            [](Graph& g, NodeId y) {
              AttentionOptions options;

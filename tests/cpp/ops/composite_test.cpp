@@ -673,8 +673,10 @@ TEST_F(Composite, BinaryAndDivergenceLosses) {
     positive.push_back((1 - t[i]) * x[i] + (1 + 2 * t[i]) * soft);
   }
   expect(binary_cross_entropy_with_logits(g, in(x), in(t), {}, {}, Reduction::None), logits);
-  expect(binary_cross_entropy_with_logits(g, in(x), in(t), {}, in({3, 3, 3}), Reduction::None), positive);
-  expect(binary_cross_entropy(g, in({0.2, 0}), in({1, 1}), {}, Reduction::None), {-std::log(0.2), 100});
+  expect(binary_cross_entropy_with_logits(g, in(x), in(t), {}, in({3, 3, 3}), Reduction::None),
+         positive);
+  expect(binary_cross_entropy(g, in({0.2, 0}), in({1, 1}), {}, Reduction::None),
+         {-std::log(0.2), 100});
   expect(kl_div(g, in({-1, -2}), in({0.5, 0}), false, Reduction::Sum), {0.5 * (std::log(0.5) + 1)});
   expect(kl_div(g, in({-1.0}), in({-0.5}), true), {std::exp(-0.5) * 0.5});
 }

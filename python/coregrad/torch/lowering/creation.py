@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import is_float, lower, move
+from .table import is_float, lower
 
 
 @lower("aten.full.default", "aten.new_full.default")

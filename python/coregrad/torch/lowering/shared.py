@@ -54,7 +54,9 @@ def _call(
         if kind != "MaybeDType"  # the result's, which operands are cast to
     ]
     named = {
-        key: _argument(b, rule, kinds.get(key, ""), a) for key, a in kwargs.items() if key != "dtype"
+        key: _argument(b, rule, kinds.get(key, ""), a)
+        for key, a in kwargs.items()
+        if key != "dtype"
     }
     return getattr(b.g, name)(*given, **named), given
 
