@@ -50,8 +50,8 @@ GRADIENTS = [
     Mutant(
         "window-offset-without-dilation",
         "src/grad/rules_views.cpp",
-        "low[static_cast<size_t>(dim)] = k * dilation;",
-        "low[static_cast<size_t>(dim)] = k;",
+        "low[dim] = k * dilation;",
+        "low[dim] = k;",
         "gradients of dilated windows land in wrong places",
     ),
     Mutant(
@@ -244,8 +244,8 @@ MEMORY = [
     Mutant(
         "overwritten-input-read-in-step",
         "src/compile/memory_map.cpp",
-        "uses.last_reader[static_cast<size_t>(spec.aliases_input)] < uses.first_writer[node];",
-        "uses.last_reader[static_cast<size_t>(spec.aliases_input)] <= uses.first_writer[node];",
+        "uses.last_reader[spec.aliases_input] < uses.first_writer[node];",
+        "uses.last_reader[spec.aliases_input] <= uses.first_writer[node];",
         "an input is overwritten by the step that reads it elsewhere",
     ),
     Mutant(
@@ -261,7 +261,7 @@ CODE = [
     Mutant(
         "streams-at-any-pointer",
         "src/codegen/values/value_memory.cpp",
-        "std::gcd(alignments_[static_cast<size_t>(buffer)], index.base.constant * size)",
+        "std::gcd(alignments_[buffer], index.base.constant * size)",
         "std::gcd(int64_t{64}, index.base.constant * size)",
         "a store that bypasses the caches claims an alignment that the buffer's pointer lacks",
     ),
@@ -442,9 +442,9 @@ PYTORCH = [
     ),
     Mutant(
         "pooling-divisor-at-the-edge",
-        TORCH + "lowering/pooling.py",
-        "end = min(start + kernel[i], extent + padding[i])",
-        "end = start + kernel[i]",
+        "src/ops/pool.cpp",
+        "if (-pool.padding[d] >= low && last <= end) {",
+        "if (-pool.padding[d] >= low) {",
         "windows over the edge (ceil_mode) are divided by their whole size",
     ),
     Mutant(

@@ -202,3 +202,19 @@ def test_products_and_their_gradients_are_as_exact_as_eager_s(name, dtype):
     got, eager = results(compiled(function), operands), results(function, operands)
     exact = results(function, [t.double() for t in operands])
     require_as_exact(got, eager, exact, dtype)
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_choices_between_scalars_that_are_minima(dtype):
+    """LLVM makes them calls of fminf and fmaxf."""
+
+    def limited(x):
+        low = x < 0.5
+        least = torch.where(low, x, 0.5)
+        high = x > 0.25
+        most = torch.where(high, x, 0.25)
+        return torch.where(low, least, x + least), torch.where(high, most, x - most)
+
+    for value in (0.3, 0.75, -1.0):
+        x = torch.tensor(value).to(dtype)
+        assert [v.item() for v in compiled(limited)(x)] == [v.item() for v in limited(x)]

@@ -48,6 +48,11 @@ ExecutorAddr process_symbol(llvm::StringRef name) {
       {"nearbyint", ExecutorAddr::fromPtr(static_cast<UnaryD>(&::nearbyint))},
       {"roundevenf", ExecutorAddr::fromPtr(static_cast<UnaryF>(&::rintf))},
       {"roundeven", ExecutorAddr::fromPtr(static_cast<UnaryD>(&::rint))},
+      // LLVM makes these of choices between float16 scalars.
+      {"fminf", ExecutorAddr::fromPtr(static_cast<float (*)(float, float)>(&::fminf))},
+      {"fmin", ExecutorAddr::fromPtr(static_cast<double (*)(double, double)>(&::fmin))},
+      {"fmaxf", ExecutorAddr::fromPtr(static_cast<float (*)(float, float)>(&::fmaxf))},
+      {"fmax", ExecutorAddr::fromPtr(static_cast<double (*)(double, double)>(&::fmax))},
       {"fmaf", ExecutorAddr::fromPtr(static_cast<float (*)(float, float, float)>(&::fmaf))},
       {"fma", ExecutorAddr::fromPtr(static_cast<double (*)(double, double, double)>(&::fma))},
       {vector_math::kReduceHugeF32, ExecutorAddr::fromPtr(&vector_math::reduce_huge_f32)},

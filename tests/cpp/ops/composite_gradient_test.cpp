@@ -234,7 +234,8 @@ TEST(CompositeGradient, LossesAndAttention) {
              return cross_entropy(g, y, iota(g, DType::Int64, 4), options);
            },
            [](Graph& g, NodeId y) {
-             return binary_cross_entropy_with_logits(g, y, number_like(g, y, 0.3));
+             return binary_cross_entropy_with_logits(
+                 g, y, broadcast_to(g, number_like(g, y, 0.3), {{4, 6}}));
            },
            [](Graph& g, NodeId y) { return einsum(g, "ij,kj->k", {{y, exp(g, y)}}); },
            [](Graph& g, NodeId y) {
