@@ -38,8 +38,11 @@ def convolution(b, x, w, bias, stride, padding, dilation, transposed, output_pad
 @lower("aten.convolution_backward.default")
 def convolution_backward(b, grad, x, w, bias_sizes, *options):
     *options, mask = options
-    wanted = [operand for operand, is_wanted in zip((x, w), mask) if is_wanted]
-    found = iter(b.g.gradients([_convolution(b, x, w, None, *options)], [grad], wanted))
-    gradients = [next(found) if is_wanted else None for is_wanted in mask[:2]]
-    over = [d for d in range(grad.ndim) if d != 1]
-    return *gradients, b.g.sum(grad, over, False) if mask[2] else None
+    grad_x = grad_w = grad_bias = None
+    if mask[0]:
+        grad_x = b.gradient(lambda v: _convolution(b, v, w, None, *options), x, grad)
+    if mask[1]:
+        grad_w = b.gradient(lambda v: _convolution(b, x, v, None, *options), w, grad)
+    if mask[2]:
+        grad_bias = b.g.sum(grad, [d for d in range(grad.ndim) if d != 1], False)
+    return grad_x, grad_w, grad_bias

@@ -144,7 +144,7 @@ def elu_backward(b, grad, alpha, scale, input_scale, is_result, x):
     if is_result:
         slope = (x + alpha * scale) * input_scale
         return b.where(x <= 0, grad * slope, grad * scale)
-    return b.g.gradients([b.g.elu(x, alpha, scale, input_scale)], [grad], [x])[0]
+    return b.gradient(lambda v: b.g.elu(v, alpha, scale, input_scale), x, grad)
 
 
 @lower("aten.log_sigmoid_forward.default")

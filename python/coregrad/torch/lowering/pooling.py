@@ -41,7 +41,7 @@ def _pools(rank):
 
     @lower(f"aten.avg_pool{pool}_backward.default")
     def avg_pool_backward(b, grad, x, *options):
-        return b.g.gradients([avg_pool(b, x, *options)], [grad], [x])[0]
+        return b.gradient(lambda v: avg_pool(b, v, *options), x, grad)
 
     @lower(f"aten._adaptive_avg_pool{pool}.default")
     def adaptive_avg_pool(b, x, size):
@@ -53,7 +53,8 @@ def _pools(rank):
     def adaptive_avg_pool_backward(b, grad, x):
         if not b.result.numel():
             return b.g.full(b.shape, b.dtype, 0)
-        return b.g.gradients([b.g.adaptive_avg_pool(x, grad.shape[-rank:])], [grad], [x])[0]
+        size = list(grad.shape[-rank:])
+        return b.gradient(lambda v: b.g.adaptive_avg_pool(v, size), x, grad)
 
     @lower(f"aten.adaptive_max_pool{pool}.default")
     def adaptive_max_pool(b, x, size):

@@ -116,8 +116,11 @@ def grid_sampler(b, x, grid, interpolation, padding, align_corners):
 
 @lower("aten.grid_sampler_2d_backward.default", "aten.grid_sampler_3d_backward.default")
 def grid_sampler_backward(b, grad, x, grid, interpolation, padding, align_corners, mask):
-    out = _sampled(b, x, grid, interpolation, padding, align_corners)
-    return tuple(b.g.gradients([out], [grad], [x, grid]))
+    options = interpolation, padding, align_corners
+    return (
+        b.gradient(lambda v: _sampled(b, v, grid, *options), x, grad),
+        b.gradient(lambda v: _sampled(b, x, v, *options), grid, grad),
+    )
 
 
 # Resizing with a filter as wide as a step of the larger grid

@@ -44,8 +44,8 @@ def _argument(b: Lowering, rule: str, kind: str, value: Any, traced: Any = None)
 
 def _call(
     b: Lowering, name: str, rule: str, parameters: Parameters, args: Sequence[Any], kwargs: Any
-) -> tuple[Any, list[Any]]:
-    """What the operator gives, and its arguments as the graph has them."""
+) -> Any:
+    """What the operator gives."""
     traced = [*b.traced_args, *[None] * len(parameters)]
     kinds = dict(parameters)
     given = [
@@ -58,12 +58,12 @@ def _call(
         for key, a in kwargs.items()
         if key != "dtype"
     }
-    return getattr(b.g, name)(*given, **named), given
+    return getattr(b.g, name)(*given, **named)
 
 
 def _row(name: str, rule: str, parameters: Parameters) -> Callable[..., Any]:
     def row(b: Lowering, *args: Any, **kwargs: Any) -> Any:
-        result, _ = _call(b, name, rule, parameters, args, kwargs)
+        result = _call(b, name, rule, parameters, args, kwargs)
         if isinstance(result, Node):
             return result if rule == "Move" else b.node(result, b.dtype)
         return tuple(result)
@@ -77,9 +77,10 @@ def derived(name: str, parameters: Parameters) -> Callable[..., Any]:
     """
 
     def row(b: Lowering, grad: Node, *args: Any, **kwargs: Any) -> Node:
-        result, given = _call(b, name, "Opmath", parameters, args, kwargs)
-        grad = b.expand(b.node(grad, b.dtype), result.shape)
-        return b.g.gradients([result], [grad], [given[0]])[0]
+        def function(x: Node) -> Node:
+            return _call(b, name, "Opmath", parameters, [x, *args[1:]], kwargs)
+
+        return b.gradient(function, b.node(args[0], b.dtype), grad)
 
     return row
 

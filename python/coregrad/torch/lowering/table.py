@@ -212,6 +212,17 @@ class Lowering:
         shape[dim] = x.shape[0]
         return self.g.reshape(x, shape)
 
+    # Gradients
+
+    def gradient(self, function: Callable[[Node], Node], x: Node, grad: Node) -> Node:
+        """Of function(x) with respect to x. Construction looks through nodes (a reshape of a reshape is
+        one of what lies below), so the function gets one that it cannot look through.
+        """
+        variable = self.g.detach(x)
+        result = function(variable)
+        grad = self.expand(self.node(grad, result.dtype), result.shape)
+        return self.g.gradients([result], [grad], [variable])[0]
+
     # Choice and limits
 
     def where(self, condition: Node, a: Node | float, b: Node | float) -> Node:

@@ -274,4 +274,4 @@ def _replicate(b, x, padding):
 
 @lower(*(f"aten.replication_pad{rank}d_backward.default" for rank in (1, 2, 3)))
 def replication_pad_backward(b, grad, x, padding):
-    return b.g.gradients([_replicate(b, x, list(padding))], [grad], [x])[0]
+    return b.gradient(lambda v: _replicate(b, v, list(padding)), x, grad)
