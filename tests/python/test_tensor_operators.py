@@ -102,6 +102,22 @@ def test_quotients_are_rounded(dtype, mode):
     check(got, torch.div(x, y, rounding_mode=mode), exact=True)
 
 
+@pytest.mark.parametrize("count", [2, 5, 8, 10, 33])
+@pytest.mark.parametrize("dtype", [cg.int64, cg.int32])
+def test_integers_are_divided_by_what_is_known_at_compile_time(dtype, count):
+    """As by the sizes of windows at the edges; the divisor of the lane behind the last is 0."""
+    place = np.arange(count)
+    sizes = np.minimum(place + 1, count - 1) - np.maximum(place - 1, 0)
+    x = np.arange(count) * 7 - 11
+    ours = cg.arange(0, count, dtype=dtype)
+    known = cg.minimum(ours + 1, count - 1) - cg.maximum(ours - 1, 0)
+    t = cg.tensor(x).cast(dtype)
+    quotients = np.trunc(x / sizes).astype(np.int64)
+    assert cg.div(t, known, rounding_mode="trunc").tolist() == quotients.tolist()
+    assert cg.fmod(t, known).tolist() == (x - quotients * sizes).tolist()
+    assert cg.floor_divide(t, known).tolist() == (x // sizes).tolist()
+
+
 def test_an_unknown_rounding_mode_is_refused():
     with pytest.raises(ValueError, match="rounding mode must be 'trunc' or 'floor', got 'up'"):
         cg.div(cg.ones([2]), 2, rounding_mode="up")

@@ -105,13 +105,24 @@ Value* float_binary(Builder& b, Op op, DType dtype, Value* x, Value* y) {
 
 /// Quotient towards zero for a divisor that is neither 0 nor the partner of an overflow.
 Value* safe_quotient(Builder& b, Value* x, Value* y) {
-  Type* const type = x->getType();
+  const auto* const vector = llvm::dyn_cast<llvm::FixedVectorType>(x->getType());
+  const auto* const constant = llvm::dyn_cast<llvm::Constant>(y);
+  if (!vector || (constant && constant->getSplatValue())) return b.CreateSDiv(x, y);
   // Vectors of 32-bit integers divide exactly through float64; a division a lane would be slower.
-  if (type->isVectorTy() && type->getScalarSizeInBits() == 32 && !llvm::isa<llvm::Constant>(y)) {
-    Type* const wide = with_element(type, b.getDoubleTy());
-    return b.CreateFPToSI(b.CreateFDiv(b.CreateSIToFP(x, wide), b.CreateSIToFP(y, wide)), type);
+  if (vector->getScalarSizeInBits() == 32) {
+    Type* const wide = with_element(x->getType(), b.getDoubleTy());
+    return b.CreateFPToSI(b.CreateFDiv(b.CreateSIToFP(x, wide), b.CreateSIToFP(y, wide)),
+                          x->getType());
   }
-  return b.CreateSDiv(x, y);
+  // Lane by lane, as processors do it. A vector's division is undefined as a whole where one lane
+  // is, and LLVM 19 leaves it out where lanes that nobody stores have a divisor it knows nothing
+  // of.
+  Value* quotient = llvm::PoisonValue::get(x->getType());
+  for (unsigned lane = 0; lane < vector->getNumElements(); ++lane)
+    quotient = b.CreateInsertElement(
+        quotient, b.CreateSDiv(b.CreateExtractElement(x, lane), b.CreateExtractElement(y, lane)),
+        lane);
+  return quotient;
 }
 
 Value* integer_division(Builder& b, Op op, Value* x, Value* y) {
