@@ -147,24 +147,20 @@ NodeId place_of_largest(Graph& g, NodeId windows) {
   return select(g, compare(g, Op::Lt, last_nan, integer(g, DType::Int64, 0)), best, last_nan);
 }
 
-// Elements of x at flat positions [.., o..] in its dimensions from `first` on.
-NodeId take(Graph& g, NodeId x, size_t first, NodeId position) {
-  const Dims shape = shape_of(g, position);
-  const auto rows = [&](NodeId node) {
-    Dims flat(g.shape(node).begin(), g.shape(node).begin() + static_cast<std::ptrdiff_t>(first));
-    flat.push_back(product(g.shape(node).subspan(first), "pool"));
-    return reshape(g, node, flat);
-  };
-  return reshape(g, gather(g, rows(x), static_cast<int64_t>(first), rows(position)), shape);
-}
-
-// Windows of trailing dimensions with those as one.
-NodeId flattened(Graph& g, NodeId windows, size_t kept) {
-  Dims shape = shape_of(g, windows);
+// The dimensions from `kept` on as one.
+NodeId flattened(Graph& g, NodeId x, size_t kept) {
+  Dims shape = shape_of(g, x);
   const int64_t elements = product(std::span(shape).subspan(kept), "pool");
   shape.resize(kept);
   shape.push_back(elements);
-  return reshape(g, windows, shape);
+  return reshape(g, x, shape);
+}
+
+// Elements of x at flat positions [.., o..] in its dimensions from `first` on.
+NodeId take(Graph& g, NodeId x, size_t first, NodeId position) {
+  const Dims shape = shape_of(g, position);
+  const NodeId flat = flattened(g, position, first);
+  return reshape(g, gather(g, flattened(g, x, first), static_cast<int64_t>(first), flat), shape);
 }
 
 size_t require_adaptive(const Graph& g, NodeId x, std::span<const int64_t> output,

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from .matmul import check_product
-from .table import lower
+from .table import each, lower
 
 
 def _is_too_much(extra, step, apart):
     """PyTorch's kernels refuse it, its traced shapes do not."""
     return extra >= max(step, apart)
-
-
-def _each(values, rank):
-    return list(values) * rank if len(values) == 1 else list(values)
 
 
 def _convolution(b, x, w, bias, stride, padding, dilation, transposed, output_padding, groups):
@@ -27,7 +23,7 @@ def _convolution(b, x, w, bias, stride, padding, dilation, transposed, output_pa
 @lower("aten.convolution.default")
 def convolution(b, x, w, bias, stride, padding, dilation, transposed, output_padding, groups):
     check_product(b)
-    spread = [_each(values, x.ndim - 2) for values in (output_padding, stride, dilation)]
+    spread = [each(values, x.ndim - 2) for values in (output_padding, stride, dilation)]
     if transposed and any(map(_is_too_much, *spread)):
         b.unsupported("output_padding that is not smaller than stride or dilation")
     return _convolution(

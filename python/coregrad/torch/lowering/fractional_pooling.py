@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from .pooling import each, scatter_back
-from .table import is_float, lower
+from .pooling import scatter_back
+from .table import each, is_float, lower
 
 
 def _choose(b, flat, table):

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .table import lower
-
-
-def each(values, rank):
-    """A number for each pooled dimension."""
-    return list(values) * rank if len(values) == 1 else list(values)
+from .table import each, lower
 
 
 def scatter_back(b, grad, x, indices, rank):

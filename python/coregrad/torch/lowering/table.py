@@ -92,6 +92,11 @@ def is_float(dtype: DType) -> bool:
     return dtype in (DType.float32, DType.float64)
 
 
+def each(values: Sequence[int], rank: int) -> list[int]:
+    """A number for each spatial dimension, of which PyTorch may give one for all."""
+    return list(values) * rank if len(values) == 1 else list(values)
+
+
 def find_overload(name: str) -> Any | None:
     """The overload with a dotted name, or None in a PyTorch that does not have it."""
     namespace, packet, overload = name.split(".")
