@@ -202,44 +202,47 @@ UnlikelyBranch begin_unlikely(llvm::IRBuilder<>& builder, Value* condition) {
   return branch;
 }
 
+template <>
+Value* emit_math<Op::Sqrt>(Math& m, Value* x) {
+  return m.sqrt(x);
+}
+
+// The division and the root round once each: at most 1 ulp together.
+template <>
+Value* emit_math<Op::Rsqrt>(Math& m, Value* x) {
+  return m.div(m.c(1), m.sqrt(x));
+}
+
+template <>
+Value* emit_math<Op::Reciprocal>(Math& m, Value* x) {
+  return m.div(m.c(1), x);
+}
+
+namespace {
+
+using Emit = Value* (*)(Math&, Value*);
+
+template <Op op>
+constexpr Emit emit_of() {
+  if constexpr (is_math_unary(op))
+    return emit_math<op>;
+  else
+    return nullptr;
+}
+
+constexpr Emit kEmit[] = {
+#define COREGRAD_OP(Name, Family, text, arity, cost) emit_of<Op::Name>(),
+#include "ir/ops.def"
+#undef COREGRAD_OP
+};
+
+}  // namespace
 }  // namespace vector_math
 
 llvm::Value* emit_math_unary(llvm::IRBuilder<>& builder, Op op, llvm::Value* x) {
-  using namespace vector_math;
-  Math m(builder, x->getType());
-  using Emit = Value* (*)(Math&, Value*);
-  static constexpr auto kSqrt = [](Math& math, Value* v) { return math.sqrt(v); };
-  // The division and the root round once each: at most 1 ulp together.
-  static constexpr auto kRsqrt = [](Math& math, Value* v) {
-    return math.div(math.c(1), math.sqrt(v));
-  };
-  static constexpr auto kReciprocal = [](Math& math, Value* v) { return math.div(math.c(1), v); };
-  static constexpr auto kSigmoid = [](Math& math, Value* v) {
-    return math.div(math.c(1), math.add(math.c(1), emit_exp(math, math.neg(v))));
-  };
-  // max(x, 0) + log1p(exp(-|x|)): nothing overflows.
-  static constexpr auto kLog1pExp = [](Math& math, Value* v) {
-    Value* const tail = emit_log1p(math, emit_exp(math, math.neg(math.abs(v))));
-    return math.add(math.at_least(v, 0), tail);
-  };
-  struct Row {
-    Op op;
-    Emit emit;
-  };
-  static constexpr std::array kRows = {
-      Row{Op::Exp, emit_exp},           Row{Op::Exp2, emit_exp2},   Row{Op::Expm1, emit_expm1},
-      Row{Op::Log, emit_log},           Row{Op::Log2, emit_log2},   Row{Op::Log10, emit_log10},
-      Row{Op::Log1p, emit_log1p},       Row{Op::Sqrt, kSqrt},       Row{Op::Rsqrt, kRsqrt},
-      Row{Op::Reciprocal, kReciprocal}, Row{Op::Sin, emit_sin},     Row{Op::Cos, emit_cos},
-      Row{Op::Tan, emit_tan},           Row{Op::Asin, emit_asin},   Row{Op::Acos, emit_acos},
-      Row{Op::Atan, emit_atan},         Row{Op::Sinh, emit_sinh},   Row{Op::Cosh, emit_cosh},
-      Row{Op::Tanh, emit_tanh},         Row{Op::Sigmoid, kSigmoid}, Row{Op::Log1pExp, kLog1pExp},
-      Row{Op::Erf, emit_erf},
-  };
-  static_assert(kRows.size() == static_cast<size_t>(Op::Erf) - static_cast<size_t>(Op::Exp) + 1);
-  const Row& row = kRows[static_cast<size_t>(op) - static_cast<size_t>(Op::Exp)];
-  COREGRAD_CHECK(is_math_unary(op) && row.op == op);
-  return row.emit(m, x);
+  COREGRAD_CHECK(is_math_unary(op));
+  vector_math::Math m(builder, x->getType());
+  return vector_math::kEmit[static_cast<size_t>(op)](m, x);
 }
 
 }  // namespace coregrad

@@ -56,14 +56,16 @@ Value* atan_ratio(Math& m, Value* numerator, Value* denominator) {
 
 }  // namespace
 
-Value* emit_asin(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Asin>(Math& m, Value* x) {
   const ArcArgument p = arc_argument(m, m.abs(x));
   Value* const core = asin_core(m, p.s, p.z);
   Value* const large = m.add(half_pi(m), m.fma(core, m.c(-2), half_pi_low(m)));
   return m.copysign(m.select(p.is_large, large, core), x);
 }
 
-Value* emit_acos(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Acos>(Math& m, Value* x) {
   const ArcArgument p = arc_argument(m, m.abs(x));
   Value* const core = asin_core(m, p.s, p.z);
   Value* const negative = m.lt(x, m.c(0));
@@ -75,9 +77,10 @@ Value* emit_acos(Math& m, Value* x) {
   return m.select(p.is_large, m.select(negative, obtuse, twice), small);
 }
 
-Value* emit_atan(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Atan>(Math& m, Value* x) {
   // The polynomial of float alone reaches 2.24 ulp just above 1.
-  if (m.is_f32) return through_double(m, x, emit_atan);
+  if (m.is_f32) return through_double(m, x, emit_math<Op::Atan>);
   Value* const a = m.abs(x);
   Value* const steep = m.gt(a, m.c(1));
   Value* const core = atan_ratio(m, m.select(steep, m.c(1), a), m.select(steep, a, m.c(1)));

@@ -45,14 +45,16 @@ Value* half_exp(Math& m, Value* x) {
 
 }  // namespace
 
-Value* emit_exp(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Exp>(Math& m, Value* x) {
   // Beyond these limits the result is infinite or zero; within them 2^n is in reach of scale().
   x = m.at_least(m.at_most(x, m.pick(88.73, 709.79)), m.pick(-104.0, -745.2));
   const Reduced reduced = reduce(m, x);
   return m.scale(exp_reduced(m, reduced.r), reduced.n);
 }
 
-Value* emit_exp2(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Exp2>(Math& m, Value* x) {
   x = m.at_least(m.at_most(x, m.pick(128, 1024)), m.pick(-150, -1075));
   const Math::Rounded n = m.round(x, 1.0);
   Value* const r = m.sub(x, n.value);
@@ -60,7 +62,8 @@ Value* emit_exp2(Math& m, Value* x) {
   return m.scale(p, n);
 }
 
-Value* emit_expm1(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Expm1>(Math& m, Value* x) {
   // 2^n (exp(r) - 1) + (2^n - 1), with 2^(n-1) in place of 2^n, which would overflow first.
   Value* const limited = m.at_least(m.at_most(x, m.pick(88.73, 709.79)), m.pick(-18.0, -38.0));
   const Reduced reduced = reduce(m, limited);
@@ -72,7 +75,8 @@ Value* emit_expm1(Math& m, Value* x) {
   return m.select(m.lt(m.abs(x), m.c(m.pick(0x1p-25, 0x1p-54))), x, result);
 }
 
-Value* emit_sinh(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Sinh>(Math& m, Value* x) {
   Value* const a = m.abs(x);
   Value* const z = m.mul(a, a);
   Value* const small = m.fma(m.mul(a, z), m.poly(z, m.pick(tables::kSinhF32, tables::kSinhF64)), a);
@@ -81,12 +85,14 @@ Value* emit_sinh(Math& m, Value* x) {
   return m.copysign(m.select(m.lt(a, m.c(1)), small, large), x);
 }
 
-Value* emit_cosh(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Cosh>(Math& m, Value* x) {
   Value* const half = half_exp(m, m.abs(x));
   return m.add(half, m.div(m.c(0.25), half));
 }
 
-Value* emit_tanh(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Tanh>(Math& m, Value* x) {
   // 1 - 2 / (exp(2|x|) + 1), and where that cancels a polynomial.
   Value* const a = m.abs(x);
   Value* const z = m.mul(a, a);
@@ -96,7 +102,8 @@ Value* emit_tanh(Math& m, Value* x) {
   return m.copysign(m.select(m.lt(a, m.c(0.625)), small, large), x);
 }
 
-Value* emit_erf(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Erf>(Math& m, Value* x) {
   Value* const a = m.abs(x);
   Value* const z = m.mul(x, x);
   Value* const small = m.fma(m.poly(z, m.pick(tables::kErfF32, tables::kErfF64)), x, x);
@@ -113,6 +120,11 @@ Value* emit_erf(Math& m, Value* x) {
     large = m.fma(m.neg(e), m.poly(t, tables::kErfTailF64), m.c(1));
   }
   return m.select(m.lt(a, m.c(1)), small, m.copysign(large, x));
+}
+
+template <>
+Value* emit_math<Op::Sigmoid>(Math& m, Value* x) {
+  return m.div(m.c(1), m.add(m.c(1), emit_math<Op::Exp>(m, m.neg(x))));
 }
 
 }  // namespace coregrad::vector_math

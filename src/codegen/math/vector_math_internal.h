@@ -2,6 +2,8 @@
 // What the vector_math_*.cpp files share: arithmetic on one element type, and the functions by
 // family.
 
+#include "ir/op.h"
+
 #include <llvm/IR/IRBuilder.h>
 
 #include <span>
@@ -112,26 +114,15 @@ llvm::AllocaInst* entry_alloca(llvm::IRBuilder<>& builder, llvm::Type* type);
 /// Calls one of the functions of vector_math_rare.h.
 void emit_rare_call(llvm::IRBuilder<>& builder, const char* name, llvm::ArrayRef<Value*> arguments);
 
-Value* emit_exp(Math& m, Value* x);
-Value* emit_exp2(Math& m, Value* x);
-Value* emit_expm1(Math& m, Value* x);
-Value* emit_sinh(Math& m, Value* x);
-Value* emit_cosh(Math& m, Value* x);
-Value* emit_tanh(Math& m, Value* x);
-Value* emit_erf(Math& m, Value* x);
-
-Value* emit_log(Math& m, Value* x);
-Value* emit_log2(Math& m, Value* x);
-Value* emit_log10(Math& m, Value* x);
-Value* emit_log1p(Math& m, Value* x);
-
-Value* emit_sin(Math& m, Value* x);
-Value* emit_cos(Math& m, Value* x);
-Value* emit_tan(Math& m, Value* x);
-
-Value* emit_asin(Math& m, Value* x);
-Value* emit_acos(Math& m, Value* x);
-Value* emit_atan(Math& m, Value* x);
+/// The unary primitives of floats that take a series of instructions; each is defined with its
+/// family.
+template <Op op>
+Value* emit_math(Math& m, Value* x);
+#define COREGRAD_OP(Name, Family, text, arity, cost) \
+  template <>                                        \
+  Value* emit_math<Op::Name>(Math & m, Value * x);
+#include "ir/ops.def"
+#undef COREGRAD_OP
 
 // ---------------------------------------------------------------------------------------------------
 

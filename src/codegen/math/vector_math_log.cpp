@@ -76,11 +76,21 @@ Value* emit_log_base(Math& m, Value* x, const Base& base) {
 
 }  // namespace
 
-Value* emit_log(Math& m, Value* x) { return emit_log_base(m, x, kNatural); }
-Value* emit_log2(Math& m, Value* x) { return emit_log_base(m, x, kTwo); }
-Value* emit_log10(Math& m, Value* x) { return emit_log_base(m, x, kTen); }
+template <>
+Value* emit_math<Op::Log>(Math& m, Value* x) {
+  return emit_log_base(m, x, kNatural);
+}
+template <>
+Value* emit_math<Op::Log2>(Math& m, Value* x) {
+  return emit_log_base(m, x, kTwo);
+}
+template <>
+Value* emit_math<Op::Log10>(Math& m, Value* x) {
+  return emit_log_base(m, x, kTen);
+}
 
-Value* emit_log1p(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Log1p>(Math& m, Value* x) {
   // The exponent comes from the rounded sum, the mantissa from x itself: (1 + x) 2^-e - 1 as
   // x 2^-e + (2^-e - 1), whose parts are exact.
   Value* const u = m.add(x, m.c(1));
@@ -94,6 +104,13 @@ Value* emit_log1p(Math& m, Value* x) {
   Value* result = combine(m, f, parts.exponent, kNatural);
   result = m.select(m.eq(x, m.c(0)), x, result);  // keeps -0
   return with_specials(m, result, x, u);
+}
+
+// max(x, 0) + log1p(exp(-|x|)): nothing overflows.
+template <>
+Value* emit_math<Op::Log1pExp>(Math& m, Value* x) {
+  Value* const tail = emit_math<Op::Log1p>(m, emit_math<Op::Exp>(m, m.neg(m.abs(x))));
+  return m.add(m.at_least(x, 0), tail);
 }
 
 }  // namespace coregrad::vector_math

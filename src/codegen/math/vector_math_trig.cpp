@@ -78,17 +78,19 @@ Value* sign_of(Math& m, Value* x) {
 
 }  // namespace
 
-Value* emit_sin(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Sin>(Math& m, Value* x) {
   // Without FMA the three-part subtraction in float is not exact: double has bits to spare.
-  if (m.is_f32 && !m.fused) return through_double(m, x, emit_sin);
+  if (m.is_f32 && !m.fused) return through_double(m, x, emit_math<Op::Sin>);
   const Reduced p = reduce(m, m.abs(x));
   Value* const z = m.mul(p.r, p.r);
   Value* const value = m.select(is_odd(m, p.quadrant), cos_core(m, z), sin_core(m, p.r, z));
   return m.flip_sign(value, m.b.CreateXor(half_turn_sign(m, p.quadrant), sign_of(m, x)));
 }
 
-Value* emit_cos(Math& m, Value* x) {
-  if (m.is_f32 && !m.fused) return through_double(m, x, emit_cos);
+template <>
+Value* emit_math<Op::Cos>(Math& m, Value* x) {
+  if (m.is_f32 && !m.fused) return through_double(m, x, emit_math<Op::Cos>);
   const Reduced p = reduce(m, m.abs(x));
   Value* const z = m.mul(p.r, p.r);
   Value* const value = m.select(is_odd(m, p.quadrant), sin_core(m, p.r, z), cos_core(m, z));
@@ -96,9 +98,10 @@ Value* emit_cos(Math& m, Value* x) {
   return m.flip_sign(value, half_turn_sign(m, m.b.CreateAdd(p.quadrant, m.ci(1))));
 }
 
-Value* emit_tan(Math& m, Value* x) {
+template <>
+Value* emit_math<Op::Tan>(Math& m, Value* x) {
   // The quotient adds up three roundings: too many for float, none visible from double.
-  if (m.is_f32) return through_double(m, x, emit_tan);
+  if (m.is_f32) return through_double(m, x, emit_math<Op::Tan>);
   const Reduced p = reduce(m, m.abs(x));
   Value* const z = m.mul(p.r, p.r);
   Value* const sine = sin_core(m, p.r, z);
