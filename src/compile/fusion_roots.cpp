@@ -8,46 +8,7 @@
 namespace coregrad {
 namespace {
 
-/// Rough cost of an elementwise op in vector instructions.
-int op_cost(Op op, DType dtype) {
-  constexpr int kFunction = 14;  // exp, tanh and the like
-  switch (family_of(op)) {
-    case Family::Unary: {
-      constexpr Op kFree[] = {Op::Detach};
-      constexpr Op kSingle[] = {Op::Neg,  Op::Abs,   Op::Not,  Op::Floor,
-                                Op::Ceil, Op::Round, Op::Trunc};
-      constexpr Op kDivision[] = {Op::Sign, Op::Sqrt, Op::Rsqrt, Op::Reciprocal};
-      if (std::ranges::find(kFree, op) != std::end(kFree)) return 0;
-      if (std::ranges::find(kSingle, op) != std::end(kSingle)) return 1;
-      if (std::ranges::find(kDivision, op) != std::end(kDivision)) return 4;
-      return kFunction;
-    }
-    case Family::Binary:
-      if (op == Op::Pow || op == Op::Atan2 || op == Op::Rem) return 30;
-      if (op == Op::Div) return is_float(dtype) ? 4 : 20;
-      return 1;
-    case Family::Random:
-      return 30;
-    case Family::Gather:
-      return 8;
-    case Family::Compare:
-    case Family::Select:
-    case Family::Cast:
-      return 1;
-    case Family::Leaf:
-    case Family::View:
-    case Family::Reduce:
-    case Family::Contract:
-    case Family::Scatter:
-    case Family::Scan:
-    case Family::Library:
-    case Family::External:
-      return 0;
-  }
-  return 0;
-}
-
-constexpr int kShareCost = 24;   // a shared value this dear is stored rather than computed twice
+constexpr int kShareCost = 30;   // a shared value this dear is stored rather than computed twice
 constexpr int kRepeatCost = 10;  // the same for a value read many times over (windows, broadcasts)
 
 class RootChooser {
@@ -156,7 +117,7 @@ void RootChooser::share_dear_values() {
   each_live([&](NodeId id) {
     const Op op = graph_[id].op;
     if (op == Op::Input || (is_root(id) && !is_fusable(graph_, id))) return;
-    int total = op_cost(op, graph_.dtype(id));
+    int total = cost_of(op, graph_.dtype(id));
     for (NodeId o : graph_.operands(id))
       if (is_inside(o)) total = std::min(total + cost[o], 1 << 20);
     cost[id] = total;
@@ -167,9 +128,9 @@ void RootChooser::share_dear_values() {
     const bool is_dear = (uses_[id.value] > 1 && total >= kShareCost) ||
                          (repeated_[id] && total >= kRepeatCost) || overlaps;
     if (graph_.numel(id) <= 1 || !is_dear) return;
-    // A widened value is stored in its narrow form.
+    // A widened value is stored as it was before.
     const NodeId below = op == Op::Cast ? graph_.operand(id, 0) : id;
-    if (is_narrow(graph_.dtype(below)) && is_elementwise(graph_[below].op)) {
+    if (is_only_stored(graph_.dtype(below)) && is_elementwise(graph_[below].op)) {
       make_root(below);
       cost[id] = 1;
     } else {

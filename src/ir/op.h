@@ -1,6 +1,8 @@
 #pragma once
 // The enumeration of primitives and their attributes, from ops.def.
 
+#include "ir/dtype.h"
+
 #include <array>
 #include <cstdint>
 #include <string_view>
@@ -8,7 +10,7 @@
 namespace coregrad {
 
 enum class Op : uint8_t {
-#define COREGRAD_OP(Name, Family, text, arity) Name,
+#define COREGRAD_OP(Name, Family, text, arity, cost) Name,
 #include "ir/ops.def"
 #undef COREGRAD_OP
 };
@@ -35,10 +37,11 @@ struct OpInfo {
   std::string_view name;
   Family family;
   int arity;  ///< -1: any number of operands
+  int cost;   ///< see ops.def
 };
 
 inline constexpr OpInfo kOpInfo[] = {
-#define COREGRAD_OP(Name, Family_, text, arity) {text, Family::Family_, arity},
+#define COREGRAD_OP(Name, Family_, text, arity, cost) {text, Family::Family_, arity, cost},
 #include "ir/ops.def"
 #undef COREGRAD_OP
 };
@@ -47,6 +50,11 @@ inline constexpr int kNumOps = static_cast<int>(std::size(kOpInfo));
 constexpr const OpInfo& info(Op op) { return kOpInfo[static_cast<size_t>(op)]; }
 constexpr Family family_of(Op op) { return info(op).family; }
 constexpr std::string_view name_of(Op op) { return info(op).name; }
+/// Vector instructions for a vector of results, roughly.
+constexpr int cost_of(Op op, DType dtype) {
+  // Processors have no vector division of integers.
+  return (op == Op::Div || op == Op::Rem) && !is_float(dtype) ? 20 : info(op).cost;
+}
 
 /// Unary, binary, compare, select and cast: one result element from one element of each operand.
 constexpr bool is_elementwise(Op op) {

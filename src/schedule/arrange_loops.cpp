@@ -3,6 +3,7 @@
 #include "schedule/arrange_loops.h"
 
 #include "base/checked.h"
+#include "kernel/value_axes.h"
 
 #include <algorithm>
 #include <cmath>
@@ -133,24 +134,10 @@ void reorder_axes(LoopKernel& k, const std::vector<int>& order) {
   });
 }
 
-/// Which axes each value varies over, as bits (64 axes at most; more count as varying).
-std::vector<uint64_t> axes_of_values(const LoopKernel& k) {
-  std::vector<uint64_t> bits(k.values.size(), 0);
-  uint64_t parallel = 0;
-  for (int a = 0; a < k.num_parallel; ++a) parallel |= uint64_t{1} << std::min(a, 63);
-  for (size_t i = 0; i < k.values.size(); ++i) {
-    const KernelValue& v = k.values[i];
-    for (ValueId o : v.operands)
-      if (o >= 0) bits[i] |= bits[o];
-    if (has_index(v)) {
-      std::vector<int> axes, values;
-      k.context.collect(v.index, axes, values);
-      for (int a : axes) bits[i] |= uint64_t{1} << std::min(a, 63);
-      for (int o : values) bits[i] |= bits[o];
-    }
-    if (v.kind == ValueKind::Reduce) bits[i] &= parallel;
-  }
-  return bits;
+/// Vector instructions that compute one vector of a value, roughly.
+int computing(const KernelValue& v) {
+  if (v.kind == ValueKind::Random) return cost_of(Op::Random, v.dtype);
+  return v.kind == ValueKind::Elementwise ? cost_of(v.op, v.dtype) : 0;
 }
 
 /// Vector instructions that memory accesses and reductions of one row cost with lanes along `lane`.
@@ -161,7 +148,7 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
     std::vector<int> axes, values;
     k.context.collect(e, axes, values);
     bool varies = !affine;
-    for (int o : values) varies |= (bits[o] >> std::min(lane, 63)) & 1;
+    for (int o : values) varies |= (bits[o] >> lane) & 1;
     if (varies) return 1.2 * lanes;
     if (factor == 0) return 0.5;
     if (factor == 1) return 1.0;
@@ -173,7 +160,7 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
     const KernelValue& v = k.values[i];
     double times = 1;
     for (size_t a = 0; a < k.axes.size(); ++a)
-      if ((bits[i] >> std::min<size_t>(a, 63)) & 1) {
+      if ((bits[i] >> a) & 1) {
         const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent, 1));
         // Other loop sets have lanes of their own, along their last axes.
         const int set = k.axes[a].loop_set, lane_set = k.axes[lane].loop_set;
@@ -184,10 +171,8 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
       }
     if (v.kind == ValueKind::Load)
       cost += times * access(v.index, size_of(v.dtype));
-    else if (v.kind == ValueKind::Elementwise)
-      cost += times;
-    else if (v.kind == ValueKind::Random)
-      cost += 20 * times;
+    else if (v.kind == ValueKind::Elementwise || v.kind == ValueKind::Random)
+      cost += times * computing(v);
     else if (v.kind == ValueKind::Reduce && k.axes[lane].loop_set >= 0)
       cost += 12 * times;
   }
@@ -211,7 +196,7 @@ struct LaneChoice {
 };
 
 LaneChoice best_lane(const LoopKernel& k, int lanes) {
-  const std::vector<uint64_t> bits = axes_of_values(k);
+  const std::vector<uint64_t> bits = value_axes(k);
   LaneChoice best;
   // Innermost axes first: of equals the one that is there already wins.
   for (int a = static_cast<int>(k.axes.size()) - 1; a >= 0; --a) {
@@ -255,7 +240,7 @@ IndexExpr dense_place(LoopKernel& k, int first) {
 int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
   constexpr int64_t kMinRows = 4;
   if (!k.lane_parallel || k.num_loop_sets != 1 || k.num_parallel < 2) return 0;
-  const std::vector<uint64_t> bits = axes_of_values(k);
+  const std::vector<uint64_t> bits = value_axes(k);
   const int lane = k.num_parallel - 1;
   const int64_t columns = k.axes[lane].extent;
   int64_t rows = 1, parts = 1;
@@ -348,10 +333,10 @@ void choose_lane(LoopKernel& k, int lanes) {
 
 /// Loop values that a later pass needs again and that cost more to compute twice than to keep.
 void keep_rows(LoopKernel& k, const Target& target) {
-  const std::vector<uint64_t> bits = axes_of_values(k);
+  const std::vector<uint64_t> bits = value_axes(k);
   uint64_t loops = 0;
   for (size_t a = 0; a < k.axes.size(); ++a)
-    if (k.axes[a].loop_set >= 0) loops |= uint64_t{1} << std::min<size_t>(a, 63);
+    if (k.axes[a].loop_set >= 0) loops |= uint64_t{1} << a;
   std::vector<int> pass(k.values.size(), 0), last_use(k.values.size(), -1);
   std::vector<double> cost(k.values.size(), 0);
   for (size_t i = 0; i < k.values.size(); ++i) {
@@ -362,17 +347,7 @@ void keep_rows(LoopKernel& k, const Target& target) {
         pass[i] = std::max(pass[i], pass[p]);
         if (bits[p] & loops) cost[i] += cost[p];
       }
-    if (v.kind == ValueKind::Elementwise) {
-      const Family f = family_of(v.op);
-      const bool dear =
-          (f == Family::Unary && v.op != Op::Neg && v.op != Op::Abs && v.op != Op::Not) ||
-          v.op == Op::Pow || v.op == Op::Atan2 || v.op == Op::Rem;
-      cost[i] += dear ? 14 : v.op == Op::Div ? 5 : 1;
-    } else if (v.kind == ValueKind::Random) {
-      cost[i] += 30;
-    } else if (v.kind == ValueKind::Load) {
-      cost[i] += 1;
-    }
+    cost[i] += v.kind == ValueKind::Load ? 1 : computing(v);
     if (v.kind == ValueKind::Reduce) {
       ++pass[i];
       cost[i] = 0;
@@ -397,7 +372,7 @@ void keep_rows(LoopKernel& k, const Target& target) {
     if (last_use[i] <= pass[i] || cost[i] < 8) continue;
     int64_t bytes = size_of(v.dtype);
     for (size_t a = 0; a < k.axes.size(); ++a)
-      if (k.axes[a].loop_set >= 0 && (bits[i] >> std::min<size_t>(a, 63)) & 1)
+      if (k.axes[a].loop_set >= 0 && (bits[i] >> a) & 1)
         bytes = checked_mul(bytes, std::max<int64_t>(k.axes[a].extent, 1), "kept row");
     // Lanes along a parallel axis keep one row for each lane of the block.
     if (k.lane_parallel) bytes = checked_mul(bytes, target.lanes(4), "kept row");
@@ -433,11 +408,7 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   elements *= std::max(1.0, loop_elements);
   for (const KernelValue& v : k.values) {
     if (v.kind == ValueKind::Load) per_element += 0.05 * size_of(v.dtype);
-    if (v.kind == ValueKind::Random) per_element += 1.5;
-    if (v.kind == ValueKind::Elementwise) {
-      const Family f = family_of(v.op);
-      per_element += f == Family::Unary && v.op != Op::Neg && v.op != Op::Abs ? 0.4 : 0.03;
-    }
+    if (const int cost = computing(v); cost > 0) per_element += 0.01 + 0.02 * cost;
   }
   for (const KernelStore& s : k.stores) per_element += 0.08 * size_of(k.buffers[s.buffer].dtype);
   LoopCost total;

@@ -21,15 +21,13 @@ double cost_of(const KernelValue& v) {
     case ValueKind::Reduce:
       return 1;
     case ValueKind::Random:
-      return 90;
+      return cost_of(Op::Random, v.dtype);
     case ValueKind::CheckIndex:
       return 4;
     case ValueKind::Elementwise:
-      break;
+      return cost_of(v.op, v.dtype);
   }
-  if (v.op == Op::Sqrt || v.op == Op::Rsqrt || v.op == Op::Reciprocal || v.op == Op::Div) return 4;
-  if (v.op == Op::Pow || v.op == Op::Rem || v.op == Op::Atan2) return 60;
-  return is_math_unary(v.op) ? 20 : 1;
+  COREGRAD_UNREACHABLE("kind of value");
 }
 
 class Scheduler {
@@ -184,19 +182,20 @@ class Scheduler {
   /// counts where nothing is computed with.
   void choose_width() {
     int narrowest = 16;
-    bool has_bool = false, has_narrow = false;
+    int stored = 16;  // bytes of the narrowest that is only stored
+    bool has_bool = false;
     const auto consider = [&](DType t) {
       if (t == DType::Bool)
         has_bool = true;
       else if (is_only_stored(t))
-        has_narrow = true;
+        stored = std::min(stored, size_of(t));
       else
         narrowest = std::min(narrowest, size_of(t));
     };
     for (const KernelValue& v : kernel_.values)
       if (v.kind != ValueKind::Literal) consider(v.dtype);
     for (const KernelStore& s : kernel_.stores) consider(value(s.value).dtype);
-    if (narrowest == 16 && has_narrow) narrowest = 2;
+    if (narrowest == 16) narrowest = stored;
     int width = narrowest == 16 ? std::min(32, target_.lanes(1)) : target_.lanes(narrowest);
     if (narrowest == 16 && !has_bool) width = 1;
     int64_t extent = 1;
