@@ -111,8 +111,11 @@ NodeId std(Graph& g, NodeId x, std::span<const int64_t> dims, double correction,
 NodeId norm(Graph& g, NodeId x, double p, std::span<const int64_t> dims, bool keepdim) {
   require_float(g, x, "norm");
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  const NodeId zero = number_like(g, x, 0);
-  if (p == 0) return sum(g, cast(g, compare(g, Op::Ne, x, zero), g.dtype(x)), dims, keepdim);
+  if (p == 0) {  // how many are not 0, NaN included: a step, whose slope is 0
+    const NodeId counted =
+        select(g, compare(g, Op::Ne, x, x), number_like(g, x, 1), abs(g, sign(g, x)));
+    return sum(g, counted, dims, keepdim);
+  }
   // Squares and powers of a single element might overflow.
   if (g.numel(x) > 0 && reduced_count(g, x, dims) == 1) p = kInfinity;
   const NodeId magnitude = abs(g, x);
