@@ -58,12 +58,6 @@ ScatterMode scatter_mode(const std::string& name) {
   raise<ValueError>("scatter: mode must be set, add, mul, max or min, got {}", name);
 }
 
-DType small_integer(const std::string& name) {
-  for (const DType dtype : {DType::Int8, DType::UInt8, DType::Int16})
-    if (name == name_of(dtype)) return dtype;
-  raise<DTypeError>("small integers are int8, uint8 and int16, got {}", name);
-}
-
 using MapTuple = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int64_t>;
 
 std::vector<DimMap> dim_maps(const std::vector<MapTuple>& rows) {
@@ -171,22 +165,6 @@ void bind_leaves(nb::class_<Graph>& graph) {
           nb::arg("index"), nb::arg("dtype"), nb::arg("shape"), nb::arg("strides") = Ints{},
           "Input `index`, with strides in elements (none: contiguous).")
       .def(
-          "small_input",
-          [](const GraphPtr& g, int64_t index, const std::string& dtype, const Ints& shape,
-             const Ints& strides) {
-            return NodeRef{g, ops::input(*g, index, small_integer(dtype), shape, strides)};
-          },
-          nb::arg("index"), nb::arg("dtype"), nb::arg("shape"), nb::arg("strides") = Ints{},
-          "The same where memory holds int8, uint8 or int16: as int32.")
-      .def(
-          "small_output",
-          [](const GraphPtr& g, const NodeRef& x, const std::string& dtype) {
-            return NodeRef{
-                g, ops::to_small_integer(*g, id_in(g, x, "small_output"), small_integer(dtype))};
-          },
-          nb::arg("x"), nb::arg("dtype"),
-          "What an output of int8, uint8 or int16 is; nothing else reads it.")
-      .def(
           "literal",
           [](const GraphPtr& g, DType dtype, nb::handle value) {
             return NodeRef{g, ops::literal(*g, to_scalar(value, dtype, "literal"))};
@@ -292,6 +270,34 @@ void bind_layers(nb::class_<Graph>& graph) {
           },
           nb::arg("x"), nb::arg("dims"), nb::arg("eps"),
           "(x - mean) * rstd over dimensions, which the others keep: mean, variance, rstd.")
+      .def(
+          "attention_scores",
+          [](const GraphPtr& g, const NodeRef& query, const NodeRef& key, const MaybeNode& mask,
+             bool is_causal, std::optional<double> scale, bool grouped_heads) {
+            return NodeRef{g, ops::attention_scores(*g, id_in(g, query, "attention"),
+                                                    id_in(g, key, "attention"),
+                                                    {.mask = maybe_id(g, mask, "attention"),
+                                                     .is_causal = is_causal,
+                                                     .scale = scale,
+                                                     .grouped_heads = grouped_heads})};
+          },
+          nb::arg("query"), nb::arg("key"), nb::arg("mask").none(), nb::arg("is_causal"),
+          nb::arg("scale").none(), nb::arg("grouped_heads"))
+      .def(
+          "attention_with_logsumexp",
+          [](const GraphPtr& g, const NodeRef& query, const NodeRef& key, const NodeRef& value,
+             const MaybeNode& mask, bool is_causal, std::optional<double> scale,
+             bool grouped_heads) {
+            return pair_of(g, ops::attention_with_logsumexp(*g, id_in(g, query, "attention"),
+                                                            id_in(g, key, "attention"),
+                                                            id_in(g, value, "attention"),
+                                                            {.mask = maybe_id(g, mask, "attention"),
+                                                             .is_causal = is_causal,
+                                                             .scale = scale,
+                                                             .grouped_heads = grouped_heads}));
+          },
+          nb::arg("query"), nb::arg("key"), nb::arg("value"), nb::arg("mask").none(),
+          nb::arg("is_causal"), nb::arg("scale").none(), nb::arg("grouped_heads"))
       .def(
           "nll_loss_with_weight",
           [](const GraphPtr& g, const NodeRef& x, const NodeRef& target, const MaybeNode& weight,
@@ -433,8 +439,7 @@ Scalar to_scalar(nb::handle value, DType dtype, std::string_view operation) {
   if (PyLong_Check(value.ptr()) && !is_float(dtype)) {
     int overflow = 0;
     const long long v = PyLong_AsLongLongAndOverflow(value.ptr(), &overflow);
-    const bool is_wide = v < INT32_MIN || v > INT32_MAX;
-    if (overflow != 0 || (dtype == DType::Int32 && is_wide))
+    if (overflow != 0 || (is_integer(dtype) && !Scalar::holds(dtype, v)))
       raise<ValueError>("{}: the number does not fit {}: got {}", operation, name_of(dtype),
                         nb::str(value).c_str());
     return Scalar::of_int(dtype, v);
@@ -452,14 +457,13 @@ Scalar to_scalar(nb::handle value, DType dtype, std::string_view operation) {
 }
 
 void bind_graph(nb::module_& m) {
-  nb::enum_<DType>(m, "DType", "Element types.")
-      .value("bool", DType::Bool)
-      .value("int32", DType::Int32)
-      .value("int64", DType::Int64)
-      .value("float16", DType::Float16)
-      .value("bfloat16", DType::BFloat16)
-      .value("float32", DType::Float32)
-      .value("float64", DType::Float64);
+  nb::enum_<DType> dtypes(m, "DType", "Element types.");
+  for (int i = 0; i < kNumDTypes; ++i)
+    dtypes.value(name_of(static_cast<DType>(i)).data(), static_cast<DType>(i));
+
+  m.def("compute_dtype", &compute_dtype, nb::arg("dtype"),
+        "What operations on a dtype compute in: its own, or a wider one where elements are only\n"
+        "stored (float16, bfloat16, integers other than int32 and int64).");
 
   nb::class_<NodeRef> node(m, "Node", "A node of a graph: a value with a shape and a dtype.");
   bind_operators(node);

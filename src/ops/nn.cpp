@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "ops/detail.h"
+#include "ops/expression.h"
 #include "ops/indexing.h"
 #include "ops/linalg.h"
 #include "ops/math.h"
@@ -161,56 +162,94 @@ NodeId embedding(Graph& g, NodeId index, NodeId weight, std::optional<int64_t> p
   return select(g, is_padding, detach(g, rows), rows);
 }
 
-NodeId scaled_dot_product_attention(Graph& g, NodeId query, NodeId key, NodeId value,
-                                    const AttentionOptions& options) {
-  if (g.rank(query) < 2 || g.rank(key) < 2 || g.rank(value) < 2)
-    raise<ShapeError>("attention: operands must be [.., length, width]: got {}, {} and {}",
-                      describe(g, query), describe(g, key), describe(g, value));
+namespace {
+
+int64_t heads_of(const Graph& g, NodeId x) { return g.shape(x)[g.shape(x).size() - 3]; }
+
+void check_attention(const Graph& g, NodeId query, NodeId key, const AttentionOptions& options) {
+  if (g.rank(query) < 2 || g.rank(key) < 2)
+    raise<ShapeError>("attention: operands must be [.., length, width]: got {} and {}",
+                      describe(g, query), describe(g, key));
   if (options.is_causal && options.mask)
     raise<ValueError>("attention: is_causal and a mask exclude each other");
-  if (options.grouped_heads) {
-    if (g.rank(query) < 3 || g.rank(key) < 3 || g.rank(value) < 3)
-      raise<ShapeError>("attention: grouped heads need a head dimension: got {}",
-                        describe(g, query));
-    const auto heads = [&](NodeId x) { return g.shape(x)[g.shape(x).size() - 3]; };
-    for (NodeId* x : {&key, &value}) {
-      if (heads(*x) == 0 || heads(query) % heads(*x) != 0)
-        raise<ShapeError>("attention: the query's heads must be a multiple: got {} and {}",
-                          describe(g, query), describe(g, *x));
-      *x = repeat_interleave(g, *x, heads(query) / heads(*x), -3);
-    }
-  }
+  if (!options.grouped_heads) return;
+  if (g.rank(query) < 3 || g.rank(key) < 3)
+    raise<ShapeError>("attention: grouped heads need a head dimension: got {}", describe(g, query));
+  if (heads_of(g, key) == 0 || heads_of(g, query) % heads_of(g, key) != 0)
+    raise<ShapeError>("attention: the query's heads must be a multiple: got {} and {}",
+                      describe(g, query), describe(g, key));
+}
+
+// Rows of the heads that share a head of the keys, below each other: keys are not repeated.
+NodeId stacked(Graph& g, NodeId x, NodeId key, const AttentionOptions& options) {
+  if (!options.grouped_heads) return x;
+  Dims shape = shape_of(g, x);
+  const size_t head = shape.size() - 3;
+  const int64_t heads = heads_of(g, key);
+  shape[head + 1] *= shape[head] / heads;
+  shape[head] = heads;
+  return reshape(g, x, shape);
+}
+
+// stacked(), undone for a result of a query.
+NodeId unstacked(Graph& g, NodeId x, NodeId query, const AttentionOptions& options) {
+  if (!options.grouped_heads) return x;
+  Dims shape = shape_of(g, query);
+  shape.back() = g.shape(x).back();
+  return reshape(g, x, shape);
+}
+
+}  // namespace
+
+NodeId attention_scores(Graph& g, NodeId query, NodeId key, const AttentionOptions& options) {
+  check_attention(g, query, key, options);
   const int64_t width = g.shape(query).back();
   const double scale =
       options.scale.value_or(1 / std::sqrt(static_cast<double>(std::max<int64_t>(width, 1))));
-  NodeId scores = scaled(g, matmul(g, query, transpose(g, key, -2, -1)), scale);
+  const NodeId products = matmul(g, stacked(g, query, key, options), transpose(g, key, -2, -1));
+  const NodeId scores = unstacked(g, scaled(g, products, scale), query, options);
+  if (!options.is_causal && !options.mask) return scores;
+  if (options.mask && g.dtype(*options.mask) != DType::Bool)
+    return add(g, scores, cast(g, *options.mask, g.dtype(scores)));
   const Shape shape = g.shape(scores);
-  std::optional<NodeId> taking_part;
-  if (options.is_causal) taking_part = lower_mask(g, shape[shape.size() - 2], shape.back());
-  if (options.mask && g.dtype(*options.mask) == DType::Bool) taking_part = *options.mask;
-  if (options.mask && !taking_part)
-    scores = add(g, scores, cast(g, *options.mask, g.dtype(scores)));
-  NodeId weights;
-  if (taking_part) {
-    const NodeId lowest = number_like(g, scores, -std::numeric_limits<double>::infinity());
-    const NodeId masked = select(g, *taking_part, scores, lowest);
-    // A row in which nothing takes part gives zeros instead of 0 / 0. A causal row has its first.
-    if (options.is_causal) {
-      weights = softmax(g, masked, -1);
-    } else {
-      const NodeId is_live =
-          any(g, broadcast_to(g, *taking_part, shape_of(g, masked)), {{-1}}, true);
-      const NodeId zero = number_like(g, scores, 0);
-      weights = select(g, is_live, softmax(g, select(g, is_live, masked, zero), -1), zero);
-    }
-  } else {
-    weights = softmax(g, scores, -1);
+  const NodeId takes_part =
+      options.mask ? *options.mask : lower_mask(g, shape[shape.size() - 2], shape.back());
+  return select(g, takes_part, scores,
+                number_like(g, scores, -std::numeric_limits<double>::infinity()));
+}
+
+std::pair<NodeId, NodeId> attention_with_logsumexp(Graph& g, NodeId query, NodeId key, NodeId value,
+                                                   const AttentionOptions& options) {
+  if (g.rank(value) < 2)
+    raise<ShapeError>("attention: operands must be [.., length, width]: got {}",
+                      describe(g, value));
+  const NodeId scores = attention_scores(g, query, key, options);
+  NodeId weights = scores;
+  Dims rows = shape_of(g, scores);
+  rows.pop_back();
+  NodeId logsumexp = full(g, rows, Scalar::of(g.dtype(scores), 0));
+  if (g.numel(scores) > 0) {
+    const int64_t last[] = {-1};
+    const Expr s(g, scores);
+    const Expr top(g, detach(g, reduce(g, Op::ReduceMax, scores, last, true)));
+    // A row in which nothing takes part gives zeros instead of 0 / 0, and 0 as logarithm.
+    const Expr is_dead = top == -std::numeric_limits<double>::infinity();
+    const Expr powers = exp(s - where(is_dead, 0, top));
+    const Expr total = where(is_dead, 1, Expr(g, sum(g, powers.node, last, true)));
+    weights = (powers / total).node;
+    logsumexp = squeeze(g, where(is_dead, 0, log(total) + top).node, last);
   }
   if (options.dropout > 0) {
     if (!options.seed) raise<ValueError>("attention: dropout needs a seed");
     weights = dropout(g, weights, options.dropout, *options.seed, options.stream);
   }
-  return matmul(g, weights, value);
+  const NodeId out = matmul(g, stacked(g, weights, key, options), value);
+  return {unstacked(g, out, query, options), logsumexp};
+}
+
+NodeId scaled_dot_product_attention(Graph& g, NodeId query, NodeId key, NodeId value,
+                                    const AttentionOptions& options) {
+  return attention_with_logsumexp(g, query, key, value, options).first;
 }
 
 }  // namespace coregrad::ops

@@ -48,11 +48,17 @@ struct AttentionOptions {
   std::optional<NodeId> mask = {};  ///< bool (true takes part) or added to the scores; broadcasts
   bool is_causal = false;
   std::optional<double> scale = {};  ///< 1 / sqrt(width) when not given
-  bool grouped_heads = false;        ///< key and value have fewer heads (dimension -3), repeated
+  bool grouped_heads = false;        ///< key and value have fewer heads (dimension -3), shared
   double dropout = 0;
   std::optional<NodeId> seed = {};  ///< needed for dropout
   int64_t stream = 0;
 };
+/// q k^T * scale, masked: -infinity where a key does not take part.
+NodeId attention_scores(Graph& graph, NodeId query, NodeId key, const AttentionOptions& options);
+/// Attention, and the logarithm of what each row's powers add up to; both 0 in rows in which
+/// nothing takes part.
+std::pair<NodeId, NodeId> attention_with_logsumexp(Graph& graph, NodeId query, NodeId key,
+                                                   NodeId value, const AttentionOptions& options);
 /// softmax(q k^T * scale + mask) v over [.., length, width].
 NodeId scaled_dot_product_attention(Graph& graph, NodeId query, NodeId key, NodeId value,
                                     const AttentionOptions& options = {});

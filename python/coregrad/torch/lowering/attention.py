@@ -1,12 +1,10 @@
-"""Scaled dot-product attention and its gradient, from two contractions and a softmax."""
+"""Scaled dot-product attention, and its gradient from what PyTorch saves."""
 
 from __future__ import annotations
 
 import math
 
 from .table import lower
-
-NEGATIVE_INFINITY = float("-inf")
 
 
 def _flat(b, x, keys):
@@ -18,25 +16,8 @@ def _flat(b, x, keys):
     return b.g.reshape(x, [heads, rows, x.shape[-1]])
 
 
-def _scores(b, q, k, is_causal, attn_mask, scale):
-    """Scaled and masked products [..., L, S], and the scale."""
-    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
-    products = b.g.bmm(_flat(b, q, k), b.g.transpose(_flat(b, k, k), 1, 2))
-    length, other = q.shape[-2], k.shape[-2]
-    scores = b.g.reshape(products * scale, [*q.shape[:-1], other])
-    if attn_mask is not None:
-        if attn_mask.dtype == b.core_bool:
-            scores = b.where(b.expand(attn_mask, scores.shape), scores, NEGATIVE_INFINITY)
-        else:
-            scores = scores + b.node(attn_mask, scores.dtype)
-    if is_causal:
-        rows = b.along(b.g.iota(b.core_int64, length), 0, 2)
-        columns = b.along(b.g.iota(b.core_int64, other), 1, 2)
-        scores = b.where(b.expand(columns <= rows, scores.shape), scores, NEGATIVE_INFINITY)
-    return scores, scale
-
-
-def _check(b, q, k, v, dropout_p):
+def _is_grouped(b, q, k, v, dropout_p):
+    """Whether heads of the queries share those of the keys; Unsupported for what we lack."""
     if dropout_p:
         b.unsupported("attention with dropout inside")
     heads, shared = q.shape[-3], k.shape[-3]
@@ -45,21 +26,13 @@ def _check(b, q, k, v, dropout_p):
         b.unsupported("attention whose keys have another batch than its queries, or odd groups")
     if not (q.dtype == k.dtype == v.dtype):
         b.unsupported("attention of mixed dtypes")
+    return heads != shared
 
 
 @lower("aten._scaled_dot_product_flash_attention_for_cpu.default")
 def flash_attention(b, q, k, v, dropout_p=0.0, is_causal=False, *, attn_mask=None, scale=None):
-    _check(b, q, k, v, dropout_p)
-    scores, _ = _scores(b, q, k, is_causal, attn_mask, scale)
-    last = scores.ndim - 1
-    top = b.g.reduce_max(scores, [last], True)
-    masked = b.g.eq(top, b.g.literal(top.dtype, NEGATIVE_INFINITY))
-    e = b.g.exp(scores - b.where(masked, 0, top))
-    total = b.g.sum(e, [last], True)
-    p = e / b.where(masked, 1, total)  # a row that is masked out completely gives zeros
-    out = b.g.reshape(b.g.bmm(_flat(b, p, k), _flat(b, v, k)), b.shape)
-    # Of no key at all: 0, as PyTorch has it, so that its gradient is 0 and not exp(inf - inf).
-    logsumexp = b.g.squeeze(b.where(masked, 0, b.g.log(total) + top), [last])
+    is_grouped = _is_grouped(b, q, k, v, dropout_p)
+    out, logsumexp = b.g.attention_with_logsumexp(q, k, v, attn_mask, is_causal, scale, is_grouped)
     return out, b.node(logsumexp, b.core_dtype(b.result[1].dtype))
 
 
@@ -67,8 +40,9 @@ def flash_attention(b, q, k, v, dropout_p=0.0, is_causal=False, *, attn_mask=Non
 def flash_attention_backward(
     b, grad, q, k, v, out, logsumexp, dropout_p, is_causal, *, attn_mask=None, scale=None
 ):
-    _check(b, q, k, v, dropout_p)
-    scores, scale = _scores(b, q, k, is_causal, attn_mask, scale)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    is_grouped = _is_grouped(b, q, k, v, dropout_p)
+    scores = b.g.attention_scores(q, k, attn_mask, is_causal, scale, is_grouped)
     last = scores.ndim - 1
     lse = b.g.unsqueeze(b.node(logsumexp, scores.dtype), last)
     p = b.g.exp(scores - lse)
