@@ -20,10 +20,15 @@ from ._tensor import (
     from_dlpack,
     from_numpy,
     grad,
+    int8,
+    int16,
     int32,
     int64,
     no_grad,
     tensor,
+    uint8,
+    uint16,
+    uint32,
     value_and_grad,
 )  # fmt: skip
 from .nn.functional import cross_entropy, linear, mse_loss

@@ -17,6 +17,11 @@ float16 = DType.float16
 bfloat16 = DType.bfloat16
 float32 = DType.float32
 float64 = DType.float64
+int8 = DType.int8
+uint8 = DType.uint8
+int16 = DType.int16
+uint16 = DType.uint16
+uint32 = DType.uint32
 
 
 def tensor(data: Any, dtype: DType | None = None, requires_grad: bool = False) -> Tensor:

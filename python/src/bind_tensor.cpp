@@ -39,9 +39,15 @@ nb::dlpack::dtype dtype_to(DType t) {
     case DType::Float64:
       return nb::dtype<double>();
     case DType::Int8:
+      return nb::dtype<int8_t>();
     case DType::UInt8:
+      return nb::dtype<uint8_t>();
     case DType::Int16:
-      break;  // no tensor has them
+      return nb::dtype<int16_t>();
+    case DType::UInt16:
+      return nb::dtype<uint16_t>();
+    case DType::UInt32:
+      return nb::dtype<uint32_t>();
   }
   COREGRAD_UNREACHABLE("dtype");
 }
@@ -274,6 +280,10 @@ void bind_autograd(nb::module_& m, nb::class_<Tensor>& cls) {
 }  // namespace
 
 void bind_tensor(nb::module_& m) {
+  m.def("promote_types", &promote, nb::arg("type1"), nb::arg("type2"),
+        "The dtype that operations on tensors of two dtypes give.\n\n"
+        ">>> cg.promote_types(cg.int8, cg.uint8)\n"
+        "DType.int16");
   nb::class_<Tensor> cls(m, "Tensor",
                          "A value of the recorded graph; computed when asked for.\n\n"
                          ">>> import coregrad as cg\n"

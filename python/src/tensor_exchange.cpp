@@ -29,7 +29,7 @@ dlpack::DataType data_type(DType dtype) {
   const auto bits = static_cast<uint8_t>(8 * size_of(dtype));
   if (dtype == DType::Bool) return {6, bits, 1};
   if (dtype == DType::BFloat16) return {4, bits, 1};
-  if (dtype == DType::UInt8) return {1, bits, 1};
+  if (is_integer(dtype) && is_unsigned(dtype)) return {1, bits, 1};
   return {static_cast<uint8_t>(is_float(dtype) ? 2 : 0), bits, 1};
 }
 
@@ -70,7 +70,7 @@ nb::object to_object(void* data, MemoryOwner owner, const TensorSpec& spec) {
 }
 
 std::optional<DType> dtype_of(dlpack::DataType type) {
-  for (int i = 0; i < kNumMemoryDTypes; ++i) {
+  for (int i = 0; i < kNumDTypes; ++i) {
     const dlpack::DataType ours = data_type(static_cast<DType>(i));
     if (ours.code == type.code && ours.bits == type.bits && type.lanes == 1)
       return static_cast<DType>(i);

@@ -14,6 +14,7 @@ namespace {
 Element element_of(DType t) { return static_cast<Element>(t); }
 static_assert(static_cast<int>(Element::BFloat16) == static_cast<int>(DType::BFloat16));
 static_assert(static_cast<int>(Element::Float64) == static_cast<int>(DType::Float64));
+static_assert(static_cast<int>(Element::UInt32) == static_cast<int>(DType::UInt32));
 static_assert(static_cast<int>(ScatterCombine::Min) == static_cast<int>(ScatterMode::Min));
 
 LibraryUnit from_step(std::string name, LibraryStep step) {

@@ -108,6 +108,10 @@ std::string first_difference(DType dtype, std::span<const std::byte> got,
       return compare(as<int16_t>(got), as<int16_t>(expected), 0, 0);
     case DType::Int8:
       return compare(as<int8_t>(got), as<int8_t>(expected), 0, 0);
+    case DType::UInt16:
+      return compare(as<uint16_t>(got), as<uint16_t>(expected), 0, 0);
+    case DType::UInt32:
+      return compare(as<uint32_t>(got), as<uint32_t>(expected), 0, 0);
     case DType::UInt8:
     case DType::Bool:
       return compare(as<uint8_t>(got), as<uint8_t>(expected), 0, 0);

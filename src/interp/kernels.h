@@ -42,7 +42,7 @@ inline constexpr bool is_narrow_type = std::is_same_v<T, Float16> || std::is_sam
 template <class T>
 inline constexpr bool is_only_stored_type =
     is_narrow_type<T> || std::is_same_v<T, int8_t> || std::is_same_v<T, uint8_t> ||
-    std::is_same_v<T, int16_t>;
+    std::is_same_v<T, int16_t> || std::is_same_v<T, uint16_t> || std::is_same_v<T, uint32_t>;
 
 /// Calls fn with a zero of the C++ type of `dtype`.
 template <class F>
@@ -68,6 +68,10 @@ auto dispatch(DType dtype, F&& fn) {
       return fn(uint8_t{});
     case DType::Int16:
       return fn(int16_t{});
+    case DType::UInt16:
+      return fn(uint16_t{});
+    case DType::UInt32:
+      return fn(uint32_t{});
   }
   COREGRAD_UNREACHABLE("dtype");
 }

@@ -18,6 +18,8 @@ namespace {
 // The rule that a node breaks; nullptr for none.
 using Broken = const char*;
 
+constexpr Broken kOnlyStored = "narrow floats and small integers are not computed with";
+
 struct Facts {
   const Graph& graph;
   const Node& node;
@@ -37,8 +39,8 @@ Broken check_elementwise(const Facts& f) {
     if (!equal(f.operand_shape(i), f.shape)) return "operands must have the result's shape";
   const DType dtype = f.node.dtype;
   if (f.node.op != Op::Cast && f.node.op != Op::Select && f.node.op != Op::Detach &&
-      is_narrow(f.operand_dtype(0)))
-    return "narrow floats are not computed with";
+      is_only_stored(f.operand_dtype(0)))
+    return kOnlyStored;
   switch (family_of(f.node.op)) {
     case Family::Unary: {
       if (f.operand_dtype(0) != dtype) return "the operand must have the result's dtype";
@@ -70,12 +72,10 @@ Broken check_elementwise(const Facts& f) {
                  ? nullptr
                  : "both values must have the result's dtype";
     case Family::Cast:
-      if (is_small_integer(dtype))
-        return f.operand_dtype(0) == DType::Int32 ? nullptr : "a small integer comes from int32";
-      if (is_narrow(f.operand_dtype(0)))
-        return dtype == DType::Float32 ? nullptr : "a narrow float becomes float32";
-      return is_narrow(dtype) && f.operand_dtype(0) != DType::Float32
-                 ? "a narrow float comes from float32"
+      if (is_narrow(f.operand_dtype(0)) && dtype != DType::Float32)
+        return "a narrow float becomes float32";
+      return is_only_stored(dtype) && f.operand_dtype(0) != compute_dtype(dtype)
+                 ? "what is only stored comes from what it is computed in"
                  : nullptr;
     case Family::Leaf:
     case Family::Random:
@@ -193,12 +193,12 @@ Broken check_index_map(const Facts& f) {
 Broken check_reduce(const Facts& f) {
   const Shape from = f.operand_shape(0);
   const bool is_arg = f.node.op == Op::ArgMax || f.node.op == Op::ArgMin;
-  if (is_narrow(f.operand_dtype(0))) return "narrow floats are not computed with";
+  if (is_only_stored(f.operand_dtype(0))) return kOnlyStored;
   if (is_arg ? f.node.dtype != DType::Int64 : f.node.dtype != f.operand_dtype(0))
     return "the dtype must be the operand's, or int64 for argmax and argmin";
-  if ((f.node.op == Op::Sum || f.node.op == Op::Prod) &&
-      (f.node.dtype == DType::Bool || f.node.dtype == DType::Int32))
-    return "sums and products of bool and int32 are int64";
+  if ((f.node.op == Op::Sum || f.node.op == Op::Prod) && !is_float(f.node.dtype) &&
+      f.node.dtype != DType::Int64)
+    return "sums and products of bool and integers are int64";
   if (f.attrs.empty() || (is_arg && f.attrs.size() != 1))
     return "there must be dimensions, and one for argmax and argmin";
   std::vector<int64_t> expected;
@@ -218,7 +218,7 @@ Broken check_reduce(const Facts& f) {
 
 Broken check_contract(const Facts& f) {
   if (f.node.dtype == DType::Bool) return "bool has no products";
-  if (is_narrow(f.node.dtype)) return "narrow floats are not computed with";
+  if (is_only_stored(f.node.dtype)) return kOnlyStored;
   if (f.operand_dtype(0) != f.node.dtype || f.operand_dtype(1) != f.node.dtype)
     return "operands must have the result's dtype";
   const ContractSpec spec = ContractSpec::decode(f.attrs);
@@ -268,8 +268,8 @@ Broken check_indexing(const Facts& f) {
     return equal(index, f.shape) ? nullptr : "the result must have the index's shape";
   if (f.attrs[1] < 0 || f.attrs[1] > static_cast<int64_t>(ScatterMode::Min))
     return "the mode must exist";
-  if (is_narrow(f.node.dtype) && f.attrs[1] != static_cast<int64_t>(ScatterMode::Set))
-    return "narrow floats are not computed with";
+  if (is_only_stored(f.node.dtype) && f.attrs[1] != static_cast<int64_t>(ScatterMode::Set))
+    return kOnlyStored;
   if (f.operand_dtype(2) != f.node.dtype) return "the values must have the result's dtype";
   if (!equal(f.operand_shape(2), index)) return "index and values must have one shape";
   return equal(from, f.shape) ? nullptr : "the result must have the operand's shape";
@@ -281,10 +281,10 @@ Broken check_along_dimension(const Facts& f) {
       f.attrs[0] >= static_cast<int64_t>(f.rank()))
     return "the dimension must lie in the operand";
   if (!equal(f.operand_shape(0), f.shape)) return "the shape must stay";
-  if (is_narrow(f.operand_dtype(0))) return "narrow floats are not computed with";
+  if (is_only_stored(f.operand_dtype(0))) return kOnlyStored;
   if (is_sort) return f.node.dtype == DType::Int64 ? nullptr : "a sort gives int64 places";
-  if (f.node.dtype == DType::Bool || f.node.dtype == DType::Int32)
-    return "scans of bool and int32 are int64";
+  if (!is_float(f.node.dtype) && f.node.dtype != DType::Int64)
+    return "scans of bool and integers are int64";
   return f.operand_dtype(0) == f.node.dtype ? nullptr : "the dtype must stay";
 }
 
@@ -295,12 +295,14 @@ Broken check_leaf(const Facts& f) {
                : "there must be an index and one stride per dimension";
   if (f.node.op == Op::Literal) return f.rank() == 0 ? nullptr : "a literal has rank 0";
   if (f.node.op == Op::Iota)
-    return f.rank() == 1 && is_integer(f.node.dtype) ? nullptr : "an iota is integer of rank 1";
+    return f.rank() == 1 && is_integer(f.node.dtype) && !is_only_stored(f.node.dtype)
+               ? nullptr
+               : "an iota is int32 or int64 of rank 1";
   COREGRAD_CHECK(f.node.op == Op::Random);
   if (f.operand_dtype(0) != DType::Int64 || !f.operand_shape(0).empty())
     return "the seed must be one int64 of rank 0";
   if (f.node.dtype == DType::Bool) return "there is no random bool";
-  if (is_narrow(f.node.dtype)) return "a narrow random number comes from float32";
+  if (is_only_stored(f.node.dtype)) return kOnlyStored;
   return f.attrs.size() == 1 ? nullptr : "there must be a stream";
 }
 
@@ -347,11 +349,6 @@ Broken check_node(const Graph& graph, NodeId id) {
     return "the number of operands must be the table's";
   for (NodeId o : f.operands)
     if (o.value >= id.value) return "operands must come before their users";
-  if (is_small_integer(node.dtype) && node.op != Op::Input && node.op != Op::Cast)
-    return "small integers are inputs, or cast to";
-  for (NodeId o : f.operands)
-    if (is_small_integer(graph.dtype(o)) && node.op != Op::Cast)
-      return "a small integer is cast before anything else";
   if (f.rank() > static_cast<size_t>(kMaxRank)) return "the rank must be at most 64";
   if (checked_numel(f.shape, "verify") != node.numel) return "numel must follow from the shape";
   return check_family(f);

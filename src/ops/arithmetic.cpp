@@ -21,7 +21,7 @@ void require_whole(const Graph& g, NodeId x, std::string_view operation) {
 }
 
 // Of the longest chain of remainders: neighbours among Fibonacci's numbers.
-int euclid_steps(DType dtype) { return dtype == DType::Int32 ? 46 : 92; }
+int euclid_steps(DType dtype) { return info(dtype).integer_bits <= 31 ? 46 : 92; }
 
 // Euclid's algorithm, by remainders; a sign may be left.
 Expr common_divisor(Expr x, Expr y) {

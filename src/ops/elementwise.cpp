@@ -242,8 +242,6 @@ DType result_type(const Graph& graph, std::span<const NodeId> operands) {
 NodeId unary(Graph& graph, Op op, NodeId x) {
   require_family(op, Family::Unary, "unary");
   const DType dtype = graph.dtype(x);
-  if (is_narrow(dtype) && op != Op::Detach && op != Op::Not)
-    return cast(graph, unary(graph, op, cast(graph, x, DType::Float32)), dtype);
   if (op == Op::Not && is_float(dtype))
     raise<DTypeError>("not: the operand must be bool or an integer: got {}", describe(graph, x));
   if (op == Op::Neg && dtype == DType::Bool)
@@ -254,6 +252,8 @@ NodeId unary(Graph& graph, Op op, NodeId x) {
     // What has no gradient needs no detaching.
     if (op == Op::Detach || (dtype == DType::Bool && op != Op::Not)) return x;
   }
+  if (is_only_stored(dtype) && op != Op::Detach)
+    return cast(graph, unary(graph, op, cast(graph, x, compute_dtype(dtype))), dtype);
   if (const std::optional<Scalar> value = constant_value(graph, x))
     return full(graph, graph.shape(x), fold_unary(op, *value));
   if (const NodeId simpler = simplify_unary(graph, op, x); simpler.is_valid()) return simpler;
@@ -265,9 +265,9 @@ NodeId binary(Graph& graph, Op op, NodeId a, NodeId b) {
   DType dtype = result_type(graph, a, b);
   require_binary_dtype(graph, op, a, b, dtype);
   if (op == Op::Atan2 && !is_float(dtype)) dtype = DType::Float32;
-  if (is_narrow(dtype)) {
-    a = cast(graph, a, DType::Float32);
-    b = cast(graph, b, DType::Float32);
+  if (is_only_stored(dtype)) {
+    a = cast(graph, a, compute_dtype(dtype));
+    b = cast(graph, b, compute_dtype(dtype));
     return cast(graph, binary(graph, op, a, b), dtype);
   }
   unify(graph, op, a, b, dtype);
@@ -328,33 +328,22 @@ NodeId select(Graph& graph, NodeId condition, NodeId a, NodeId b) {
 NodeId cast(Graph& graph, NodeId x, DType dtype) {
   const DType from = graph.dtype(x);
   if (from == dtype) return x;
-  if (is_small_integer(dtype))
-    raise<DTypeError>("cast: there are no values of {}: got {}", name_of(dtype),
-                      describe(graph, x));
   if (const std::optional<Scalar> value = constant_value(graph, x))
     return full(graph, graph.shape(x), fold_cast(*value, dtype));
-  // Narrow floats and everything else meet in float32, as in PyTorch.
-  if (is_narrow(from) ? dtype != DType::Float32 : is_narrow(dtype) && from != DType::Float32)
+  // What is only stored comes from what it is computed in, and narrow floats go there, as in
+  // PyTorch.
+  if (is_only_stored(dtype) && from != compute_dtype(dtype))
+    return cast(graph, cast(graph, x, compute_dtype(dtype)), dtype);
+  if (is_narrow(from) && dtype != DType::Float32)
     return cast(graph, cast(graph, x, DType::Float32), dtype);
   if (graph[x].op == Op::Cast) {
     // A first cast that keeps every value needs no place of its own.
     const NodeId below = graph.operand(x, 0);
     const DType first = graph.dtype(below);
-    if (is_narrow(first) && first == dtype) return below;
-    if (is_narrow(first) || is_narrow(dtype)) return make_like(graph, Op::Cast, dtype, {x});
-    if (is_exact_cast(first, from)) return cast(graph, below, dtype);
+    if (first == dtype && is_only_stored(first)) return below;
+    if (!is_narrow(first) && !is_only_stored(dtype) && is_exact_cast(first, from))
+      return cast(graph, below, dtype);
   }
-  return make_like(graph, Op::Cast, dtype, {x});
-}
-
-NodeId to_small_integer(Graph& graph, NodeId x, DType dtype) {
-  if (!is_small_integer(dtype) || is_float(graph.dtype(x)))
-    raise<DTypeError>("to_small_integer: int8, uint8 or int16 of integers or bool: got {} of {}",
-                      name_of(dtype), describe(graph, x));
-  x = cast(graph, x, DType::Int32);
-  // An input that goes out as it came in.
-  if (graph[x].op == Op::Cast && graph.dtype(graph.operand(x, 0)) == dtype)
-    return graph.operand(x, 0);
   return make_like(graph, Op::Cast, dtype, {x});
 }
 

@@ -77,7 +77,7 @@ struct Pool {
 
 Scalar lowest(DType dtype) {
   return is_float(dtype) ? Scalar::of_float(dtype, -std::numeric_limits<double>::infinity())
-                         : Scalar::of_int(dtype, dtype == DType::Int32 ? INT32_MIN : INT64_MIN);
+                         : Scalar::lowest(dtype);
 }
 
 // Elements of a window that are compared one by one, in one elementwise kernel.

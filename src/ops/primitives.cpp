@@ -119,13 +119,10 @@ NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape,
     contiguous = checked_mul(contiguous, shape[d], "input");
   }
   checked_mul(checked_add(reach, 1, "input"), size_of(dtype), "input");
-  const NodeId leaf = make(graph, Op::Input, dtype, shape, {}, attrs);
-  return is_small_integer(dtype) ? cast(graph, leaf, DType::Int32) : leaf;
+  return make(graph, Op::Input, dtype, shape, {}, attrs);
 }
 
 NodeId literal(Graph& graph, Scalar value) {
-  if (is_small_integer(value.dtype))
-    raise<DTypeError>("literal: there are no values of {}", name_of(value.dtype));
   // One NaN, so that equal literals are one node.
   if (is_float(value.dtype) && std::isnan(value.f))
     value.f = std::numeric_limits<double>::quiet_NaN();
@@ -141,7 +138,7 @@ NodeId full(Graph& graph, Shape shape, Scalar value) {
 }
 
 NodeId iota(Graph& graph, DType dtype, int64_t n) {
-  if (!is_integer(dtype))
+  if (!is_integer(dtype) || is_only_stored(dtype))
     raise<DTypeError>("iota: the dtype must be int32 or int64: got {}", name_of(dtype));
   if (n < 0) raise<ShapeError>("iota: the length must not be negative: got {}", n);
   if (dtype == DType::Int32 && n > int64_t{INT32_MAX} + 1)
@@ -165,6 +162,8 @@ NodeId random(Graph& graph, NodeId seed, DType dtype, Shape shape, int64_t strea
         unary(graph, Op::Floor, mul(graph, wide, literal(graph, DType::Float32, steps)));
     return cast(graph, mul(graph, whole, literal(graph, DType::Float32, 1 / steps)), dtype);
   }
+  if (is_small_integer(dtype))
+    return cast(graph, random(graph, seed, compute_dtype(dtype), shape, stream), dtype);
   const int64_t attrs[] = {stream};
   return make(graph, Op::Random, dtype, shape, {{seed}}, attrs);
 }
@@ -245,7 +244,6 @@ NodeId rebuild_node(Graph& into, const Graph& from, NodeId node, std::span<const
     case Family::Select:
       return select(into, x[0], x[1], x[2]);
     case Family::Cast:
-      if (is_small_integer(n.dtype)) return to_small_integer(into, x[0], n.dtype);
       return cast(into, x[0], n.dtype);
     case Family::View:
       return rebuild_view(into, from, node, x);

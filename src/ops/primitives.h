@@ -8,11 +8,11 @@
 // category first, with 0-d operands ("wrapped numbers" are the caller's business: make the literal
 // in the right dtype) taking part only when they bring a higher category.
 //
-// float16 and bfloat16 are stored, never computed with. Leaves, views, select, gather and a scatter
-// that sets take them as they are; a cast joins them to float32 and no other dtype. Every other
-// function here gives cast(operation(cast(x, float32)), narrow): computed in float32, rounded once.
-// Small integers (int8, uint8, int16) are how memory holds inputs and outputs: only `input` takes
-// them and only `to_small_integer` gives them.
+// float16, bfloat16 and the integers other than int32 and int64 are stored, never computed with.
+// Leaves, views, select, gather and a scatter that sets take them as they are. Every other function
+// here computes in `compute_dtype` (float32, int32, for uint32 int64) and casts what it gives once:
+// floats are rounded, integers wrap around. A narrow float is cast to and from float32 alone, a
+// small integer from what it is computed in.
 
 #include "ir/contract.h"
 #include "ir/graph.h"
@@ -25,8 +25,7 @@
 namespace coregrad::ops {
 
 // Leaves
-/// Input `index` with the given strides in elements (empty: contiguous). Small integers in memory
-/// give an int32.
+/// Input `index` with the given strides in elements (empty: contiguous).
 NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape,
              std::span<const int64_t> strides = {});
 NodeId literal(Graph& graph, Scalar value);
@@ -48,8 +47,6 @@ NodeId binary(Graph& graph, Op op, NodeId a, NodeId b);
 NodeId compare(Graph& graph, Op op, NodeId a, NodeId b);
 NodeId select(Graph& graph, NodeId condition, NodeId a, NodeId b);
 NodeId cast(Graph& graph, NodeId x, DType dtype);
-/// An integer or bool as an output's memory holds it as int8, uint8 or int16: it wraps around.
-NodeId to_small_integer(Graph& graph, NodeId x, DType dtype);
 
 /// x, without a gradient.
 inline NodeId detach(Graph& g, NodeId x) { return unary(g, Op::Detach, x); }

@@ -14,17 +14,19 @@
 namespace coregrad::ops {
 namespace {
 
-// Sums and products of bool and int32 are int64, as in PyTorch; the operand is cast, so that the
+// Sums and products of bool and integers are int64, as in PyTorch; the operand is cast, so that the
 // primitive itself keeps its dtype.
 NodeId widened(Graph& graph, NodeId x) {
   const DType dtype = graph.dtype(x);
-  return dtype == DType::Bool || dtype == DType::Int32 ? cast(graph, x, DType::Int64) : x;
+  return is_float(dtype) ? x : cast(graph, x, DType::Int64);
 }
 
-// For primitives that do not take narrow floats: `apply` to float32 operands, rounded once.
+// For primitives that do not take what is only stored: `apply` to what it is computed in, cast back
+// once.
 template <class F>
-NodeId in_float32(Graph& graph, NodeId x, F&& apply) {
-  return cast(graph, apply(cast(graph, x, DType::Float32)), graph.dtype(x));
+NodeId computed(Graph& graph, NodeId x, F&& apply) {
+  const DType dtype = graph.dtype(x);
+  return cast(graph, apply(cast(graph, x, compute_dtype(dtype))), dtype);
 }
 
 bool is_arg(Op op) { return op == Op::ArgMax || op == Op::ArgMin; }
@@ -82,11 +84,11 @@ NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested,
   if (is_arg(op) && dims.size() != 1)
     raise<ValueError>("{}: exactly one dimension must be given: got {} for {}", name_of(op),
                       dims.size(), describe(graph, x));
-  if (is_narrow(graph.dtype(x))) {
-    const auto apply = [&](NodeId wide) { return reduce(graph, op, wide, requested, keepdim); };
-    return is_arg(op) ? apply(cast(graph, x, DType::Float32)) : in_float32(graph, x, apply);
-  }
   if (op == Op::Sum || op == Op::Prod) x = widened(graph, x);
+  if (const DType dtype = graph.dtype(x); is_only_stored(dtype)) {
+    const auto apply = [&](NodeId wide) { return reduce(graph, op, wide, requested, keepdim); };
+    return is_arg(op) ? apply(cast(graph, x, compute_dtype(dtype))) : computed(graph, x, apply);
+  }
   const Shape from = graph.shape(x);
   Dims shape, kept_shape(from.begin(), from.end());
   int64_t count = 1;
@@ -217,9 +219,9 @@ NodeId contract(Graph& graph, NodeId lhs, NodeId rhs, const ContractSpec& reques
   if (dtype != graph.dtype(rhs) || dtype == DType::Bool)
     raise<DTypeError>("contract: the operands must have one dtype other than bool: got {} and {}",
                       describe(graph, lhs), describe(graph, rhs));
-  if (is_narrow(dtype))
-    return in_float32(graph, lhs, [&](NodeId wide) {
-      return contract(graph, wide, cast(graph, rhs, DType::Float32), requested);
+  if (is_only_stored(dtype))
+    return computed(graph, lhs, [&](NodeId wide) {
+      return contract(graph, wide, cast(graph, rhs, compute_dtype(dtype)), requested);
     });
   ContractSpec spec = requested;
   checked_numel(spec.extents, "contract");
@@ -282,9 +284,9 @@ NodeId scatter(Graph& graph, NodeId x, int64_t dim, NodeId index, NodeId values,
     raise<ShapeError>("scatter: index and values must have one shape: got {} and {}",
                       describe(graph, index), describe(graph, values));
   if (graph.numel(index) == 0) return x;
-  if (is_narrow(graph.dtype(x)) && mode != ScatterMode::Set)
-    return in_float32(graph, x, [&](NodeId wide) {
-      return scatter(graph, wide, at, index, cast(graph, values, DType::Float32), mode);
+  if (is_only_stored(graph.dtype(x)) && mode != ScatterMode::Set)
+    return computed(graph, x, [&](NodeId wide) {
+      return scatter(graph, wide, at, index, cast(graph, values, graph.dtype(wide)), mode);
     });
   const Dims shape = shape_of(graph, x);
   const int64_t attrs[] = {at, static_cast<int64_t>(mode)};
@@ -294,9 +296,9 @@ NodeId scatter(Graph& graph, NodeId x, int64_t dim, NodeId index, NodeId values,
 NodeId scan(Graph& graph, Op op, NodeId x, int64_t dim) {
   require_family(op, Family::Scan, "scan");
   const int64_t at = normalize_dim(dim, graph.rank(x), name_of(op));
-  if (is_narrow(graph.dtype(x)))
-    return in_float32(graph, x, [&](NodeId wide) { return scan(graph, op, wide, at); });
   x = widened(graph, x);
+  if (is_only_stored(graph.dtype(x)))
+    return computed(graph, x, [&](NodeId wide) { return scan(graph, op, wide, at); });
   const Dims shape = shape_of(graph, x);
   if (shape[at] <= 1) return x;
   const int64_t attrs[] = {at};

@@ -11,16 +11,34 @@
 
 namespace coregrad {
 
-enum class Element : uint8_t { Bool, Int32, Int64, Float16, BFloat16, Float32, Float64 };
+enum class Element : uint8_t {
+  Bool,
+  Int32,
+  Int64,
+  Float16,
+  BFloat16,
+  Float32,
+  Float64,
+  Int8,
+  UInt8,
+  Int16,
+  UInt16,
+  UInt32
+};
 
 constexpr int64_t size_of(Element e) {
   switch (e) {
     case Element::Bool:
+    case Element::Int8:
+    case Element::UInt8:
       return 1;
     case Element::Float16:
     case Element::BFloat16:
+    case Element::Int16:
+    case Element::UInt16:
       return 2;
     case Element::Int32:
+    case Element::UInt32:
     case Element::Float32:
       return 4;
     case Element::Int64:
@@ -30,8 +48,10 @@ constexpr int64_t size_of(Element e) {
   return 0;
 }
 
-/// Stored only; see ir/narrow_float.h.
-constexpr bool is_narrow(Element e) { return e == Element::Float16 || e == Element::BFloat16; }
+/// Moved at most; see ir/dtype.h.
+constexpr bool is_only_stored(Element e) {
+  return e == Element::Float16 || e == Element::BFloat16 || e > Element::Float64;
+}
 
 /// Calls `f(std::type_identity<T>())` with the C++ type of an element that is computed with.
 template <class F>
@@ -47,18 +67,23 @@ decltype(auto) with_computed_type(Element e, F&& f) {
       return f(std::type_identity<float>());
     case Element::Float64:
       return f(std::type_identity<double>());
-    case Element::Float16:
-    case Element::BFloat16:
-      break;
+    default:
+      COREGRAD_UNREACHABLE("element type");
   }
-  COREGRAD_UNREACHABLE("element type");
 }
 
-/// The same for elements that are moved at most: narrow floats are their bits.
+/// The same for all elements: those that are moved at most are their bits.
 template <class F>
 decltype(auto) with_element_type(Element e, F&& f) {
-  if (is_narrow(e)) return f(std::type_identity<uint16_t>());
-  return with_computed_type(e, f);
+  if (!is_only_stored(e)) return with_computed_type(e, f);
+  switch (size_of(e)) {
+    case 1:
+      return f(std::type_identity<uint8_t>());
+    case 2:
+      return f(std::type_identity<uint16_t>());
+    default:
+      return f(std::type_identity<uint32_t>());
+  }
 }
 
 /// a + b as the primitives define it: or for bool, wrapping for integers.

@@ -166,7 +166,7 @@ LibraryStep make_scatter(const ScatterSpec& spec) {
   COREGRAD_CHECK(spec.index_shape.size() == rank);
   checked_numel(spec.shape, "scatter");
   const int64_t count = checked_numel(spec.index_shape, "scatter");
-  COREGRAD_CHECK(!is_narrow(spec.element) || spec.combine == ScatterCombine::Set);
+  COREGRAD_CHECK(!is_only_stored(spec.element) || spec.combine == ScatterCombine::Set);
   auto context = std::make_shared<ScatterContext>();
   ScatterContext& c = *context;
   LibraryStep step;

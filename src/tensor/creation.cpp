@@ -6,6 +6,7 @@
 #include "ops/primitives.h"
 #include "tensor/state.h"
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -18,7 +19,6 @@ int64_t bytes_of(DType dtype, const Dims& shape, std::string_view operation) {
 
 Tensor wrap_buffer(std::shared_ptr<Buffer> buffer, DType dtype, const Dims& shape,
                    const Dims& strides = {}) {
-  if (is_small_integer(dtype)) raise<DTypeError>("there are no tensors of {}", name_of(dtype));
   Session& session = Session::global();
   const Session::Lock lock(session);
   session.collect_if_due();
@@ -62,7 +62,7 @@ Tensor arange(double start, double stop, double step, DType dtype) {
     raise<DTypeError>("arange: needs a number type, got {}", name_of(dtype));
   return record("arange", {}, [&](Graph& g, auto) {
     // Floats are counted in float64 and rounded once, so that errors do not add up.
-    const DType work = is_float(dtype) ? DType::Float64 : dtype;
+    const DType work = is_float(dtype) ? DType::Float64 : compute_dtype(dtype);
     const NodeId at = ops::cast(g, ops::iota(g, DType::Int64, static_cast<int64_t>(count)), work);
     const NodeId scaled = ops::mul(g, at, ops::literal(g, work, step));
     return ops::cast(g, ops::add(g, scaled, ops::literal(g, work, start)), dtype);
@@ -140,34 +140,9 @@ Tensor from_memory(void* data, int64_t bytes, DType dtype, const Dims& shape, co
 }
 
 Tensor scalar_data(Scalar value) {
-  switch (value.dtype) {
-    case DType::Bool: {
-      const uint8_t v = value.i != 0;
-      return from_bytes(&v, DType::Bool, {});
-    }
-    case DType::Int32: {
-      const auto v = static_cast<int32_t>(value.i);
-      return from_bytes(&v, DType::Int32, {});
-    }
-    case DType::Int64:
-      return from_bytes(&value.i, DType::Int64, {});
-    case DType::Float16:
-    case DType::BFloat16: {
-      const auto v = static_cast<uint16_t>(value.memory_bits());
-      return from_bytes(&v, value.dtype, {});
-    }
-    case DType::Float32: {
-      const auto v = static_cast<float>(value.f);
-      return from_bytes(&v, DType::Float32, {});
-    }
-    case DType::Float64:
-      return from_bytes(&value.f, DType::Float64, {});
-    case DType::Int8:
-    case DType::UInt8:
-    case DType::Int16:
-      break;
-  }
-  COREGRAD_UNREACHABLE("dtype");
+  static_assert(std::endian::native == std::endian::little);
+  const uint64_t bits = value.memory_bits();
+  return from_bytes(&bits, value.dtype, {});
 }
 
 }  // namespace coregrad

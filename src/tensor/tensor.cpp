@@ -186,9 +186,20 @@ std::vector<T> Tensor::to_vector() const {
       copy_elements<double>(values, shape(), steps, out);
       break;
     case DType::Int8:
+      copy_elements<int8_t>(values, shape(), steps, out);
+      break;
     case DType::UInt8:
+      copy_elements<uint8_t>(values, shape(), steps, out);
+      break;
     case DType::Int16:
-      COREGRAD_UNREACHABLE("no tensor has small integers");
+      copy_elements<int16_t>(values, shape(), steps, out);
+      break;
+    case DType::UInt16:
+      copy_elements<uint16_t>(values, shape(), steps, out);
+      break;
+    case DType::UInt32:
+      copy_elements<uint32_t>(values, shape(), steps, out);
+      break;
   }
   return out;
 }

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import random
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,8 @@ DTYPES = (
     torch.int64,
     torch.bool,
 )
+#: Judged where they are asked for.
+SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.uint16, torch.uint32)
 
 #: Outcomes from best to worst; an entry's outcome is its worst sample's.
 OUTCOMES = (
@@ -125,13 +127,13 @@ def entries() -> dict[str, Any]:
     return found
 
 
-def dtypes_of(name: str, entry) -> list[torch.dtype]:
+def dtypes_of(name: str, entry, among: Sequence[torch.dtype] = DTYPES) -> list[torch.dtype]:
     if name.startswith("module "):  # they name no narrow floats
-        return [d for d in DTYPES if d in (*entry.dtypes, torch.float16, torch.bfloat16)]
+        return [d for d in among if d in (*entry.dtypes, torch.float16, torch.bfloat16)]
     supported = entry.supported_dtypes("cpu")
     if name.endswith(" in place"):
-        return [torch.float32] if torch.float32 in supported else []
-    return [d for d in DTYPES if d in supported]
+        return [d for d in (torch.float32, *SMALL_INTEGERS) if d in supported and d in among]
+    return [d for d in among if d in supported]
 
 
 # Samples as cases

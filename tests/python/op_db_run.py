@@ -87,7 +87,11 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--part", default="0/1", help="i/n: every n-th entry from the i-th")
     parser.add_argument("--match", default="", help="only entries whose name contains this")
-    parser.add_argument("--dtypes", default="", help="only these, with commas between")
+    parser.add_argument(
+        "--dtypes",
+        default="",
+        help="only these, with commas between, such as float32,uint8; small integers are judged only so",
+    )
     parser.add_argument("--json", type=Path, help="where to write results and summary")
     parser.add_argument("--full", action="store_true", help="list every fallback")
     options = parser.parse_args()
@@ -99,7 +103,7 @@ def main() -> int:
     entries = op_db.entries()
     part, parts = map(int, options.part.split("/"))
     names = [n for n in entries if options.match in n][part::parts]
-    wanted = options.dtypes.split(",") if options.dtypes else []
+    wanted = tuple(getattr(op_db.torch, d) for d in options.dtypes.split(",") if d)
     jobs = [
         {
             "name": name,
@@ -108,8 +112,7 @@ def main() -> int:
             "seed": options.seed,
         }
         for name in names
-        for dtype in op_db.dtypes_of(name, entries[name])
-        if not wanted or str(dtype).removeprefix("torch.") in wanted
+        for dtype in op_db.dtypes_of(name, entries[name], wanted or op_db.DTYPES)
     ]
 
     def fault(result: dict) -> str | None:

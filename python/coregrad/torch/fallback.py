@@ -148,7 +148,7 @@ def is_dense(value: torch.Tensor) -> bool:
 
 
 def can_be_loaded(held: Held) -> bool:
-    """Whether a program can read a copy of it: as pairs or int32 where the dtype is not its own."""
+    """Whether a program can read a copy of it: as pairs where it is complex."""
     x = held.traced
     return (
         held.has_traced_shape

@@ -31,17 +31,14 @@ from .lowering import (
     Complex,
     Lowering,
     Unsupported,
-    small_integers,
     split_pairs,
 )
 from .metadata import (
-    SMALL,
     TO_CORE,
     CompilerFaultWarning,
     GraphRejected,
     as_pairs,
     contiguous_strides,
-    is_adapted,
     is_concrete,
     part_dtype,
 )
@@ -172,8 +169,7 @@ class Importer:
         if is_known and fallback.is_memory(value):
             self.env[node] = self._input(index, value, self.strides(node))
         else:
-            # Small integers are read from the argument's memory; the frame is for steps in PyTorch.
-            self.has_held |= not is_known or value.dtype not in SMALL
+            self.has_held = True
             self.env[node] = Held(index, value, has_traced_shape=is_known)
 
     def strides(self, placeholder: FxNode) -> tuple[int, ...]:
@@ -186,8 +182,6 @@ class Importer:
             shape, strides = (*shape, 2), as_pairs(strides)
         if 0 in shape or strides == contiguous_strides(shape):
             strides = ()
-        if value.dtype in SMALL:
-            return self.graph.small_input(index, SMALL[value.dtype], list(shape), list(strides))
         dtype = TO_CORE[part_dtype(value.dtype)]
         node = self.graph.input(index, dtype, list(shape), list(strides))
         return split_pairs(self.graph, node) if value.is_complex() else node
@@ -202,7 +196,7 @@ class Importer:
             return
         self.traced = {**self.traced, node: value}
         place = self.num_placeholders + len(self.constants)
-        if fallback.is_memory(value) or (fallback.is_dense(value) and value.dtype in SMALL):
+        if fallback.is_memory(value):
             self.env[node] = self._input(place, value, tuple(value.stride()))
         else:
             self.env[node] = self._copy_of_constant(Held(place, value))
@@ -281,20 +275,14 @@ class Importer:
         context.traced_args = [self._traced_of(a) for a in node.args]
         args, kwargs = self._lookup(node.args), self._lookup(node.kwargs)
         values = [self.traced.get(n) for n in (node, *node.all_input_nodes)]
-        # Tensors that stand for another one in our graph.
-        adapted = [t for v in values for t in _tensors(v) if is_adapted(t)]
-        is_complex = any(t.is_complex() for t in adapted)
-        row = (COMPLEX_ROWS if is_complex else ROWS).get(target)
+        complexes = [t for v in values for t in _tensors(v) if t.is_complex()]
+        row = (COMPLEX_ROWS if complexes else ROWS).get(target)
         self.graph.set_origin(node.name)
         try:
             if row is None:
                 context.unsupported("no lowering")
             if not _can_hold_numbers(node, value, values[1:]):
                 context.unsupported("a number that the dtype cannot hold")
-            if adapted and not is_complex:
-                refusal = small_integers.refusal(target)
-                if refusal is not None:
-                    context.unsupported(refusal)
             result = _checked(row(context, *self._loaded(args), **self._loaded(kwargs)), value)
         except Unsupported as error:
             reason = str(error)
@@ -312,17 +300,10 @@ class Importer:
             )
         else:
             self.report.native[str(target)] += 1
-            return self._wrapped(target, result, value) if adapted else result
-        if adapted:
-            reason += f" ({adapted[0].dtype})"
-        return self._in_pytorch(node, args, kwargs, value, reason)
-
-    def _wrapped(self, target: Any, result: Any, value: Any) -> Any:
-        if isinstance(value, (tuple, list)):
-            return tuple(self._wrapped(target, r, v) for r, v in zip(result, value))
-        if not isinstance(value, torch.Tensor) or value.dtype not in SMALL or result is None:
             return result
-        return small_integers.wrapped(self.graph, target, result, value.dtype)
+        if complexes:
+            reason += f" ({complexes[0].dtype})"
+        return self._in_pytorch(node, args, kwargs, value, reason)
 
     # Steps that run in PyTorch
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from .. import _core
 from .._core import DType
 
 TO_CORE = {
@@ -16,13 +17,17 @@ TO_CORE = {
     torch.bfloat16: DType.bfloat16,
     torch.float32: DType.float32,
     torch.float64: DType.float64,
+    torch.int8: DType.int8,
+    torch.uint8: DType.uint8,
+    torch.int16: DType.int16,
+    torch.uint16: DType.uint16,
+    torch.uint32: DType.uint32,
 }
 TO_TORCH = {core: name for name, core in TO_CORE.items()}
-NARROW = (DType.float16, DType.bfloat16)  #: stored, never computed with
-
-
-#: Kept by the memory of inputs and outputs; int32 in our graphs, wrapped.
-SMALL = {torch.int8: "int8", torch.uint8: "uint8", torch.int16: "int16"}
+#: What is stored, never computed with, and what it is computed in: float32 for narrow floats, a wider
+#: integer for small ones.
+COMPUTED = {d: _core.compute_dtype(d) for d in TO_TORCH if _core.compute_dtype(d) != d}
+NARROW = (DType.float16, DType.bfloat16)  #: the floats among them
 
 
 class GraphRejected(Exception):
@@ -34,17 +39,8 @@ class CompilerFaultWarning(RuntimeWarning):
 
 
 def part_dtype(dtype: torch.dtype) -> torch.dtype:
-    """What stands for a dtype in our graphs: a complex one's parts, int32 for small integers."""
-    if dtype.is_complex:
-        return dtype.to_real()
-    return torch.int32 if dtype in SMALL else dtype
-
-
-def is_adapted(value: torch.Tensor) -> bool:
-    """Whether our graphs compute with something else: pairs for complex numbers, int32 for small
-    integers.
-    """
-    return value.dtype != part_dtype(value.dtype)
+    """What stands for a dtype in our graphs: a complex one's parts."""
+    return dtype.to_real() if dtype.is_complex else dtype
 
 
 def storage_key(value: torch.Tensor) -> int:

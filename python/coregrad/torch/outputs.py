@@ -15,7 +15,6 @@ from . import fallback
 from .fallback import Held
 from .lowering import Complex, interleaved
 from .metadata import (
-    SMALL,
     GraphRejected,
     as_pairs,
     contiguous_strides,
@@ -190,8 +189,6 @@ class Outputs:
             is_plain = strides == contiguous_strides(tuple(value.shape))
             if isinstance(made, Complex):
                 made, strides = interleaved(self.importer.graph, made), as_pairs(strides)
-            if value.dtype in SMALL:
-                made = self.importer.graph.small_output(made, SMALL[value.dtype])
             self.of_program.append((made, None if is_plain else list(strides), -1))
         return self._number_of[node]
 

@@ -67,12 +67,7 @@ llvm::Type* contract_element_type(llvm::LLVMContext& context, DType dtype) {
       return llvm::Type::getInt32Ty(context);
     case DType::Int64:
       return llvm::Type::getInt64Ty(context);
-    case DType::Bool:
-    case DType::Float16:
-    case DType::BFloat16:
-    case DType::Int8:
-    case DType::UInt8:
-    case DType::Int16:
+    default:
       break;
   }
   raise<InternalError>("contract: no products of {}", name_of(dtype));

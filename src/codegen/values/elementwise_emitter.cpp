@@ -229,7 +229,7 @@ Value* compare(Builder& b, Op op, DType dtype, Value* x, Value* y) {
     if (op == Op::Lt) return b.CreateFCmpOLT(x, y);
     if (op == Op::Le) return b.CreateFCmpOLE(x, y);
   } else {
-    const bool is_signed = dtype != DType::Bool;
+    const bool is_signed = !is_unsigned(dtype);
     if (op == Op::Eq) return b.CreateICmpEQ(x, y);
     if (op == Op::Ne) return b.CreateICmpNE(x, y);
     if (op == Op::Lt) return is_signed ? b.CreateICmpSLT(x, y) : b.CreateICmpULT(x, y);
@@ -248,8 +248,8 @@ Value* cast(Builder& b, DType from, DType to, Value* x) {
     llvm::Constant* const zero = llvm::Constant::getNullValue(x->getType());
     return is_float(from) ? b.CreateFCmpUNE(x, zero) : b.CreateICmpNE(x, zero);
   }
-  if (from == DType::Bool || from == DType::UInt8)
-    return is_float(to) ? b.CreateUIToFP(x, type) : b.CreateZExt(x, type);
+  if (is_unsigned(from))
+    return is_float(to) ? b.CreateUIToFP(x, type) : b.CreateZExtOrTrunc(x, type);
   if (is_float(from) && is_float(to)) return b.CreateFPCast(x, type);
   if (is_float(from))  // saturates; NaN gives 0
     return b.CreateIntrinsic(llvm::Intrinsic::fptosi_sat, {type, x->getType()}, {x});
@@ -263,6 +263,7 @@ Type* element_type(llvm::LLVMContext& context, DType dtype) {
     case DType::Bool:
       return Type::getInt1Ty(context);
     case DType::Int32:
+    case DType::UInt32:
       return Type::getInt32Ty(context);
     case DType::Int64:
       return Type::getInt64Ty(context);
@@ -272,6 +273,7 @@ Type* element_type(llvm::LLVMContext& context, DType dtype) {
     case DType::Float16:
     case DType::BFloat16:
     case DType::Int16:
+    case DType::UInt16:
       return Type::getInt16Ty(context);
     case DType::Float32:
       return Type::getFloatTy(context);

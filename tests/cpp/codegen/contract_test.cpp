@@ -126,7 +126,7 @@ void expect_exact(ContractKernel kernel, const Target& target, std::mt19937& ran
   // The same with operands that are cast as they are read.
   ContractKernel cast = kernel;
   for (ContractOperand* operand : {&cast.lhs, &cast.rhs}) {
-    const auto memory = static_cast<DType>(random() % kNumMemoryDTypes);
+    const auto memory = static_cast<DType>(random() % kNumDTypes);
     if (target.only_tiles)
       operand->memory = DType::BFloat16;
     else if (memory != kernel.dtype && can_be_memory(memory, kernel.dtype))

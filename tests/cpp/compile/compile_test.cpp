@@ -79,19 +79,57 @@ TEST(Compile, AProductReadsOperandsThroughCastsThatKeepTheirValues) {
   check(g, {product(g, x, ops::cast(g, rounded, DType::Float64))});
 }
 
+constexpr DType kSmallIntegers[] = {DType::Int8, DType::UInt8, DType::Int16, DType::UInt16,
+                                    DType::UInt32};
+
 TEST(Compile, SmallIntegersAreReadAndWrittenAsMemoryHoldsThem) {
-  for (const DType dtype : {DType::Int8, DType::UInt8, DType::Int16}) {
+  for (const DType dtype : kSmallIntegers) {
     Graph g;
     const NodeId x = ops::input(g, 0, dtype, Dims{13, 37}, Dims{40, 1}), y = in(g, 1, {37}, dtype);
     const NodeId sum = ops::add(g, x, y);
+    EXPECT_EQ(g.dtype(sum), dtype);
     CompileReport report;
-    check(g, {ops::to_small_integer(g, sum, dtype), ops::cast(g, sum, DType::Float32)}, &report);
+    check(g, {sum, ops::cast(g, sum, DType::Float32)}, &report);
     EXPECT_EQ(report.steps, 1);
-    check(g, {ops::to_small_integer(g, x, dtype), ops::reduce(g, Op::Sum, x, Dims{1}),
+    check(g, {x, ops::reduce(g, Op::Sum, x, Dims{1}), ops::reduce(g, Op::ReduceMax, x, Dims{0}),
               ops::argsort(g, x, 1, false), ops::cast(g, x, DType::Bool)});
-    EXPECT_THROW(ops::cast(g, x, dtype), DTypeError);
-    EXPECT_THROW(ops::literal(g, dtype, 1), DTypeError);
   }
+}
+
+TEST(Compile, SmallIntegersAreMovedAsTheyAreAndWrapWhereTheyAreComputed) {
+  for (const DType dtype : kSmallIntegers) {
+    Graph g;
+    const NodeId x = in(g, 0, {13, 37}, dtype), y = in(g, 1, {13, 37}, dtype);
+    const NodeId at = ops::cast(g, ops::compare(g, Op::Lt, x, y), DType::Int64);
+    const NodeId shifted =
+        ops::pad(g, x, Dims{1, 0}, Dims{0, 2}, Dims{0, 0}, Scalar::of_int(dtype, 7));
+    const NodeId parts[] = {x, shifted};
+    const NodeId moved[] = {
+        ops::select(g, ops::compare(g, Op::Le, x, y), x, ops::literal(g, dtype, 3)),
+        ops::gather(g, x, 0, at), ops::scatter(g, x, 1, at, y, ScatterMode::Set),
+        ops::permute(g, x, Dims{1, 0}),
+        ops::concat(g, {{parts[0], ops::narrow(g, shifted, 1, 0, 37)}}, 0)};
+    for (const NodeId node : moved) EXPECT_EQ(g.dtype(node), dtype);
+    check(g, {moved[0], moved[1], moved[2], moved[3], moved[4]});
+    const NodeId computed[] = {ops::mul(g, x, y), ops::unary(g, Op::Neg, x),
+                               ops::unary(g, Op::Not, y), ops::binary(g, Op::Max, x, y),
+                               ops::scatter(g, x, 1, at, y, ScatterMode::Add)};
+    for (const NodeId node : computed) EXPECT_EQ(g.dtype(node), dtype);
+    check(g, {computed[0], computed[1], computed[2], computed[3], computed[4],
+              ops::unary(g, Op::Exp, x), ops::scan(g, Op::CumSum, x, 1)});
+    for (const DType to : kSmallIntegers) check(g, {ops::cast(g, x, to)});
+  }
+}
+
+TEST(Compile, ConstantsOfSmallIntegersFoldToWhatIsComputed) {
+  Graph g;
+  const auto number = [&](int64_t v) { return ops::literal(g, Scalar::of_int(DType::Int8, v)); };
+  const auto value = [&](NodeId node) { return static_cast<int64_t>(g[node].literal); };
+  EXPECT_EQ(value(ops::add(g, number(100), number(100))), -56);
+  EXPECT_EQ(value(ops::unary(g, Op::Neg, number(-128))), -128);
+  EXPECT_EQ(value(ops::cast(g, number(-1), DType::UInt8)), 255);
+  EXPECT_EQ(value(ops::cast(g, number(-1), DType::UInt32)), 4294967295);
+  EXPECT_EQ(value(ops::cast(g, ops::literal(g, DType::Float32, 300), DType::Int8)), 44);
 }
 
 TEST(Compile, ReadsStridedInputs) {

@@ -178,6 +178,23 @@ TEST(NarrowFloat, PromotesAsPyTorchDoes) {
   EXPECT_EQ(promote(DType::Float64, DType::Float16), DType::Float64);
 }
 
+// PyTorch has no rule for signed beside uint16 and uint32; there it is the array API standard's.
+TEST(SmallIntegers, PromoteToWhatHoldsBoth) {
+  EXPECT_EQ(promote(DType::Int8, DType::UInt8), DType::Int16);
+  EXPECT_EQ(promote(DType::UInt8, DType::Int16), DType::Int16);
+  EXPECT_EQ(promote(DType::UInt8, DType::UInt16), DType::UInt16);
+  EXPECT_EQ(promote(DType::UInt16, DType::Int16), DType::Int32);
+  EXPECT_EQ(promote(DType::Int32, DType::UInt32), DType::Int64);
+  EXPECT_EQ(promote(DType::Int64, DType::UInt32), DType::Int64);
+  EXPECT_EQ(promote(DType::Bool, DType::UInt16), DType::UInt16);
+  EXPECT_EQ(promote(DType::UInt32, DType::Float16), DType::Float16);
+  for (int a = 0; a < kNumDTypes; ++a)
+    for (int b = 0; b < kNumDTypes; ++b) {
+      const auto x = static_cast<DType>(a), y = static_cast<DType>(b);
+      EXPECT_EQ(promote(x, y), promote(y, x)) << name_of(x) << " " << name_of(y);
+    }
+}
+
 TEST(NarrowFloat, IsJoinedToOtherDtypesThroughFloat32) {
   for (const DType narrow : kNarrow)
     for (int t = 0; t < kNumDTypes; ++t) {

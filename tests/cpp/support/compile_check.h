@@ -68,8 +68,13 @@ inline std::vector<std::vector<std::byte>> random_inputs(const Graph& graph, uin
              [](uint64_t r) { return static_cast<uint8_t>(r >> 56); });
         break;
       case DType::Int16:
+      case DType::UInt16:
         fill(reinterpret_cast<int16_t*>(b.data()),
              [](uint64_t r) { return static_cast<int16_t>(r >> 48); });
+        break;
+      case DType::UInt32:
+        fill(reinterpret_cast<uint32_t*>(b.data()),
+             [](uint64_t r) { return static_cast<uint32_t>(r >> 32); });
         break;
     }
   }

@@ -33,6 +33,8 @@ Tolerance tolerance_of(DType dtype) {
     case DType::Int8:
     case DType::UInt8:
     case DType::Int16:
+    case DType::UInt16:
+    case DType::UInt32:
       return {0, 0};
   }
   COREGRAD_UNREACHABLE("dtype");

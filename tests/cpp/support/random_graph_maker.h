@@ -76,6 +76,11 @@ class Maker {
     constexpr DType dtypes[] = {DType::Bool,    DType::Int32,   DType::Int64,
                                 DType::Float32, DType::Float32, DType::Float32,
                                 DType::Float64, DType::Float16, DType::BFloat16};
+    return dice_.chance(10) ? small_integer() : dice_.pick(dtypes);
+  }
+  DType small_integer() {
+    constexpr DType dtypes[] = {DType::Int8, DType::UInt8, DType::Int16, DType::UInt16,
+                                DType::UInt32};
     return dice_.pick(dtypes);
   }
 
@@ -146,6 +151,10 @@ class Maker {
         return put(static_cast<uint8_t>(whole));
       case DType::Int16:
         return put(static_cast<int16_t>(whole));
+      case DType::UInt16:
+        return put(static_cast<uint16_t>(whole));
+      case DType::UInt32:
+        return put(static_cast<uint32_t>(whole));
     }
   }
 
@@ -168,7 +177,9 @@ class Maker {
     return find(float_dtype(), [&](const Value& v) { return is_float(g_.dtype(v.id)); });
   }
   Value any_integer() {
-    return find(dice_.chance(50) ? DType::Int32 : DType::Int64,
+    return find(dice_.chance(20)   ? small_integer()
+                : dice_.chance(50) ? DType::Int32
+                                   : DType::Int64,
                 [&](const Value& v) { return is_integer(g_.dtype(v.id)); });
   }
   Value any_bool() {

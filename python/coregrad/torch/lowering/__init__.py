@@ -22,7 +22,6 @@ from . import (
     search,
     segments,
     shared,
-    small_integers,
     softmax,
     special,
     views,
@@ -37,6 +36,5 @@ __all__ = [
     "Lowering",
     "Unsupported",
     "interleaved",
-    "small_integers",
     "split_pairs",
 ]

@@ -5,9 +5,10 @@ A row is a function `f(b, *args, **kwargs)` with the operator's own arguments, w
 use). The importer checks shapes and dtypes of what comes back, so a row that meets a combination it
 does not know calls `b.unsupported(reason)` and the operator runs in PyTorch.
 
-float16 and bfloat16 are invisible to rows that `lower` registers: their operands come as float32, and
-what they return as float32 is rounded once where PyTorch's result is narrow. Rows that `move` registers
-meet them as they are.
+float16, bfloat16 and the integers other than int32 and int64 are invisible to rows that `lower`
+registers: their operands come as what they are computed in (float32, int32, for uint32 int64), and what
+they return is rounded, or wrapped, once where PyTorch's result is one of them. Rows that `move`
+registers meet them as they are.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 from ..._core import DType, Graph, Node
-from ..metadata import NARROW, TO_CORE, part_dtype
+from ..metadata import COMPUTED, TO_CORE, part_dtype
 
 Row = Callable[..., Any]
 ROWS: dict[Any, Row] = {}
@@ -46,16 +47,16 @@ def move(*names: str) -> Callable[[Row], Row]:
 
 
 def lower(*names: str) -> Callable[[Row], Row]:
-    """The same for a function that computes: in float32 where PyTorch has float16 or bfloat16."""
+    """The same for a function that computes: in what is computed with."""
 
     def enter(function: Row) -> Row:
-        move(*names)(_in_float32(function))
+        move(*names)(_computing(function))
         return function
 
     return enter
 
 
-def _in_float32(function: Row) -> Row:
+def _computing(function: Row) -> Row:
     @functools.wraps(function)
     def row(b: Lowering, *args: Any, **kwargs: Any) -> Any:
         b.widens = True
@@ -72,7 +73,7 @@ def _in_float32(function: Row) -> Row:
 
 def _widened(b: Lowering, value: Any) -> Any:
     if isinstance(value, Node):
-        return b.node(value, b.core_float32) if value.dtype in NARROW else value
+        return b.node(value, COMPUTED.get(value.dtype, value.dtype))
     return type(value)(_widened(b, v) for v in value) if type(value) in (list, tuple) else value
 
 
@@ -84,11 +85,11 @@ def _rounded(b: Lowering, result: Any, traced: Any) -> Any:
     if not isinstance(result, Node) or not isinstance(traced, torch.Tensor):
         return result
     dtype = TO_CORE.get(traced.dtype)
-    return b.node(result, dtype) if dtype in NARROW else result
+    return b.node(result, dtype) if dtype in COMPUTED else result
 
 
 def is_float(dtype: DType) -> bool:
-    """Whether a row computes with floats: narrow ones have become float32 by then."""
+    """Whether a row computes with floats: narrow ones are float32 by then."""
     return dtype in (DType.float32, DType.float64)
 
 
@@ -131,7 +132,7 @@ class Lowering:
         self._streams = 0
         self.result: Any = None  #: traced value(s) of the current operator
         self.traced_args: Sequence[Any] = ()  #: traced values of its positional arguments
-        self.widens = False  #: the current row meets float32 in place of narrow floats
+        self.widens = False  #: the current row meets what is computed with, not what is stored
 
     def unsupported(self, reason: str) -> None:
         raise Unsupported(reason)
@@ -156,7 +157,7 @@ class Lowering:
         if dtype not in TO_CORE:
             raise Unsupported(f"dtype {dtype}")
         core = TO_CORE[dtype]
-        return self.core_float32 if self.widens and core in NARROW else core
+        return COMPUTED.get(core, core) if self.widens else core
 
     def node(self, value: Node | float | bool, dtype: DType) -> Node:
         """A node cast to `dtype`, or a number as a literal of it."""
@@ -167,18 +168,19 @@ class Lowering:
         return self.g.literal(dtype, value)
 
     def rounded(self, value: Node | float, traced: Any) -> Node | float:
-        """An operand as PyTorch's kernels of narrow floats see it: rounded to the result's dtype before
-        anything is computed, where it is a number or a scalar of a wider dtype. Its mul, div and
-        products with three operands do not round.
+        """An operand as PyTorch's kernels of narrow floats and small integers see it: rounded to the
+        result's dtype before anything is computed, where it is a number or a scalar of a wider dtype.
+        Its mul, div and products with three operands do not round.
         """
-        narrow = self.result.dtype
-        core = TO_CORE.get(narrow)
-        if core not in NARROW or getattr(traced, "dtype", None) == narrow:
+        stored = self.result.dtype
+        core = TO_CORE.get(stored)
+        if core not in COMPUTED or getattr(traced, "dtype", None) == stored:
             return value
         if not isinstance(value, Node):
-            return float(torch.tensor(value, dtype=torch.float64).to(narrow))
-        value = self.node(self.node(value, self.core_float32), core)
-        return self.node(value, self.core_float32) if self.widens else value
+            wide = torch.float64 if stored.is_floating_point else None
+            return torch.tensor(value, dtype=wide).to(stored).item()
+        value = self.node(value, core)
+        return self.node(value, COMPUTED[core]) if self.widens else value
 
     def full_like(self, x: Node, value: float) -> Node:
         return self.g.full(list(x.shape), x.dtype, value)
