@@ -428,16 +428,16 @@ PYTORCH = [
     ),
     Mutant(
         "causal-mask-without-diagonal",
-        TORCH + "lowering/attention.py",
-        "scores = b.where(b.expand(columns <= rows, scores.shape), scores, NEGATIVE_INFINITY)",
-        "scores = b.where(b.expand(columns < rows, scores.shape), scores, NEGATIVE_INFINITY)",
+        "src/ops/nn.cpp",
+        ": lower_mask(g, shape[shape.size() - 2], shape.back());",
+        ": lower_mask(g, shape[shape.size() - 2], shape.back(), -1);",
         "a position does not attend to itself",
     ),
     Mutant(
         "fully-masked-row",
-        TORCH + "lowering/attention.py",
-        "p = e / b.where(masked, 1, total)",
-        "p = e / total",
+        "src/ops/nn.cpp",
+        "where(is_dead, 1, Expr(g, sum(g, powers.node, last, true)));",
+        "Expr(g, sum(g, powers.node, last, true));",
         "a row whose keys are all masked gives NaN",
     ),
     Mutant(
