@@ -282,6 +282,7 @@ void bind_autograd(nb::module_& m, nb::class_<Tensor>& cls) {
 void bind_tensor(nb::module_& m) {
   m.def("promote_types", &promote, nb::arg("type1"), nb::arg("type2"),
         "The dtype that operations on tensors of two dtypes give.\n\n"
+        ">>> import coregrad as cg\n"
         ">>> cg.promote_types(cg.int8, cg.uint8)\n"
         "DType.int16");
   nb::class_<Tensor> cls(m, "Tensor",

@@ -471,6 +471,33 @@ def test_dropout_keeps_the_expectation_and_masks_the_gradient_alike():
     assert len(np.unique(attention.numpy())) > 1
 
 
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_a_query_that_no_key_answers_gets_zeros_and_has_a_finite_slope(heads):
+    arrays = [normal(2, 4, 3, 5), normal(2, heads, 6, 5), normal(2, heads, 6, 7)]
+    mask = np.zeros((3, 6), np.float32)
+    mask[1] = -np.inf
+    mask[2, 4:] = -np.inf
+    ours = [cg.tensor(a.astype(np.float32)) for a in arrays]
+
+    def loss(*operands):
+        out = functional.scaled_dot_product_attention(
+            *operands, attn_mask=cg.tensor(mask), enable_gqa=True
+        )
+        return (out * out).sum()
+
+    value, slopes = cg.value_and_grad(loss, argnums=(0, 1, 2))(*ours)
+    q, k, v = (torch.tensor(a, requires_grad=True) for a in arrays)
+    answered = [0, 2]  # the softmax of the others is 0 / 0
+    scores = q[:, :, answered] @ k.repeat_interleave(4 // heads, 1).mT / 5**0.5
+    weights = (scores + torch.tensor(mask[answered])).softmax(-1)
+    out = weights @ v.repeat_interleave(4 // heads, 1)
+    expected = (out * out).sum()
+    expected.backward()
+    assert value.item() == pytest.approx(expected.item(), rel=1e-5)
+    for slope, operand in zip(slopes, (q, k, v)):
+        np.testing.assert_allclose(slope.numpy(), operand.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
 BAD = [
     ("conv2d", [normal(4, 7), normal(6, 4, 3, 3)], {}, cg.ShapeError, "conv2d: the input"),
     ("conv2d", [normal(2, 4, 7, 7), normal(6, 4, 3)], {}, cg.ShapeError, "conv2d: the weight"),
