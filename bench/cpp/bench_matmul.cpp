@@ -5,7 +5,7 @@
 
 #include <benchmark/benchmark.h>
 
-#include "../../tests/cpp/contract_cases.h"
+#include "../../tests/cpp/support/compiled_contract.h"
 #include <vector>
 
 namespace coregrad {

@@ -5,7 +5,7 @@
 
 #include <gtest/gtest.h>
 
-#include "contract_cases.h"
+#include "compiled_contract.h"
 #include "contract_reference.h"
 #include <algorithm>
 #include <cmath>
@@ -27,6 +27,10 @@ void with_memory_type(DType memory, F&& f) {
       return f(std::type_identity<int8_t>());
     case DType::Int16:
       return f(std::type_identity<int16_t>());
+    case DType::UInt16:
+      return f(std::type_identity<uint16_t>());
+    case DType::UInt32:
+      return f(std::type_identity<uint32_t>());
     case DType::Int32:
       return f(std::type_identity<int32_t>());
     case DType::Int64:
@@ -67,7 +71,7 @@ template <class T>
 void fit(std::vector<T>& values, std::optional<DType> memory) {
   for (T& value : values) {
     if (memory == DType::Bool) value = value != T{0};
-    if (memory == DType::UInt8) value = static_cast<T>(std::abs(value));
+    if (memory && is_unsigned(*memory)) value = static_cast<T>(std::abs(value));
   }
 }
 
