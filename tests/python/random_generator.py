@@ -20,7 +20,9 @@ MAX_ELEMENTS_LARGE = 150_000
 MAX_MAGNITUDE = 300.0
 MAX_INTEGER = 1 << 20
 NARROW = (torch.float16, torch.bfloat16)
-KNOWN = (torch.float32, torch.float64, *NARROW, torch.int32, torch.int64, torch.bool)
+SIGNED = (torch.int8, torch.int16, torch.int32, torch.int64)
+#: uint8 is moved and converted only: most programs have numbers that it cannot hold.
+KNOWN = (torch.float32, torch.float64, *NARROW, *SIGNED, torch.uint8, torch.bool)
 
 # Inputs
 
@@ -53,7 +55,7 @@ def _content(
     if dtype is torch.bool:
         return torch.randint(0, 2, shape, generator=generator).bool()
     if not dtype.is_floating_point:
-        return torch.randint(-9, 10, shape, generator=generator, dtype=dtype)
+        return torch.randint(-9, 10, shape, generator=generator).to(dtype)
     if content == "ties":
         return torch.randint(-2, 3, shape, generator=generator).to(dtype)
     x = torch.randn(shape, generator=generator, dtype=torch.float32).to(dtype)
@@ -149,7 +151,7 @@ class Value:
 
     @property
     def is_int(self) -> bool:
-        return self.dtype in (torch.int32, torch.int64)
+        return self.dtype in SIGNED
 
 
 def _broadcast(a: Value, b: Value) -> bool:
@@ -332,8 +334,10 @@ class Generator:
         inputs: dict[str, str] = {}
         main = self.r.choices([torch.float32, torch.float64, *NARROW], [12, 4, 1, 1])[0]
         others = [main, torch.float64, torch.float32, torch.int64, torch.int32, torch.bool]
+        small = [torch.int8, torch.int16, torch.uint8]
         count = self.r.randint(1, 3)
-        kinds = [main, main, *self.r.choices(others, [4, 1, 1, 3, 1, 2], k=count)]
+        weights = [4, 1, 1, 3, 1, 2, 0.5, 0.25, 0.5]
+        kinds = [main, main, *self.r.choices(others + small, weights, k=count)]
         for number, dtype in enumerate(kinds):
             rank = self.r.choices([0, 1, 2, 3, 4], [1, 3, 5, 4, 1])[0]
             shape = [self.r.choice(self.sizes) for _ in range(rank)]
