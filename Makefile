@@ -25,10 +25,17 @@ help: ## List the targets.
 setup: ## Install what is missing: Debian packages and .venv (idempotent).
 	@tools/setup.sh
 
-.PHONY: build
-build: setup ## Build the library, program, tests and Python extension (release).
+.PHONY: configure
+configure: setup
 	@cmake --preset release -DCOREGRAD_PYTHON=ON $(PYTHON_CMAKE) > build.log 2>&1 \
 	  || { cat build.log; exit 1; }; rm -f build.log
+
+.PHONY: package
+package: configure ## Build the Python package alone (release), into build/python/package.
+	@cmake --build build -j $(JOBS) --target coregrad_stubs
+
+.PHONY: build
+build: configure ## Build the library, program, tests and Python extension (release).
 	@cmake --build build -j $(JOBS)
 
 .PHONY: test
@@ -47,7 +54,7 @@ test-all: test ## The tests, all of PyTorch's operator database, asan and tsan, 
 	@$(MAKE) --no-print-directory demo
 
 .PHONY: test-machines
-test-machines: build ## Run the cases of operators and primitives on tiny machines, for each instruction set.
+test-machines: package ## Run the cases of operators and primitives on tiny machines, for each instruction set.
 	@export PYTHONPATH=$(PYTHONPATH_BUILD) COREGRAD_MACHINE=tiny COREGRAD_CHECK_MEMORY=1; \
 	for isa in $$(python -c 'from coregrad import _core; print(*_core.supported_isas())'); do \
 	  echo "== $$isa"; COREGRAD_ISA=$$isa python -m pytest $(PYTEST_ARGS) \
@@ -55,23 +62,23 @@ test-machines: build ## Run the cases of operators and primitives on tiny machin
 	done
 
 .PHONY: op-db
-op-db: build ## Run all of PyTorch's operator database through the backend; results in out/op_db.json.
+op-db: package ## Run all of PyTorch's operator database through the backend; results in out/op_db.json.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/op_db_run.py --jobs $(JOBS) \
 	  --json out/op_db.json $(OP_DB_ARGS)
 
 .PHONY: parity
-parity: build ## Compare models with eager PyTorch, float64 as the judge; PARITY_ARGS=--help tells more.
+parity: package ## Compare models with eager PyTorch, float64 as the judge; PARITY_ARGS=--help tells more.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity $(PARITY_ARGS)
 
 .PHONY: random-programs
-random-programs: build ## Run random PyTorch programs against eager; SEEDS=0:1000 QUICK=1 HUGE=1 THREADS=9.
+random-programs: package ## Run random PyTorch programs against eager; SEEDS=0:1000 QUICK=1 HUGE=1 THREADS=9.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/python/random_programs_run.py --jobs $(JOBS) \
 	  --seeds $(or $(SEEDS),0:1000) --threads $(or $(THREADS),1) \
 	  $(if $(QUICK),--quick) $(if $(HUGE),--huge)
 
 .PHONY: models
 MODELS = $(shell sed -n 's/^def \([a-z0-9_]*\)():$$/\1/p' tests/python/transformers_models.py)
-models: build ## Compare architectures of Hugging Face transformers with eager; MODELS="bert llama".
+models: package ## Compare architectures of Hugging Face transformers with eager; MODELS="bert llama".
 	@python -c 'import transformers' 2> /dev/null || \
 	  python -m pip install -q -c tools/constraints.txt transformers
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity \
@@ -87,7 +94,7 @@ $(LIBRARIES)/stamp: tools/libraries.txt tools/constraints.txt | setup
 	@touch $@
 
 .PHONY: libraries
-libraries: build $(LIBRARIES)/stamp ## Run the examples of docs/guide/libraries.md (Hugging Face, Lightning and others).
+libraries: package $(LIBRARIES)/stamp ## Run the examples of docs/guide/libraries.md (Hugging Face, Lightning and others).
 	@PYTHONPATH=$(PYTHONPATH_BUILD) $(LIBRARIES)/bin/python -m pytest $(PYTEST_ARGS) tests/libraries
 
 .PHONY: mutation
@@ -103,7 +110,7 @@ bench: setup ## Build and run the C++ micro-benchmarks and the comparison with P
 	  PYTHONPATH=$(PYTHONPATH_BUILD) python "$$script" || exit 1; done
 
 .PHONY: demo
-demo: build ## Train the CNN on handwritten digits through torch.compile and print accuracy and speed.
+demo: package ## Train the CNN on handwritten digits through torch.compile and print accuracy and speed.
 	@PYTHONPATH=$(PYTHONPATH_BUILD) python examples/mnist_demo.py --dataset digits --output out/demo
 
 .PHONY: wheel
