@@ -321,4 +321,45 @@ Tensor dist(const Tensor& a, const Tensor& b, double p = 2);
 /// The p-norms of the differences of all rows: [.., m, d] and [.., n, d] give [.., m, n].
 Tensor cdist(const Tensor& a, const Tensor& b, double p = 2);
 
+// Linear algebra: matrices of up to 16 rows and columns in the last two dimensions;
+// UnsupportedError for larger ones
+/// L and U in one matrix, and the exchanged rows, int32 from 1.
+std::pair<Tensor, Tensor> lu_factor(const Tensor& a);
+/// The same, and the number of the first zero pivot, int32 from 1; 0 for none.
+std::vector<Tensor> lu_factor_ex(const Tensor& a);
+/// p, l and u with a = p @ l @ u.
+std::vector<Tensor> lu(const Tensor& a);
+/// The same of what lu_factor gives; empty ones for what is not unpacked.
+std::vector<Tensor> lu_unpack(const Tensor& factors, const Tensor& pivots, bool unpack_data = true,
+                              bool unpack_pivots = true);
+/// x with a @ x = b, or x @ a = b, for a, or its transpose, as lu_factor gives it.
+Tensor lu_solve(const Tensor& factors, const Tensor& pivots, const Tensor& b, bool left = true,
+                bool adjoint = false);
+/// x with a @ x = b, or x @ a = b; infinite or NaN where a is singular. b may be a vector.
+Tensor solve(const Tensor& a, const Tensor& b, bool left = true);
+Tensor inv(const Tensor& a);
+Tensor det(const Tensor& a);
+/// Sign and logarithm of the size of the determinant.
+std::pair<Tensor, Tensor> slogdet(const Tensor& a);
+/// x with a @ x = b, or x @ a = b, for triangular a.
+Tensor solve_triangular(const Tensor& a, const Tensor& b, bool upper, bool left = true,
+                        bool unitriangular = false);
+/// Lower l with a = l @ l.T, or upper u with a = u.T @ u; NaN where a is not positive definite.
+Tensor cholesky(const Tensor& a, bool upper = false);
+/// The same, and the number of the first leading minor that is not positive, int32 from 1; or 0.
+std::pair<Tensor, Tensor> cholesky_ex(const Tensor& a, bool upper = false);
+/// x with l @ l.T @ x = b.
+Tensor cholesky_solve(const Tensor& b, const Tensor& l, bool upper = false);
+/// The inverse of l @ l.T.
+Tensor cholesky_inverse(const Tensor& l, bool upper = false);
+/// Orthogonal q and upper r with a = q @ r; the mode is "reduced", "complete" or "r".
+std::pair<Tensor, Tensor> qr(const Tensor& a, std::string_view mode = "reduced");
+/// r with the reflections below its diagonal, and their factors.
+std::pair<Tensor, Tensor> geqrf(const Tensor& a);
+/// The first columns of the product of such reflections.
+Tensor householder_product(const Tensor& a, const Tensor& tau);
+/// The product of such reflections, or its transpose, times another matrix, or that times it.
+Tensor ormqr(const Tensor& a, const Tensor& tau, const Tensor& other, bool left = true,
+             bool transpose = false);
+
 }  // namespace coregrad

@@ -166,6 +166,24 @@ TEST(CompositeGradient, SpecialFunctionsAwayFromTheirEnds) {
     check(f, {5}, {0.3, 1.5, 3.2, 5.5, 9.5}, 1e-5);
 }
 
+TEST(CompositeGradient, FactorsOfMatrices) {
+  const Values regular = {0.5, 1, 2, 3, -1, 0.25, 1, 1, -2};
+  for (const Function& f : std::initializer_list<Function>{
+           inv, det, [](Graph& g, NodeId x) { return lu(g, x)[2]; },
+           [](Graph& g, NodeId x) { return qr(g, x).first; },
+           [](Graph& g, NodeId x) { return slogdet(g, x).second; },
+           [](Graph& g, NodeId x) { return solve(g, x, transpose(g, x, 0, 1), false); },
+           [](Graph& g, NodeId x) { return solve_triangular(g, x, x, true); }})
+    check(f, {3, 3}, regular);
+  // Determinants are polynomials, at singular matrices too.
+  for (const Values& singular : std::initializer_list<Values>{
+           {0, 1, 2, 0, 3, 4, 0, 5, 7}, {1, 2, 0, 3, 4, 0, 5, 6, 0}, {1, 1, 1, 1, 1, 1, 1, 1, 1}})
+    check(det, {3, 3}, singular);
+  const Derivative none(det, {3, 3});
+  for (const double slope : evaluate(none.g, none.gradient, Values(9, 0)))
+    EXPECT_NEAR(slope, 0, 1e-30);
+}
+
 TEST(CompositeGradient, SmoothActivationsAtAndAroundZero) {
   const Values points = {-3, -0.5, 0, 0.7, 4};
   for (const Function& f : std::initializer_list<Function>{

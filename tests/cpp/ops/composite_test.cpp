@@ -280,6 +280,35 @@ TEST_F(Composite, DistancesAreNormsOfDifferences) {
   EXPECT_THROW(cdist(g, a, in({1, 2}), 2), ShapeError);
 }
 
+TEST_F(Composite, MatricesAreFactoredAsLapackDoes) {
+  const NodeId a = in(Tensor{{2, 2}, {0, 2, 4, 8}});
+  const std::vector<NodeId> factors = lu_factor_ex(g, a);
+  expect(factors[0], {4, 8, 0, 2});
+  expect(factors[1], {2, 2});
+  expect(factors[2], {0});
+  expect(lu_solve(g, factors[0], factors[1], in(Tensor{{2, 1}, {2, 12}})), {1, 1});
+  expect(lu(g, a)[0], {0, 1, 1, 0});
+  expect(solve(g, a, in({2, 12})), {1, 1});
+  expect(solve(g, a, in(Tensor{{1, 2}, {4, 10}}), false), {1, 1});
+  expect(inv(g, a), {-1, 0.25, 0.5, 0});
+  expect(det(g, a), {-8});
+  expect(slogdet(g, a).first, {-1});
+  expect(slogdet(g, a).second, {std::log(8)});
+  const NodeId singular = in(Tensor{{2, 2}, {1, 2, 2, 4}});
+  expect(det(g, singular), {0});
+  expect(lu_factor_ex(g, singular)[2], {2});
+  const NodeId definite = in(Tensor{{2, 2}, {4, 99, 2, 5}});  // of which a triangle is read
+  expect(cholesky(g, definite), {2, 0, 1, 2});
+  expect(cholesky_inverse(g, cholesky(g, definite)), {5 / 16.0, -1 / 8.0, -1 / 8.0, 1 / 4.0});
+  expect(cholesky_ex(g, in(Tensor{{2, 2}, {1, 0, 0, -1}})).second, {2});
+  const auto [q, r] = qr(g, in(Tensor{{2, 2}, {3, 1, 4, 2}}));
+  expect(r, {-5, -2.2, 0, 0.4});
+  expect(q, {-0.6, -0.8, -0.8, 0.6});
+  EXPECT_THROW(inv(g, in(noise({17, 17}))), UnsupportedError);
+  EXPECT_THROW(det(g, in(noise({2, 3}))), ShapeError);
+  EXPECT_THROW(inv(g, ints({1, 1}, {1})), DTypeError);
+}
+
 TEST_F(Composite, LogaddexpOfInfinities) {
   expect(logaddexp(g, in({-kInf, kInf, -kInf, 1000, 0}), in({-kInf, kInf, 3, 1000, 0})),
          {-kInf, kInf, 3, 1000 + std::log(2.0), std::log(2.0)});
