@@ -362,4 +362,16 @@ Tensor householder_product(const Tensor& a, const Tensor& tau);
 Tensor ormqr(const Tensor& a, const Tensor& tau, const Tensor& other, bool left = true,
              bool transpose = false);
 
+// Fourier transforms over dimensions, of complex numbers as real and imaginary parts. Sums are as
+// they are (normalization 0), over the root of the number of elements (1) or over it (2)
+/// Of real numbers; of the last dimension one half where it is onesided.
+std::pair<Tensor, Tensor> fft_r2c(const Tensor& x, const Dims& dim, int64_t normalization = 0,
+                                  bool onesided = true);
+/// Of complex numbers, or with the other sign.
+std::pair<Tensor, Tensor> fft_c2c(const Tensor& real, const Tensor& imag, const Dims& dim,
+                                  int64_t normalization = 0, bool forward = true);
+/// Real numbers, last_dim_size of them along the last dimension, of that half of their spectrum.
+Tensor fft_c2r(const Tensor& real, const Tensor& imag, const Dims& dim, int64_t normalization,
+               int64_t last_dim_size);
+
 }  // namespace coregrad

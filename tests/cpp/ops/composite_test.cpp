@@ -309,6 +309,17 @@ TEST_F(Composite, MatricesAreFactoredAsLapackDoes) {
   EXPECT_THROW(inv(g, ints({1, 1}, {1})), DTypeError);
 }
 
+TEST_F(Composite, FourierTransformsAreSumsOfWaves) {
+  const auto [re, im] = fft_r2c(g, in({1, 2, 3, 4}), {{0}});
+  expect(re, {10, -2, -2});
+  expect(im, {0, 2, 0});
+  expect(fft_c2r(g, re, im, {{0}}, 2, 4), {1, 2, 3, 4});
+  const auto [back, none] = fft_c2c(g, in({10, -2, -2, -2}), in({0, 2, 0, -2}), {{0}}, 2, false);
+  expect(back, {1, 2, 3, 4});
+  expect(none, {0, 0, 0, 0});
+  EXPECT_THROW(fft_r2c(g, in(noise({131})), {{0}}), UnsupportedError);
+}
+
 TEST_F(Composite, LogaddexpOfInfinities) {
   expect(logaddexp(g, in({-kInf, kInf, -kInf, 1000, 0}), in({-kInf, kInf, 3, 1000, 0})),
          {-kInf, kInf, 3, 1000 + std::log(2.0), std::log(2.0)});

@@ -1,4 +1,4 @@
-"""Complex numbers as pairs of real nodes, and Fourier transforms as products with their matrices.
+"""Complex numbers as pairs of real nodes.
 
 `COMPLEX_ROWS` has the rows of overloads that take or give complex tensors; where they do, the importer
 calls these in place of the others. Rows that only move elements, or are linear, do so with each part.
@@ -7,15 +7,11 @@ calls these in place of the others. Rows that only move elements, or are linear,
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 from ..._core import Node
 from ..metadata import NARROW
-from .matmul import label
 from .table import ROWS, Row, find_overload, is_float, register
-
-LARGEST_FACTOR = 128  #: of a transform's length: what is one product with a matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,119 +225,24 @@ def exp(b, x):
 # Fourier transforms
 
 
-def _wave(b, rows, columns, n, sign):
-    """exp(sign * 2 pi i * j * k / n) as [rows, columns] parts, in float64."""
-    j, k = (
-        b.along(b.g.iota(b.core_int64, rows), 0, 2),
-        b.along(b.g.iota(b.core_int64, columns), 1, 2),
-    )
-    turns = b.g.cast(b.g.rem(j * k, b.g.full([1, 1], b.core_int64, n)), b.core_float64)
-    angle = turns * (2 * math.pi / n)
-    re, im = b.g.cos(angle), b.g.sin(angle)
-    return Complex(re, im if sign > 0 else -im)
-
-
-def _product(b, x, matrix):
-    """[m, n] of x [m, k], whose imaginary part may be None, and a matrix [k, n]."""
-
-    def mm(u, v):
-        extents = [u.shape[0], v.shape[1], u.shape[1]]
-        return b.g.contract(u, v, extents, [label(0), label(2)], [label(2), label(1)], [0, 1])
-
-    re, im = mm(x[0], matrix.re), mm(x[0], matrix.im)
-    if x[1] is not None:
-        re, im = re - mm(x[1], matrix.im), im + mm(x[1], matrix.re)
-    return re, im
-
-
-def _divisor(n):
-    """The largest divisor of n up to its root."""
-    return next(d for d in range(math.isqrt(n), 0, -1) if n % d == 0)
-
-
-def _transform_rows(b, x, n, sign):
-    """Each row of x = (re, im or None), [m, n] matrices, transformed."""
-    few = _divisor(n)
-    if n <= LARGEST_FACTOR // 4 or few == 1:
-        if n > LARGEST_FACTOR:
-            b.unsupported("a Fourier transform whose length has a large prime factor")
-        return _product(b, x, _wave(b, n, n, n, sign))
-    # Element j = a * many + c, frequency k = f + few * g: over a, then a twist, then over c.
-    many, m = n // few, x[0].shape[0]
-
-    def turned(v, first, second):
-        v = b.g.transpose(b.g.reshape(v, [m, first, second]), 1, 2)
-        return b.g.reshape(v, [m * second, first])
-
-    x = tuple(None if v is None else turned(v, few, many) for v in x)
-    x = _transform_rows(b, x, few, sign)  # [m * many, few]
-    twist = _wave(b, many, few, n, sign)
-    re, im = (b.g.reshape(v, [m, many, few]) for v in x)
-    re, im = re * twist.re - im * twist.im, re * twist.im + im * twist.re
-    x = _transform_rows(b, (turned(re, many, few), turned(im, many, few)), many, sign)
-    return tuple(
-        b.g.reshape(b.g.transpose(b.g.reshape(v, [m, few, many]), 1, 2), [m, n]) for v in x
-    )
-
-
-def _transform(b, x, dim, sign):
-    """A pair (re, im or None) along a dimension."""
-    shape = list(x[0].shape)
-    rank, n = len(shape), shape[dim]
-    order = [d for d in range(rank) if d != dim] + [dim]
-    outer = [shape[d] for d in order[:-1]]
-    x = tuple(None if v is None else b.g.reshape(b.g.permute(v, order), [-1, n]) for v in x)
-    x = _transform_rows(b, x, n, sign)
-    back = sorted(range(rank), key=order.__getitem__)
-    return tuple(b.g.permute(b.g.reshape(v, [*outer, n]), back) for v in x)
-
-
-def _scaled(b, x, normalization, sizes):
-    """0: as it is, 1: by the root of the number of elements, 2: by the number."""
-    count = math.prod(sizes)
-    if not normalization:
-        return x
-    factor = 1 / math.sqrt(count) if normalization == 1 else 1 / count
-    return tuple(v * factor for v in x)
-
-
-def _wide(b, x):
-    """In float64: sums of a whole row are less exact than PyTorch's transforms."""
-    if not is_float(x.dtype) or not x.numel:
-        b.unsupported("a Fourier transform of nothing, or of narrow floats")
-    return b.node(x, b.core_float64)
+def _require_floats(b, x):
+    if not is_float(x.dtype):
+        b.unsupported("a Fourier transform of narrow floats")
 
 
 @lower_complex("aten._fft_r2c.default")
 def fft_r2c(b, x, dims, normalization, onesided):
-    dims, pair = [d % x.ndim for d in dims], (_wide(b, x), None)
-    for dim in reversed(dims):
-        pair = _transform(b, pair, dim, -1)
-    pair = _scaled(b, pair, normalization, [x.shape[d] for d in dims])
-    if onesided:
-        pair = tuple(b.g.narrow(v, dims[-1], 0, x.shape[dims[-1]] // 2 + 1) for v in pair)
-    return Complex(*(b.node(v, b.dtype) for v in pair))
+    _require_floats(b, x)
+    return Complex(*b.g.fft_r2c(x, dims, normalization, onesided))
 
 
 @lower_complex("aten._fft_c2c.default")
 def fft_c2c(b, x, dims, normalization, forward):
-    dims, pair = [d % x.re.ndim for d in dims], (_wide(b, x.re), _wide(b, x.im))
-    for dim in dims:
-        pair = _transform(b, pair, dim, -1 if forward else 1)
-    pair = _scaled(b, pair, normalization, [x.re.shape[d] for d in dims])
-    return Complex(*(b.node(v, b.dtype) for v in pair))
+    _require_floats(b, x.re)
+    return Complex(*b.g.fft_c2c(x.re, x.im, dims, normalization, forward))
 
 
 @lower_complex("aten._fft_c2r.default")
 def fft_c2r(b, x, dims, normalization, last_dim_size):
-    dims, pair = [d % x.re.ndim for d in dims], (_wide(b, x.re), _wide(b, x.im))
-    for dim in dims[:-1]:
-        pair = _transform(b, pair, dim, 1)
-    dim, n = dims[-1], last_dim_size
-    if x.re.shape[dim] != n // 2 + 1:
-        b.unsupported("a half spectrum of another length")
-    if n - n // 2 > 1:  # the other half is the conjugate, backwards
-        re, im = (b.g.flip(b.g.narrow(v, dim, 1, n - n // 2), [dim]) for v in pair)
-        pair = (b.g.cat([pair[0], re], dim), b.g.cat([pair[1], -im], dim))
-    re, _ = _transform(b, pair, dim, 1)
-    return b.node(_scaled(b, (re,), normalization, [re.shape[d] for d in dims])[0], b.dtype)
+    _require_floats(b, x.re)
+    return b.g.fft_c2r(x.re, x.im, dims, normalization, last_dim_size)
