@@ -45,7 +45,7 @@ def check(function, *args, **options):
     return fallbacks()
 
 
-@pytest.mark.parametrize("dtype", FLOAT8 + UNSIGNED)
+@pytest.mark.parametrize("dtype", (*FLOAT8, torch.uint64))
 def test_a_dtype_that_programs_do_not_have_passes_through_them(dtype):
     def f(x, y):
         z = (x * 8 + 8).to(dtype)
@@ -57,14 +57,13 @@ def test_a_dtype_that_programs_do_not_have_passes_through_them(dtype):
     assert sum(g.num_native for g in coregrad.torch.report().graphs) >= 4
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int16, torch.complex64])
-def test_an_operator_without_a_row_for_a_dtype_is_one_step(dtype):
+def test_an_operator_without_a_row_for_a_dtype_is_one_step():
     def f(x, y):
         z = torch.sigmoid(y * 2)
         w = (torch.pow(x * 2, 3) + 1).sum(0)
-        return z, w, x * 3, w.real * z[0] if dtype.is_complex else w * 2
+        return z, w, x * 3, w.real * z[0]
 
-    x = torch.arange(12).reshape(3, 4).to(dtype)
+    x = torch.arange(12).reshape(3, 4).to(torch.complex64)
     found = check(f, x, torch.randn(3, 4))
     assert list(found) == ["aten.pow.Tensor_Scalar"]
 
