@@ -65,6 +65,23 @@ Tensor avg_pool(const Tensor& x, const PoolOptions& options);
 Tensor adaptive_avg_pool(const Tensor& x, const Dims& output);
 Tensor adaptive_max_pool(const Tensor& x, const Dims& output);
 
+/// Windows of the last output.size() dimensions at pseudo-random places: the maxima and their int64
+/// positions. `samples` [N, C, output.size()] in [0, 1) are the generator's unless given.
+std::pair<Tensor, Tensor> fractional_max_pool_with_indices(
+    const Tensor& x, const Dims& kernel, const Dims& output, const Tensor& samples = {},
+    Generator& generator = default_generator());
+
+/// x [N, C, spatial..] at the places of a grid [N, .., coordinates], the last dimension's first,
+/// from -1 to 1. mode: "bilinear", "nearest" or "bicubic"; padding: "zeros", "border" or
+/// "reflection".
+Tensor grid_sample(const Tensor& x, const Tensor& grid, std::string_view mode = "bilinear",
+                   std::string_view padding_mode = "zeros", std::optional<bool> align_corners = {});
+/// x [N, C, spatial..] in another size, given or as factors. mode: "nearest", "nearest-exact",
+/// "area", "linear", "bilinear", "trilinear" or "bicubic".
+Tensor interpolate(const Tensor& x, const Dims& size, const std::vector<double>& scale_factor = {},
+                   std::string_view mode = "nearest", std::optional<bool> align_corners = {},
+                   std::optional<bool> recompute_scale_factor = {}, bool antialias = false);
+
 struct BatchNormOptions {
   bool training = false;  ///< by the batch's own statistics; running ones are updated
   double momentum = 0.1;

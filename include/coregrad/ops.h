@@ -8,7 +8,9 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <variant>
+#include <vector>
 
 namespace coregrad {
 
@@ -144,6 +146,16 @@ Tensor clamp(const Tensor& x, const std::optional<Operand>& min,
              const std::optional<Operand>& max = std::nullopt);
 /// start + weight * (end - start).
 Tensor lerp(const Tensor& start, const Tensor& end, const Operand& weight);
+/// x + value * a * b, and x + value * a / b.
+Tensor addcmul(const Tensor& x, const Tensor& a, const Tensor& b, double value = 1);
+Tensor addcdiv(const Tensor& x, const Tensor& a, const Tensor& b, double value = 1);
+/// Of integers bit by bit, of bool as logic.
+Tensor bitwise_not(const Tensor& x);
+Tensor bitwise_and(const Operand& a, const Operand& b);
+Tensor bitwise_or(const Operand& a, const Operand& b);
+Tensor bitwise_xor(const Operand& a, const Operand& b);
+Tensor bitwise_left_shift(const Operand& a, const Operand& b);
+Tensor bitwise_right_shift(const Operand& a, const Operand& b);
 /// The value where the mask holds, x elsewhere.
 Tensor masked_fill(const Tensor& x, const Tensor& mask, const Operand& value);
 
@@ -206,6 +218,11 @@ Tensor min(const Tensor& x, const Dims& dim = {}, bool keepdim = false);
 /// Divided by count - correction; computed in float64.
 Tensor var(const Tensor& x, const Dims& dim = {}, double correction = 1, bool keepdim = false);
 Tensor std(const Tensor& x, const Dims& dim = {}, double correction = 1, bool keepdim = false);
+/// With the mean.
+std::pair<Tensor, Tensor> var_mean(const Tensor& x, const Dims& dim = {}, double correction = 1,
+                                   bool keepdim = false);
+std::pair<Tensor, Tensor> std_mean(const Tensor& x, const Dims& dim = {}, double correction = 1,
+                                   bool keepdim = false);
 /// The p-norm; p may be 0 (count of non-zeros), negative and +-infinity.
 Tensor norm(const Tensor& x, double p = 2, const Dims& dim = {}, bool keepdim = false);
 Tensor logsumexp(const Tensor& x, const Dims& dim, bool keepdim = false);
@@ -217,15 +234,39 @@ Tensor argmax(const Tensor& x, std::optional<int64_t> dim = {}, bool keepdim = f
 Tensor argmin(const Tensor& x, std::optional<int64_t> dim = {}, bool keepdim = false);
 Tensor cumsum(const Tensor& x, int64_t dim, std::optional<DType> dtype = {});
 Tensor cumprod(const Tensor& x, int64_t dim, std::optional<DType> dtype = {});
+/// The largest (smallest) element so far and its int64 position, the last of equals.
+std::pair<Tensor, Tensor> cummax(const Tensor& x, int64_t dim);
+std::pair<Tensor, Tensor> cummin(const Tensor& x, int64_t dim);
 
 // Indexing
 Tensor gather(const Tensor& x, int64_t dim, const Tensor& index);
+/// x with src[.., i, ..], which may be a number, put at index[.., i, ..] of a dimension.
+Tensor scatter(const Tensor& x, int64_t dim, const Tensor& index, const Operand& src);
 Tensor scatter_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src);
+/// Combined as "sum", "prod", "mean", "amax" or "amin", without what x has unless include_self.
+Tensor scatter_reduce(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& src,
+                      std::string_view reduce, bool include_self = true);
 Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index);
 /// gather() with broadcasting of the other dimensions.
 Tensor take_along_dim(const Tensor& x, const Tensor& indices, int64_t dim);
-/// x with source[i] added to index[i] of a dimension.
-Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source);
+/// x with alpha * source[i] added to slice index[i] of a dimension; with source[i] in its place; or
+/// combined with it as by scatter_reduce().
+Tensor index_add(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source,
+                 double alpha = 1);
+Tensor index_copy(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source);
+Tensor index_reduce(const Tensor& x, int64_t dim, const Tensor& index, const Tensor& source,
+                    std::string_view reduce, bool include_self = true);
+/// x as one row with source put (or added) at index; negative indices count from the end.
+Tensor put(const Tensor& x, const Tensor& index, const Tensor& source, bool accumulate = false);
+/// x with the elements of source in order where the mask holds.
+Tensor masked_scatter(const Tensor& x, const Tensor& mask, const Tensor& source);
+/// int64 [size, x.ndim()]: indices of the first elements that are not 0, then `fill_value`.
+Tensor nonzero_static(const Tensor& x, int64_t size, int64_t fill_value = -1);
+/// Parts of a dimension, given by lengths or by offsets (an undefined Tensor stands for the other),
+/// combined as "sum", "mean", "prod", "max" or "min".
+Tensor segment_reduce(const Tensor& x, std::string_view reduce, const Tensor& lengths,
+                      const Tensor& offsets = {}, int64_t axis = 0,
+                      std::optional<double> initial = {});
 /// x with values put (or added) at x[indices[0], indices[1], ..].
 Tensor index_put(const Tensor& x, std::span<const Tensor> indices, const Tensor& values,
                  bool accumulate = false);
@@ -233,6 +274,16 @@ Tensor argsort(const Tensor& x, int64_t dim = -1, bool descending = false);
 Tensor sort(const Tensor& x, int64_t dim = -1, bool descending = false);
 /// The k largest (or smallest) of a dimension in order, and their int64 positions.
 std::pair<Tensor, Tensor> topk(const Tensor& x, int64_t k, int64_t dim = -1, bool largest = true);
+/// The k-th smallest of a dimension, from 1 on, and its int64 position.
+std::pair<Tensor, Tensor> kthvalue(const Tensor& x, int64_t k, int64_t dim = -1,
+                                   bool keepdim = false);
+/// The middle one of all in order, the smaller of two; of a dimension with its int64 position.
+Tensor median(const Tensor& x);
+std::pair<Tensor, Tensor> median(const Tensor& x, int64_t dim, bool keepdim = false);
+Tensor nanmedian(const Tensor& x);
+std::pair<Tensor, Tensor> nanmedian(const Tensor& x, int64_t dim, bool keepdim = false);
+/// The most frequent one of a dimension, the smallest of several, and the position of its last.
+std::pair<Tensor, Tensor> mode(const Tensor& x, int64_t dim = -1, bool keepdim = false);
 
 /// Matrix product with PyTorch's rules for vectors, batches and broadcasting.
 Tensor matmul(const Tensor& a, const Tensor& b);
@@ -304,6 +355,10 @@ Tensor fmax(const Operand& a, const Operand& b);
 Tensor fmin(const Operand& a, const Operand& b);
 /// x * 2^exponent.
 Tensor ldexp(const Tensor& x, const Tensor& exponent);
+/// The fraction in [0.5, 1), with the sign, and the int32 exponent.
+std::pair<Tensor, Tensor> frexp(const Tensor& x);
+/// The next number after x towards another.
+Tensor nextafter(const Tensor& x, const Tensor& towards);
 Tensor gcd(const Operand& a, const Operand& b);
 Tensor lcm(const Operand& a, const Operand& b);
 

@@ -41,4 +41,15 @@ Tensor randn(const Dims& shape, DType dtype = DType::Float32,
 Tensor randint(int64_t low, int64_t high, const Dims& shape,
                Generator& generator = default_generator());
 
+/// int64 0 .. n-1 in a random order.
+Tensor randperm(int64_t n, Generator& generator = default_generator());
+/// Normal with means and deviations, which broadcast; float32, or float64 where they are.
+Tensor normal(const Tensor& mean, const Tensor& deviation,
+              Generator& generator = default_generator());
+/// 1 with the probability that each element is, else 0.
+Tensor bernoulli(const Tensor& probability, Generator& generator = default_generator());
+/// int64 places in the last dimension of weights [n] or [rows, n], chosen by them: [.., count].
+Tensor multinomial(const Tensor& weights, int64_t count, bool replacement = false,
+                   Generator& generator = default_generator());
+
 }  // namespace coregrad

@@ -229,6 +229,48 @@ void bind_pools(nb::module_& m) {
   }
 }
 
+/// The places of a pool by their number or as a share of the input's extents.
+Dims pooled_extents(const Tensor& x, int64_t rank, const std::optional<Extents>& size,
+                    const NumberList& ratio, std::string_view operation) {
+  if (size.has_value() == !ratio.values.empty())
+    raise<ValueError>("{}: either output_size or output_ratio must be given", operation);
+  if (size) return spread(*size, rank, operation, "output_size");
+  Dims extents;
+  for (int64_t d = 0; d < rank; ++d) {
+    const double share = ratio.values.size() == 1 ? ratio.values[0] : ratio.values.at(d);
+    if (!(share > 0 && share < 1))
+      raise<ValueError>("{}: output_ratio must lie between 0 and 1: got {}", operation, share);
+    extents.push_back(static_cast<int64_t>(static_cast<double>(x.size(d - rank)) * share));
+  }
+  return extents;
+}
+
+void bind_fractional_pools(nb::module_& m) {
+  constexpr const char* names[] = {"fractional_max_pool2d", "fractional_max_pool3d"};
+  for (int64_t rank = 2; rank <= 3; ++rank) {
+    const char* name = names[rank - 2];
+    m.def(
+        name,
+        [=](const Tensor& x, const Extents& kernel, const std::optional<Extents>& size,
+            const NumberList& ratio, bool return_indices,
+            const MaybeTensor& samples) -> std::variant<Tensor, std::pair<Tensor, Tensor>> {
+          require_spatial(x, rank, name);
+          std::pair<Tensor, Tensor> both = fractional_max_pool_with_indices(
+              x, spread(kernel, rank, name, "kernel_size"),
+              pooled_extents(x, rank, size, ratio, name), or_undefined(samples));
+          if (return_indices) return both;
+          return both.first;
+        },
+        arg("input"), arg("kernel_size"), arg("output_size") = nb::none(),
+        arg("output_ratio") = nb::none(), arg("return_indices") = false,
+        arg("_random_samples") = nb::none(),
+        "The largest element of each of output_size windows at pseudo-random places, which\n"
+        "_random_samples [N, C, dimensions] in [0, 1) decide or else manual_seed's generator.\n\n"
+        "With return_indices also the maxima's int64 positions. Raises ShapeError when windows do\n"
+        "not fit, ValueError unless one of output_size and output_ratio is given.");
+  }
+}
+
 void bind_layers(nb::module_& m) {
   m.def(
       "linear",
@@ -372,6 +414,7 @@ void bind_functional(nb::module_& parent) {
   bind_activations(m);
   bind_convolutions(m);
   bind_pools(m);
+  bind_fractional_pools(m);
   bind_layers(m);
   bind_losses(m);
 }

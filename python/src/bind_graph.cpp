@@ -370,7 +370,16 @@ void bind_layers(nb::class_<Graph>& graph) {
             return pair_of(g, ops::adaptive_max_pool_with_indices(
                                   *g, id_in(g, x, "adaptive_max_pool"), output));
           },
-          nb::arg("x"), nb::arg("output"));
+          nb::arg("x"), nb::arg("output"))
+      .def(
+          "fractional_max_pool_with_indices",
+          [](const GraphPtr& g, const NodeRef& x, const Ints& kernel, const Ints& output,
+             const NodeRef& samples) {
+            return pair_of(g, ops::fractional_max_pool_with_indices(
+                                  *g, id_in(g, x, "fractional_max_pool"), kernel, output,
+                                  id_in(g, samples, "fractional_max_pool")));
+          },
+          nb::arg("x"), nb::arg("kernel"), nb::arg("output"), nb::arg("samples"));
 }
 
 void bind_others(nb::class_<Graph>& graph) {
@@ -404,6 +413,13 @@ void bind_others(nb::class_<Graph>& graph) {
           nb::arg("lhs"), nb::arg("rhs"), nb::arg("extents"), nb::arg("lhs_maps"),
           nb::arg("rhs_maps"), nb::arg("out"),
           "Sum of products; a map is (u, v, a, b, c, s): index = (a*u + b*v + c) / s.")
+      .def(
+          "index_leading",
+          [](const GraphPtr& g, const NodeRef& x, const std::vector<NodeRef>& indices) {
+            return NodeRef{
+                g, ops::index_leading(*g, id_in(g, x, "index"), ids_in(g, indices, "index"))};
+          },
+          nb::arg("x"), nb::arg("indices"), "x[i0, i1, ..]; the indices are broadcast.")
       .def(
           "scatter",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& index,
@@ -494,6 +510,7 @@ void bind_graph(nb::module_& m) {
   bind_views(graph);
   bind_layers(graph);
   bind_others(graph);
+  bind_graph_series(graph);
   bind_graph_operators(graph);
 }
 

@@ -3,6 +3,7 @@
 
 #include "coregrad/coregrad.h"
 #include "ops/operators.h"
+#include "tensor/recorded.h"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/optional.h>
@@ -82,6 +83,20 @@ struct Given<const Dims&> {
   static const Dims& bind(const GraphPtr&, const DimList& dims, const char*) { return dims.values; }
 };
 template <>
+struct Given<std::span<const double>> {
+  using Type = const NumberList&;
+  static std::span<const double> bind(const GraphPtr&, const NumberList& numbers, const char*) {
+    return numbers.values;
+  }
+};
+template <>
+struct Given<const std::vector<double>&> {
+  using Type = const NumberList&;
+  static const std::vector<double>& bind(const GraphPtr&, const NumberList& numbers, const char*) {
+    return numbers.values;
+  }
+};
+template <>
 struct Given<Reduction> {
   using Type = const std::string&;
   static Reduction bind(const GraphPtr&, const std::string& word, const char* operation) {
@@ -146,6 +161,10 @@ struct Default<ops::parameter::Dims> {
   static nb::none of(ops::parameter::Dims) { return nb::none(); }
 };
 template <>
+struct Default<ops::parameter::Numbers> {
+  static nb::none of(ops::parameter::Numbers) { return nb::none(); }
+};
+template <>
 struct Default<Reduction> {
   static const char* of(Reduction) { return "mean"; }
 };
@@ -197,13 +216,15 @@ void bind_graph_operators(nb::class_<Graph>& graph) {
 }
 
 void bind_tensor_operators(nb::module_& m, nb::class_<Tensor>& tensor) {
-#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc)                        \
-  const auto bound_##name =                                                                     \
-      callable(#name, coregrad::name, COREGRAD_BUILDER_OF(result, name, parameters));           \
-  m.def(#name, bound_##name, COREGRAD_FOR_EACH(COREGRAD_ARG, COREGRAD_UNWRAP parameters), doc); \
-  if (Home::home != Home::Function)                                                             \
-    tensor.def(#name, bound_##name,                                                             \
-               doc COREGRAD_COMMA_FOR_EACH(COREGRAD_ARG, COREGRAD_TAIL parameters));
+#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc)                   \
+  {                                                                                        \
+    const auto bound = callable(#name, COREGRAD_FUNCTION_OF(result, name, parameters),     \
+                                COREGRAD_BUILDER_OF(result, name, parameters));            \
+    m.def(#name, bound, COREGRAD_FOR_EACH(COREGRAD_ARG, COREGRAD_UNWRAP parameters), doc); \
+    if (Home::home != Home::Function)                                                      \
+      tensor.def(#name, bound,                                                             \
+                 doc COREGRAD_COMMA_FOR_EACH(COREGRAD_ARG, COREGRAD_TAIL parameters));     \
+  }
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc) \
   m.def(#name, coregrad::name, nb::arg("input"), doc);   \
   tensor.def(#name, coregrad::name, doc);

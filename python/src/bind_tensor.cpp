@@ -229,6 +229,27 @@ void bind_creation(nb::module_& m) {
       "randint",
       [](int64_t low, int64_t high, const Dims& shape) { return randint(low, high, shape); },
       nb::arg("low"), nb::arg("high"), nb::arg("shape"), "Whole numbers in [low, high).");
+  m.def(
+      "randperm", [](int64_t n) { return randperm(n); }, nb::arg("n"),
+      "int64 0 .. n-1 in a random order.");
+  m.def(
+      "normal", [](const Tensor& mean, const Tensor& std) { return normal(mean, std); },
+      nb::arg("mean"), nb::arg("std"),
+      "Normal numbers with means and deviations, which broadcast.\n\nRaises DTypeError unless both "
+      "are floating.");
+  m.def(
+      "bernoulli", [](const Tensor& p) { return bernoulli(p); }, nb::arg("input"),
+      "1 with the probability that each element is, else 0.\n\nRaises DTypeError unless input is "
+      "floating.");
+  m.def(
+      "multinomial",
+      [](const Tensor& weights, int64_t count, bool replacement) {
+        return multinomial(weights, count, replacement);
+      },
+      nb::arg("input"), nb::arg("num_samples"), nb::arg("replacement") = false,
+      "int64 places in the last dimension of weights [n] or [rows, n], chosen by them.\n\nRaises "
+      "ValueError for more samples than there are places without replacement, IndexError for\n"
+      "weights that are negative, infinite or 0 everywhere.");
   m.def("manual_seed", manual_seed, nb::arg("seed"), "Starts the random numbers over.");
 }
 

@@ -11,6 +11,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <vector>
 
 namespace coregrad::python {
 
@@ -25,6 +27,11 @@ struct NodeRef {
 /// One dimension, several, or none for all.
 struct DimList {
   Dims values;
+};
+
+/// One number, several, or none.
+struct NumberList {
+  std::vector<double> values;
 };
 
 /// The node's id; ValueError that names the operation if the node is not of this graph.
@@ -49,6 +56,9 @@ void bind_tensor(nb::module_& m);
 void bind_networks(nb::module_& m);
 void bind_functional(nb::module_& m);
 
+/// Methods of graphs for random numbers and recurrent layers.
+void bind_graph_series(nb::class_<Graph>& graph);
+
 // The rows of ops/operators.def.
 /// Whether a row with a formula has the name.
 bool is_operator(std::string_view name);
@@ -62,16 +72,17 @@ void bind_network_operators(nb::module_& from, nb::module_& functional);
 
 namespace nanobind::detail {
 
-/// One whole number or a sequence of them.
-inline bool read_numbers(handle source, uint32_t flags, cleanup_list* cleanup,
-                         coregrad::Dims& numbers) noexcept {
-  if (PyLong_Check(source.ptr())) {
-    make_caster<int64_t> one;
+/// One number, whole if T is, or a sequence of them.
+template <class T>
+bool read_numbers(handle source, uint32_t flags, cleanup_list* cleanup,
+                  std::vector<T>& numbers) noexcept {
+  if (PyLong_Check(source.ptr()) || (std::is_floating_point_v<T> && PyFloat_Check(source.ptr()))) {
+    make_caster<T> one;
     if (!one.from_python(source, flags, cleanup)) return false;
     numbers = {one.value};
     return true;
   }
-  make_caster<coregrad::Dims> several;
+  make_caster<std::vector<T>> several;
   if (!several.from_python(source, flags, cleanup)) return false;
   numbers = std::move(several.value);
   return true;
@@ -81,6 +92,17 @@ template <>
 struct type_caster<coregrad::python::DimList> {
   NB_TYPE_CASTER(coregrad::python::DimList,
                  const_name("int | collections.abc.Sequence[int] | None"))
+
+  bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
+    value.values.clear();
+    return source.is_none() || read_numbers(source, flags, cleanup, value.values);
+  }
+};
+
+template <>
+struct type_caster<coregrad::python::NumberList> {
+  NB_TYPE_CASTER(coregrad::python::NumberList,
+                 const_name("float | collections.abc.Sequence[float] | None"))
 
   bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
     value.values.clear();

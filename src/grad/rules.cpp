@@ -23,11 +23,6 @@ std::string refusal(const Graph& graph, NodeId node) {
   const Op op = graph[node].op;
   if (op == Op::External)
     return "an external operation has no gradient rule; differentiate it where it was recorded";
-  if (op == Op::Scatter) {
-    const auto mode = static_cast<ScatterMode>(graph.attr(node, 1));
-    if (mode != ScatterMode::Set && mode != ScatterMode::Add)
-      return "only the modes set and add can be differentiated";
-  }
   return {};
 }
 

@@ -143,6 +143,27 @@ Tensor adaptive_max_pool(const Tensor& x, const Dims& output) {
                 [&](Graph& g, Nodes n) { return ops::adaptive_max_pool(g, n[0], output); });
 }
 
+std::pair<Tensor, Tensor> fractional_max_pool_with_indices(const Tensor& x, const Dims& kernel,
+                                                           const Dims& output,
+                                                           const Tensor& samples,
+                                                           Generator& generator) {
+  Tensor numbers = samples;
+  if (!numbers.is_defined()) {
+    const auto spatial = static_cast<int64_t>(output.size());
+    if (x.ndim() != spatial + 1 && x.ndim() != spatial + 2)
+      raise<ShapeError>("fractional_max_pool: the input must have {} or {} dimensions: got {}",
+                        spatial + 1, spatial + 2, text_of(x));
+    const bool is_batch = x.ndim() == spatial + 2;
+    const Dims shape{is_batch ? x.size(0) : 1, x.size(is_batch ? 1 : 0), spatial};
+    numbers = rand(shape, x.dtype() == DType::Float64 ? DType::Float64 : DType::Float32, generator);
+  }
+  const std::vector<Tensor> both =
+      record_many("fractional_max_pool", {x, numbers}, [&](Graph& g, Nodes n) {
+        return as_list(ops::fractional_max_pool_with_indices(g, n[0], kernel, output, n[1]));
+      });
+  return {both[0], both[1]};
+}
+
 Tensor batch_norm(const Tensor& x, const Tensor& running_mean, const Tensor& running_variance,
                   const Tensor& weight, const Tensor& bias, const BatchNormOptions& options) {
   if (running_mean.is_defined() != running_variance.is_defined())

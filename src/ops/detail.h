@@ -26,6 +26,10 @@ Dims normalize_dims(std::span<const int64_t> dims, int64_t rank, std::string_vie
 /// One value for each of n spatial dimensions, from one value or n, each at least `least`.
 Dims per_dimension(const Dims& given, size_t n, int64_t least, std::string_view operation,
                    std::string_view what);
+/// A vector in the place of one dimension of `rank`.
+NodeId along(Graph& graph, NodeId vector, size_t dim, size_t rank);
+/// The number of each element's place in a dimension, int64, in x's shape.
+NodeId places_along(Graph& graph, NodeId x, int64_t dim);
 /// ValueError unless `op` belongs to the family.
 void require_family(Op op, Family family, std::string_view operation);
 

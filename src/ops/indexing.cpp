@@ -2,22 +2,16 @@
 
 #include "base/checked.h"
 #include "ops/detail.h"
-#include "ops/math.h"
+#include "ops/expression.h"
 
 namespace coregrad::ops {
 namespace {
 
 NodeId integer(Graph& g, int64_t value) { return literal(g, Scalar::of_int(DType::Int64, value)); }
 
-void require_integer(const Graph& g, NodeId index, std::string_view operation) {
-  if (!is_integer(g.dtype(index)))
-    raise<DTypeError>("{}: the index must be int64 or int32: got {}", operation,
-                      describe(g, index));
-}
-
 // What index_leading and index_put share: the row number of each index tuple in x seen as
-// [rows, rest..], and the shapes on the way. Each index is checked by a gather of its own
-// dimension's numbers, so that a bad one cannot turn into another row.
+// [rows, rest..], and the shapes on the way. Negative indices count from the end. A bad index of
+// several stays bad as a row number: -1.
 struct LeadingIndex {
   Dims at;    ///< the broadcast shape of the indices
   Dims rest;  ///< x's dimensions behind them
@@ -30,22 +24,23 @@ struct LeadingIndex {
       raise<IndexError>("{}: there must be 1 to {} index tensors for {}: got {}", operation,
                         shape.size(), describe(g, x), indices.size());
     for (NodeId i : indices) {
-      require_integer(g, i, operation);
+      require_index(g, i, operation);
       at = broadcast_shapes(at, g.shape(i), operation);
     }
     rest.assign(shape.begin() + static_cast<std::ptrdiff_t>(indices.size()), shape.end());
     columns = checked_numel(rest, operation);
-    const int64_t count = checked_numel(at, operation);
-    row = integer(g, 0);
+    Expr number(0), is_bad(0);
     for (size_t d = 0; d < indices.size(); ++d) {
-      const NodeId flat =
-          reshape(g, broadcast_to(g, cast(g, indices[d], DType::Int64), at), {{count}});
-      const NodeId checked =
-          indices.size() == 1 ? flat : gather(g, iota(g, DType::Int64, shape[d]), 0, flat);
-      row = add(g, mul(g, row, integer(g, shape[d])), checked);
+      const auto extent = static_cast<double>(shape[d]);
+      const Expr given(g, broadcast_to(g, cast(g, indices[d], DType::Int64), at));
+      const Expr place = where(given < 0, given + extent, given);
+      const Expr outside = (place < 0) | (place >= extent);
+      number = d == 0 ? place : number * extent + place;
+      is_bad = d == 0 ? outside : is_bad | outside;
       rows = checked_mul(rows, shape[d], operation);
     }
-    row = broadcast_to(g, row, {{count}});
+    if (indices.size() > 1) number = where(is_bad, -1, number);
+    row = reshape(g, number.node, {{checked_numel(at, operation)}});
   }
 
   NodeId spread(Graph& g) const {
@@ -71,8 +66,14 @@ NodeId mask_triangle(Graph& g, NodeId x, int64_t diagonal, bool lower) {
 
 }  // namespace
 
+void require_index(const Graph& g, NodeId index, std::string_view operation) {
+  if (!is_integer(g.dtype(index)))
+    raise<DTypeError>("{}: the index must be int64 or int32: got {}", operation,
+                      describe(g, index));
+}
+
 NodeId index_select(Graph& g, NodeId x, int64_t dim, NodeId index) {
-  require_integer(g, index, "index_select");
+  require_index(g, index, "index_select");
   if (g.rank(index) > 1)
     raise<ShapeError>("index_select: the index must be a vector: got {}", describe(g, index));
   // A scalar counts as a vector of one element, which any index names.
@@ -120,21 +121,8 @@ NodeId index_put(Graph& g, NodeId x, std::span<const NodeId> indices, NodeId val
                  x_shape);
 }
 
-NodeId scatter_add(Graph& g, NodeId x, int64_t dim, NodeId index, NodeId src) {
-  return scatter(g, x, dim, index, src, ScatterMode::Add);
-}
-
-NodeId index_add(Graph& g, NodeId x, int64_t dim, NodeId index, NodeId source) {
-  require_integer(g, index, "index_add");
-  const auto d = static_cast<size_t>(normalize_dim(dim, g.rank(x), "index_add"));
-  Dims along(g.shape(x).size(), 1), shape = shape_of(g, x);
-  along[d] = shape[d] = g.numel(index);
-  return scatter(g, x, dim, broadcast_to(g, reshape(g, index, along), shape),
-                 broadcast_to(g, cast(g, source, g.dtype(x)), shape), ScatterMode::Add);
-}
-
 NodeId one_hot(Graph& g, NodeId index, int64_t classes, DType dtype) {
-  require_integer(g, index, "one_hot");
+  require_index(g, index, "one_hot");
   const NodeId positions = iota(g, g.dtype(index), classes);
   return cast(g, compare(g, Op::Eq, unsqueeze(g, index, -1), positions), dtype);
 }

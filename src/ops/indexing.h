@@ -1,13 +1,17 @@
 #pragma once
 // Selecting, joining and masking beside the operators of the table. Indices count from 0; negative
-// ones are the caller's to wrap where they are known, and errors at run time where they are data.
+// ones are the caller's to wrap where they are known, and errors at run time where they are data,
+// unless a function says otherwise.
 
 #include "ops/operators.h"
 #include "ops/primitives.h"
 
 namespace coregrad::ops {
 
-/// x[i0, i1, ..] with index tensors for the leading dimensions, broadcast against each other.
+/// DTypeError unless the index is int64 or int32.
+void require_index(const Graph& graph, NodeId index, std::string_view operation);
+/// x[i0, i1, ..] with index tensors for the leading dimensions, broadcast against each other;
+/// negative ones count from the end.
 NodeId index_leading(Graph& graph, NodeId x, std::span<const NodeId> indices);
 /// 1 where the class index equals the last dimension's, in `dtype`.
 NodeId one_hot(Graph& graph, NodeId index, int64_t classes, DType dtype);

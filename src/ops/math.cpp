@@ -66,6 +66,17 @@ NodeId remainder(Graph& g, NodeId a, NodeId b) {
   return select(g, sign_differs(g, rest, b), add(g, rest, b), rest);
 }
 
+NodeId bitwise_not(Graph& g, NodeId x) { return unary(g, Op::Not, x); }
+
+NodeId addcmul(Graph& g, NodeId x, NodeId a, NodeId b, double value) {
+  return add(g, x, scaled(g, mul(g, a, b), value));
+}
+NodeId addcdiv(Graph& g, NodeId x, NodeId a, NodeId b, double value) {
+  if (!is_float(g.dtype(x)))
+    raise<DTypeError>("addcdiv: the operands must be floating: got {}", describe(g, x));
+  return add(g, x, scaled(g, div(g, a, b), value));
+}
+
 NodeId square(Graph& g, NodeId x) { return mul(g, x, x); }
 
 NodeId lerp(Graph& g, NodeId start, NodeId end, NodeId weight) {

@@ -140,22 +140,33 @@ std::pair<NodeId, NodeId> updated_statistics(Graph& g, const BatchNorm& batch, N
   return {moved(average, batch.mean), moved(variance, scaled(g, batch.variance, n / (n - 1)))};
 }
 
-NodeId dropout(Graph& g, NodeId x, double p, NodeId seed, int64_t stream) {
+std::pair<NodeId, NodeId> dropout_with_mask(Graph& g, NodeId x, double p, const Draw& draw) {
   if (!(p >= 0 && p <= 1))
     raise<ValueError>("dropout: the probability must lie in [0, 1]: got {}", p);
   x = to_float(g, x);
-  if (p == 0) return x;
-  if (p == 1) return mul(g, x, number_like(g, x, 0));
+  const Dims shape = shape_of(g, x);
+  if (p == 0 || p == 1) {
+    const NodeId mask = full(g, shape, Scalar::of_int(DType::Bool, p == 0));
+    return {p == 0 ? x : mul(g, x, number_like(g, x, 0)), mask};
+  }
   // Uniform numbers of float32 are fine enough for a mask of any dtype.
-  const NodeId uniform = random(g, seed, DType::Float32, shape_of(g, x), stream);
-  const NodeId is_kept = compare(g, Op::Le, number_like(g, uniform, p), uniform);
-  return select(g, is_kept, scaled(g, x, 1 / (1 - p)), number_like(g, x, 0));
+  const NodeId number = uniform(g, draw, DType::Float32, shape);
+  const NodeId is_kept = compare(g, Op::Le, number_like(g, number, p), number);
+  return {select(g, is_kept, scaled(g, x, 1 / (1 - p)), number_like(g, x, 0)), is_kept};
+}
+
+NodeId dropout(Graph& g, NodeId x, double p, NodeId seed, int64_t stream) {
+  return dropout_with_mask(g, x, p, {seed, stream}).first;
 }
 
 NodeId embedding(Graph& g, NodeId index, NodeId weight, std::optional<int64_t> padding_idx) {
   if (g.rank(weight) != 2)
     raise<ShapeError>("embedding: the weight must be [rows, width]: got {}", describe(g, weight));
-  const NodeId rows = index_leading(g, weight, {{index}});
+  require_index(g, index, "embedding");
+  const int64_t row[] = {g.numel(index)};
+  Dims shape = shape_of(g, index);
+  shape.push_back(g.shape(weight)[1]);
+  const NodeId rows = reshape(g, index_select(g, weight, 0, reshape(g, index, row)), shape);
   if (!padding_idx) return rows;
   const NodeId is_padding = compare(g, Op::Eq, unsqueeze(g, index, -1),
                                     literal(g, Scalar::of_int(g.dtype(index), *padding_idx)));

@@ -3,6 +3,7 @@
 
 #include "ops/operators.h"
 #include "ops/primitives.h"
+#include "ops/random.h"
 
 #include <optional>
 
@@ -40,6 +41,8 @@ std::pair<NodeId, NodeId> updated_statistics(Graph& graph, const BatchNorm& batc
 
 /// Elements are kept with probability 1 - p and divided by it. `seed` as for random().
 NodeId dropout(Graph& graph, NodeId x, double p, NodeId seed, int64_t stream);
+/// Also which elements are kept.
+std::pair<NodeId, NodeId> dropout_with_mask(Graph& graph, NodeId x, double p, const Draw& draw);
 /// weight[index]: [.., n] -> [.., n, width]. Rows of `padding_idx` receive no gradient.
 NodeId embedding(Graph& graph, NodeId index, NodeId weight,
                  std::optional<int64_t> padding_idx = {});

@@ -3,8 +3,8 @@
 #include "base/checked.h"
 #include "ops/conv.h"
 #include "ops/detail.h"
+#include "ops/expression.h"
 #include "ops/indexing.h"
-#include "ops/math.h"
 
 #include <algorithm>
 #include <limits>
@@ -84,13 +84,6 @@ Scalar lowest(DType dtype) {
 constexpr int64_t kLargestUnrolled = 16;
 
 NodeId integer(Graph& g, DType dtype, int64_t v) { return literal(g, Scalar::of_int(dtype, v)); }
-
-// A vector in the place of one dimension of `rank`.
-NodeId along(Graph& g, NodeId vector, size_t dim, size_t rank) {
-  Dims shape(rank, 1);
-  shape[dim] = g.numel(vector);
-  return reshape(g, vector, shape);
-}
 
 int64_t product(std::span<const int64_t> extents, std::string_view operation) {
   int64_t all = 1;
@@ -227,6 +220,51 @@ NodeId mean_of_windows(Graph& g, NodeId x, size_t dim, int64_t places) {
       select(g, reshape(g, covers, shape), unsqueeze(g, x, at), number_like(g, x, 0));
   const NodeId count = cast(g, sub(g, bounds.end, bounds.start), g.dtype(x));
   return div(g, reduce(g, Op::Sum, chosen, {{at + 1}}), along(g, count, dim, rank));
+}
+
+// Where the windows of a dimension start, [outer.., places], by a number in [0, 1) each, [outer..].
+NodeId pseudorandom_starts(Graph& g, NodeId sample, int64_t extent, int64_t size, int64_t places) {
+  Dims shape = shape_of(g, sample);
+  shape.push_back(places);
+  const NodeId last = broadcast_to(g, integer(g, DType::Int64, extent - size), shape);
+  if (places == 1) return last;
+  // PyTorch's kernel computes in the input's precision, and whole numbers must come out the same.
+  const Expr u(g, sample), ahead(g, unsqueeze(g, sample, -1));
+  const Expr alpha =
+      Expr(static_cast<double>(extent - size)).beside(u) / static_cast<double>(places - 1);
+  const NodeId place = iota(g, DType::Int64, places);
+  const Expr reached = (Expr(g, cast(g, place, g.dtype(sample))) + ahead) * alpha;
+  const NodeId first = unsqueeze(g, cast(g, (u * alpha).node, DType::Int64), -1);
+  const NodeId start = sub(g, cast(g, reached.node, DType::Int64), first);
+  return select(g, compare(g, Op::Lt, place, integer(g, DType::Int64, places - 1)), start, last);
+}
+
+// The numbers of one pooled dimension, [outer..], of samples [N, C, spatial].
+NodeId samples_of(Graph& g, NodeId samples, size_t d, size_t spatial, const Dims& outer) {
+  const size_t which = spatial == 2 ? 1 - d : d;  // PyTorch's order
+  // Without a batch PyTorch reads the first samples, however many there are.
+  if (outer.size() == 1) samples = narrow(g, samples, 0, 0, 1);
+  const auto at = static_cast<int64_t>(which);
+  return reshape(g, narrow(g, samples, 2, at, at + 1), outer);
+}
+
+void require_fractional(const Graph& g, NodeId x, const Dims& kernel, const Dims& output,
+                        NodeId samples) {
+  const size_t spatial = output.size(), rank = g.shape(x).size(), first = rank - spatial;
+  const Shape numbers = g.shape(samples);
+  const bool fits = numbers.size() == 3 && numbers[2] == static_cast<int64_t>(spatial) &&
+                    numbers[1] == g.shape(x)[first - 1] &&
+                    (first == 1 ? numbers[0] > 0 : numbers[0] == g.shape(x)[0]) &&
+                    is_float(g.dtype(samples));
+  if (!fits)
+    raise<ShapeError>("fractional_max_pool: the samples must be floats [N, C, {}]: got {} for {}",
+                      spatial, describe(g, samples), describe(g, x));
+  for (size_t d = 0; d < spatial; ++d)
+    if (output[d] < 1 || kernel[d] < 1 || output[d] - 1 > g.shape(x)[first + d] - kernel[d])
+      raise<ShapeError>("fractional_max_pool: windows of {} must start at {} places: got {}",
+                        kernel[d], output[d], describe(g, x));
+  if (g.numel(x) == 0)
+    raise<ShapeError>("fractional_max_pool: the input must have elements: got {}", describe(g, x));
 }
 
 }  // namespace
@@ -378,6 +416,44 @@ std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& g, NodeId x,
 
 NodeId adaptive_max_pool(Graph& g, NodeId x, std::span<const int64_t> output) {
   return adaptive_max_pool_with_indices(g, x, output).first;
+}
+
+std::pair<NodeId, NodeId> fractional_max_pool_with_indices(Graph& g, NodeId x, const Dims& kernel,
+                                                           const Dims& output, NodeId samples) {
+  const auto rank = static_cast<size_t>(g.rank(x));
+  const size_t spatial = output.size();
+  if (rank != spatial + 1 && rank != spatial + 2)
+    raise<ShapeError>(
+        "fractional_max_pool: the input must be [N, C, ..] or [C, ..] with {} pooled "
+        "dimensions: got {}",
+        spatial, describe(g, x));
+  const Dims sizes = per_dimension(kernel, spatial, 1, "fractional_max_pool", "kernel");
+  require_fractional(g, x, sizes, output, samples);
+  const size_t first = rank - spatial;
+  const Dims shape = shape_of(g, x);
+  const Dims outer(shape.begin(), shape.begin() + static_cast<std::ptrdiff_t>(first));
+  const Dims extents(shape.begin() + static_cast<std::ptrdiff_t>(first), shape.end());
+  std::vector<NodeId> starts;
+  NodeId spread = x;
+  for (size_t d = 0; d < spatial; ++d) {
+    const NodeId sample = samples_of(g, samples, d, spatial, outer);
+    const NodeId start = pseudorandom_starts(g, sample, extents[d], sizes[d], output[d]);
+    const NodeId position = add(g, unsqueeze(g, start, -1), iota(g, DType::Int64, sizes[d]));
+    Dims index = outer, place = outer, wide = shape_of(g, spread);
+    index.resize(rank, 1);
+    place.resize(rank, 1);
+    index[first + d] = wide[first + d] = checked_mul(output[d], sizes[d], "fractional_max_pool");
+    place[first + d] = output[d];
+    spread = gather(g, spread, static_cast<int64_t>(first + d),
+                    broadcast_to(g, reshape(g, position, index), wide));
+    starts.push_back(reshape(g, start, place));
+  }
+  const NodeId windows = flattened(g, even_windows(g, spread, first, output), rank);
+  const std::vector<NodeId> steps = digits(g, place_of_largest(g, windows), sizes);
+  std::vector<NodeId> places;
+  for (size_t d = 0; d < spatial; ++d) places.push_back(add(g, starts[d], steps[d]));
+  const NodeId position = flat_position(g, places, extents);
+  return {take(g, x, first, position), position};
 }
 
 }  // namespace coregrad::ops

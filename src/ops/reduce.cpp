@@ -108,6 +108,17 @@ NodeId std(Graph& g, NodeId x, std::span<const int64_t> dims, double correction,
   return cast(g, flat_at_zero(g, variance, [&](NodeId v) { return sqrt(g, v); }), g.dtype(x));
 }
 
+std::pair<NodeId, NodeId> var_mean(Graph& g, NodeId x, std::span<const int64_t> dims,
+                                   double correction, bool keepdim) {
+  const NodeId variance = var(g, x, dims, correction, keepdim);
+  return {variance, cast(g, mean(g, cast(g, x, DType::Float64), dims, keepdim), g.dtype(x))};
+}
+std::pair<NodeId, NodeId> std_mean(Graph& g, NodeId x, std::span<const int64_t> dims,
+                                   double correction, bool keepdim) {
+  const NodeId deviation = std(g, x, dims, correction, keepdim);
+  return {deviation, cast(g, mean(g, cast(g, x, DType::Float64), dims, keepdim), g.dtype(x))};
+}
+
 NodeId norm(Graph& g, NodeId x, double p, std::span<const int64_t> dims, bool keepdim) {
   require_float(g, x, "norm");
   constexpr double kInfinity = std::numeric_limits<double>::infinity();

@@ -440,4 +440,17 @@ NodeId transpose(Graph& graph, NodeId x, int64_t dim0, int64_t dim1) {
   return permute(graph, x, order);
 }
 
+NodeId along(Graph& graph, NodeId vector, size_t dim, size_t rank) {
+  Dims shape(rank, 1);
+  shape[dim] = graph.numel(vector);
+  return reshape(graph, vector, shape);
+}
+
+NodeId places_along(Graph& graph, NodeId x, int64_t dim) {
+  const Dims shape = shape_of(graph, x);
+  const auto at = static_cast<size_t>(dim);
+  const NodeId numbers = iota(graph, DType::Int64, shape[at]);
+  return broadcast_to(graph, along(graph, numbers, at, shape.size()), shape);
+}
+
 }  // namespace coregrad::ops

@@ -2,11 +2,8 @@
 
 #include "base/hash.h"
 #include "coregrad/ops.h"
-#include "ops/operators.h"
-#include "ops/primitives.h"
+#include "ops/random.h"
 #include "tensor/state.h"
-
-#include <numbers>
 
 namespace coregrad {
 
@@ -61,14 +58,7 @@ Tensor rand(const Dims& shape, DType dtype, Generator& generator) {
 Tensor randn(const Dims& shape, DType dtype, Generator& generator) {
   require_float(dtype, "randn");
   return record("randn", {seed_data(generator)}, [&](Graph& g, std::span<const NodeId> n) {
-    const DType work = compute_dtype(dtype);
-    // Box and Muller's transform; 1 - u lies in (0, 1], where the logarithm is finite.
-    const NodeId one = ops::literal(g, work, 1);
-    const NodeId u = ops::sub(g, one, ops::random(g, n[0], work, shape, 0));
-    const NodeId angle = ops::mul(g, ops::random(g, n[0], work, shape, 1),
-                                  ops::literal(g, work, 2 * std::numbers::pi));
-    const NodeId radius = ops::sqrt(g, ops::mul(g, ops::log(g, u), ops::literal(g, work, -2)));
-    return ops::cast(g, ops::mul(g, radius, ops::unary(g, Op::Cos, angle)), dtype);
+    return ops::standard_normal(g, {n[0]}, dtype, shape);
   });
 }
 
@@ -77,11 +67,46 @@ Tensor randint(int64_t low, int64_t high, const Dims& shape, Generator& generato
   const double span = static_cast<double>(high) - static_cast<double>(low);
   if (span > 9e15) raise<ValueError>("randint: the range {} .. {} is too wide", low, high);
   return record("randint", {seed_data(generator)}, [&](Graph& g, std::span<const NodeId> n) {
-    const NodeId u = ops::random(g, n[0], DType::Float64, shape, 0);
-    const NodeId scaled = ops::mul(g, u, ops::literal(g, DType::Float64, span));
-    const NodeId whole = ops::cast(g, scaled, DType::Int64);
-    return ops::add(g, whole, ops::literal(g, Scalar::of_int(DType::Int64, low)));
+    return ops::whole_numbers(g, {n[0]}, shape, low, high);
   });
+}
+
+Tensor randperm(int64_t n, Generator& generator) {
+  if (n < 0) raise<ValueError>("randperm: n must not be negative: got {}", n);
+  return record("randperm", {seed_data(generator)}, [&](Graph& g, std::span<const NodeId> seed) {
+    return ops::permutation(g, {seed[0]}, n);
+  });
+}
+
+Tensor normal(const Tensor& mean, const Tensor& deviation, Generator& generator) {
+  require_float(mean.dtype(), "normal");
+  require_float(deviation.dtype(), "normal");
+  const NoGrad constants;
+  return record_move(
+      "normal", {mean, deviation, seed_data(generator)}, [&](Graph& g, std::span<const NodeId> n) {
+        const auto shape = ops::broadcast_shapes(g.shape(n[0]), g.shape(n[1]), "normal");
+        const NodeId drawn = ops::normal(g, {n[2]}, shape, n[0], n[1]);
+        return ops::cast(g, drawn, ops::result_type(g, n[0], n[1]));
+      });
+}
+
+Tensor bernoulli(const Tensor& probability, Generator& generator) {
+  require_float(probability.dtype(), "bernoulli");
+  const NoGrad constants;
+  return record_move(
+      "bernoulli", {probability, seed_data(generator)}, [&](Graph& g, std::span<const NodeId> n) {
+        const auto shape = probability.shape();
+        return ops::cast(g, ops::bernoulli(g, {n[1]}, shape, n[0]), probability.dtype());
+      });
+}
+
+Tensor multinomial(const Tensor& weights, int64_t count, bool replacement, Generator& generator) {
+  require_float(weights.dtype(), "multinomial");
+  const NoGrad constants;
+  return record_move("multinomial", {weights, seed_data(generator)},
+                     [&](Graph& g, std::span<const NodeId> n) {
+                       return ops::multinomial(g, {n[1]}, n[0], count, replacement);
+                     });
 }
 
 }  // namespace coregrad

@@ -28,24 +28,6 @@ NodeId Binder::number(Scalar value) const {
                       convert(value, rule_ == ops::DTypeRule::Move ? dtype : compute_dtype(dtype)));
 }
 
-/// Kinds of parameters, by what a function of tensors takes for them.
-namespace parameter {
-using namespace ops::parameter;
-using Tensor = const coregrad::Tensor&;
-using MaybeTensor = const coregrad::Tensor&;
-using Tensors = std::span<const coregrad::Tensor>;
-using Operand = const coregrad::Operand&;
-using MaybeOperand = const std::optional<coregrad::Operand>&;
-using Dims = const coregrad::Dims&;
-}  // namespace parameter
-
-/// What a function of tensors gives.
-namespace results {
-using One = Tensor;
-using Pair = std::pair<Tensor, Tensor>;
-using List = std::vector<Tensor>;
-}  // namespace results
-
 #define COREGRAD_PARAMETER(p) COREGRAD_PARAMETER_##p
 #define COREGRAD_PARAMETER_P(kind, name, ...) parameter::kind name
 #define COREGRAD_NAME(p) COREGRAD_NAME_##p

@@ -13,6 +13,32 @@
 
 namespace coregrad {
 
+/// Kinds of parameters, by what a function of tensors takes for them.
+namespace parameter {
+using namespace ops::parameter;
+using Tensor = const coregrad::Tensor&;
+using MaybeTensor = const coregrad::Tensor&;
+using Tensors = std::span<const coregrad::Tensor>;
+using Operand = const coregrad::Operand&;
+using MaybeOperand = const std::optional<coregrad::Operand>&;
+using Dims = const coregrad::Dims&;
+using Numbers = const std::vector<double>&;
+}  // namespace parameter
+
+/// What a function of tensors gives.
+namespace results {
+using One = Tensor;
+using Pair = std::pair<Tensor, Tensor>;
+using List = std::vector<Tensor>;
+}  // namespace results
+
+/// The function of tensors of a row: of overloads the one with the row's parameters.
+#define COREGRAD_TENSOR_TYPE(p) COREGRAD_TENSOR_TYPE_##p
+#define COREGRAD_TENSOR_TYPE_P(kind, name, ...) coregrad::parameter::kind
+#define COREGRAD_FUNCTION_OF(result, name, parameters) \
+  static_cast<coregrad::results::result (*)(           \
+      COREGRAD_FOR_EACH(COREGRAD_TENSOR_TYPE, COREGRAD_UNWRAP parameters))>(coregrad::name)
+
 /// A number next to a tensor: the tensor's dtype, or the default one of a higher category.
 DType dtype_of_number(Scalar number, DType other);
 /// The number in another dtype; integers keep all their bits.

@@ -450,7 +450,7 @@ PYTORCH = [
     Mutant(
         "same-random-stream",
         TORCH + "lowering/table.py",
-        "stream, self._streams = self._streams, self._streams + 1",
+        "stream, self._streams = self._streams, self._streams + streams",
         "stream = self._streams",
         "two dropouts of a graph draw the same numbers",
     ),

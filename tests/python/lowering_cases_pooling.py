@@ -72,14 +72,15 @@ case(
     lambda: call(f(2, 3, 6, 7, 5), f(2, 3, 3, 4, 5), [0, 0, 1, 2, 3, 0]),
 )
 
-for _size in ([3, 4], [9, 11], [5, 7]):
-    for _corners in (False, True):
-        case(
-            "aten._upsample_bilinear2d_aa.default",
-            lambda s=_size, c=_corners: call(f(2, 3, 7, 8), s, c, None, None),
-        )
-        case(
-            "aten._upsample_bilinear2d_aa_backward.default",
-            lambda s=_size, c=_corners: call(f(2, 3, *s), s, [2, 3, 7, 8], c, None, None),
-        )
+for _name in ("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa"):
+    for _size in ([3, 4], [9, 11], [5, 7]):
+        for _corners in (False, True):
+            case(
+                f"aten.{_name}.default",
+                lambda s=_size, c=_corners: call(f(2, 3, 7, 8), s, c, None, None),
+            )
+            case(
+                f"aten.{_name}_backward.default",
+                lambda s=_size, c=_corners: call(f(2, 3, *s), s, [2, 3, 7, 8], c, None, None),
+            )
 case("aten._upsample_bilinear2d_aa.default", lambda: call(f(2, 3, 7, 8), [3, 5], False, 0.5, 0.7))

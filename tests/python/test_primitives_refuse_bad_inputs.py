@@ -252,13 +252,6 @@ BAD = {
         lambda g, new: g.scatter(new(3), 1, new(2, dtype=I64), new(2), "set"),
     ),
     **{
-        ("scatter", f"gradient of {mode}"): (
-            cg.AutogradError,
-            gradient_of(lambda g, new, x, m=mode: g.scatter(x, 0, new(2, dtype=I64), new(2), m)),
-        )
-        for mode in ("mul", "max", "min")
-    },
-    **{
         (op, "rank 0"): (cg.IndexError, lambda g, new, op=op: getattr(g, op)(new(), 0))
         for op in {*SCANS, "argsort"} - {"cumsum", "cumprod"}  # operators, which take scalars
     },

@@ -195,6 +195,54 @@ LOSSES = [
 ]  # fmt: skip
 
 
+def places(*shape: int) -> np.ndarray:
+    """Coordinates in and out of an image."""
+    return 2.6 * np.random.default_rng(sum(shape)).random(shape) - 1.3
+
+
+def samples(*shape: int) -> np.ndarray:
+    return np.random.default_rng(3).random(shape).astype(np.float32).astype(np.float64)
+
+
+SAMPLES = [
+    *(Case("grid_sample", [normal(2, 3, 4, 5), places(2, 3, 6, 2)],
+           {"mode": mode, "padding_mode": padding, "align_corners": corners})
+      for mode in ("bilinear", "nearest", "bicubic")
+      for padding in ("zeros", "border", "reflection")
+      for corners in (False, True)),
+    *(Case("grid_sample", [normal(2, 3, 4, 5, 3), places(2, 3, 6, 2, 3)],
+           {"mode": mode, "padding_mode": padding, "align_corners": True})
+      for mode in ("bilinear", "nearest") for padding in ("zeros", "border", "reflection")),
+    Case("grid_sample", [normal(2, 3, 1, 5), places(2, 3, 6, 2)],
+         {"padding_mode": "reflection", "align_corners": True}),
+    *(Case("interpolate", [normal(2, 3, *(7, 4, 6)[:rank])], options)
+      for rank, name in ((1, "linear"), (2, "bilinear"), (3, "trilinear"))
+      for options in ({"size": 5, "mode": name}, {"size": (14, 8, 3)[:rank], "mode": name},
+                      {"scale_factor": 1.7, "mode": name, "align_corners": False},
+                      {"scale_factor": 1.7, "mode": name, "recompute_scale_factor": True,
+                       "align_corners": False},
+                      {"size": (3, 1, 9)[:rank], "mode": name, "align_corners": True},
+                      {"size": (14, 2, 4)[:rank]}, {"scale_factor": 2}, {"scale_factor": 0.4},
+                      {"size": (3, 5, 12)[:rank], "mode": "nearest-exact"},
+                      {"size": (14, 2, 3)[:rank], "mode": "nearest-exact"},
+                      {"size": (3, 9, 4)[:rank], "mode": "area"})),
+    *(Case("interpolate", [normal(2, 3, 7, 8)], {"mode": mode, **options})
+      for mode in ("bilinear", "bicubic")
+      for options in ({"size": (3, 4), "antialias": True}, {"size": (11, 5), "antialias": True},
+                      {"size": (3, 9), "antialias": True, "align_corners": True},
+                      {"scale_factor": (0.5, 0.7), "antialias": True})),
+    *(Case("interpolate", [normal(2, 3, 7, 8)], {"mode": "bicubic", **options})
+      for options in ({"size": (3, 12)}, {"size": (14, 5), "align_corners": True},
+                      {"scale_factor": (1.5, 0.6)})),
+    Case("fractional_max_pool2d", [normal(2, 3, 7, 8)],
+         {"kernel_size": (2, 3), "output_size": (3, 4), "_random_samples": samples(2, 3, 2)}),
+    Case("fractional_max_pool2d", [normal(3, 7, 8)],
+         {"kernel_size": 2, "output_ratio": (0.5, 0.7), "_random_samples": samples(1, 3, 2)}),
+    Case("fractional_max_pool3d", [normal(2, 3, 5, 7, 8)],
+         {"kernel_size": 2, "output_size": (1, 3, 4), "_random_samples": samples(2, 3, 3)}),
+]  # fmt: skip
+
+
 def same(name: str, *operands: Any, **options: Any) -> Case:
     """A function of the top level, or a method, with one name and signature in both."""
 
@@ -284,7 +332,80 @@ SPECIAL = [
     *(same("cdist", normal(2, 3, 4), normal(2, 5, 4), p=p) for p in (0.5, 1.0, 2.0, 3.0, math.inf)),
     same("cdist", normal(3, 4), normal(3, 4)),  # at distance 0
 ]  # fmt: skip
-CASES = [*ACTIVATIONS, *CONVOLUTIONS, *POOLS, *LAYERS, *LOSSES, *TENSOR, *SPECIAL]
+TIED = np.array([[3.0, 1, 1, 0], [2, 2, 0, 0], [5, 0, 5, 1]])
+UNIQUE = np.array([[2, 0, 1], [1, 3, 0], [0, 1, 3]])
+LENGTHS = np.array([2, 0, 1, 3])
+
+
+def segments(word: str, x: np.ndarray, axis: int = 0, initial: float | None = None) -> Case:
+    """Of lengths, or of offsets where parts lie along the second dimension."""
+    parts = np.array([[0, 2, x.shape[1]]] * len(x)) if axis else LENGTHS
+    options = {"axis": axis, "offsets" if axis else "lengths": parts, "initial": initial}
+    name = f"segment_reduce-{word}"
+    return Case(name, [x], options, lambda x, **o: cg.segment_reduce(x, word, **o),
+                lambda x, **o: torch.segment_reduce(x, word, **o, unsafe=False))  # fmt: skip
+
+
+def first(name: str, *operands: Any) -> Case:
+    """The values of a function that gives positions too."""
+    x, *rest = operands
+    return method(name, [x], lambda x: getattr(x, name)(*rest)[0],
+                  lambda x: getattr(x, name)(*rest)[0])  # fmt: skip
+
+
+SCATTERS = [
+    same("scatter", normal(3, 4), 1, UNIQUE, normal(3, 5)),
+    same("scatter", normal(3, 4), 1, UNIQUE, 2.5),
+    same("scatter", normal(), 0, np.array(0), normal(1)[0]),
+    same("scatter_add", normal(3, 4), 1, whole(4, 3, 6), normal(3, 7)),
+    *(same("scatter_reduce", x, 1, whole(4, 3, 6), v, reduce, include_self=own)
+      for reduce in ("sum", "prod", "mean", "amax", "amin") for own in (True, False)
+      for x, v in ((normal(3, 4), normal(3, 6)),)),
+    # Several zeros, and several extremes, at one place.
+    same("scatter_reduce", TIED, 1, whole(3, 3, 4), TIED, "prod"),
+    same("scatter_reduce", TIED, 0, whole(2, 3, 4), TIED, "amax"),
+    same("scatter_reduce", TIED, 0, whole(2, 3, 4), TIED, "amin"),
+    same("index_add", normal(3, 4), 1, whole(4, 6), normal(3, 6), alpha=2.5),
+    same("index_copy", normal(3, 4), 1, np.array([3, 0]), normal(3, 2)),
+    *(same("index_reduce", normal(3, 4), 0, whole(3, 5), normal(5, 4), reduce)
+      for reduce in ("prod", "mean", "amax", "amin")),
+    method("put", [normal(3, 4), np.array([5, -1]), normal(2)],
+           lambda x, i, v: x.put(i, v), lambda x, i, v: x.put(i, v)),
+    method("put", [normal(3, 4), np.array([[5, -1], [0, 5]]), normal(2, 2)],
+           lambda x, i, v: x.put(i, v, True), lambda x, i, v: x.put(i, v, True)),
+    same("masked_scatter", normal(3, 4), chance(3, 4), normal(15)),
+    same("masked_scatter", normal(3, 4), chance(4), normal(3, 4)),
+    *(segments(word, x, axis, initial)
+      for word in ("sum", "mean", "prod", "max", "min")
+      for x, axis in ((normal(6, 2), 0), (normal(2, 5), 1)) for initial in (None, 0.5)
+      if initial is None or word in ("sum", "prod")),
+    segments("prod", np.array([[0.0, 2], [3, 0], [0, 0], [1, 4], [2, 0], [5, 6]])),
+    segments("max", np.array([[1.0], [1], [0], [2], [3], [3]])),
+]  # fmt: skip
+ORDERS = [
+    *(first(name, x, *rest) for x in (normal(4, 7), normal(4, 6))
+      for name, rest in (("kthvalue", (3, 0)), ("kthvalue", (2,)), ("median", (1, True)),
+                         ("nanmedian", (0,)), ("cummax", (1,)), ("cummin", (0,)), ("mode", (0,)))),
+    same("median", normal(4, 6)),
+    same("nanmedian", np.array([[1.0, np.nan, 3], [0, 5, 7]])),
+    first("var_mean", normal(3, 4), 1),
+    method("std_mean", [normal(3, 4)], lambda x: x.std_mean(0, 0, True)[1],
+           lambda x: torch.std_mean(x, 0, correction=0, keepdim=True)[1]),
+    same("addcmul", normal(3, 4), normal(4), normal(3, 1), value=0.3),
+    same("addcdiv", normal(3, 4), normal(4), positive(3, 1), value=-2),
+]  # fmt: skip
+CASES = [
+    *SAMPLES,
+    *SCATTERS,
+    *ORDERS,
+    *ACTIVATIONS,
+    *CONVOLUTIONS,
+    *POOLS,
+    *LAYERS,
+    *LOSSES,
+    *TENSOR,
+    *SPECIAL,
+]
 
 
 def is_floating(value: Any) -> bool:
@@ -535,6 +656,24 @@ BAD = [
     ("gelu", [normal(4)], {"approximate": "sine"}, cg.ValueError, "sine"),
     ("softmax", [normal(4)], {"dim": 2}, cg.IndexError, "dimension"),
     ("prelu", [normal(2, 3), normal(2)], {}, cg.ShapeError, "per channel"),
+    ("grid_sample", [normal(2, 3, 4, 5), normal(2, 3, 3)], {}, cg.ShapeError, "coordinate"),
+    ("grid_sample", [normal(2, 3, 4, 5), normal(2, 3, 4, 2)], {"mode": "cubic"},
+     cg.ValueError, "'cubic'"),
+    ("grid_sample", [normal(2, 3, 4, 5, 6), normal(2, 3, 4, 2, 3)], {"mode": "bicubic"},
+     cg.ValueError, "'bicubic'"),
+    ("grid_sample", [normal(2, 3, 4, 5), normal(2, 3, 4, 2)], {"padding_mode": "wrap"},
+     cg.ValueError, "'wrap'"),
+    ("interpolate", [normal(2, 3)], {"size": 3}, cg.ShapeError, "spatial"),
+    ("interpolate", [normal(2, 3, 4)], {}, cg.ValueError, "either size or scale_factor"),
+    ("interpolate", [normal(2, 3, 4)], {"size": 3, "scale_factor": 2}, cg.ValueError, "either"),
+    ("interpolate", [normal(2, 3, 4)], {"size": 3, "mode": "bilinear"}, cg.ValueError, "'linear'"),
+    ("interpolate", [normal(2, 3, 4)], {"size": (3, 4)}, cg.ValueError, "size"),
+    ("interpolate", [normal(2, 3, 4)], {"size": 3, "align_corners": True}, cg.ValueError, "corners"),
+    ("interpolate", [normal(2, 3, 4)], {"size": 3, "antialias": True}, cg.ValueError, "antialias"),
+    ("interpolate", [normal(2, 3, 4)], {"scale_factor": 0.1}, cg.ValueError, "at least 1"),
+    ("fractional_max_pool2d", [normal(2, 3, 4, 5)], {"kernel_size": 2}, cg.ValueError, "either"),
+    ("fractional_max_pool2d", [normal(2, 3, 4, 5)], {"kernel_size": 2, "output_size": 4},
+     cg.ShapeError, "windows of 2"),
 ]  # fmt: skip
 
 

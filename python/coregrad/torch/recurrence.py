@@ -6,174 +6,21 @@ becomes one operator, `coregrad::recurrence`, with a gradient `coregrad::recurre
 does not (the products with the input, the gradients of the weights) stays ordinary operators over the
 whole sequence.
 
-The formulas are written once, over a `Math` that computes on tensors (what runs when a graph runs in
-PyTorch) or records nodes (the lowering, `lowering/recurrent.py`). Shapes: T steps, batch B, H hidden, P
-projected (P = H without projection), n gates; `gates` is [T, B, n*H], `out` [T, B, P].
+The formulas stand in `src/ops/recurrent.cpp`, which says what the operands are. Where PyTorch itself
+runs one of the two operators, as in a graph that was not compiled, it is a program of that one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch.fx import GraphModule
 
 GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
-
-
-class Math(Protocol):
-    """What the formulas need; values support + - *."""
-
-    def sigmoid(self, x: Any) -> Any: ...
-    def tanh(self, x: Any) -> Any: ...
-    def relu(self, x: Any) -> Any: ...
-    def where_positive(self, condition: Any, x: Any) -> Any: ...  #: x where condition > 0, else 0
-    def linear(self, x: Any, weight: Any) -> Any: ...  #: x @ weight.T
-    def mm(self, x: Any, weight: Any) -> Any: ...
-    def step(self, x: Any, t: int) -> Any: ...  #: x[t]
-    def chunk(self, x: Any, n: int) -> Sequence[Any]: ...  #: equal parts of the last dimension
-    def cat(self, parts: Sequence[Any]) -> Any: ...  #: along the last dimension
-    def stack(self, steps: Sequence[Any]) -> Any: ...  #: along a new first dimension
-    def zeros(self, *shape: int) -> Any: ...
-
-
-def _order(steps: int, reverse: bool) -> range:
-    return range(steps - 1, -1, -1) if reverse else range(steps)
-
-
-def forward(
-    m: Math, kind: str, gates: Any, h: Any, c: Any, w_hh: Any, b_hh: Any, w_hr: Any, reverse: bool
-) -> tuple[Any, ...]:
-    """(out, last h, last c, all c, what the gradient reads)."""
-    steps = gates.shape[0]
-    out, cells, saved = [None] * steps, [None] * steps, [None] * steps
-    for t in _order(steps, reverse):
-        x, y = m.step(gates, t), m.linear(h, w_hh)
-        if b_hh is not None:
-            y = y + b_hh
-        if kind == "lstm":
-            i, f, g, o = m.chunk(x + y, 4)
-            i, f, g, o = m.sigmoid(i), m.sigmoid(f), m.tanh(g), m.sigmoid(o)
-            c = f * c + i * g
-            h = o * m.tanh(c)
-            if w_hr is not None:
-                h = m.linear(h, w_hr)
-            cells[t], saved[t] = c, m.cat([i, f, g, o])
-        elif kind == "gru":
-            (xr, xz, xn), (hr, hz, hn) = m.chunk(x, 3), m.chunk(y, 3)
-            r, z = m.sigmoid(xr + hr), m.sigmoid(xz + hz)
-            n = m.tanh(xn + r * hn)
-            h = (h - n) * z + n
-            saved[t] = m.cat([r, z, n, hn])
-        else:
-            h = m.tanh(x + y) if kind == "tanh" else m.relu(x + y)
-        out[t] = h
-    nothing = m.zeros(0)
-    is_lstm, is_simple = kind == "lstm", kind in ("tanh", "relu")
-    return (
-        m.stack(out),
-        h,
-        c if is_lstm else nothing,
-        m.stack(cells) if is_lstm else nothing,
-        nothing if is_simple else m.stack(saved),
-    )
-
-
-def backward(
-    m: Math,
-    kind: str,
-    grad_out: Any,
-    grad_h: Any,
-    grad_c: Any,
-    out: Any,
-    cells: Any,
-    saved: Any,
-    h0: Any,
-    c0: Any,
-    w_hh: Any,
-    w_hr: Any,
-    reverse: bool,
-) -> tuple[Any, ...]:
-    """Gradients of the gates as the input and as the hidden state enter them (the latter where they
-    differ), of each step's output (where a projection follows), of h0 and of c0.
-    """
-    steps = out.shape[0]
-    order = _order(steps, reverse)
-    d_gates, d_hidden, d_outs = [None] * steps, [None] * steps, [None] * steps
-    dh, dc = grad_h, grad_c
-    for place in range(steps - 1, -1, -1):
-        t = order[place]
-        if grad_out is not None:
-            dh = m.step(grad_out, t) if dh is None else m.step(grad_out, t) + dh
-        if dh is None:
-            dh = m.zeros(*h0.shape)
-        if kind == "lstm":
-            c_before = m.step(cells, order[place - 1]) if place else c0
-            i, f, g, o = m.chunk(m.step(saved, t), 4)
-            d_outs[t] = dh
-            if w_hr is not None:
-                dh = m.mm(dh, w_hr)
-            tanh_c = m.tanh(m.step(cells, t))
-            through = dh * o * (1 - tanh_c * tanh_c)
-            dc = through if dc is None else dc + through
-            d_gates[t] = m.cat(
-                [
-                    dc * g * i * (1 - i),
-                    dc * c_before * f * (1 - f),
-                    dc * i * (1 - g * g),
-                    dh * tanh_c * o * (1 - o),
-                ]
-            )
-            dc = dc * f
-            dh = m.mm(d_gates[t], w_hh)
-        elif kind == "gru":
-            h_before = m.step(out, order[place - 1]) if place else h0
-            r, z, n, hn = m.chunk(m.step(saved, t), 4)
-            dn = dh * (1 - z) * (1 - n * n)
-            dz = dh * (h_before - n) * z * (1 - z)
-            dr = dn * hn * r * (1 - r)
-            d_gates[t] = m.cat([dr, dz, dn])
-            d_hidden[t] = m.cat([dr, dz, dn * r])
-            dh = dh * z + m.mm(d_hidden[t], w_hh)
-        else:
-            h = m.step(out, t)
-            d_gates[t] = dh * (1 - h * h) if kind == "tanh" else m.where_positive(h, dh)
-            dh = m.mm(d_gates[t], w_hh)
-    nothing = m.zeros(0)
-    return (
-        m.stack(d_gates),
-        m.stack(d_hidden) if kind == "gru" else nothing,
-        m.stack(d_outs) if w_hr is not None else nothing,
-        dh,
-        dc if kind == "lstm" else nothing,
-    )
-
-
-class _TensorMath:
-    """The formulas on tensors."""
-
-    sigmoid, tanh, relu = map(staticmethod, (torch.sigmoid, torch.tanh, torch.relu))
-    linear, mm, stack = map(staticmethod, (F.linear, torch.mm, torch.stack))
-
-    def __init__(self, like: torch.Tensor) -> None:
-        self._like = like
-
-    def where_positive(self, condition: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return torch.where(condition > 0, x, 0)
-
-    def step(self, x: torch.Tensor, t: int) -> torch.Tensor:
-        return x[t]
-
-    def chunk(self, x: torch.Tensor, n: int) -> Sequence[torch.Tensor]:
-        return x.chunk(n, -1)
-
-    def cat(self, parts: Sequence[torch.Tensor]) -> torch.Tensor:
-        return torch.cat(list(parts), -1)
-
-    def zeros(self, *shape: int) -> torch.Tensor:
-        return self._like.new_zeros(shape)
 
 
 # The operators
@@ -190,17 +37,38 @@ _library.define(
 )
 
 
-def _apart(values: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    """Results that share no memory with each other or with an operand, as an operator promises."""
-    return tuple(v.clone(memory_format=torch.contiguous_format) for v in values)
+class _Like(NamedTuple):
+    """What a program depends on of a tensor."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
 
 
-def _run_forward(kind: str, gates: torch.Tensor, *rest: Any) -> tuple[torch.Tensor, ...]:
-    return _apart(forward(_TensorMath(gates), kind, gates, *rest))
+@functools.lru_cache(maxsize=64)
+def _program(name: str, *described: Any) -> Callable[[list[Any]], Any]:
+    """One call as a compiled graph of its tensors."""
+    from .backend import compile_fx_graph
+    from .options import Options
+    from .parity.subgraph import graph_of_call
+
+    args = [
+        torch.empty_strided(a.shape, a.stride, dtype=a.dtype) if isinstance(a, _Like) else a
+        for a in described
+    ]
+    module, _ = graph_of_call(getattr(torch.ops.coregrad, name).default, args, {})
+    return compile_fx_graph(module, Options(fallback="error"), name)
 
 
-def _run_backward(kind: str, *args: Any) -> tuple[torch.Tensor, ...]:
-    return _apart(backward(_TensorMath(args[3]), kind, *args))
+def _run(name: str, *args: Any) -> tuple[torch.Tensor, ...]:
+    tensors = [a for a in args if isinstance(a, torch.Tensor)]
+    described = [
+        _Like(tuple(a.shape), a.stride(), a.dtype) if isinstance(a, torch.Tensor) else a
+        for a in args
+    ]
+    results = _program(name, *described)(tensors)
+    # They share no memory with each other or with an operand, as an operator promises.
+    return tuple(r.clone(memory_format=torch.contiguous_format) for r in results)
 
 
 def _shape_forward(kind, gates, h0, c0, w_hh, b_hh, w_hr, reverse):
@@ -227,8 +95,8 @@ def _shape_backward(kind, grad_out, grad_h, grad_c, out, cells, saved, h0, c0, w
     )
 
 
-_library.impl("recurrence", _run_forward, "CPU")
-_library.impl("recurrence_backward", _run_backward, "CPU")
+for _name in ("recurrence", "recurrence_backward"):
+    _library.impl(_name, functools.partial(_run, _name), "CPU")
 torch.library.register_fake("coregrad::recurrence", _shape_forward, lib=_library)
 torch.library.register_fake("coregrad::recurrence_backward", _shape_backward, lib=_library)
 
@@ -280,11 +148,6 @@ class _Recurrence(torch.autograd.Function):
 # Whole calls
 
 
-def _unrolled(kind, reverse, gates, h0, c0, w_hh, b_hh, w_hr) -> tuple[Any, ...]:
-    """The same as ordinary operators: for mixed dtypes."""
-    return forward(_TensorMath(gates), kind, gates, h0, c0, w_hh, b_hh, w_hr, reverse)
-
-
 def _layer(kind, x, h0, c0, params, has_biases, reverse) -> tuple[Any, ...]:
     w_ih, w_hh = params[:2]
     b_ih, b_hh = params[2:4] if has_biases else (None, None)
@@ -293,9 +156,7 @@ def _layer(kind, x, h0, c0, params, has_biases, reverse) -> tuple[Any, ...]:
     if has_biases and kind != "gru":  # elsewhere the hidden state's bias is added apart
         b_ih, b_hh = b_ih + b_hh, None
     gates = F.linear(x, w_ih, b_ih)
-    is_native = gates.dtype.is_floating_point and gates.dtype == h0.dtype
-    run = _Recurrence.apply if is_native else _unrolled
-    return run(kind, reverse, gates, h0, c0, w_hh, b_hh, w_hr)[:3]
+    return _Recurrence.apply(kind, reverse, gates, h0, c0, w_hh, b_hh, w_hr)[:3]
 
 
 def _network(
@@ -332,33 +193,30 @@ def _as_autocast_has_it(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to(torch.get_autocast_dtype("cpu"))
 
 
-def _lstm(x, hx, params, *rest) -> tuple[Any, ...]:
-    x, h, c = map(_as_autocast_has_it, (x, hx[0], hx[1]))
-    return _network("lstm", x, h, c, [_as_autocast_has_it(p) for p in params], *rest)
+def _replacement(kind: str, original: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """Our own layers in place of a function of PyTorch's, which is left what has several dtypes."""
 
-
-def _simple(kind: str) -> Callable[..., tuple[Any, ...]]:
     def call(x, hx, params, *rest):
-        x, h = map(_as_autocast_has_it, (x, hx))
-        return _network(kind, x, h, None, [_as_autocast_has_it(p) for p in params], *rest)
+        tensors = [x, *(hx if kind == "lstm" else [hx]), *params]
+        if kind != "gru":
+            tensors = list(map(_as_autocast_has_it, tensors))
+        # Of torch.gru autocast makes the products alone narrow.
+        is_mixed = kind == "gru" and _as_autocast_has_it(x).dtype != x.dtype
+        dtype = tensors[0].dtype
+        if is_mixed or not dtype.is_floating_point or any(t.dtype != dtype for t in tensors):
+            return original(x, hx, params, *rest)
+        x, h, *others = tensors
+        c, params = (others[0], others[1:]) if kind == "lstm" else (None, others)
+        return _network(kind, x, h, c, params, *rest)
 
     return call
 
 
-def _gru(x, hx, *rest) -> tuple[Any, ...]:
-    return _network("gru", x, hx, None, *rest)
-
-
-_tanh, _relu = _simple("tanh"), _simple("relu")
+FUNCTIONS = {"lstm": "lstm", "gru": "gru", "tanh": "rnn_tanh", "relu": "rnn_relu"}
 REPLACEMENTS: dict[Any, Callable[..., tuple[Any, ...]]] = {
-    torch.lstm: _lstm,
-    torch.gru: _gru,
-    torch.rnn_tanh: _tanh,
-    torch.rnn_relu: _relu,
-    torch.ops.aten.lstm.input: _lstm,
-    torch.ops.aten.gru.input: _gru,
-    torch.ops.aten.rnn_tanh.input: _tanh,
-    torch.ops.aten.rnn_relu.input: _relu,
+    original: _replacement(kind, original)
+    for kind, name in FUNCTIONS.items()
+    for original in (getattr(torch, name), getattr(torch.ops.aten, name).input)
 }
 
 

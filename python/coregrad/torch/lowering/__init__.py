@@ -12,7 +12,6 @@ from . import (
     losses,
     matmul,
     normalization,
-    ordering,
     pointwise,
     pooling,
     random,

@@ -16,21 +16,6 @@ def _rounded_both(b, x, y):
     return _both(b, *(b.rounded(v, t) for v, t in zip((x, y), b.traced_args)))
 
 
-def _binary(name, *overloads):
-    lower(*overloads)(lambda b, x, y: getattr(b.g, name)(*_both(b, x, y)))
-
-
-_binary("and_", "aten.bitwise_and.Tensor", "aten.bitwise_and.Scalar", "aten.__and__.Tensor")
-_binary("or_", "aten.bitwise_or.Tensor", "aten.bitwise_or.Scalar", "aten.__or__.Tensor")
-_binary("xor", "aten.bitwise_xor.Tensor", "aten.bitwise_xor.Scalar", "aten.__xor__.Tensor")
-for _name, _side in (("shl", "left"), ("shr", "right")):
-    _named = [
-        f"aten.bitwise_{_side}_shift.{o}" for o in ("Tensor", "Tensor_Scalar", "Scalar_Tensor")
-    ]
-    _short = [f"aten.__{_side[0]}shift__.{o}" for o in ("Tensor", "Scalar")]
-    _binary(_name, *_named, *_short)
-
-
 def _scaled(b, y, alpha):
     y = b.node(y, b.dtype)
     return y if alpha == 1 else y * alpha
@@ -85,29 +70,9 @@ def remainder(b, x, y):
     return b.g.remainder(*_quotient_operands(b, x, y, _rounded_both))
 
 
-@lower("aten.addcmul.default")
-def addcmul(b, x, y, z, value=1):
-    y, z = b.node(y, b.dtype), b.node(z, b.dtype)
-    return b.node(x, b.dtype) + _scaled(b, y * z, value)
-
-
 @lower("prims.fma.default")  # what Dynamo makes of addcmul with a tensor as factor: Adam's step
 def fma(b, x, y, z):
     return b.node(x, b.dtype) * b.node(y, b.dtype) + b.node(z, b.dtype)
-
-
-@lower("aten.addcdiv.default")
-def addcdiv(b, x, y, z, value=1):
-    y, z = b.node(y, b.dtype), b.node(z, b.dtype)
-    return b.node(x, b.dtype) + _scaled(b, y / z, value)
-
-
-# Logic and tests
-
-
-@lower("aten.bitwise_not.default")
-def bitwise_not(b, x):
-    return b.g.not_(x)
 
 
 @lower("aten.clamp_min.default", "aten.clamp_min.Tensor")

@@ -7,19 +7,13 @@ import math
 from .table import lower, move
 
 
-def _keep(b, shape, dtype, p):
-    """True with probability 1 - p."""
-    return b.uniform(dtype, shape) >= p
-
-
 @lower("aten.native_dropout.default")
 def native_dropout(b, x, p, train):
     if train is False or p == 0:
         return x, b.g.full(list(x.shape), b.core_bool, True)
     if p == 1:
         return b.full_like(x, 0), b.g.full(list(x.shape), b.core_bool, False)
-    mask = _keep(b, x.shape, x.dtype, p)
-    return b.where(mask, x * (1 / (1 - p)), 0), mask
+    return b.g.dropout_with_mask(*b.draw(), x, p)
 
 
 @lower("aten.native_dropout_backward.default")
@@ -29,65 +23,37 @@ def native_dropout_backward(b, grad, mask, scale):
 
 @move("aten.rand.default", "aten.rand_like.default")
 def rand(b, *_, **__):
-    return b.uniform(b.dtype, b.shape)
+    seed, stream = b.draw()
+    return b.g.random(seed, b.dtype, b.shape, stream)
 
 
 @lower("aten.randn.default", "aten.randn_like.default")
 def randn(b, *_, **__):
-    return _normal(b, b.dtype)
-
-
-def _normal(b, dtype):
-    # Box and Muller's transform; 1 - u keeps the logarithm finite.
-    radius = b.g.sqrt(b.g.log(1.0 - b.uniform(dtype, b.shape)) * -2.0)
-    return radius * b.g.cos(b.uniform(dtype, b.shape) * (2 * math.pi))
+    return b.g.standard_normal(*b.draw(2), b.dtype, b.shape)
 
 
 @lower("aten.bernoulli.p")
 def bernoulli(b, x, p=0.5, *, generator=None):
-    return b.node(b.uniform(b.core_float32, b.shape) < p, b.dtype)
-
-
-def _uniform64(b):
-    """In float64, so that neither end nor a rounding is hit more often than it should."""
-    return b.uniform(b.core_float64, b.shape)
-
-
-def _normal64(b):
-    return _normal(b, b.core_float64)
+    chance = b.g.literal(b.core_float32, p)
+    return b.node(b.g.bernoulli(*b.draw(), b.shape, chance), b.dtype)
 
 
 @lower("aten.uniform.default")
 def uniform(b, x, low=0.0, high=1.0, *, generator=None):
-    return b.uniform(b.dtype, b.shape) * (high - low) + low
+    return b.g.uniform(*b.draw(), b.dtype, b.shape, low, high)
 
 
-@lower("aten.exponential.default")
-def exponential(b, x, rate=1.0, *, generator=None):
-    return b.node(b.g.log(1.0 - _uniform64(b)) * (-1.0 / rate), b.dtype)
+def _distribution(name, streams, *defaults):
+    @lower(f"aten.{name}.default")
+    def distribution(b, x, *numbers, generator=None):
+        numbers += defaults[len(numbers) :]
+        return b.node(getattr(b.g, name)(*b.draw(streams), b.shape, *numbers), b.dtype)
 
 
-@lower("aten.cauchy.default")
-def cauchy(b, x, median=0.0, sigma=1.0, *, generator=None):
-    return b.node(b.g.tan((_uniform64(b) - 0.5) * math.pi) * sigma + median, b.dtype)
-
-
-@lower("aten.geometric.default")
-def geometric(b, x, p, *, generator=None):
-    if not 0 < p < 1:
-        b.unsupported("a geometric distribution of p = 1")
-    tries = b.g.ceil(b.g.log(1.0 - _uniform64(b)) / math.log1p(-p))
-    return b.node(b.at_least(tries, 1), b.dtype)
-
-
-@lower("aten.log_normal.default")
-def log_normal(b, x, mean=1.0, std=2.0, *, generator=None):
-    return b.node(b.g.exp(_normal64(b) * std + mean), b.dtype)
-
-
-@lower("aten.normal_functional.default")
-def normal_functional(b, x, mean=0.0, std=1.0, *, generator=None):
-    return b.node(_normal64(b) * std + mean, b.dtype)
+_distribution("exponential", 1, 1.0)
+_distribution("cauchy", 1, 0.0, 1.0)
+_distribution("geometric", 1)
+_distribution("log_normal", 2, 1.0, 2.0)
 
 
 @lower(
@@ -98,14 +64,18 @@ def normal_functional(b, x, mean=0.0, std=1.0, *, generator=None):
 )
 def normal(b, mean, std=1.0, *_, **__):
     mean, std = b.node(mean, b.core_float64), b.node(std, b.core_float64)
-    return b.node(_normal64(b) * std + mean, b.dtype)
+    return b.node(b.g.normal(*b.draw(2), b.shape, mean, std), b.dtype)
+
+
+@lower("aten.normal_functional.default")
+def normal_functional(b, x, mean=0.0, std=1.0, *, generator=None):
+    return normal(b, mean, std)
 
 
 def _integers(b, low, high):
     if not 0 < high - low <= 2**40:
         b.unsupported("random integers of a wide range")
-    value = b.g.floor(_uniform64(b) * float(high - low))
-    return b.node(b.node(value, b.core_int64) + low, b.dtype)
+    return b.node(b.g.whole_numbers(*b.draw(), b.shape, low, high), b.dtype)
 
 
 @lower("aten.randint.default")
@@ -130,32 +100,19 @@ def randint_like_low(b, x, low, high, **_):
 
 @lower("aten.randperm.default")
 def randperm(b, n, **_):
-    if not n:
-        return b.g.full([0], b.dtype, 0)
-    return b.node(b.g.argsort(b.uniform(b.core_float64, [n]), 0, False), b.dtype)
+    return b.node(b.g.permutation(*b.draw(), n), b.dtype)
 
 
 @lower("aten.multinomial.default")
 def multinomial(b, x, num_samples, replacement=False, *, generator=None):
-    weights, dim, extent = b.node(x, b.core_float64), x.ndim - 1, x.shape[-1]
-    if not math.prod(b.shape) or not x.numel:
+    if not math.prod(b.shape):
         b.unsupported("a sample of nothing")
-    ends = b.g.cumsum(weights, dim)
-    total = b.g.narrow(ends, dim, extent - 1, extent)
-    if replacement:
-        chosen = b.at_most(b.g.searchsorted(ends, _uniform64(b) * total, True), extent - 1)
-    else:  # the order in which events of these rates come
-        time = -b.g.log(1.0 - b.uniform(b.core_float64, x.shape)) / weights
-        chosen = b.g.narrow(b.g.argsort(time, dim, False), dim, 0, num_samples)
-    # What PyTorch raises an error for: here a bad index.
-    right = (b.g.reduce_min(weights, [dim], True) >= 0) & (total > 0) & (total < math.inf)
-    places = b.expand(b.along(b.g.iota(b.core_int64, extent), dim, x.ndim), x.shape)
-    return b.g.gather(places, dim, b.where(b.expand(right, b.shape), chosen, extent))
+    return b.g.multinomial(*b.draw(), x, num_samples, replacement)
 
 
 @lower("aten.rrelu_with_noise_functional.default")
 def rrelu_with_noise(b, x, noise, lower=1 / 8, upper=1 / 3, training=False, generator=None):
     if not training:
         return b.where(x <= 0, x * ((lower + upper) / 2), x), noise
-    slope = b.uniform(x.dtype, b.shape) * (upper - lower) + lower
+    slope = b.g.uniform(*b.draw(), x.dtype, b.shape, lower, upper)
     return b.where(x <= 0, x * slope, x), b.where(x <= 0, slope, 1)

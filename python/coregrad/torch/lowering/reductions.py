@@ -27,9 +27,7 @@ def std(b, x, dims=None, *, correction=None, keepdim=False):
 
 @lower("aten.var_mean.correction")
 def var_mean(b, x, dims=None, *, correction=None, keepdim=False):
-    wide = b.node(x, b.core_float64)  # as var computes it
-    average = b.node(b.g.mean(wide, dims, keepdim), x.dtype)
-    return var(b, x, dims, correction=correction, keepdim=keepdim), average
+    return b.g.var_mean(x, dims, 1 if correction is None else correction, keepdim)
 
 
 @lower("aten.linalg_vector_norm.default")

@@ -230,6 +230,15 @@ class Lowering:
         grad = self.expand(self.node(grad, result.dtype), result.shape)
         return self.g.gradients([result], [grad], [variable])[0]
 
+    def gradient_of_linear(
+        self, function: Callable[[Node], Node], shape: Sequence[int], grad: Node
+    ) -> Node:
+        """The same for an operand of which only the shape is known, which the gradient of a linear
+        function does not read. `grad` must have elements.
+        """
+        first = self.g.narrow(self.g.reshape(grad, [-1]), 0, 0, 1)
+        return self.gradient(function, self.expand(first, shape), grad)
+
     # Choice and limits
 
     def where(self, condition: Node, a: Node | float, b: Node | float) -> Node:
@@ -248,7 +257,9 @@ class Lowering:
 
     # Random numbers
 
-    def uniform(self, dtype: DType, shape: Sequence[int]) -> Node:
-        """Fresh uniform numbers in [0, 1), decided by PyTorch's default generator at each call."""
-        stream, self._streams = self._streams, self._streams + 1
-        return self.g.random(self._seed(), dtype, list(shape), stream)
+    def draw(self, streams: int = 1) -> tuple[Node, int]:
+        """What fresh random numbers are made of: a seed, which PyTorch's default generator decides at
+        each call, and the first of as many streams.
+        """
+        stream, self._streams = self._streams, self._streams + streams
+        return self._seed(), stream
