@@ -69,7 +69,7 @@ NodeId nextafter(Graph& g, NodeId from, NodeId towards) {
     return Expr(g, broadcast_to(g, cast(g, cast(g, v, dtype), DType::Float64), shape));
   };
   const Expr x = wide(from), y = wide(towards);
-  const int bits = integer_bits(dtype), end = end_of_exponents(dtype);
+  const int bits = info(dtype).integer_bits, end = end_of_exponents(dtype);
   const double lowest = 3 - end, largest = std::ldexp(2 - std::ldexp(1.0, 1 - bits), end - 1);
   const Expr is_finite = abs(x) < kInfinity, is_zero = x == 0;
   const Parts parts(where(is_finite & !is_zero, x, 1));

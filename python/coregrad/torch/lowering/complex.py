@@ -225,24 +225,24 @@ def exp(b, x):
 # Fourier transforms
 
 
-def _require_floats(b, x):
-    if not is_float(x.dtype):
-        b.unsupported("a Fourier transform of narrow floats")
+def _require_some(b, x):
+    if not is_float(x.dtype) or not x.numel:
+        b.unsupported("a Fourier transform of nothing, or of narrow floats")
 
 
 @lower_complex("aten._fft_r2c.default")
 def fft_r2c(b, x, dims, normalization, onesided):
-    _require_floats(b, x)
+    _require_some(b, x)
     return Complex(*b.g.fft_r2c(x, dims, normalization, onesided))
 
 
 @lower_complex("aten._fft_c2c.default")
 def fft_c2c(b, x, dims, normalization, forward):
-    _require_floats(b, x.re)
+    _require_some(b, x.re)
     return Complex(*b.g.fft_c2c(x.re, x.im, dims, normalization, forward))
 
 
 @lower_complex("aten._fft_c2r.default")
 def fft_c2r(b, x, dims, normalization, last_dim_size):
-    _require_floats(b, x.re)
+    _require_some(b, x.re)
     return b.g.fft_c2r(x.re, x.im, dims, normalization, last_dim_size)
