@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from .. import recurrence  # noqa: F401  registers the operators
 from .table import lower
 
 
 @lower("coregrad.recurrence.default")
-def recurrence(b, *args):
+def forward(b, *args):
     return tuple(b.g.recurrence(*args))
 
 
 @lower("coregrad.recurrence_backward.default")
-def recurrence_backward(b, *args):
+def backward(b, *args):
     return tuple(b.g.recurrence_backward(*args))
