@@ -177,8 +177,16 @@ def conversion(g: Generator) -> None:
             g.add(f"{x.name}.to({to}{copy})", x.exact and x.dtype is torch.float32)
     else:
         to = g.r.choice(
-            ["torch.float32", "torch.float64", "torch.int64", "torch.int32", "torch.bool",
-             "torch.int8", "torch.int16", "torch.uint8"]
+            [
+                "torch.float32",
+                "torch.float64",
+                "torch.int64",
+                "torch.int32",
+                "torch.bool",
+                "torch.int8",
+                "torch.int16",
+                "torch.uint8",
+            ]
         )
         g.add(f"{x.name}.to({to})", True)
 

@@ -45,7 +45,7 @@ def check(function, *args, **options):
     return fallbacks()
 
 
-@pytest.mark.parametrize("dtype", (*FLOAT8, torch.uint64))
+@pytest.mark.parametrize("dtype", [*FLOAT8, torch.uint64])
 def test_a_dtype_that_programs_do_not_have_passes_through_them(dtype):
     def f(x, y):
         z = (x * 8 + 8).to(dtype)

@@ -150,6 +150,16 @@ def test_operators_of_small_integers_are_native_and_right(dtype, name):
 
 
 @pytest.mark.usefixtures("fresh_torch")
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_images_of_bytes_are_resized_as_pytorch_does(mode):
+    def resize(image):
+        return torch.nn.functional.interpolate(image, (7, 5), mode=mode, antialias=True)
+
+    image = integers(torch.uint8, 2, 3, 11, 9)
+    assert torch.equal(torch.compile(resize, backend="coregrad")(image), resize(image))
+
+
+@pytest.mark.usefixtures("fresh_torch")
 @pytest.mark.parametrize("dtype", [torch.uint16, torch.uint32])
 def test_what_pytorch_does_with_larger_unsigned_integers_is_native(dtype):
     def moves(x, y):

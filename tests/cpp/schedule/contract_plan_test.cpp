@@ -17,15 +17,21 @@ namespace {
 std::vector<std::pair<std::string, ContractKernel>> kernels() {
   std::vector<std::pair<std::string, ContractKernel>> all;
   for (const DType dtype : {DType::Float32, DType::Float64, DType::Int32, DType::Int64})
-    for (const auto& [m, k, n] : {std::tuple{1, 1, 1}, {1, 300, 40}, {64, 64, 64}, {33, 1, 17},
-                                  {7, 1000, 3}, {513, 129, 257}, {2000, 16, 1}, {3, 0, 5}})
+    for (const auto& [m, k, n] : {std::tuple{1, 1, 1},
+                                  {1, 300, 40},
+                                  {64, 64, 64},
+                                  {33, 1, 17},
+                                  {7, 1000, 3},
+                                  {513, 129, 257},
+                                  {2000, 16, 1},
+                                  {3, 0, 5}})
       for (const bool transposed : {false, true})
-        all.emplace_back("product " + std::to_string(m) + " " + std::to_string(k) + " " +
-                             std::to_string(n),
-                         matmul_kernel(dtype, 2, m, k, n, transposed, !transposed));
-  const ConvCase cases[] = {{2, 3, 12, 12, 8, 3, 1, 1},       {1, 16, 9, 11, 4, 3, 2, 1},
-                            {4, 1, 28, 28, 6, 5},             {2, 8, 7, 7, 8, 3, 1, 1, 1, 8},
-                            {1, 4, 20, 20, 4, 3, 1, 2, 2, 2}, {1, 2, 16, 16, 1, 4, 4, 0}};
+        all.emplace_back(
+            "product " + std::to_string(m) + " " + std::to_string(k) + " " + std::to_string(n),
+            matmul_kernel(dtype, 2, m, k, n, transposed, !transposed));
+  const ConvCase cases[] = {
+      {2, 3, 12, 12, 8, 3, 1, 1},     {1, 16, 9, 11, 4, 3, 2, 1},       {4, 1, 28, 28, 6, 5},
+      {2, 8, 7, 7, 8, 3, 1, 1, 1, 8}, {1, 4, 20, 20, 4, 3, 1, 2, 2, 2}, {1, 2, 16, 16, 1, 4, 4, 0}};
   for (const ConvCase& c : cases) {
     all.emplace_back("convolution", conv_forward_kernel(DType::Float32, c));
     all.emplace_back("input gradient", conv_input_gradient_kernel(DType::Float32, c));
@@ -119,7 +125,8 @@ TEST(ContractPlan, OneColumnAlongContiguousRowsIsADotProduct) {
 TEST(ContractPlan, LargeProductsOnTinyMachinesComeInBlocksOfEveryDirection) {
   for (const Target& target : described_targets()) {
     if (target.machine != "tiny") continue;
-    const ContractPlan plan = plan_contract(matmul_kernel(DType::Float32, 1, 200, 200, 200), target);
+    const ContractPlan plan =
+        plan_contract(matmul_kernel(DType::Float32, 1, 200, 200, 200), target);
     EXPECT_GT(plan.num_row_blocks, 1) << plan.to_text();
     EXPECT_GT(plan.num_lane_blocks, 1) << plan.to_text();
     EXPECT_GT(plan.num_k_blocks, 1) << plan.to_text();

@@ -1,8 +1,9 @@
 // Decisions about loops for every machine, made without one line of machine code.
 
+#include "schedule/loop_schedule.h"
+
 #include "kernel/value_axes.h"
 #include "schedule/arrange_loops.h"
-#include "schedule/loop_schedule.h"
 
 #include <gtest/gtest.h>
 
@@ -79,14 +80,16 @@ TEST(ArrangeLoops, DearValuesAreKeptForTheNextPassAndCheapOnesAreMadeAgain) {
       LoopKernel k = w.kernel;
       arrange_loops(k, target);
       // A tiny machine's cache has no room for a row.
-      EXPECT_EQ(k.values[static_cast<size_t>(v)].keep, is_kept && 4 * 100 * (k.lane_parallel ? target.lanes(4) : 1) <= target.l2_bytes / 4)
+      EXPECT_EQ(k.values[static_cast<size_t>(v)].keep,
+                is_kept && 4 * 100 * (k.lane_parallel ? target.lanes(4) : 1) <= target.l2_bytes / 4)
           << name_of(target.isa) << " " << target.machine;
     }
 }
 
 TEST(ArrangeLoops, DearElementsMakeSmallerChunks) {
   for (const Target& target : described_targets()) {
-    LoopKernel cheap = map_of(1000, 4096, Op::Neg, 5000, 1), dear = map_of(1000, 4096, Op::Exp, 5000, 1);
+    LoopKernel cheap = map_of(1000, 4096, Op::Neg, 5000, 1),
+               dear = map_of(1000, 4096, Op::Exp, 5000, 1);
     const LoopCost a = arrange_loops(cheap, target), b = arrange_loops(dear, target);
     EXPECT_LT(a.ns, b.ns);
     EXPECT_GE(cheap.chunk, dear.chunk);
@@ -96,9 +99,11 @@ TEST(ArrangeLoops, DearElementsMakeSmallerChunks) {
 TEST(LoopSchedule, VectorsFillARegisterOfTheNarrowestThatIsComputed) {
   for (const Target& target : described_targets()) {
     if (target.machine == "tiny") continue;  // its blocks are one lane
-    for (const auto& [dtype, op, bytes] :
-         {std::tuple{kF32, Op::Neg, 4}, {DType::Float64, Op::Neg, 8}, {DType::Int8, Op::Detach, 1},
-          {DType::UInt16, Op::Detach, 2}, {DType::UInt32, Op::Detach, 4}}) {
+    for (const auto& [dtype, op, bytes] : {std::tuple{kF32, Op::Neg, 4},
+                                           {DType::Float64, Op::Neg, 8},
+                                           {DType::Int8, Op::Detach, 1},
+                                           {DType::UInt16, Op::Detach, 2},
+                                           {DType::UInt32, Op::Detach, 4}}) {
       LoopKernel k = map_of(1, 4096, op, 4096, 1, dtype);
       arrange_loops(k, target);
       EXPECT_EQ(schedule_loops(k, target).width, target.lanes(bytes)) << name_of(dtype);

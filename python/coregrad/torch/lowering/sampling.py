@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import lower
+from .table import is_float, lower
 
 #: ATen's numbers for words.
 MODES = ("bilinear", "nearest", "bicubic")
@@ -28,6 +28,8 @@ def _resizes(name, mode):
 
     @lower(f"aten.{name}.default")
     def resize(b, x, output_size, align_corners, *scales):
+        if not is_float(x.dtype):
+            b.unsupported("images of integers, which PyTorch resizes in fixed point")
         given = [s for s in scales if s is not None]
         size = None if given else output_size
         return b.g.interpolate(x, size, given, mode, align_corners, None, True)
