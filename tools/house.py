@@ -94,8 +94,8 @@ def measure(
             files_that_name("mish", files),
             "<= 3",
         ),
-        "product files for a torch lowering (masked_scatter)": (
-            files_that_name("masked_scatter", files),
+        "product files for a torch lowering (as_strided_scatter)": (
+            files_that_name("as_strided_scatter", files),
             "<= 2",
         ),
         "formulas that stand twice": (len(twice), "0"),

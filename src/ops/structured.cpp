@@ -75,6 +75,8 @@ Scalar reduction_identity(Op op, DType dtype) {
   if (op == Op::Sum) return Scalar::of(dtype, 0);
   if (op == Op::Prod) return Scalar::of(dtype, 1);
   if (dtype == DType::Bool) return Scalar::of_int(dtype, op == Op::ReduceMin);
+  if (const Scalar lowest = Scalar::lowest(dtype); is_integer(dtype))
+    return op == Op::ReduceMax ? lowest : Scalar::of_int(dtype, ~lowest.i);
   return Scalar::of(dtype, op == Op::ReduceMax ? -infinity : infinity);
 }
 

@@ -188,3 +188,18 @@ def test_casts_are_pytorchs(name, to):
         x = sample(name, 33)
     got = torch.from_dlpack(cg.tensor(x).cast(DTYPES[to]).realize())
     assert torch.equal(got, torch.from_numpy(x).to(getattr(torch, to)))
+
+
+@pytest.mark.parametrize("name", COMPUTED_BY_TORCH)
+@pytest.mark.parametrize("reduce", ["sum", "prod", "amax", "amin"])
+@pytest.mark.parametrize("include_self", [False, True])
+def test_scatters_of_small_integers_start_from_what_changes_nothing(name, reduce, include_self):
+    x, src = sample(name, 5, 4), sample(name, 6, 4, seed=1)
+    index = np.random.default_rng(2).integers(0, 5, (6, 4))
+    got = cg.scatter_reduce(
+        cg.tensor(x), 0, cg.tensor(index), cg.tensor(src), reduce, include_self=include_self
+    )
+    want = torch.from_numpy(x).scatter_reduce(
+        0, torch.from_numpy(index), torch.from_numpy(src), reduce, include_self=include_self
+    )
+    assert torch.equal(torch.from_dlpack(got.realize()), want)
