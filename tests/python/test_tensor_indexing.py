@@ -18,7 +18,7 @@ def theirs(value):
     return torch.from_dlpack(value.realize())
 
 
-def agrees(name, *args, positions=True, **options):
+def agrees(name, *args, positions=True, rtol=0, **options):
     """One function, or method, of both libraries gives the same dtypes, shapes and values."""
     function = getattr(cg, name)
     got = function(*map(ours, args), **{k: ours(v) for k, v in options.items()})
@@ -28,7 +28,7 @@ def agrees(name, *args, positions=True, **options):
     for got_one, want_one in pairs if positions else pairs[:1]:
         result = theirs(got_one)
         assert result.dtype == want_one.dtype
-        torch.testing.assert_close(result, want_one, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(result, want_one, rtol=rtol, atol=0, equal_nan=True)
 
 
 def distinct(dtype, *shape):
@@ -109,7 +109,7 @@ def test_scatters_are_pytorchs(dtype):
     agrees("nonzero_static", tied(dtype, 2, 3, 2), size=20, fill_value=7)
     scalar = torch.tensor(3).to(dtype)
     agrees("scatter", scalar, 0, torch.tensor([0]), tied(dtype, 1))
-    agrees("index_add", scalar, 0, torch.tensor([0]), tied(dtype, 1))
+    agrees("index_add", scalar, 0, torch.tensor([0]), scalar)
     for name in ("scatter", "scatter_add"):
         agrees(name, x, 1, wide[:, :0], tied(dtype, 3, 0))
 
@@ -165,7 +165,8 @@ def test_parts_and_neighbours_of_floats_are_pytorchs(dtype):
     finite = x[x.isfinite()]
     agrees("frexp", finite)
     got = ours(x).frexp()
-    assert theirs(got[0])[~x.isfinite()].tolist()[:2] == [INF, -INF]
+    special = ~x.isfinite()
+    torch.testing.assert_close(theirs(got[0])[special], x[special], equal_nan=True)
     if dtype == torch.float16:  # PyTorch has no kernel: the neighbours' bits are one apart
         got = theirs(cg.nextafter(ours(finite), ours(torch.tensor(INF, dtype=dtype))))
         bits = finite.view(torch.int16).int()
@@ -201,7 +202,7 @@ def test_products_of_three_are_pytorchs(dtype):
     if dtype.is_floating_point:
         agrees("addcdiv", x, y, z, value=2)
         agrees("var_mean", x, 1)
-        agrees("std_mean", x, (0, 1))
+        agrees("std_mean", x, (0, 1), rtol=1e-15)
 
 
 def test_several_indices_may_be_negative_and_are_checked():
