@@ -297,7 +297,7 @@ Broken check_leaf(const Facts& f) {
   if (f.node.op == Op::Iota)
     return f.rank() == 1 && is_integer(f.node.dtype) && !is_only_stored(f.node.dtype)
                ? nullptr
-               : "an iota is int32 or int64 of rank 1";
+               : "an iota is an integer that is computed with, of rank 1";
   COREGRAD_CHECK(f.node.op == Op::Random);
   if (f.operand_dtype(0) != DType::Int64 || !f.operand_shape(0).empty())
     return "the seed must be one int64 of rank 0";
