@@ -26,6 +26,8 @@ struct RandomGraphOptions {
   /// Also gradients of one floating output with respect to some floating inputs, where there are
   /// any.
   bool with_gradients = true;
+  bool small_integers =
+      true;  ///< dtypes that are only stored; without them older seeds are what they were
 };
 
 struct RandomGraph {

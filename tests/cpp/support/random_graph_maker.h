@@ -76,8 +76,9 @@ class Maker {
     constexpr DType dtypes[] = {DType::Bool,    DType::Int32,   DType::Int64,
                                 DType::Float32, DType::Float32, DType::Float32,
                                 DType::Float64, DType::Float16, DType::BFloat16};
-    return dice_.chance(10) ? small_integer() : dice_.pick(dtypes);
+    return draws_small(10) ? small_integer() : dice_.pick(dtypes);
   }
+  bool draws_small(int percent) { return options_.small_integers && dice_.chance(percent); }
   DType small_integer() {
     constexpr DType dtypes[] = {DType::Int8, DType::UInt8, DType::Int16, DType::UInt16,
                                 DType::UInt32};
@@ -177,7 +178,7 @@ class Maker {
     return find(float_dtype(), [&](const Value& v) { return is_float(g_.dtype(v.id)); });
   }
   Value any_integer() {
-    return find(dice_.chance(20)   ? small_integer()
+    return find(draws_small(20)    ? small_integer()
                 : dice_.chance(50) ? DType::Int32
                                    : DType::Int64,
                 [&](const Value& v) { return is_integer(g_.dtype(v.id)); });
