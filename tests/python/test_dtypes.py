@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+import test_tensor_operators
 import torch
 
 import coregrad as cg
@@ -89,20 +90,24 @@ def test_small_integers_go_to_numpy_and_come_back(name):
 
 #: Functions of two tensors of a dtype whose results PyTorch has too.
 BINARY = {
-    "add": torch.add,
-    "sub": torch.sub,
-    "mul": torch.mul,
-    "div": torch.div,
-    "floor_divide": torch.floor_divide,
-    "remainder": torch.remainder,
-    "fmod": torch.fmod,
-    "maximum": torch.maximum,
-    "minimum": torch.minimum,
+    **{
+        name: test_tensor_operators.BINARY[name]
+        for name in (
+            *(
+                "add",
+                "sub",
+                "mul",
+                "div",
+                "floor_divide",
+                "remainder",
+                "fmod",
+                "maximum",
+                "minimum",
+            ),
+            *("equal", "less", "greater_equal", "logical_and"),
+        )
+    },
     "pow": lambda x, y: torch.pow(x, y % 4),
-    "equal": torch.eq,
-    "less": torch.lt,
-    "greater_equal": torch.ge,
-    "logical_and": torch.logical_and,
     "gcd": torch.gcd,
 }
 OURS = {"pow": lambda x, y: cg.pow(x, cg.remainder(y, 4))}
