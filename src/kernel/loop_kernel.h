@@ -69,6 +69,13 @@ struct KernelValue {
   bool keep = false;  ///< a loop value that is kept in scratch for later passes
 };
 
+/// Vector instructions that compute one vector of a value, roughly; 0 for what is loaded, counted
+/// or reduced.
+inline int computing_cost(const KernelValue& v) {
+  if (v.kind == ValueKind::Random) return cost_of(Op::Random, v.dtype);
+  return v.kind == ValueKind::Elementwise ? cost_of(v.op, v.dtype) : 0;
+}
+
 struct KernelBuffer {
   DType dtype;
   bool is_written = false;

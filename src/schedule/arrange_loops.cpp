@@ -134,12 +134,6 @@ void reorder_axes(LoopKernel& k, const std::vector<int>& order) {
   });
 }
 
-/// Vector instructions that compute one vector of a value, roughly.
-int computing(const KernelValue& v) {
-  if (v.kind == ValueKind::Random) return cost_of(Op::Random, v.dtype);
-  return v.kind == ValueKind::Elementwise ? cost_of(v.op, v.dtype) : 0;
-}
-
 /// Vector instructions that memory accesses and reductions of one row cost with lanes along `lane`.
 double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lane, int lanes) {
   const auto access = [&](const IndexExpr& e, int bytes) {
@@ -171,10 +165,10 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
       }
     if (v.kind == ValueKind::Load)
       cost += times * access(v.index, size_of(v.dtype));
-    else if (v.kind == ValueKind::Elementwise || v.kind == ValueKind::Random)
-      cost += times * computing(v);
     else if (v.kind == ValueKind::Reduce && k.axes[lane].loop_set >= 0)
       cost += 12 * times;
+    else
+      cost += times * computing_cost(v);
   }
   for (const KernelStore& s : k.stores) {
     double times = 1;
@@ -347,7 +341,7 @@ void keep_rows(LoopKernel& k, const Target& target) {
         pass[i] = std::max(pass[i], pass[p]);
         if (bits[p] & loops) cost[i] += cost[p];
       }
-    cost[i] += v.kind == ValueKind::Load ? 1 : computing(v);
+    cost[i] += v.kind == ValueKind::Load ? 1 : computing_cost(v);
     if (v.kind == ValueKind::Reduce) {
       ++pass[i];
       cost[i] = 0;
@@ -408,7 +402,7 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   elements *= std::max(1.0, loop_elements);
   for (const KernelValue& v : k.values) {
     if (v.kind == ValueKind::Load) per_element += 0.05 * size_of(v.dtype);
-    if (const int cost = computing(v); cost > 0) per_element += 0.01 + 0.02 * cost;
+    if (const int cost = computing_cost(v); cost > 0) per_element += 0.01 + 0.02 * cost;
   }
   for (const KernelStore& s : k.stores) per_element += 0.08 * size_of(k.buffers[s.buffer].dtype);
   LoopCost total;

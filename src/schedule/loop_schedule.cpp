@@ -20,12 +20,11 @@ double cost_of(const KernelValue& v) {
     case ValueKind::Load:
     case ValueKind::Reduce:
       return 1;
-    case ValueKind::Random:
-      return cost_of(Op::Random, v.dtype);
     case ValueKind::CheckIndex:
       return 4;
+    case ValueKind::Random:
     case ValueKind::Elementwise:
-      return cost_of(v.op, v.dtype);
+      return computing_cost(v);
   }
   COREGRAD_UNREACHABLE("kind of value");
 }
