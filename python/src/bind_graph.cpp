@@ -33,15 +33,6 @@ namespace coregrad::python {
 namespace {
 
 using Ints = std::vector<int64_t>;
-using GraphPtr = std::shared_ptr<Graph>;
-
-std::vector<NodeId> ids_in(const GraphPtr& graph, const std::vector<NodeRef>& nodes,
-                           std::string_view operation) {
-  std::vector<NodeId> ids;
-  ids.reserve(nodes.size());
-  for (const NodeRef& n : nodes) ids.push_back(id_in(graph, n, operation));
-  return ids;
-}
 
 std::string method_name(Op op) {
   std::string name(name_of(op));
@@ -246,18 +237,6 @@ void bind_views(nb::class_<Graph>& graph) {
           "Sliding windows given as (dimension, size, stride, dilation).");
 }
 
-using MaybeNode = std::optional<NodeRef>;
-using NodePair = std::pair<NodeRef, NodeRef>;
-
-std::optional<NodeId> maybe_id(const GraphPtr& g, const MaybeNode& node,
-                               std::string_view operation) {
-  return node ? std::optional(id_in(g, *node, operation)) : std::nullopt;
-}
-
-NodePair pair_of(const GraphPtr& g, std::pair<NodeId, NodeId> nodes) {
-  return {{g, nodes.first}, {g, nodes.second}};
-}
-
 /// Layers, whose builders take options or give structures.
 void bind_layers(nb::class_<Graph>& graph) {
   graph
@@ -288,13 +267,13 @@ void bind_layers(nb::class_<Graph>& graph) {
           [](const GraphPtr& g, const NodeRef& query, const NodeRef& key, const NodeRef& value,
              const MaybeNode& mask, bool is_causal, std::optional<double> scale,
              bool grouped_heads) {
-            return pair_of(g, ops::attention_with_logsumexp(*g, id_in(g, query, "attention"),
-                                                            id_in(g, key, "attention"),
-                                                            id_in(g, value, "attention"),
-                                                            {.mask = maybe_id(g, mask, "attention"),
-                                                             .is_causal = is_causal,
-                                                             .scale = scale,
-                                                             .grouped_heads = grouped_heads}));
+            return refer(g, ops::attention_with_logsumexp(*g, id_in(g, query, "attention"),
+                                                          id_in(g, key, "attention"),
+                                                          id_in(g, value, "attention"),
+                                                          {.mask = maybe_id(g, mask, "attention"),
+                                                           .is_causal = is_causal,
+                                                           .scale = scale,
+                                                           .grouped_heads = grouped_heads}));
           },
           nb::arg("query"), nb::arg("key"), nb::arg("value"), nb::arg("mask").none(),
           nb::arg("is_causal"), nb::arg("scale").none(), nb::arg("grouped_heads"))
@@ -302,11 +281,11 @@ void bind_layers(nb::class_<Graph>& graph) {
           "nll_loss_with_weight",
           [](const GraphPtr& g, const NodeRef& x, const NodeRef& target, const MaybeNode& weight,
              int64_t ignore_index, const std::string& reduction) {
-            return pair_of(g, ops::nll_loss_with_weight(
-                                  *g, id_in(g, x, "nll_loss"), id_in(g, target, "nll_loss"),
-                                  {.weight = maybe_id(g, weight, "nll_loss"),
-                                   .ignore_index = ignore_index,
-                                   .reduction = to_reduction(reduction, "nll_loss")}));
+            return refer(g, ops::nll_loss_with_weight(
+                                *g, id_in(g, x, "nll_loss"), id_in(g, target, "nll_loss"),
+                                {.weight = maybe_id(g, weight, "nll_loss"),
+                                 .ignore_index = ignore_index,
+                                 .reduction = to_reduction(reduction, "nll_loss")}));
           },
           nb::arg("x"), nb::arg("target"), nb::arg("weight").none(), nb::arg("ignore_index"),
           nb::arg("reduction"), "The loss, and the sum of the samples' weights.")
@@ -337,7 +316,7 @@ void bind_layers(nb::class_<Graph>& graph) {
           "max_pool_with_indices",
           [](const GraphPtr& g, const NodeRef& x, const Ints& kernel, const Ints& stride,
              const Ints& padding, const Ints& dilation, bool ceil_mode) {
-            return pair_of(
+            return refer(
                 g, ops::max_pool_with_indices(*g, id_in(g, x, "max_pool"),
                                               {kernel, stride, padding, dilation, ceil_mode}));
           },
@@ -367,17 +346,17 @@ void bind_layers(nb::class_<Graph>& graph) {
       .def(
           "adaptive_max_pool_with_indices",
           [](const GraphPtr& g, const NodeRef& x, const Ints& output) {
-            return pair_of(g, ops::adaptive_max_pool_with_indices(
-                                  *g, id_in(g, x, "adaptive_max_pool"), output));
+            return refer(g, ops::adaptive_max_pool_with_indices(
+                                *g, id_in(g, x, "adaptive_max_pool"), output));
           },
           nb::arg("x"), nb::arg("output"))
       .def(
           "fractional_max_pool_with_indices",
           [](const GraphPtr& g, const NodeRef& x, const Ints& kernel, const Ints& output,
              const NodeRef& samples) {
-            return pair_of(g, ops::fractional_max_pool_with_indices(
-                                  *g, id_in(g, x, "fractional_max_pool"), kernel, output,
-                                  id_in(g, samples, "fractional_max_pool")));
+            return refer(g, ops::fractional_max_pool_with_indices(
+                                *g, id_in(g, x, "fractional_max_pool"), kernel, output,
+                                id_in(g, samples, "fractional_max_pool")));
           },
           nb::arg("x"), nb::arg("kernel"), nb::arg("output"), nb::arg("samples"));
 }
@@ -446,9 +425,28 @@ void bind_others(nb::class_<Graph>& graph) {
 
 }  // namespace
 
-NodeId id_in(const std::shared_ptr<Graph>& graph, const NodeRef& node, std::string_view operation) {
+NodeId id_in(const GraphPtr& graph, const NodeRef& node, std::string_view operation) {
   if (node.graph != graph) raise<ValueError>("{}: a node of another graph was given", operation);
   return node.id;
+}
+
+std::optional<NodeId> maybe_id(const GraphPtr& graph, const MaybeNode& node,
+                               std::string_view operation) {
+  return node ? std::optional(id_in(graph, *node, operation)) : std::nullopt;
+}
+
+std::vector<NodeId> ids_in(const GraphPtr& graph, const std::vector<NodeRef>& nodes,
+                           std::string_view operation) {
+  std::vector<NodeId> ids;
+  ids.reserve(nodes.size());
+  for (const NodeRef& node : nodes) ids.push_back(id_in(graph, node, operation));
+  return ids;
+}
+
+std::vector<NodeRef> refer(const GraphPtr& g, const std::vector<NodeId>& nodes) {
+  std::vector<NodeRef> all;
+  for (const NodeId node : nodes) all.push_back(refer(g, node));
+  return all;
 }
 
 Scalar to_scalar(nb::handle value, DType dtype, std::string_view operation) {

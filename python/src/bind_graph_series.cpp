@@ -20,8 +20,6 @@ namespace coregrad::python {
 namespace {
 
 using Ints = std::vector<int64_t>;
-using GraphPtr = std::shared_ptr<Graph>;
-using MaybeNode = std::optional<NodeRef>;
 
 /// A distribution of numbers: (seed, stream, shape, numbers..).
 template <class... Numbers>
@@ -100,52 +98,44 @@ void bind_random(nb::class_<Graph>& graph) {
       .def(
           "dropout_with_mask",
           [](const GraphPtr& g, const NodeRef& seed, int64_t stream, const NodeRef& x, double p) {
-            const auto [kept, mask] = ops::dropout_with_mask(*g, id_in(g, x, "dropout"), p,
-                                                             {id_in(g, seed, "dropout"), stream});
-            return std::pair(NodeRef{g, kept}, NodeRef{g, mask});
+            return refer(g, ops::dropout_with_mask(*g, id_in(g, x, "dropout"), p,
+                                                   {id_in(g, seed, "dropout"), stream}));
           },
           nb::arg("seed"), nb::arg("stream"), nb::arg("x"), nb::arg("p"));
-}
-
-std::optional<NodeId> maybe_id(const GraphPtr& g, const MaybeNode& node) {
-  return node ? std::optional(id_in(g, *node, "recurrence")) : std::nullopt;
-}
-
-std::vector<NodeRef> references(const GraphPtr& g, const std::vector<NodeId>& nodes) {
-  std::vector<NodeRef> all;
-  for (const NodeId node : nodes) all.push_back({g, node});
-  return all;
 }
 
 void bind_recurrence(nb::class_<Graph>& graph) {
   const auto id = [](const GraphPtr& g, const NodeRef& node) {
     return id_in(g, node, "recurrence");
   };
+  const auto maybe = [](const GraphPtr& g, const MaybeNode& node) {
+    return maybe_id(g, node, "recurrence");
+  };
   graph
       .def(
           "recurrence",
-          [id](const GraphPtr& g, const std::string& kind, const NodeRef& gates, const NodeRef& h0,
-               const MaybeNode& c0, const NodeRef& w_hh, const MaybeNode& b_hh,
-               const MaybeNode& w_hr, bool reverse) {
-            const ops::Recurrence layer{kind,        id(g, h0),         maybe_id(g, c0),
-                                        id(g, w_hh), maybe_id(g, w_hr), reverse};
-            return references(g, ops::recurrence(*g, layer, id(g, gates), maybe_id(g, b_hh)));
+          [id, maybe](const GraphPtr& g, const std::string& kind, const NodeRef& gates,
+                      const NodeRef& h0, const MaybeNode& c0, const NodeRef& w_hh,
+                      const MaybeNode& b_hh, const MaybeNode& w_hr, bool reverse) {
+            const ops::Recurrence layer{kind,        id(g, h0),      maybe(g, c0),
+                                        id(g, w_hh), maybe(g, w_hr), reverse};
+            return refer(g, ops::recurrence(*g, layer, id(g, gates), maybe(g, b_hh)));
           },
           nb::arg("kind"), nb::arg("gates"), nb::arg("h0"), nb::arg("c0").none(), nb::arg("w_hh"),
           nb::arg("b_hh").none(), nb::arg("w_hr").none(), nb::arg("reverse"),
           "out, last h, last c, all c, and what the gradient reads.")
       .def(
           "recurrence_backward",
-          [id](const GraphPtr& g, const std::string& kind, const MaybeNode& grad_out,
-               const MaybeNode& grad_h, const MaybeNode& grad_c, const NodeRef& out,
-               const NodeRef& cells, const NodeRef& saved, const NodeRef& h0, const MaybeNode& c0,
-               const NodeRef& w_hh, const MaybeNode& w_hr, bool reverse) {
-            const ops::Recurrence layer{kind,        id(g, h0),         maybe_id(g, c0),
-                                        id(g, w_hh), maybe_id(g, w_hr), reverse};
-            return references(
-                g, ops::recurrence_backward(
-                       *g, layer, {maybe_id(g, grad_out), maybe_id(g, grad_h), maybe_id(g, grad_c)},
-                       id(g, out), id(g, cells), id(g, saved)));
+          [id, maybe](const GraphPtr& g, const std::string& kind, const MaybeNode& grad_out,
+                      const MaybeNode& grad_h, const MaybeNode& grad_c, const NodeRef& out,
+                      const NodeRef& cells, const NodeRef& saved, const NodeRef& h0,
+                      const MaybeNode& c0, const NodeRef& w_hh, const MaybeNode& w_hr,
+                      bool reverse) {
+            const ops::Recurrence layer{kind,        id(g, h0),      maybe(g, c0),
+                                        id(g, w_hh), maybe(g, w_hr), reverse};
+            return refer(g, ops::recurrence_backward(
+                                *g, layer, {maybe(g, grad_out), maybe(g, grad_h), maybe(g, grad_c)},
+                                id(g, out), id(g, cells), id(g, saved)));
           },
           nb::arg("kind"), nb::arg("grad_out").none(), nb::arg("grad_h").none(),
           nb::arg("grad_c").none(), nb::arg("out"), nb::arg("cells"), nb::arg("saved"),

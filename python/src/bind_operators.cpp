@@ -26,8 +26,6 @@
 namespace coregrad::python {
 namespace {
 
-using GraphPtr = std::shared_ptr<Graph>;
-
 enum class Home { Math, Network, Function };
 
 /// What Python gives for a parameter of a builder or of a function of tensors. Nodes need the graph
@@ -46,10 +44,10 @@ struct Given<NodeId> {
 };
 template <>
 struct Given<std::optional<NodeId>> {
-  using Type = const std::optional<NodeRef>&;
-  static std::optional<NodeId> bind(const GraphPtr& g, const std::optional<NodeRef>& node,
+  using Type = const MaybeNode&;
+  static std::optional<NodeId> bind(const GraphPtr& g, const MaybeNode& node,
                                     const char* operation) {
-    return node ? std::optional(id_in(g, *node, operation)) : std::nullopt;
+    return maybe_id(g, node, operation);
   }
 };
 template <>
@@ -57,9 +55,7 @@ struct Given<std::span<const NodeId>> {
   using Type = const std::vector<NodeRef>&;
   static std::vector<NodeId> bind(const GraphPtr& g, const std::vector<NodeRef>& nodes,
                                   const char* operation) {
-    std::vector<NodeId> ids;
-    for (const NodeRef& node : nodes) ids.push_back(id_in(g, node, operation));
-    return ids;
+    return ids_in(g, nodes, operation);
   }
 };
 template <>
@@ -103,16 +99,6 @@ struct Given<Reduction> {
     return to_reduction(word, operation);
   }
 };
-
-NodeRef refer(const GraphPtr& g, NodeId node) { return {g, node}; }
-std::pair<NodeRef, NodeRef> refer(const GraphPtr& g, std::pair<NodeId, NodeId> nodes) {
-  return {refer(g, nodes.first), refer(g, nodes.second)};
-}
-std::vector<NodeRef> refer(const GraphPtr& g, const std::vector<NodeId>& nodes) {
-  std::vector<NodeRef> all;
-  for (const NodeId node : nodes) all.push_back(refer(g, node));
-  return all;
-}
 
 template <class Result, class... Parameters, class... Extra>
 void define(nb::class_<Graph>& graph, const char* name, ops::DTypeRule rule,

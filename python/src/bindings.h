@@ -9,9 +9,11 @@
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace coregrad::python {
@@ -24,6 +26,9 @@ struct NodeRef {
   NodeId id;
 };
 
+using GraphPtr = std::shared_ptr<Graph>;
+using MaybeNode = std::optional<NodeRef>;
+
 /// One dimension, several, or none for all.
 struct DimList {
   Dims values;
@@ -35,7 +40,18 @@ struct NumberList {
 };
 
 /// The node's id; ValueError that names the operation if the node is not of this graph.
-NodeId id_in(const std::shared_ptr<Graph>& graph, const NodeRef& node, std::string_view operation);
+NodeId id_in(const GraphPtr& graph, const NodeRef& node, std::string_view operation);
+std::optional<NodeId> maybe_id(const GraphPtr& graph, const MaybeNode& node,
+                               std::string_view operation);
+std::vector<NodeId> ids_in(const GraphPtr& graph, const std::vector<NodeRef>& nodes,
+                           std::string_view operation);
+
+/// What a builder gives as Python sees it.
+inline NodeRef refer(const GraphPtr& g, NodeId node) { return {g, node}; }
+inline std::pair<NodeRef, NodeRef> refer(const GraphPtr& g, std::pair<NodeId, NodeId> nodes) {
+  return {refer(g, nodes.first), refer(g, nodes.second)};
+}
+std::vector<NodeRef> refer(const GraphPtr& g, const std::vector<NodeId>& nodes);
 
 /// A Python int, float or bool as a literal of `dtype`; integers keep all 64 bits. What is no
 /// number or does not fit is an error that names the operation.
