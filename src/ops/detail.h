@@ -30,6 +30,10 @@ Dims per_dimension(const Dims& given, size_t n, int64_t least, std::string_view 
 NodeId along(Graph& graph, NodeId vector, size_t dim, size_t rank);
 /// The number of each element's place in a dimension, int64, in x's shape.
 NodeId places_along(Graph& graph, NodeId x, int64_t dim);
+/// Whether x is a scalar and `dim` one of the two numbers by which PyTorch calls its only place.
+bool is_scalar_dim(const Graph& graph, NodeId x, int64_t dim);
+/// An int64 literal.
+NodeId whole(Graph& graph, int64_t value);
 /// ValueError unless `op` belongs to the family.
 void require_family(Op op, Family family, std::string_view operation);
 

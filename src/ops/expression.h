@@ -92,11 +92,13 @@ inline Expr quotient(Expr x, std::span<const double> top, std::span<const double
   return polynomial(x, top) / polynomial(x, bottom);
 }
 
+/// In float64.
+inline Expr wide(Graph& g, NodeId x) { return {g, cast(g, x, DType::Float64)}; }
+
 /// A formula of operands as float64, whose value is rounded once to the dtype of the first.
 template <class Formula, class... Operands>
 NodeId in_double(Graph& g, Formula formula, NodeId first, Operands... rest) {
-  const auto wide = [&](NodeId x) { return Expr(g, cast(g, x, DType::Float64)); };
-  return cast(g, formula(wide(first), wide(rest)...).node, g.dtype(first));
+  return cast(g, formula(wide(g, first), wide(g, rest)...).node, g.dtype(first));
 }
 // Picks the formula among functions of its name.
 inline NodeId in_double(Graph& g, Expr (*formula)(Expr), NodeId x) {

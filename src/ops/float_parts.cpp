@@ -52,7 +52,7 @@ int end_of_exponents(DType dtype) {
 }  // namespace
 
 std::pair<NodeId, NodeId> frexp(Graph& g, NodeId x) {
-  const Expr wide(g, cast(g, x, DType::Float64));
+  const Expr wide = ops::wide(g, x);
   const Expr is_special = !(abs(wide) < kInfinity) | (wide == 0);
   const Parts parts(where(is_special, 1, wide));
   const NodeId exponent = cast(g, where(is_special, 0, parts.exponent).node, DType::Int32);

@@ -117,6 +117,12 @@ Dims checked_dims(const Graph& g, NodeId x, std::span<const int64_t> dims,
   return result;
 }
 
+void require_one_shape(const Graph& g, NodeId real, NodeId imag, std::string_view operation) {
+  if (!same_shape(g.shape(real), g.shape(imag)))
+    raise<ShapeError>("{}: real and imaginary parts must have one shape: got {} and {}", operation,
+                      describe(g, real), describe(g, imag));
+}
+
 void require_elements(const Graph& g, NodeId x, int64_t dim, std::string_view operation) {
   if (g.shape(x)[dim] == 0)
     raise<ShapeError>("{}: there must be elements along dimension {}: got {}", operation, dim,
@@ -134,8 +140,6 @@ double factor_of(int64_t normalization, const Dims& shape, const Dims& dims,
   return normalization == 0 ? 1 : normalization == 1 ? 1 / std::sqrt(n) : 1 / n;
 }
 
-Expr wide(Graph& g, NodeId x) { return {g, cast(g, x, DType::Float64)}; }
-
 // Scaled, in the operand's dtype.
 NodeId finished(Graph& g, const Expr& x, double factor, DType dtype) {
   return cast(g, factor == 1 ? x.node : (x * factor).node, dtype);
@@ -150,9 +154,7 @@ NodeId nothing(Graph& g, const Dims& shape, DType dtype) {
 std::pair<NodeId, NodeId> fft_c2c(Graph& g, NodeId real, NodeId imag, std::span<const int64_t> dim,
                                   int64_t normalization, bool forward) {
   constexpr std::string_view kName = "fft_c2c";
-  if (!same_shape(g.shape(real), g.shape(imag)))
-    raise<ShapeError>("{}: real and imaginary parts must have one shape: got {} and {}", kName,
-                      describe(g, real), describe(g, imag));
+  require_one_shape(g, real, imag, kName);
   const Dims dims = checked_dims(g, real, dim, kName);
   const double factor = factor_of(normalization, shape_of(g, real), dims, kName);
   for (const int64_t d : dims) require_elements(g, real, d, kName);
@@ -188,9 +190,7 @@ std::pair<NodeId, NodeId> fft_r2c(Graph& g, NodeId input, std::span<const int64_
 NodeId fft_c2r(Graph& g, NodeId real, NodeId imag, std::span<const int64_t> dim,
                int64_t normalization, int64_t last_dim_size) {
   constexpr std::string_view kName = "fft_c2r";
-  if (!same_shape(g.shape(real), g.shape(imag)))
-    raise<ShapeError>("{}: real and imaginary parts must have one shape: got {} and {}", kName,
-                      describe(g, real), describe(g, imag));
+  require_one_shape(g, real, imag, kName);
   const Dims dims = checked_dims(g, real, dim, kName);
   if (dims.empty()) raise<ValueError>("{}: there must be at least one dimension", kName);
   const int64_t last = dims.back(), n = last_dim_size;

@@ -7,8 +7,6 @@
 namespace coregrad::ops {
 namespace {
 
-NodeId integer(Graph& g, int64_t value) { return literal(g, Scalar::of_int(DType::Int64, value)); }
-
 // What index_leading and index_put share: the row number of each index tuple in x seen as
 // [rows, rest..], and the shapes on the way. Negative indices count from the end. A bad index of
 // several stays bad as a row number: -1.
@@ -129,7 +127,7 @@ NodeId one_hot(Graph& g, NodeId index, int64_t classes, DType dtype) {
 
 NodeId lower_mask(Graph& g, int64_t rows, int64_t columns, int64_t diagonal) {
   const NodeId row =
-      add(g, reshape(g, iota(g, DType::Int64, rows), {{rows, int64_t{1}}}), integer(g, diagonal));
+      add(g, reshape(g, iota(g, DType::Int64, rows), {{rows, int64_t{1}}}), whole(g, diagonal));
   return compare(g, Op::Le, iota(g, DType::Int64, columns), row);
 }
 
@@ -244,7 +242,7 @@ NodeId sort(Graph& g, NodeId x, int64_t dim, bool descending) {
 }
 
 std::pair<NodeId, NodeId> topk(Graph& g, NodeId x, int64_t k, int64_t dim, bool largest) {
-  if (g.rank(x) == 0) return {x, integer(g, 0)};
+  if (g.rank(x) == 0) return {x, whole(g, 0)};
   const int64_t n = g.shape(x)[normalize_dim(dim, g.rank(x), "topk")];
   if (k < 0 || k > n)
     raise<IndexError>("topk: k must lie in [0, {}]: got {} for {}", n, k, describe(g, x));

@@ -16,8 +16,6 @@ namespace {
 
 using Pair = std::pair<NodeId, NodeId>;
 
-NodeId whole(Graph& g, int64_t v) { return literal(g, Scalar::of_int(DType::Int64, v)); }
-
 // The values and their positions, whose dimension may go.
 Pair kept(Graph& g, Pair found, int64_t dim, bool keepdim) {
   if (keepdim) return found;
@@ -36,10 +34,6 @@ int64_t require_elements(const Graph& g, NodeId x, int64_t dim, std::string_view
   if (g.shape(x)[dim] == 0)
     raise<ShapeError>("{}: the dimension must have elements: got {}", operation, describe(g, x));
   return dim;
-}
-
-bool is_scalar_dim(const Graph& g, NodeId x, int64_t dim) {
-  return g.rank(x) == 0 && (dim == 0 || dim == -1);
 }
 
 Pair median_in(Graph& g, NodeId x, int64_t dim, bool keepdim, bool ignores_nan) {

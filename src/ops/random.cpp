@@ -19,8 +19,6 @@ Expr normal64(Graph& g, const Draw& draw, Shape shape) {
   return {g, standard_normal(g, draw, DType::Float64, shape)};
 }
 
-Expr wide(Graph& g, NodeId x) { return {g, cast(g, x, DType::Float64)}; }
-
 }  // namespace
 
 NodeId uniform(Graph& g, const Draw& draw, DType dtype, Shape shape, double low, double high) {

@@ -17,11 +17,6 @@ void require_float(const Graph& g, NodeId x, std::string_view operation) {
                       describe(g, x));
 }
 
-// A scalar has one position along dimension 0 or -1, as in PyTorch.
-bool is_scalar_dim(const Graph& g, NodeId x, int64_t dim) {
-  return g.rank(x) == 0 && (dim == 0 || dim == -1);
-}
-
 // The maximum that softmax and its kin subtract. Their value does not depend on it, so neither does
 // the gradient.
 NodeId stable_shift(Graph& g, NodeId x, std::span<const int64_t> dims) {

@@ -73,7 +73,7 @@ NodeId histc(Graph& g, NodeId x, int64_t bins, double min, double max) {
 
 // Each place joined with all before it, by doubling.
 NodeId logcumsumexp(Graph& g, NodeId x, int64_t dim) {
-  if (g.rank(x) == 0 && (dim == 0 || dim == -1)) return x;
+  if (is_scalar_dim(g, x, dim)) return x;
   dim = normalize_dim(dim, g.rank(x), "logcumsumexp");
   const int64_t extent = g.shape(x)[dim];
   NodeId total = cast(g, x, DType::Float64);

@@ -446,6 +446,14 @@ NodeId along(Graph& graph, NodeId vector, size_t dim, size_t rank) {
   return reshape(graph, vector, shape);
 }
 
+bool is_scalar_dim(const Graph& graph, NodeId x, int64_t dim) {
+  return graph.rank(x) == 0 && (dim == 0 || dim == -1);
+}
+
+NodeId whole(Graph& graph, int64_t value) {
+  return literal(graph, Scalar::of_int(DType::Int64, value));
+}
+
 NodeId places_along(Graph& graph, NodeId x, int64_t dim) {
   const Dims shape = shape_of(graph, x);
   const auto at = static_cast<size_t>(dim);
