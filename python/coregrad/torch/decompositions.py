@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from .layouts import with_strides_of_kernels
 from .lowering.shared import PACKETS
 
 #: Beside what the table of operators names.
@@ -214,4 +215,4 @@ def table() -> dict[Any, Callable[..., Any]]:
         for op, f in core_aten_decompositions().items()
         if getattr(op, "overloadpacket", op) not in kept
     }
-    return core | get_decompositions(BORROWED) | OWN
+    return with_strides_of_kernels(core | get_decompositions(BORROWED) | OWN)

@@ -92,6 +92,11 @@ def is_writable(shape: Sequence[int], strides: Sequence[int]) -> bool:
     return True
 
 
+def storage_order(strides: Sequence[int]) -> list[int]:
+    """The dimensions in the order in which they lie in memory, the outermost first."""
+    return sorted(range(len(strides)), key=lambda d: (-strides[d], d))
+
+
 def output_strides(value: torch.Tensor) -> tuple[int, ...]:
     """Strides that memory made for a traced value gets: its own if they are dense, else row-major."""
     shape, strides = tuple(value.shape), tuple(value.stride())

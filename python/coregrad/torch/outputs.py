@@ -115,8 +115,10 @@ class Outputs:
             return self._view_of_input(output, value)
         owner = self._owners[key]
         base = self.traced[owner]
+        # A part of memory that nobody else sees is copied; elements that share a place keep it.
+        repeats = not is_writable(value.shape, value.stride())
         # Where AOTAutograd merged equal nodes, what owned the storage may be gone.
-        if len(self._sharing[key]) == 1 or not all(
+        if (len(self._sharing[key]) == 1 and not repeats) or not all(
             _fits(self.traced[n], base) for n in self._sharing[key]
         ):
             return self._alone(output, value)

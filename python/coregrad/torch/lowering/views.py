@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..metadata import contiguous_strides, is_non_overlapping_and_dense
+from ..metadata import contiguous_strides, is_non_overlapping_and_dense, storage_order
 from .table import lower, move
 
 
@@ -183,25 +183,19 @@ def unfold(b, x, dim, size, step):
     return b.g.window(x, [(b.dim(dim, x), size, step, 1)])
 
 
-def _storage_order(traced):
-    """The dimensions in the order in which they lie in memory."""
-    strides = traced.stride()
-    return sorted(range(traced.ndim), key=lambda d: (-strides[d], d))
-
-
 def _in_storage_order(b, x):
     """The elements as a vector in the order of their storage, and the place of the first one."""
     traced = b.traced_args[0]
     if not is_non_overlapping_and_dense(tuple(traced.shape), tuple(traced.stride())):
         b.unsupported("as_strided of a tensor with gaps")
-    flat = b.g.reshape(b.g.permute(x, _storage_order(traced)) if x.ndim else x, [-1])
+    flat = b.g.reshape(b.g.permute(x, storage_order(traced.stride())) if x.ndim else x, [-1])
     return flat, traced.storage_offset()
 
 
 def _from_storage_order(b, flat):
     """The inverse of _in_storage_order."""
     traced = b.traced_args[0]
-    order = _storage_order(traced)
+    order = storage_order(traced.stride())
     back = sorted(range(traced.ndim), key=order.__getitem__)
     x = b.g.reshape(flat, [traced.shape[d] for d in order])
     return b.g.permute(x, back) if order else x
