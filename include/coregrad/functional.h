@@ -104,10 +104,16 @@ Tensor group_norm(const Tensor& x, int64_t groups, const Tensor& weight = {},
 /// Zeros with probability p, other elements divided by 1 - p; x itself unless training.
 Tensor dropout(const Tensor& x, double p = 0.5, bool training = true,
                Generator& generator = default_generator());
-/// Rows of weight [rows, width] by int64 or int32 index [..]: [.., width]. The row of
-/// `padding_index` receives no gradient.
-Tensor embedding(const Tensor& index, const Tensor& weight,
-                 std::optional<int64_t> padding_index = {});
+/// Rows of weight [rows, width] by int64 or int32 index [..]: [.., width]. Row `padding_idx`
+/// receives no gradient.
+Tensor embedding(const Tensor& input, const Tensor& weight,
+                 std::optional<int64_t> padding_idx = {});
+/// Rows of weight [rows, width] that bags of indices name, combined as "sum", "mean" or "max":
+/// [bags, width]. Bags are the rows of input [bags, n], or parts of a vector that begin at the
+/// offsets; row `padding_idx` does not count.
+Tensor embedding_bag(const Tensor& input, const Tensor& weight, const Tensor& offsets = {},
+                     std::string_view mode = "mean", const Tensor& per_sample_weights = {},
+                     bool include_last_offset = false, std::optional<int64_t> padding_idx = {});
 /// 1 where the last, new dimension's number equals the index; int64.
 Tensor one_hot(const Tensor& index, int64_t classes);
 

@@ -339,10 +339,6 @@ void bind_layers(nb::module_& m) {
       arg("input"), arg("p") = 0.5, arg("training") = true,
       "Zeros with probability p, other elements divided by 1 - p; input itself unless training.\n\n"
       "Raises ValueError unless p lies in [0, 1]. The mask comes from manual_seed's generator.");
-  m.def("embedding", embedding, arg("input"), arg("weight"), arg("padding_idx") = nb::none(),
-        "Rows of weight [rows, width] by whole numbers [..]: [.., width].\n\n"
-        "Row padding_idx receives no gradient. Raises DTypeError unless input is int64 or int32,\n"
-        "IndexError for rows that are not there.");
   m.def("one_hot", one_hot, arg("tensor"), arg("num_classes"),
         "int64 [.., num_classes] with 1 at the place of each class.\n\n"
         "Raises DTypeError unless tensor is int64 or int32.");

@@ -278,6 +278,22 @@ void bind_layers(nb::class_<Graph>& graph) {
           nb::arg("query"), nb::arg("key"), nb::arg("value"), nb::arg("mask").none(),
           nb::arg("is_causal"), nb::arg("scale").none(), nb::arg("grouped_heads"))
       .def(
+          "embedding_bag_with_parts",
+          [](const GraphPtr& g, const NodeRef& indices, const NodeRef& weight,
+             const MaybeNode& offsets, const std::string& mode, const MaybeNode& weights,
+             bool include_last_offset, std::optional<int64_t> padding_idx) {
+            const ops::EmbeddingBag made = ops::embedding_bag_with_parts(
+                *g, id_in(g, indices, "embedding_bag"), id_in(g, weight, "embedding_bag"),
+                maybe_id(g, offsets, "embedding_bag"), mode, maybe_id(g, weights, "embedding_bag"),
+                include_last_offset, padding_idx);
+            return std::tuple(NodeRef{g, made.total}, NodeRef{g, made.bag}, NodeRef{g, made.sizes},
+                              made.largest ? MaybeNode(NodeRef{g, *made.largest}) : std::nullopt);
+          },
+          nb::arg("indices"), nb::arg("weight"), nb::arg("offsets").none(), nb::arg("mode"),
+          nb::arg("per_sample_weights").none(), nb::arg("include_last_offset"),
+          nb::arg("padding_idx").none(),
+          "The result, each index's bag, the bags' sizes, and of 'max' the largest's indices.")
+      .def(
           "nll_loss_with_weight",
           [](const GraphPtr& g, const NodeRef& x, const NodeRef& target, const MaybeNode& weight,
              int64_t ignore_index, const std::string& reduction) {
@@ -399,6 +415,16 @@ void bind_others(nb::class_<Graph>& graph) {
                 g, ops::index_leading(*g, id_in(g, x, "index"), ids_in(g, indices, "index"))};
           },
           nb::arg("x"), nb::arg("indices"), "x[i0, i1, ..]; the indices are broadcast.")
+      .def(
+          "mask_put",
+          [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& mask,
+             const NodeRef& values, bool accumulate) {
+            return NodeRef{
+                g, ops::mask_put(*g, id_in(g, x, "mask_put"), dim, id_in(g, mask, "mask_put"),
+                                 id_in(g, values, "mask_put"), accumulate)};
+          },
+          nb::arg("x"), nb::arg("dim"), nb::arg("mask"), nb::arg("values"), nb::arg("accumulate"),
+          "x with values put, or added, where a mask over the dimensions from dim on holds.")
       .def(
           "scatter",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& index,

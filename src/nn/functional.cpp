@@ -227,19 +227,6 @@ Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
                 [&](Graph& g, Nodes n) { return ops::dropout(g, n[0], p, n[1], 0); });
 }
 
-Tensor embedding(const Tensor& index, const Tensor& weight, std::optional<int64_t> padding_index) {
-  if (padding_index && weight.ndim() == 2) {
-    const int64_t rows = weight.size(0);
-    if (*padding_index < -rows || *padding_index >= rows)
-      raise<IndexError>("embedding: padding index {} is out of range for {}", *padding_index,
-                        text_of(weight));
-    if (*padding_index < 0) *padding_index += rows;
-  }
-  return record_move("embedding", {index, weight}, [&](Graph& g, Nodes n) {
-    return ops::embedding(g, n[0], n[1], padding_index);
-  });
-}
-
 Tensor one_hot(const Tensor& index, int64_t classes) {
   if (classes < 1) raise<ValueError>("one_hot: there must be at least one class: got {}", classes);
   return record_move("one_hot", {index}, [&](Graph& g, Nodes n) {

@@ -13,6 +13,10 @@ void require_index(const Graph& graph, NodeId index, std::string_view operation)
 /// x[i0, i1, ..] with index tensors for the leading dimensions, broadcast against each other;
 /// negative ones count from the end.
 NodeId index_leading(Graph& graph, NodeId x, std::span<const NodeId> indices);
+/// x with values put, or added, where a mask over the dimensions from `dim` on holds: one for all
+/// places, or one for each in order, in place of the mask's dimensions. Another number of values is
+/// an error at run time.
+NodeId mask_put(Graph& graph, NodeId x, int64_t dim, NodeId mask, NodeId values, bool accumulate);
 /// 1 where the class index equals the last dimension's, in `dtype`.
 NodeId one_hot(Graph& graph, NodeId index, int64_t classes, DType dtype);
 /// bool[rows, columns]: column - row <= diagonal.

@@ -159,20 +159,6 @@ NodeId dropout(Graph& g, NodeId x, double p, NodeId seed, int64_t stream) {
   return dropout_with_mask(g, x, p, {seed, stream}).first;
 }
 
-NodeId embedding(Graph& g, NodeId index, NodeId weight, std::optional<int64_t> padding_idx) {
-  if (g.rank(weight) != 2)
-    raise<ShapeError>("embedding: the weight must be [rows, width]: got {}", describe(g, weight));
-  require_index(g, index, "embedding");
-  const int64_t row[] = {g.numel(index)};
-  Dims shape = shape_of(g, index);
-  shape.push_back(g.shape(weight)[1]);
-  const NodeId rows = reshape(g, index_select(g, weight, 0, reshape(g, index, row)), shape);
-  if (!padding_idx) return rows;
-  const NodeId is_padding = compare(g, Op::Eq, unsqueeze(g, index, -1),
-                                    literal(g, Scalar::of_int(g.dtype(index), *padding_idx)));
-  return select(g, is_padding, detach(g, rows), rows);
-}
-
 namespace {
 
 int64_t heads_of(const Graph& g, NodeId x) { return g.shape(x)[g.shape(x).size() - 3]; }

@@ -1,5 +1,5 @@
 #pragma once
-// Normalisation, dropout, embedding and attention; written with primitives only.
+// Normalisation, dropout, embeddings and attention; written with primitives only.
 
 #include "ops/operators.h"
 #include "ops/primitives.h"
@@ -43,9 +43,17 @@ std::pair<NodeId, NodeId> updated_statistics(Graph& graph, const BatchNorm& batc
 NodeId dropout(Graph& graph, NodeId x, double p, NodeId seed, int64_t stream);
 /// Also which elements are kept.
 std::pair<NodeId, NodeId> dropout_with_mask(Graph& graph, NodeId x, double p, const Draw& draw);
-/// weight[index]: [.., n] -> [.., n, width]. Rows of `padding_idx` receive no gradient.
-NodeId embedding(Graph& graph, NodeId index, NodeId weight,
-                 std::optional<int64_t> padding_idx = {});
+struct EmbeddingBag {
+  NodeId total;                   ///< [bags, width]
+  NodeId bag;                     ///< int64 [n]: the bag of each index
+  NodeId sizes;                   ///< int64 [bags]: how many count in each
+  std::optional<NodeId> largest;  ///< int64 [bags, width]: of mode "max" the index of each element
+};
+/// embedding_bag(), and what its gradients read.
+EmbeddingBag embedding_bag_with_parts(Graph& graph, NodeId indices, NodeId weight,
+                                      std::optional<NodeId> offsets, std::string_view mode,
+                                      std::optional<NodeId> per_sample_weights,
+                                      bool include_last_offset, std::optional<int64_t> padding_idx);
 
 struct AttentionOptions {
   std::optional<NodeId> mask = {};  ///< bool (true takes part) or added to the scores; broadcasts

@@ -220,6 +220,47 @@ NodeId masked_scatter(Graph& g, NodeId x, NodeId mask, NodeId source) {
   return select(g, mask, reshape(g, values, shape), x);
 }
 
+NodeId mask_put(Graph& g, NodeId x, int64_t dim, NodeId mask, NodeId values, bool accumulate) {
+  const Dims shape = shape_of(g, x), extents = shape_of(g, mask), row{-1};
+  const auto first = shape.begin() + std::min<int64_t>(dim, g.rank(x));
+  if (g.dtype(mask) != DType::Bool || g.rank(x) - dim < g.rank(mask) ||
+      !std::equal(extents.begin(), extents.end(), first))
+    raise<ShapeError>(
+        "mask_put: a bool mask must have the extents from dimension {} on: got {} for {}", dim,
+        describe(g, mask), describe(g, x));
+  const auto masked = static_cast<size_t>(dim), rank = shape.size() - extents.size() + 1;
+  if (g.shape(values).size() > rank)
+    raise<ShapeError>("mask_put: values must fit into the masked operand: got {} for {}",
+                      describe(g, values), describe(g, x));
+  Dims given(rank - g.shape(values).size(), 1);
+  given.insert(given.end(), g.shape(values).begin(), g.shape(values).end());
+  const auto in_place_of_mask = [&](const Dims& middle) {
+    Dims result = given;
+    result.erase(result.begin() + dim);
+    result.insert(result.begin() + dim, middle.begin(), middle.end());
+    return result;
+  };
+  values = cast(g, values, g.dtype(x));
+  const int64_t number = given[masked], n = g.numel(mask);
+  if (number == 1) {
+    values = reshape(g, values, in_place_of_mask(Dims(extents.size(), 1)));
+  } else {
+    const Expr count(g, number_of_true(g, mask));
+    const Expr last(g, broadcast_to(g, narrow(g, count.node, 0, n - 1, n), {{n}}));
+    const auto behind = static_cast<double>(number);  // a bad index
+    const Expr place =
+        where(last != behind - 1, behind, where(Expr(g, reshape(g, mask, row)), count, Expr(0)));
+    const NodeId index = broadcast_to(g, along(g, place.node, masked, rank), in_place_of_mask({n}));
+    values =
+        reshape(g, gather(g, reshape(g, values, given), dim, index), in_place_of_mask(extents));
+  }
+  values = broadcast_to(g, values, shape);
+  Dims around(shape.size(), 1);
+  std::copy(extents.begin(), extents.end(), around.begin() + dim);
+  mask = broadcast_to(g, reshape(g, mask, around), shape);
+  return select(g, mask, accumulate ? add(g, x, values) : values, x);
+}
+
 NodeId nonzero_static(Graph& g, NodeId x, int64_t size, int64_t fill_value) {
   if (size < 0) raise<ValueError>("nonzero_static: the size must not be negative: got {}", size);
   const Scalar fill = Scalar::of_int(DType::Int64, fill_value);

@@ -64,6 +64,10 @@ def distribution(*shape: int) -> np.ndarray:
     return e / e.sum(1, keepdims=True)
 
 
+#: Where parts of nine indices begin, and end if the last does not count; one is empty.
+BAGS = np.array([0, 3, 3, 6, 9])
+
+
 def batch_norm_cases() -> list[Case]:
     def run(f, tensor, x, weight, bias, **options):
         # Statistics of their own: both libraries update them.
@@ -162,6 +166,14 @@ LAYERS = [
          {"num_groups": 2, "weight": positive(6), "bias": normal(6)}),
     Case("embedding", [whole(7, 2, 3), normal(7, 4)]),
     Case("embedding", [whole(4, 9), normal(4, 3)], {"padding_idx": -2}),
+    *(Case("embedding_bag", [whole(7, 9), normal(7, 4)], {"offsets": BAGS, "mode": mode, **options})
+      for mode in ("sum", "mean", "max")
+      for options in ({}, {"padding_idx": 2}, {"include_last_offset": True, "padding_idx": -3})),
+    Case("embedding_bag", [whole(7, 9), normal(7, 4)],
+         {"offsets": BAGS, "mode": "sum", "per_sample_weights": normal(9), "padding_idx": 4}),
+    Case("embedding_bag", [whole(7, 3, 5), normal(7, 4)]),
+    Case("embedding_bag", [whole(7, 3, 5), normal(7, 4)],
+         {"mode": "sum", "per_sample_weights": normal(3, 5)}),
     Case("scaled_dot_product_attention", [normal(2, 3, 4, 5), normal(2, 3, 6, 5), normal(2, 3, 6, 7)]),
     Case("scaled_dot_product_attention", [normal(4, 5), normal(6, 5), normal(6, 5)],
          {"is_causal": True, "scale": 0.3}),
@@ -661,6 +673,11 @@ BAD = [
     ("embedding", [normal(3), normal(4, 5)], {}, cg.DTypeError, "int64"),
     ("embedding", [whole(3, 2), normal(4)], {}, cg.ShapeError, "embedding"),
     ("embedding", [whole(3, 2), normal(4, 5)], {"padding_idx": 4}, cg.IndexError, "padding index"),
+    ("embedding_bag", [whole(3, 9), normal(4, 5)], {}, cg.ShapeError, "vector with offsets"),
+    ("embedding_bag", [whole(3, 2, 3), normal(4, 5)], {"mode": "min"}, cg.ValueError, "'min'"),
+    ("embedding_bag", [whole(3, 2, 3), normal(4, 5)], {"per_sample_weights": normal(2, 3)},
+     cg.ValueError, "mode 'sum'"),
+    ("embedding_bag", [whole(3, 2, 3), whole(3, 4, 5)], {}, cg.DTypeError, "floating"),
     ("scaled_dot_product_attention", [normal(4, 5), normal(6, 4), normal(6, 5)], {},
      cg.ShapeError, "inner"),
     ("scaled_dot_product_attention", [normal(4, 5), normal(6, 5), normal(6, 5)],
@@ -715,3 +732,12 @@ def test_an_index_out_of_range_is_named_when_the_plan_runs():
     rows = functional.embedding(cg.tensor(np.array([0, 7])), cg.randn((4, 2)))
     with pytest.raises(cg.IndexError, match="7"):
         rows.realize()
+
+
+def test_of_equal_rows_of_a_bag_the_first_gets_the_gradient():
+    weight = cg.tensor([[1.0, 5.0], [1.0, 4.0], [0.0, 5.0]])
+    index = cg.tensor([[2, 0, 1]])
+    _, slope = cg.value_and_grad(lambda w: functional.embedding_bag(index, w, mode="max").sum())(
+        weight
+    )
+    assert slope.tolist() == [[1, 0], [0, 0], [0, 1]]

@@ -113,7 +113,7 @@ def compile_fx_graph(
     def compile_for(values: Sequence[int], args: list[Any]) -> Callable[[list[Any]], Any]:
         report = GraphReport(f"{name}, {sizes.text(values)}", call_path=call_path)
         traced = sizes.traced(values)
-        return _compile_concrete(module, options, report, traced, layouts_of(module, args))
+        return _compile_concrete(module, options, report, traced, layouts_of(module, args, traced))
 
     return PerSize(sizes, compile_for)
 

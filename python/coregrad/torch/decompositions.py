@@ -69,105 +69,6 @@ KEEP = (
 )
 
 
-def _bags_of(indices: torch.Tensor, offsets: torch.Tensor, num_bags: int) -> torch.Tensor:
-    """The bag each index belongs to: how many bags have begun, less one."""
-    n = indices.shape[0]
-    starts = offsets[:num_bags].long()
-    begun = offsets.new_zeros(n + 1, dtype=torch.int64).index_add(
-        0, starts, torch.ones_like(starts)
-    )
-    return begun.cumsum(0)[:n] - 1
-
-
-def _embedding_bag(
-    weight: torch.Tensor,
-    indices: torch.Tensor,
-    offsets: torch.Tensor,
-    scale_grad_by_freq: bool = False,
-    mode: int = 0,
-    sparse: bool = False,
-    per_sample_weights: torch.Tensor | None = None,
-    include_last_offset: bool = False,
-    padding_idx: int = -1,
-) -> Any:
-    """Rows of `weight` summed (mode 0), averaged (1) or maximised (2) over bags, the bag of each index,
-    the size of each bag, and the indices of the maxima.
-    """
-    if sparse or scale_grad_by_freq:  # eager's scaling is not the inverse frequency: left to it
-        return NotImplemented
-    num_bags = offsets.shape[0] - int(include_last_offset)
-    bag = _bags_of(indices, offsets, num_bags)
-    is_used = indices != padding_idx
-    rows = torch.ops.aten.embedding(weight, indices)
-    sizes = bag.new_zeros(num_bags).index_add(0, bag, is_used.long())
-    shape = (num_bags, weight.shape[1])
-    if mode == 2:
-        every = bag.unsqueeze(1).expand_as(rows)
-        lowest = rows.new_full(shape, float("-inf"))
-        rows = torch.where(is_used.unsqueeze(1), rows, float("-inf"))
-        most = lowest.scatter_reduce(0, every, rows, "amax")
-        place = torch.arange(indices.shape[0], device=indices.device).unsqueeze(1)
-        there = most.gather(0, every)
-        is_most = (rows == there) | (rows.isnan() & there.isnan())
-        place = torch.where(is_most & is_used.unsqueeze(1), place, indices.shape[0])
-        first = bag.new_full(shape, indices.shape[0]).scatter_reduce(0, every, place, "amin")
-        is_empty = (sizes == 0).unsqueeze(1)
-        ends = torch.cat([indices.long(), indices.new_zeros(1, dtype=torch.int64)])
-        return torch.where(is_empty, 0, most), bag, sizes, ends[first]
-    if per_sample_weights is not None:
-        rows = rows * per_sample_weights.unsqueeze(1)
-    rows = torch.where(is_used.unsqueeze(1), rows, 0)
-    out = rows.new_zeros(shape).index_add(0, bag, rows)
-    if mode == 1:
-        out = out / sizes.clamp(min=1).unsqueeze(1)
-    return out, bag, sizes, torch.zeros_like(sizes)
-
-
-def _embedding_bag_backward(
-    grad: torch.Tensor,
-    indices: torch.Tensor,
-    offsets: torch.Tensor,
-    bag: torch.Tensor,
-    sizes: torch.Tensor,
-    maximum_indices: torch.Tensor,
-    num_weights: int,
-    scale_grad_by_freq: bool,
-    mode: int,
-    sparse: bool,
-    per_sample_weights: torch.Tensor | None,
-    padding_idx: int = -1,
-) -> Any:
-    """The gradient of `weight`, [num_weights, features]."""
-    if sparse or scale_grad_by_freq:
-        return NotImplemented
-    if mode == 2:
-        zeros = grad.new_zeros(num_weights, grad.shape[1])
-        return zeros.scatter_add(
-            0, maximum_indices, torch.where((sizes == 0).unsqueeze(1), 0, grad)
-        )
-    if mode == 1:
-        grad = grad / sizes.clamp(min=1).unsqueeze(1)
-    rows = grad.index_select(0, bag)
-    if per_sample_weights is not None:
-        rows = rows * per_sample_weights.unsqueeze(1)
-    return torch.ops.aten.embedding_dense_backward(rows, indices, num_weights, padding_idx, False)
-
-
-def _embedding_bag_per_sample_weights_backward(
-    grad: torch.Tensor,
-    weight: torch.Tensor,
-    indices: torch.Tensor,
-    offsets: torch.Tensor,
-    bag: torch.Tensor,
-    mode: int,
-    padding_idx: int = -1,
-) -> Any:
-    if bag.shape != indices.shape:  # the forward pass was left to PyTorch
-        return NotImplemented
-    products = grad.index_select(0, bag) * torch.ops.aten.embedding(weight, indices)
-    return torch.where(indices != padding_idx, products.sum(1), 0)
-
-
 def _weight_norm_interface_backward(
     grad_w: torch.Tensor,
     saved_v: torch.Tensor,
@@ -184,12 +85,6 @@ def _weight_norm_interface_backward(
 
 
 OWN = {
-    torch.ops.aten._embedding_bag.default: _embedding_bag,
-    torch.ops.aten._embedding_bag_forward_only.default: _embedding_bag,
-    torch.ops.aten._embedding_bag_backward.default: _embedding_bag_backward,
-    torch.ops.aten._embedding_bag_per_sample_weights_backward.default: (
-        _embedding_bag_per_sample_weights_backward
-    ),
     torch.ops.aten._weight_norm_interface_backward.default: _weight_norm_interface_backward,
 }
 
@@ -204,7 +99,13 @@ BORROWED = (
 
 @functools.cache
 def table() -> dict[Any, Callable[..., Any]]:
-    """The decomposition table for AOTAutograd."""
+    """What AOTAutograd does to operators: takes them apart, or lays results out as eager does."""
+    return with_strides_of_kernels(taken_apart())
+
+
+@functools.cache
+def taken_apart() -> dict[Any, Callable[..., Any]]:
+    """The decompositions alone."""
     from torch._decomp import core_aten_decompositions, get_decompositions
 
     kept = {
@@ -215,4 +116,4 @@ def table() -> dict[Any, Callable[..., Any]]:
         for op, f in core_aten_decompositions().items()
         if getattr(op, "overloadpacket", op) not in kept
     }
-    return with_strides_of_kernels(core | get_decompositions(BORROWED) | OWN)
+    return core | get_decompositions(BORROWED) | OWN

@@ -54,12 +54,8 @@ READS_STORAGE = (
     torch.ops.aten.as_strided_scatter,
 )
 SHAPES_UNKNOWN = (torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only)
-#: Operators that read what those gave, which for narrow floats has other shapes than traced.
-READS_SHAPES_UNKNOWN = (
-    torch.ops.aten._embedding_bag_backward,
-    torch.ops.aten._embedding_bag_dense_backward,
-    torch.ops.aten._embedding_bag_per_sample_weights_backward,
-)
+#: Their gradients read it under these names; for narrow floats it has other shapes than traced.
+MISTAKEN = {"offset2bag", "bag_size", "maximum_indices"}
 #: Tracing takes quantised tensors for plain ones.
 QUANTIZED = (torch.qint8, torch.quint8, torch.qint32, torch.quint4x2, torch.quint2x4)
 GIVES_PLAIN = (torch.ops.aten.dequantize, torch.ops.aten.int_repr)
@@ -78,14 +74,14 @@ class Layouts:
     by_name: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
 
-def layouts_of(module: GraphModule, args: Sequence[Any]) -> Layouts:
-    """The strides that a call's arguments have."""
+def layouts_of(module: GraphModule, args: Sequence[Any], traced: Mapping[FxNode, Any]) -> Layouts:
+    """The strides that a call's arguments have, of those that have the traced shapes."""
     placeholders = module.graph.find_nodes(op="placeholder")
     return Layouts(
         {
             node.name: tuple(value.stride())
             for node, value in zip(placeholders, args, strict=True)
-            if isinstance(value, torch.Tensor)
+            if isinstance(value, torch.Tensor) and value.shape == traced[node].shape
         }
     )
 
@@ -161,11 +157,7 @@ class Importer:
         if any(u.target is with_effects and u.args[0] is node for u in node.users):
             self.env[node] = TOKEN
             return
-        # What only these read has other shapes than traced.
-        is_known = any(
-            getattr(u.target, "overloadpacket", None) not in READS_SHAPES_UNKNOWN
-            for u in node.users
-        )
+        is_known = node.name in self.layouts.by_name or not _may_be_mistaken(node)
         if is_known and fallback.is_memory(value):
             self.env[node] = self._input(index, value, self.strides(node))
         else:
@@ -542,6 +534,16 @@ def _kind(value: torch.Tensor) -> str:
     if value.layout != torch.strided:
         return f"layout {value.layout}"
     return f"device {value.device}" if value.device.type != "cpu" else f"dtype {value.dtype}"
+
+
+def _may_be_mistaken(node: FxNode) -> bool:
+    """Whether all that a node's users read is what PyTorch's own kernels gave in other shapes."""
+
+    def names(user: FxNode) -> set[str]:
+        arguments = getattr(getattr(user.target, "_schema", None), "arguments", ())
+        return {a.name for a, given in zip(arguments, user.args) if given is node} or {""}
+
+    return set().union(*map(names, node.users)) <= MISTAKEN
 
 
 def _is_scalar(value: Any) -> bool:

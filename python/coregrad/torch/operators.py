@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from .decompositions import table
+from .decompositions import taken_apart
 from .lowering import COMPLEX_ROWS, ROWS
 from .lowering.table import find_overload
 
@@ -49,7 +49,7 @@ def _is_composite(overload: Any) -> bool:
 
 def state(overload: Any) -> str:
     """What becomes of an overload in a graph that AOTAutograd hands over."""
-    if overload in table():
+    if overload in taken_apart():
         return TAKEN_APART
     if overload in ROWS or overload in COMPLEX_ROWS:
         return NATIVE

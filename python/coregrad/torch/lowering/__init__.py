@@ -6,6 +6,7 @@ from . import (
     convolution,
     creation,
     distances,
+    embedding,
     fractional_pooling,
     indexing,
     linalg,
