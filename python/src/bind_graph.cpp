@@ -278,6 +278,24 @@ void bind_layers(nb::class_<Graph>& graph) {
           nb::arg("query"), nb::arg("key"), nb::arg("value"), nb::arg("mask").none(),
           nb::arg("is_causal"), nb::arg("scale").none(), nb::arg("grouped_heads"))
       .def(
+          "attention_backward",
+          [](const GraphPtr& g, const NodeRef& grad, const NodeRef& query, const NodeRef& key,
+             const NodeRef& value, const NodeRef& out, const NodeRef& logsumexp,
+             const MaybeNode& mask, bool is_causal, std::optional<double> scale,
+             bool grouped_heads) {
+            const auto id = [&](const NodeRef& node) { return id_in(g, node, "attention"); };
+            const auto [q, k, v] = ops::attention_backward(*g, id(grad), id(query), id(key),
+                                                           id(value), id(out), id(logsumexp),
+                                                           {.mask = maybe_id(g, mask, "attention"),
+                                                            .is_causal = is_causal,
+                                                            .scale = scale,
+                                                            .grouped_heads = grouped_heads});
+            return std::tuple(NodeRef{g, q}, NodeRef{g, k}, NodeRef{g, v});
+          },
+          nb::arg("grad"), nb::arg("query"), nb::arg("key"), nb::arg("value"), nb::arg("out"),
+          nb::arg("logsumexp"), nb::arg("mask").none(), nb::arg("is_causal"),
+          nb::arg("scale").none(), nb::arg("grouped_heads"))
+      .def(
           "embedding_bag_with_parts",
           [](const GraphPtr& g, const NodeRef& indices, const NodeRef& weight,
              const MaybeNode& offsets, const std::string& mode, const MaybeNode& weights,

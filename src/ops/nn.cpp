@@ -188,6 +188,11 @@ NodeId stacked(Graph& g, NodeId x, NodeId key, const AttentionOptions& options) 
   return reshape(g, x, shape);
 }
 
+double scale_of(const Graph& g, NodeId query, const AttentionOptions& options) {
+  const auto width = static_cast<double>(std::max<int64_t>(g.shape(query).back(), 1));
+  return options.scale.value_or(1 / std::sqrt(width));
+}
+
 // stacked(), undone for a result of a query.
 NodeId unstacked(Graph& g, NodeId x, NodeId query, const AttentionOptions& options) {
   if (!options.grouped_heads) return x;
@@ -200,11 +205,9 @@ NodeId unstacked(Graph& g, NodeId x, NodeId query, const AttentionOptions& optio
 
 NodeId attention_scores(Graph& g, NodeId query, NodeId key, const AttentionOptions& options) {
   check_attention(g, query, key, options);
-  const int64_t width = g.shape(query).back();
-  const double scale =
-      options.scale.value_or(1 / std::sqrt(static_cast<double>(std::max<int64_t>(width, 1))));
   const NodeId products = matmul(g, stacked(g, query, key, options), transpose(g, key, -2, -1));
-  const NodeId scores = unstacked(g, scaled(g, products, scale), query, options);
+  const NodeId scores =
+      unstacked(g, scaled(g, products, scale_of(g, query, options)), query, options);
   if (!options.is_causal && !options.mask) return scores;
   if (options.mask && g.dtype(*options.mask) != DType::Bool)
     return add(g, scores, cast(g, *options.mask, g.dtype(scores)));
@@ -242,6 +245,22 @@ std::pair<NodeId, NodeId> attention_with_logsumexp(Graph& g, NodeId query, NodeI
   }
   const NodeId out = matmul(g, stacked(g, weights, key, options), value);
   return {unstacked(g, out, query, options), logsumexp};
+}
+
+std::array<NodeId, 3> attention_backward(Graph& g, NodeId grad, NodeId query, NodeId key,
+                                         NodeId value, NodeId out, NodeId logsumexp,
+                                         const AttentionOptions& options) {
+  const auto rows = [&](NodeId x) { return stacked(g, x, key, options); };
+  const auto turned = [&](NodeId x) { return transpose(g, x, -2, -1); };
+  const int64_t last[] = {-1};
+  const NodeId scores = attention_scores(g, query, key, options);
+  const Expr p =
+      exp(Expr(g, scores) - Expr(g, unsqueeze(g, cast(g, logsumexp, g.dtype(scores)), -1)));
+  const Expr grad_p(g, unstacked(g, matmul(g, rows(grad), turned(value)), scores, options));
+  const Expr delta(g, reduce(g, Op::Sum, mul(g, grad, out), last, true));
+  const NodeId grad_scores = rows((p * (grad_p - delta) * scale_of(g, query, options)).node);
+  return {unstacked(g, matmul(g, grad_scores, key), query, options),
+          matmul(g, turned(grad_scores), rows(query)), matmul(g, turned(rows(p.node)), rows(grad))};
 }
 
 NodeId scaled_dot_product_attention(Graph& g, NodeId query, NodeId key, NodeId value,

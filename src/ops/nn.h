@@ -5,6 +5,7 @@
 #include "ops/primitives.h"
 #include "ops/random.h"
 
+#include <array>
 #include <optional>
 
 namespace coregrad::ops {
@@ -70,6 +71,10 @@ NodeId attention_scores(Graph& graph, NodeId query, NodeId key, const AttentionO
 /// nothing takes part.
 std::pair<NodeId, NodeId> attention_with_logsumexp(Graph& graph, NodeId query, NodeId key,
                                                    NodeId value, const AttentionOptions& options);
+/// The gradients of query, key and value, of what attention_with_logsumexp() gave.
+std::array<NodeId, 3> attention_backward(Graph& graph, NodeId grad, NodeId query, NodeId key,
+                                         NodeId value, NodeId out, NodeId logsumexp,
+                                         const AttentionOptions& options);
 /// softmax(q k^T * scale + mask) v over [.., length, width].
 NodeId scaled_dot_product_attention(Graph& graph, NodeId query, NodeId key, NodeId value,
                                     const AttentionOptions& options = {});

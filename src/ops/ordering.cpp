@@ -66,19 +66,18 @@ NodeId median_of_all(Graph& g, NodeId x, bool ignores_nan) {
 // join(earlier, later) must be associative.
 template <class Join>
 std::vector<NodeId> joined_before(Graph& g, std::vector<NodeId> values, int64_t dim, Join join) {
-  const Dims shape = shape_of(g, values[0]);
-  const NodeId position = places_along(g, values[0], dim);
-  const Dims none(shape.size(), 0);
-  for (int64_t step = 1; step < shape[dim]; step *= 2) {
-    Dims low = none;
-    low[dim] = step;
-    std::vector<NodeId> earlier;
-    for (const NodeId v : values)
-      earlier.push_back(pad(g, narrow(g, v, dim, 0, shape[dim] - step), low, none, none,
-                            Scalar::of(g.dtype(v), 0)));
-    const NodeId begun = compare(g, Op::Le, whole(g, step), position);
-    std::vector<NodeId> joined = join(earlier, values);
-    for (size_t i = 0; i < values.size(); ++i) values[i] = select(g, begun, joined[i], values[i]);
+  const int64_t extent = g.shape(values[0])[dim];
+  for (int64_t step = 1; step < extent; step *= 2) {
+    std::vector<NodeId> earlier, later;
+    for (const NodeId v : values) {
+      earlier.push_back(narrow(g, v, dim, 0, extent - step));
+      later.push_back(narrow(g, v, dim, step, extent));
+    }
+    const std::vector<NodeId> joined = join(earlier, later);
+    for (size_t i = 0; i < values.size(); ++i) {
+      const NodeId parts[] = {narrow(g, values[i], dim, 0, step), joined[i]};
+      values[i] = concat(g, parts, dim);
+    }
   }
   return values;
 }
@@ -104,6 +103,16 @@ Pair extremes_so_far(Graph& g, NodeId x, int64_t dim, bool is_max) {
 }
 
 }  // namespace
+
+NodeId logcumsumexp(Graph& g, NodeId x, int64_t dim) {
+  if (is_scalar_dim(g, x, dim)) return x;
+  dim = normalize_dim(dim, g.rank(x), "logcumsumexp");
+  const auto join = [&](const std::vector<NodeId>& earlier, const std::vector<NodeId>& later) {
+    return std::vector{logaddexp(g, earlier[0], later[0])};
+  };
+  const NodeId total = joined_before(g, {cast(g, x, DType::Float64)}, dim, join)[0];
+  return cast(g, total, g.dtype(x));
+}
 
 std::pair<NodeId, NodeId> kthvalue(Graph& g, NodeId x, int64_t k, int64_t dim, bool keepdim) {
   const bool is_scalar = is_scalar_dim(g, x, dim);

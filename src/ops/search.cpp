@@ -71,19 +71,4 @@ NodeId histc(Graph& g, NodeId x, int64_t bins, double min, double max) {
   return narrow(g, scatter(g, none, 0, bin.node, ones, ScatterMode::Add), 0, 0, bins);
 }
 
-// Each place joined with all before it, by doubling.
-NodeId logcumsumexp(Graph& g, NodeId x, int64_t dim) {
-  if (is_scalar_dim(g, x, dim)) return x;
-  dim = normalize_dim(dim, g.rank(x), "logcumsumexp");
-  const int64_t extent = g.shape(x)[dim];
-  NodeId total = cast(g, x, DType::Float64);
-  for (int64_t step = 1; step < extent; step *= 2) {
-    const NodeId begun = narrow(g, total, dim, step, extent);
-    const NodeId earlier = narrow(g, total, dim, 0, extent - step);
-    const NodeId parts[] = {narrow(g, total, dim, 0, step), logaddexp(g, earlier, begun)};
-    total = concat(g, parts, dim);
-  }
-  return cast(g, total, g.dtype(x));
-}
-
 }  // namespace coregrad::ops

@@ -463,9 +463,9 @@ PYTORCH = [
     ),
     Mutant(
         "first-padding-index",
-        TORCH + "lowering/indexing.py",
-        "if padding_idx >= 0:",
-        "if padding_idx > 0:",
+        TORCH + "lowering/embedding.py",
+        "None if padding_idx < 0 else padding_idx",
+        "None if padding_idx <= 0 else padding_idx",
         "the row of padding index 0 gets a gradient",
     ),
     Mutant(

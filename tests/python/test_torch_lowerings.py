@@ -14,11 +14,12 @@ from lowering_cases import CASES, RANDOM, UNSET
 from torch.utils import _pytree as pytree
 
 from coregrad.torch.backend import compile_fx_graph
+from coregrad.torch.importer import layouts_of
 from coregrad.torch.lowering import ROWS
 from coregrad.torch.lowering.table import find_overload
 from coregrad.torch.options import Options
 from coregrad.torch.parity.judge import compare_all
-from coregrad.torch.parity.subgraph import graph_of_call
+from coregrad.torch.parts import graph_of_call
 
 for _path in sorted(Path(__file__).parent.glob("lowering_cases_*.py")):
     importlib.import_module(_path.stem)
@@ -94,7 +95,9 @@ def test_a_lowering_alone_gives_what_its_overload_gives(name, dtype):
             assert dtype != torch.float32
             continue
         module, inputs = graph_of_call(overload, args, kwargs)
-        run = compile_fx_graph(module, Options.make({"fallback": "error"}), name)
+        values = {node: node.meta.get("val") for node in module.graph.nodes}
+        layouts = layouts_of(module, inputs, values)  # of what an earlier graph would have given
+        run = compile_fx_graph(module, Options.make({"fallback": "error"}), name, layouts)
         got = run(list(inputs))
         # Traced running statistics are float32 where PyTorch's kernel keeps narrow ones.
         traced = [node.meta["val"] for node in module.graph.find_nodes(op="output")[0].args[0]]

@@ -50,7 +50,7 @@ def _program(name: str, *described: Any) -> Callable[[list[Any]], Any]:
     """One call as a compiled graph of its tensors."""
     from .backend import compile_fx_graph
     from .options import Options
-    from .parity.subgraph import graph_of_call
+    from .parts import graph_of_call
 
     args = [
         torch.empty_strided(a.shape, a.stride, dtype=a.dtype) if isinstance(a, _Like) else a

@@ -42,7 +42,7 @@ def embedding_dense_backward(b, grad, index, num_weights, padding_idx, scale_gra
 def _as_traced(b, value, traced):
     """Something that only a gradient reads, of which PyTorch leaves out what its own does not need."""
     shape, dtype = list(traced.shape), b.core_dtype(traced.dtype)
-    if value is None or list(value.shape) != shape:
+    if list(value.shape) != shape:
         return b.g.full(shape, dtype, 0)
     return b.node(value, dtype)
 
@@ -62,7 +62,7 @@ def embedding_bag(
 ):
     if sparse or scale_grad_by_freq:  # eager's scaling is not the inverse frequency: left to it
         b.unsupported("sparse gradients, or scaled ones")
-    total, *rest = b.g.embedding_bag_with_parts(
+    total, bag, sizes, largest = b.g.embedding_bag_with_parts(
         _places(b, index),
         weight,
         offsets,
@@ -71,6 +71,7 @@ def embedding_bag(
         include_last_offset,
         _padding(padding_idx),
     )
+    rest = (bag, sizes, sizes if largest is None else largest)
     return total, *(_as_traced(b, value, traced) for value, traced in zip(rest, b.result[1:]))
 
 

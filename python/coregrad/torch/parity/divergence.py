@@ -20,9 +20,10 @@ from torch.fx import Node as FxNode
 
 from ..backend import GraphCompiler
 from ..options import Options
+from ..parts import cut
 from .judge import Measure, Slack
 from .script import reproducing_script
-from .subgraph import Recorder, cut, judge, twin
+from .subgraph import Recorder, judge, twin
 
 MAX_CUTS = 200  # tries to make the graph smaller
 
