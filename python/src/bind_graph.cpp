@@ -237,18 +237,8 @@ void bind_views(nb::class_<Graph>& graph) {
           "Sliding windows given as (dimension, size, stride, dilation).");
 }
 
-/// Layers, whose builders take options or give structures.
-void bind_layers(nb::class_<Graph>& graph) {
+void bind_attention(nb::class_<Graph>& graph) {
   graph
-      .def(
-          "normalize",
-          [](const GraphPtr& g, const NodeRef& x, const Ints& dims, double eps) {
-            const ops::Normalized n = ops::normalize(*g, id_in(g, x, "normalize"), dims, eps);
-            return std::tuple(NodeRef{g, n.y}, NodeRef{g, n.mean}, NodeRef{g, n.variance},
-                              NodeRef{g, n.rstd});
-          },
-          nb::arg("x"), nb::arg("dims"), nb::arg("eps"),
-          "(x - mean) * rstd over dimensions, which the others keep: mean, variance, rstd.")
       .def(
           "attention_scores",
           [](const GraphPtr& g, const NodeRef& query, const NodeRef& key, const MaybeNode& mask,
@@ -294,7 +284,21 @@ void bind_layers(nb::class_<Graph>& graph) {
           },
           nb::arg("grad"), nb::arg("query"), nb::arg("key"), nb::arg("value"), nb::arg("out"),
           nb::arg("logsumexp"), nb::arg("mask").none(), nb::arg("is_causal"),
-          nb::arg("scale").none(), nb::arg("grouped_heads"))
+          nb::arg("scale").none(), nb::arg("grouped_heads"));
+}
+
+/// Layers, whose builders take options or give structures.
+void bind_layers(nb::class_<Graph>& graph) {
+  graph
+      .def(
+          "normalize",
+          [](const GraphPtr& g, const NodeRef& x, const Ints& dims, double eps) {
+            const ops::Normalized n = ops::normalize(*g, id_in(g, x, "normalize"), dims, eps);
+            return std::tuple(NodeRef{g, n.y}, NodeRef{g, n.mean}, NodeRef{g, n.variance},
+                              NodeRef{g, n.rstd});
+          },
+          nb::arg("x"), nb::arg("dims"), nb::arg("eps"),
+          "(x - mean) * rstd over dimensions, which the others keep: mean, variance, rstd.")
       .def(
           "embedding_bag_with_parts",
           [](const GraphPtr& g, const NodeRef& indices, const NodeRef& weight,
@@ -550,6 +554,7 @@ void bind_graph(nb::module_& m) {
   bind_leaves(graph);
   bind_elementwise(graph);
   bind_views(graph);
+  bind_attention(graph);
   bind_layers(graph);
   bind_others(graph);
   bind_graph_series(graph);

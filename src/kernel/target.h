@@ -48,7 +48,7 @@ struct Target {
   bool has_fma = false;  ///< llvm.fma is one instruction; otherwise it would be a slow library call
   bool has_float16 = false;  ///< float16 from and to float32 is one instruction
   bool has_avx512 = false;
-  bool has_tiles = false;   ///< AMX: products of bfloat16 in tiles of 16 x 32
+  bool has_amx = false;     ///< AMX: products of bfloat16 in tiles of 16 x 32
   bool only_tiles = false;  ///< tests: tiles wherever they can be used, not where they are faster
   int64_t l1_bytes = 32 * 1024, l2_bytes = 1024 * 1024, l3_bytes = 16 * 1024 * 1024;
   int threads = 1;  ///< into how many shares work should fall; no result depends on it

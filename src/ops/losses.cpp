@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "ops/detail.h"
+#include "ops/expression.h"
 #include "ops/math.h"
 #include "ops/reduce.h"
 
@@ -179,12 +180,16 @@ NodeId cross_entropy(Graph& g, NodeId scores, NodeId target, const ClassOptions&
 NodeId binary_cross_entropy(Graph& g, NodeId input, NodeId target, std::optional<NodeId> weight,
                             Reduction reduction) {
   require_one_shape(g, input, target, "binary_cross_entropy");
-  const auto limited = [&](NodeId x) { return maximum(g, x, number_like(g, x, -100)); };
-  const NodeId one = number_like(g, input, 1);
-  const NodeId of_one = limited(log(g, input)), of_zero = limited(log1p(g, neg(g, input)));
-  NodeId loss = sub(g, mul(g, sub(g, target, one), of_zero), mul(g, target, of_one));
-  if (weight) loss = mul(g, loss, *weight);
-  return reduced(g, loss, reduction);
+  // Logarithms end at -100, and the slope (x - t) / (x (1 - x)) at a denominator of 1e-12.
+  constexpr double kLeast = 1e-12;
+  const auto limited = [](Expr x) { return maximum(x, -100); };
+  const Expr x(g, input), t(g, target), fixed(g, detach(g, input));
+  const Expr is_steep = fixed * (1 - fixed) < kLeast;
+  const Expr inner = where(is_steep, fixed, x);
+  const Expr line = (x - fixed) * ((fixed - t) * (1 / kLeast));  // 0, with the slope there
+  Expr loss = (t - 1) * limited(log1p(-inner)) - t * limited(log(inner)) + where(is_steep, line, 0);
+  if (weight) loss = loss * Expr(g, *weight);
+  return reduced(g, loss.node, reduction);
 }
 
 NodeId binary_cross_entropy_with_logits(Graph& g, NodeId input, NodeId target,

@@ -509,6 +509,21 @@ def test_equal_extremes_of_a_part_share_its_slope():
     assert slope.tolist() == [[-0.5], [-0.5], [-0.5], [0], [-0.5], [-0.5]]
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_slope_of_binary_cross_entropy_ends_where_pytorchs_does(dtype):
+    tiny = 1e-13
+    x = np.array([0, 0, 1, 1, tiny, tiny, 0.5, 1 - 2**-24, 0, 0.25], dtype)
+    target = np.array([0, 1, 0, 1, 1, 0, 1, 0, 0.5, 0.25], dtype)
+    value, slope = cg.value_and_grad(
+        lambda x: functional.binary_cross_entropy(x, cg.tensor(target), reduction="sum")
+    )(cg.tensor(x))
+    leaf = torch.tensor(x, requires_grad=True)
+    wanted = torch.nn.functional.binary_cross_entropy(leaf, torch.tensor(target), reduction="sum")
+    wanted.backward()
+    np.testing.assert_allclose(value.tolist(), wanted.item(), rtol=1e-6)
+    np.testing.assert_allclose(slope.tolist(), leaf.grad.tolist(), rtol=1e-6, atol=1e-6)
+
+
 def test_positions_and_counts_are_pytorchs():
     x = normal(3, 4)
     ours, theirs = cg.tensor(x), torch.from_numpy(x)

@@ -71,7 +71,7 @@ bool needs_avx512(const std::string& feature) {
 
 /// Whether Linux lets this process use tile registers: it must be asked, once, since their state
 /// makes the frames of signal handlers larger.
-bool may_use_tiles() {
+bool may_use_amx() {
 #if defined(__linux__) && defined(__x86_64__)
   constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
@@ -83,7 +83,7 @@ bool may_use_tiles() {
 struct Host {
   std::string cpu;
   FeatureMap features;
-  bool is_x86 = false, is_aarch64 = false, has_tiles = false;
+  bool is_x86 = false, is_aarch64 = false, has_amx = false;
   int64_t l1, l2, l3;
 
   Host() {
@@ -93,7 +93,7 @@ struct Host {
     cpu = llvm::sys::getHostCPUName().str();
     for (const auto& entry : llvm::sys::getHostCPUFeatures())
       features[entry.getKey().str()] = entry.getValue();
-    has_tiles = has(features, "amx-tile") && has(features, "amx-bf16") && may_use_tiles();
+    has_amx = has(features, "amx-tile") && has(features, "amx-bf16") && may_use_amx();
     const Target defaults;
     l1 = cache_bytes(_SC_LEVEL1_DCACHE_SIZE, 1, defaults.l1_bytes);
     l2 = cache_bytes(_SC_LEVEL2_CACHE_SIZE, 2, defaults.l2_bytes);
@@ -112,7 +112,7 @@ struct Host {
         return supports(Isa::Avx2) && has(features, "avx512f") && has(features, "avx512bw") &&
                has(features, "avx512dq") && has(features, "avx512vl") && has(features, "avx512cd");
       case Isa::Amx:
-        return supports(Isa::Avx512) && has_tiles;
+        return supports(Isa::Avx512) && has_amx;
     }
     COREGRAD_UNREACHABLE("unknown ISA");
   }
@@ -150,7 +150,7 @@ struct Host {
           if (needs_avx512(name)) present = false;
         break;
       case Isa::Amx:
-        target.has_tiles = true;
+        target.has_amx = true;
         [[fallthrough]];
       case Isa::Avx512:
         target.has_avx512 = true;

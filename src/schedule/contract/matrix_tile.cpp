@@ -92,7 +92,7 @@ void split_for_threads(ContractPlan& plan, MatrixTile& tile, const Target& targe
 }  // namespace
 
 std::optional<Candidate> plan_matrix(ContractPlan plan, const Target& target) {
-  if (!target.has_tiles || plan.row_side.memory != DType::BFloat16 ||
+  if (!target.has_amx || plan.row_side.memory != DType::BFloat16 ||
       plan.lane_side.memory != DType::BFloat16 || plan.k.extent == 0)
     return std::nullopt;
   plan.tile = MatrixTile();

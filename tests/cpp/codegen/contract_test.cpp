@@ -174,8 +174,8 @@ class ContractOn : public testing::TestWithParam<Isa> {
   Target target() {
     constexpr int64_t kKiB = 1024;
     Target target = target_for(GetParam());
-    target.only_tiles = target.has_tiles;
-    if (target.has_tiles) return target;
+    target.only_tiles = target.has_amx;
+    if (target.has_amx) return target;
     if (random_() % 4 == 0) return with_machine(target, "tiny,threads=9");
     const std::tuple<int64_t, int64_t, int> machines[] = {
         {target.l1_bytes, target.l2_bytes, target.threads},
@@ -218,7 +218,7 @@ TEST_P(ContractOn, BFloat16ProductsOfEveryLengthUpToSeventy) {
     ContractKernel kernel = matmul_kernel(DType::Float32, 1 + k % 2, m, k, n, ta, tb);
     kernel.lhs.memory = kernel.rhs.memory = DType::BFloat16;
     kernel.any_size = random_() % 2;
-    if (target().has_tiles) EXPECT_NE(plan_contract(kernel, target()).matrix(), nullptr);
+    if (target().has_amx) EXPECT_NE(plan_contract(kernel, target()).matrix(), nullptr);
     expect_exact<float>(kernel, target(), random_, fmt::format("{}x{}x{} {}{}", m, k, n, ta, tb));
   }
 }
@@ -232,7 +232,7 @@ TEST_P(ContractOn, LargeMatrixProductsSplitIntoBlocksOfEveryDirection) {
   check(DType::Float32, 37, 1500, 260, true, false);
   check(DType::Float32, 300, 129, 35, false, false);
   check(DType::Float64, 140, 600, 133, true, true);
-  if (target().has_tiles) check(DType::Float32, 300, 2500, 90, true, true);
+  if (target().has_amx) check(DType::Float32, 300, 2500, 90, true, true);
 }
 
 TEST_P(ContractOn, NarrowProductsAlongContiguousRows) {

@@ -31,10 +31,10 @@ TEST(Target, Avx512AsksForFullWidthVectors) {
 
 TEST(Target, OnlyAmxHasTileFeatures) {
   if (!host_supports(Isa::Amx)) GTEST_SKIP() << "this machine has no AMX";
-  EXPECT_TRUE(target_for(Isa::Amx).has_tiles);
+  EXPECT_TRUE(target_for(Isa::Amx).has_amx);
   EXPECT_NE(target_for(Isa::Amx).features.find("+amx-bf16"), std::string::npos);
   for (const Isa isa : {Isa::Avx512, Isa::Avx2}) {
-    EXPECT_FALSE(target_for(isa).has_tiles);
+    EXPECT_FALSE(target_for(isa).has_amx);
     EXPECT_EQ(target_for(isa).features.find("+amx"), std::string::npos);
   }
 }

@@ -112,7 +112,7 @@ TEST(ContractPlan, OnlyProductsOfBFloat16MemoryAreMadeInTileRegisters) {
     kernel.lhs.memory = DType::BFloat16;
     EXPECT_EQ(plan_contract(kernel, target).matrix(), nullptr);
     kernel.rhs.memory = DType::BFloat16;
-    EXPECT_EQ(plan_contract(kernel, target).matrix() != nullptr, target.has_tiles);
+    EXPECT_EQ(plan_contract(kernel, target).matrix() != nullptr, target.has_amx);
   }
 }
 

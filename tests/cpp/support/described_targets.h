@@ -17,7 +17,7 @@ inline std::vector<Target> described_targets() {
     t.has_fma = isa != Isa::Generic;
     t.has_avx512 = t.has_masks = vector_bytes == 64;
     t.has_float16 = isa != Isa::Generic;
-    t.has_tiles = isa == Isa::Amx;
+    t.has_amx = isa == Isa::Amx;
     return t;
   };
   std::vector<Target> targets = {target(Isa::Generic, 16, 16), target(Isa::Neon, 16, 32),

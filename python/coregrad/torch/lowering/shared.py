@@ -85,7 +85,7 @@ def derived(name: str, parameters: Parameters) -> Callable[..., Any]:
     return row
 
 
-#: Gradients that are not their formula's.
+#: Gradients that have more digits as one quotient than as their formula's parts, which cancel.
 BY_HAND = {"aten.binary_cross_entropy_backward.default"}
 
 
