@@ -54,14 +54,14 @@ def composites() -> set[str]:
 
 
 def lowered_by_formula() -> set[str]:
-    """Lowering functions with a formula of their own: more than a call of the graph's method."""
+    """Lowering functions with a formula of their own: without a call of the graph's method."""
     functions = re.compile(
         r"^@(?:lower|move)\([^\n]*\)\ndef (\w+)\([^\n]*\):\n((?:    .*\n|\n)+)", re.MULTILINE
     )
     found = set()
     for path in (ROOT / LOWERING).glob("*.py"):
         for name, body in functions.findall(path.read_text()):
-            if not re.fullmatch(rf"    return b\.g\.{name}\(.*\)\n\s*", body):
+            if f"b.g.{name}(" not in body:
                 found.add(name)
     return found
 

@@ -36,8 +36,9 @@ class Operand {
 Tensor zeros(const Dims& shape, DType dtype = DType::Float32);
 Tensor ones(const Dims& shape, DType dtype = DType::Float32);
 Tensor full(const Dims& shape, Scalar value);
-/// start, start + step, .. below (above for a negative step) stop.
-Tensor arange(double start, double stop, double step = 1, DType dtype = DType::Int64);
+/// start, start + step, .. below (above for a negative step) stop; of int64 if all three are whole,
+/// else of float32, unless a dtype is given. ValueError where no steps lead there.
+Tensor arange(double start, double stop, double step = 1, std::optional<DType> dtype = {});
 /// `count` values from start to stop, both included.
 Tensor linspace(double start, double stop, int64_t count, DType dtype = DType::Float32);
 Tensor eye(int64_t rows, int64_t columns, DType dtype = DType::Float32);

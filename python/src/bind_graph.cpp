@@ -19,6 +19,7 @@
 #include <nanobind/stl/shared_ptr.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include "bindings.h"
@@ -173,6 +174,16 @@ void bind_leaves(nb::class_<Graph>& graph) {
             return NodeRef{g, ops::iota(*g, dtype, n)};
           },
           nb::arg("dtype"), nb::arg("n"))
+      .def(
+          "arange",
+          [](const GraphPtr& g, DType dtype, Number start, Number step, int64_t n) {
+            const bool is_counted = is_integer(dtype) || start.index() + step.index() == 0;
+            const DType work = is_counted ? DType::Int64 : DType::Float64;
+            return NodeRef{
+                g, ops::arange(*g, dtype, scalar_of(start, work), scalar_of(step, work), n)};
+          },
+          nb::arg("dtype"), nb::arg("start"), nb::arg("step"), nb::arg("n"),
+          "start + i * step in int64, or in float64 unless all are whole, and then rounded.")
       .def(
           "eye",
           [](const GraphPtr& g, DType dtype, int64_t rows, int64_t columns) {

@@ -12,6 +12,7 @@
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include "bindings.h"
@@ -208,8 +209,22 @@ void bind_creation(nb::module_& m) {
         return full(shape, to_scalar(value, dtype, "full"));
       },
       nb::arg("shape"), nb::arg("value"), nb::arg("dtype") = f32, "A tensor of one value.");
-  m.def("arange", arange, nb::arg("start"), nb::arg("stop"), nb::arg("step") = 1.0,
-        nb::arg("dtype") = DType::Int64, "start, start + step, .. before stop.");
+  m.def(
+      "arange",
+      [](Number start, std::optional<Number> stop, Number step, std::optional<DType> dtype) {
+        const Number first = stop ? start : Number(int64_t{0}), last = stop ? *stop : start;
+        const bool is_counted = first.index() + last.index() + step.index() == 0;
+        return arange(to_double(first), to_double(last), to_double(step),
+                      dtype.value_or(is_counted ? DType::Int64 : DType::Float32));
+      },
+      nb::arg("start"), nb::arg("stop") = nb::none(), nb::arg("step") = 1,
+      nb::arg("dtype") = nb::none(),
+      "start, start + step, .. before stop; with one argument 0, 1, .. before it. Of int64 if all "
+      "are\nint, else of float32, unless a dtype is given.\n\n"
+      ">>> import coregrad as cg\n"
+      ">>> cg.arange(3).tolist(), cg.arange(0, 1, 0.25).tolist()\n"
+      "([0, 1, 2], [0.0, 0.25, 0.5, 0.75])\n\n"
+      "Raises ValueError where no steps lead to stop.");
   m.def("linspace", linspace, nb::arg("start"), nb::arg("stop"), nb::arg("count"),
         nb::arg("dtype") = f32, "Evenly spaced values, both ends included.");
   m.def(

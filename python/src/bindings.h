@@ -14,6 +14,7 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace coregrad::python {
@@ -56,6 +57,18 @@ std::vector<NodeRef> refer(const GraphPtr& g, const std::vector<NodeId>& nodes);
 /// A Python int, float or bool as a literal of `dtype`; integers keep all 64 bits. What is no
 /// number or does not fit is an error that names the operation.
 Scalar to_scalar(nb::handle value, DType dtype, std::string_view operation);
+
+/// An int or a float of Python's.
+using Number = std::variant<int64_t, double>;
+inline double to_double(const Number& number) {
+  return std::visit([](auto value) { return static_cast<double>(value); }, number);
+}
+/// The same in int64 (cut off) or float64.
+inline Scalar scalar_of(const Number& number, DType dtype) {
+  const int64_t* whole = std::get_if<int64_t>(&number);
+  return whole && is_integer(dtype) ? Scalar::of_int(dtype, *whole)
+                                    : Scalar::of(dtype, to_double(number));
+}
 
 /// Turns the C++ exception that is being handled into the matching Python error, for functions that
 /// CPython calls directly.

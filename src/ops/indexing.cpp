@@ -138,16 +138,10 @@ NodeId eye(Graph& g, DType dtype, int64_t rows, int64_t columns) {
   return one_hot(g, iota(g, DType::Int64, rows), columns, dtype);
 }
 
-NodeId arange(Graph& g, DType dtype, double start, double step, int64_t n) {
+NodeId arange(Graph& g, DType dtype, Scalar start, Scalar step, int64_t n) {
   if (dtype == DType::Bool) raise<DTypeError>("arange: the dtype must be a number: got bool");
-  const NodeId count = iota(g, DType::Int64, n);
-  if (is_integer(dtype)) {
-    const NodeId scaled = mul(g, count, literal(g, DType::Int64, step));
-    return cast(g, add(g, scaled, literal(g, DType::Int64, start)), dtype);
-  }
-  // In float64 first, so that each value is rounded once.
-  const NodeId scaled = mul(g, cast(g, count, DType::Float64), literal(g, DType::Float64, step));
-  return cast(g, add(g, scaled, literal(g, DType::Float64, start)), dtype);
+  const NodeId place = cast(g, iota(g, DType::Int64, n), start.dtype);
+  return cast(g, add(g, mul(g, place, literal(g, step)), literal(g, start)), dtype);
 }
 
 NodeId roll(Graph& g, NodeId x, std::span<const int64_t> shifts, std::span<const int64_t> dims) {

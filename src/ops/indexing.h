@@ -22,7 +22,8 @@ NodeId one_hot(Graph& graph, NodeId index, int64_t classes, DType dtype);
 /// bool[rows, columns]: column - row <= diagonal.
 NodeId lower_mask(Graph& graph, int64_t rows, int64_t columns, int64_t diagonal = 0);
 NodeId eye(Graph& graph, DType dtype, int64_t rows, int64_t columns);
-/// start, start + step, .. (n values).
-NodeId arange(Graph& graph, DType dtype, double start, double step, int64_t n);
+/// start, start + step, .. (n values), computed in the numbers' own dtype, int64 or float64, and
+/// then rounded once.
+NodeId arange(Graph& graph, DType dtype, Scalar start, Scalar step, int64_t n);
 
 }  // namespace coregrad::ops

@@ -3,9 +3,11 @@
 #include "base/checked.h"
 #include "coregrad/ops.h"
 #include "ir/print.h"
+#include "ops/indexing.h"
 #include "ops/primitives.h"
 #include "tensor/state.h"
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -53,7 +55,14 @@ Tensor full(const Dims& shape, Scalar value) {
 Tensor zeros(const Dims& shape, DType dtype) { return full(shape, Scalar::of(dtype, 0)); }
 Tensor ones(const Dims& shape, DType dtype) { return full(shape, Scalar::of(dtype, 1)); }
 
-Tensor arange(double start, double stop, double step, DType dtype) {
+Tensor arange(double start, double stop, double step, std::optional<DType> given) {
+  const auto is_whole = [](double x) { return x == std::trunc(x); };
+  const bool is_counted = is_whole(start) && is_whole(stop) && is_whole(step);
+  const DType dtype = given.value_or(is_counted ? DType::Int64 : DType::Float32);
+  constexpr double kExact = 1LL << 53;  // beyond it a double does not hold every whole number
+  if (is_integer(dtype) && std::max({std::abs(start), std::abs(stop), std::abs(step)}) > kExact)
+    raise<ValueError>("arange: whole numbers must lie within 2^53: got {} to {} in steps of {}",
+                      start, stop, step);
   const double count = step == 0 ? NAN : std::ceil((stop - start) / step);
   if (!std::isfinite(count) || count < 0)
     raise<ValueError>("arange: no steps of {} lead from {} to {}", step, start, stop);
@@ -61,11 +70,9 @@ Tensor arange(double start, double stop, double step, DType dtype) {
   if (!is_float(dtype) && !is_integer(dtype))
     raise<DTypeError>("arange: needs a number type, got {}", name_of(dtype));
   return record("arange", {}, [&](Graph& g, auto) {
-    // Floats are counted in float64 and rounded once, so that errors do not add up.
-    const DType work = is_float(dtype) ? DType::Float64 : compute_dtype(dtype);
-    const NodeId at = ops::cast(g, ops::iota(g, DType::Int64, static_cast<int64_t>(count)), work);
-    const NodeId scaled = ops::mul(g, at, ops::literal(g, work, step));
-    return ops::cast(g, ops::add(g, scaled, ops::literal(g, work, start)), dtype);
+    const DType work = is_integer(dtype) ? DType::Int64 : DType::Float64;
+    return ops::arange(g, dtype, Scalar::of(work, start), Scalar::of(work, step),
+                       static_cast<int64_t>(count));
   });
 }
 

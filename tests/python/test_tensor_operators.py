@@ -251,3 +251,16 @@ def test_max_pool_names_pytorchs_places(name, kernel):
     torch.nn.functional.max_pool1d(leaf, kernel, stride=2).sum().backward()
     slope = cg.grad(lambda t: cg.nn.functional.max_pool1d(t, kernel, stride=2).sum())
     torch.testing.assert_close(theirs_of(slope(cg.from_dlpack(x))), leaf.grad)
+
+
+def test_ranges_have_pytorchs_values_and_dtypes():
+    for args in ((5,), (2, 7), (0, 1, 0.25), (3.5,), (3, 0, -1), (0.0, 3.0), (0, 10, 3)):
+        got, wanted = cg.arange(*args), torch.arange(*args)
+        assert f"torch.{got.dtype.name}" == str(wanted.dtype)
+        assert got.tolist() == wanted.tolist()
+    assert cg.arange(3, dtype=cg.uint8).dtype == cg.uint8
+    for steps in (0, -1):
+        with pytest.raises(cg.ValueError, match="no steps"):
+            cg.arange(0, 3, steps)
+    with pytest.raises(cg.ValueError, match="within 2"):
+        cg.arange(2**60, 2**60 + 3)

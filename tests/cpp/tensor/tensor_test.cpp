@@ -140,7 +140,10 @@ TEST(Tensor, CreatesRanges) {
   EXPECT_EQ(linspace(-1, 1, 5).to_vector<float>(), (Floats{-1, -0.5f, 0, 0.5f, 1}));
   EXPECT_EQ(linspace(0, 1, 1).to_vector<float>(), (Floats{0}));
   EXPECT_EQ(eye(2, 3).to_vector<float>(), (Floats{1, 0, 0, 0, 1, 0}));
+  EXPECT_EQ(arange(0, 1, 0.25).to_vector<float>(), (Floats{0, 0.25f, 0.5f, 0.75f}));
+  EXPECT_EQ(arange(0, 3, 1, DType::Float64).dtype(), DType::Float64);
   EXPECT_THROW(arange(0, 1, 0), ValueError);
+  EXPECT_THROW(arange(0x1p60, 0x1p60 + 4096, 1024), ValueError);
 }
 
 TEST(Tensor, RandomNumbersFollowTheSeedAndReuseTheirPlan) {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .table import is_float, lower
+from .table import lower
 
 
 @lower("aten.full.default", "aten.new_full.default")
@@ -46,26 +46,15 @@ def fill(b, x, value):
     return b.expand(b.node(value, b.dtype), b.shape)
 
 
-def _progression(b, start, step):
-    """Start + i * step, computed as PyTorch does: in int64, or in float64 and then rounded."""
-    if not is_float(b.dtype):
-        start, step = int(start), int(step)  # truncated before they are added up
-    whole = isinstance(start, int) and isinstance(step, int)
-    position = b.g.iota(b.core_int64, b.shape[0])
-    if not whole:
-        position = b.g.cast(position, b.core_float64)
-    return b.node(position * step + start, b.dtype)
-
-
 @lower("aten.arange.start_step", "aten.arange.start", "aten.arange.default")
 def arange(b, *args, **_):
     start, step = (args[0], args[2]) if len(args) > 2 else (args[0] if len(args) > 1 else 0, 1)
-    return _progression(b, start, step)
+    return b.g.arange(b.dtype, start, step, b.shape[0])
 
 
 @lower("prims.iota.default")
 def iota(b, length, *, start, step, **_):
-    return _progression(b, start, step)
+    return b.g.arange(b.dtype, start, step, b.shape[0])
 
 
 @lower("aten._to_copy.default", "aten.to.dtype")
