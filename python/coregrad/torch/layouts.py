@@ -127,8 +127,8 @@ def _corrected(
     def decomposition(*args: Any, **kwargs: Any) -> Any:
         nonlocal is_inside
         tensors = [x for x in pytree.arg_tree_leaves(*args) if isinstance(x, torch.Tensor)]
-        # Row-major operands leave no choice, and nothing has no order.
-        if is_inside or all(x.is_contiguous() for x in tensors):
+        has_choice = any(not x.is_contiguous() for x in tensors if x.layout == torch.strided)
+        if is_inside or not has_choice or any(x.layout != torch.strided for x in tensors):
             return NotImplemented if original is None else original(*args, **kwargs)
         is_inside = True
         try:
