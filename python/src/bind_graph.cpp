@@ -249,48 +249,47 @@ void bind_views(nb::class_<Graph>& graph) {
 }
 
 void bind_attention(nb::class_<Graph>& graph) {
+  const auto options_of = [](const GraphPtr& g, const MaybeNode& mask, bool is_causal,
+                             std::optional<double> scale, bool grouped_heads) {
+    return ops::AttentionOptions{.mask = maybe_id(g, mask, "attention"),
+                                 .is_causal = is_causal,
+                                 .scale = scale,
+                                 .grouped_heads = grouped_heads};
+  };
   graph
       .def(
           "attention_scores",
-          [](const GraphPtr& g, const NodeRef& query, const NodeRef& key, const MaybeNode& mask,
-             bool is_causal, std::optional<double> scale, bool grouped_heads) {
-            return NodeRef{g, ops::attention_scores(*g, id_in(g, query, "attention"),
-                                                    id_in(g, key, "attention"),
-                                                    {.mask = maybe_id(g, mask, "attention"),
-                                                     .is_causal = is_causal,
-                                                     .scale = scale,
-                                                     .grouped_heads = grouped_heads})};
+          [options_of](const GraphPtr& g, const NodeRef& query, const NodeRef& key,
+                       const MaybeNode& mask, bool is_causal, std::optional<double> scale,
+                       bool grouped_heads) {
+            return NodeRef{g, ops::attention_scores(
+                                  *g, id_in(g, query, "attention"), id_in(g, key, "attention"),
+                                  options_of(g, mask, is_causal, scale, grouped_heads))};
           },
           nb::arg("query"), nb::arg("key"), nb::arg("mask").none(), nb::arg("is_causal"),
           nb::arg("scale").none(), nb::arg("grouped_heads"))
       .def(
           "attention_with_logsumexp",
-          [](const GraphPtr& g, const NodeRef& query, const NodeRef& key, const NodeRef& value,
-             const MaybeNode& mask, bool is_causal, std::optional<double> scale,
-             bool grouped_heads) {
-            return refer(g, ops::attention_with_logsumexp(*g, id_in(g, query, "attention"),
-                                                          id_in(g, key, "attention"),
-                                                          id_in(g, value, "attention"),
-                                                          {.mask = maybe_id(g, mask, "attention"),
-                                                           .is_causal = is_causal,
-                                                           .scale = scale,
-                                                           .grouped_heads = grouped_heads}));
+          [options_of](const GraphPtr& g, const NodeRef& query, const NodeRef& key,
+                       const NodeRef& value, const MaybeNode& mask, bool is_causal,
+                       std::optional<double> scale, bool grouped_heads) {
+            return refer(g, ops::attention_with_logsumexp(
+                                *g, id_in(g, query, "attention"), id_in(g, key, "attention"),
+                                id_in(g, value, "attention"),
+                                options_of(g, mask, is_causal, scale, grouped_heads)));
           },
           nb::arg("query"), nb::arg("key"), nb::arg("value"), nb::arg("mask").none(),
           nb::arg("is_causal"), nb::arg("scale").none(), nb::arg("grouped_heads"))
       .def(
           "attention_backward",
-          [](const GraphPtr& g, const NodeRef& grad, const NodeRef& query, const NodeRef& key,
-             const NodeRef& value, const NodeRef& out, const NodeRef& logsumexp,
-             const MaybeNode& mask, bool is_causal, std::optional<double> scale,
-             bool grouped_heads) {
+          [options_of](const GraphPtr& g, const NodeRef& grad, const NodeRef& query,
+                       const NodeRef& key, const NodeRef& value, const NodeRef& out,
+                       const NodeRef& logsumexp, const MaybeNode& mask, bool is_causal,
+                       std::optional<double> scale, bool grouped_heads) {
             const auto id = [&](const NodeRef& node) { return id_in(g, node, "attention"); };
-            const auto [q, k, v] = ops::attention_backward(*g, id(grad), id(query), id(key),
-                                                           id(value), id(out), id(logsumexp),
-                                                           {.mask = maybe_id(g, mask, "attention"),
-                                                            .is_causal = is_causal,
-                                                            .scale = scale,
-                                                            .grouped_heads = grouped_heads});
+            const auto [q, k, v] = ops::attention_backward(
+                *g, id(grad), id(query), id(key), id(value), id(out), id(logsumexp),
+                options_of(g, mask, is_causal, scale, grouped_heads));
             return std::tuple(NodeRef{g, q}, NodeRef{g, k}, NodeRef{g, v});
           },
           nb::arg("grad"), nb::arg("query"), nb::arg("key"), nb::arg("value"), nb::arg("out"),

@@ -1,4 +1,4 @@
-"""Cases of searches, scatters, scans and orthogonal polynomials (see lowering_cases.py)."""
+"""Cases of bags of rows, searches, scatters, scans, orthogonal polynomials (see lowering_cases.py)."""
 
 import torch
 from lowering_cases import at, call, case, f, i, m, n, p
@@ -123,3 +123,45 @@ for _name in ("hermite_polynomial_h", "hermite_polynomial_he"):
     case(
         f"aten.special_{_name}.default", lambda: call(p(9, 1), torch.tensor([-1, 0, 1, 2, 7, 129]))
     )
+
+# Bags of rows
+
+BAGS = torch.tensor([0, 3, 3, 6])  # of nine indices; one is empty
+for _name in ("_embedding_bag", "_embedding_bag_forward_only"):
+    for _mode in (1, 2):  # of a sum PyTorch leaves what only gradients read as it is
+        case(
+            f"aten.{_name}.default",
+            lambda m=_mode: call(f(7, 5), at(7, 9), BAGS, False, m, False, None, False, 2),
+            lambda m=_mode, n=_name: call(
+                f(7, 5), at(7, 9), BAGS, False, m, False, None, "only" not in n
+            ),  # traced without the kernel's rule
+        )
+
+
+def bag_gradient(mode, factors=None, padding_idx=-1):
+    """A call of embedding_bag's gradient, with what the forward pass saved."""
+    weight, index = f(7, 5), at(7, 9)
+    args = (False, mode, False, factors, False, padding_idx)
+    out, *saved = torch.ops.aten._embedding_bag(weight, index, BAGS, *args)
+    grad, rest = f(*out.shape), (7, False, mode, False, factors, padding_idx)
+    return call(grad, index, BAGS, *saved, *rest)
+
+
+def bag_weights_gradient(padding_idx=-1):
+    weight, index, factors = f(7, 5), at(7, 9), f(9)
+    bag = torch.ops.aten._embedding_bag(weight, index, BAGS, False, 0, False, factors)[1]
+    return call(f(4, 5), weight, index, BAGS, bag, 0, padding_idx)
+
+
+case("aten._embedding_bag_backward.default", lambda: bag_gradient(0), lambda: bag_gradient(1))
+case(
+    "aten._embedding_bag_backward.default",
+    lambda: bag_gradient(2),
+    lambda: bag_gradient(2, None, 2),
+)
+case("aten._embedding_bag_backward.default", lambda: bag_gradient(0, f(9), 3))
+case(
+    "aten._embedding_bag_per_sample_weights_backward.default",
+    lambda: bag_weights_gradient(),
+    lambda: bag_weights_gradient(1),
+)

@@ -15,7 +15,7 @@ import torch.utils._pytree as pytree
 from torch._prims_common import suggest_memory_format
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
 
-from .metadata import storage_order
+from .metadata import inverse_permutation, storage_order
 
 aten = torch.ops.aten
 Strides = Sequence[int]
@@ -140,9 +140,8 @@ def _corrected(
         with disable_proxy_modes_tracing():
             dims = _order(first, rule(*args, **kwargs))
         if dims is not None:
-            back = [dims.index(d) for d in range(first.ndim)]
             row_major = first.permute(dims).clone(memory_format=torch.contiguous_format)
-            first = row_major.permute(back)
+            first = row_major.permute(inverse_permutation(dims))
         return first if is_single else (first, *others)
 
     return decomposition

@@ -97,6 +97,11 @@ def storage_order(strides: Sequence[int]) -> list[int]:
     return sorted(range(len(strides)), key=lambda d: (-strides[d], d))
 
 
+def inverse_permutation(order: Sequence[int]) -> list[int]:
+    """Where each dimension stands in an order of them: permuting by it undoes permuting by the order."""
+    return sorted(range(len(order)), key=order.__getitem__)
+
+
 def output_strides(value: torch.Tensor) -> tuple[int, ...]:
     """Strides that memory made for a traced value gets: its own if they are dense, else row-major."""
     shape, strides = tuple(value.shape), tuple(value.stride())

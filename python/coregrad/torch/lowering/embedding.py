@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from .indexing import as_int64
 from .table import lower, move
 
 MODES = ("sum", "mean", "max")  #: ATen's numbers
@@ -13,22 +14,16 @@ def _padding(padding_idx):
     return None if padding_idx < 0 else padding_idx
 
 
-def _places(b, index):
-    if index.dtype == b.core_bool:
-        b.unsupported("a mask as index")
-    return b.node(index, b.core_int64)
-
-
 @move("aten.embedding.default")
 def embedding(b, weight, index, padding_idx=-1, scale_grad_by_freq=False, sparse=False):
-    return b.g.embedding(_places(b, index), weight)
+    return b.g.embedding(as_int64(b, index), weight)
 
 
 @lower("aten.embedding_dense_backward.default")
 def embedding_dense_backward(b, grad, index, num_weights, padding_idx, scale_grad_by_freq):
     if not grad.numel:
         return b.g.full(b.shape, b.dtype, 0)
-    index = _places(b, index)
+    index = as_int64(b, index)
     if scale_grad_by_freq:
         flat = b.g.reshape(index, [-1])
         ones = b.g.full([index.numel], grad.dtype, 1)
@@ -63,7 +58,7 @@ def embedding_bag(
     if sparse or scale_grad_by_freq:  # eager's scaling is not the inverse frequency: left to it
         b.unsupported("sparse gradients, or scaled ones")
     total, bag, sizes, largest = b.g.embedding_bag_with_parts(
-        _places(b, index),
+        as_int64(b, index),
         weight,
         offsets,
         MODES[mode],
@@ -73,6 +68,13 @@ def embedding_bag(
     )
     rest = (bag, sizes, sizes if largest is None else largest)
     return total, *(_as_traced(b, value, traced) for value, traced in zip(rest, b.result[1:]))
+
+
+def _bags(b, grad, weight, index, offsets, mode, factors, padding_idx):
+    """What the forward pass gave, of which `grad` is the gradient."""
+    starts = b.g.narrow(offsets, 0, 0, grad.shape[0])
+    args = (as_int64(b, index), weight, starts, MODES[mode], factors, False)
+    return b.g.embedding_bag(*args, _padding(padding_idx))
 
 
 @lower("aten._embedding_bag_backward.default")
@@ -100,11 +102,8 @@ def embedding_bag_backward(
         if MODES[mode] == "max":
             is_empty = b.expand(b.g.unsqueeze(b.g.eq(sizes, b.full_like(sizes, 0)), 1), grad.shape)
             return b.where(is_empty, 0, b.g.gather(weight, 0, b.node(largest, b.core_int64)))
-        starts = b.g.narrow(offsets, 0, 0, grad.shape[0])
-        args = (index, weight, starts, MODES[mode], per_sample_weights, False)
-        return b.g.embedding_bag(*args, _padding(padding_idx))
+        return _bags(b, grad, weight, index, offsets, mode, per_sample_weights, padding_idx)
 
-    index = _places(b, index)
     return b.gradient_of_linear(function, b.shape, grad)
 
 
@@ -114,10 +113,8 @@ def embedding_bag_per_sample_weights_backward(
 ):
     if not math.prod(b.shape) or not grad.numel:
         return b.g.full(b.shape, b.dtype, 0)
-    starts, index = b.g.narrow(offsets, 0, 0, grad.shape[0]), _places(b, index)
 
     def function(factors):
-        args = (index, weight, starts, MODES[mode], factors, False)
-        return b.g.embedding_bag(*args, _padding(padding_idx))
+        return _bags(b, grad, weight, index, offsets, mode, factors, padding_idx)
 
     return b.gradient_of_linear(function, b.shape, grad)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from ..metadata import inverse_permutation
 from .table import lower, move
 
 
-def _int64(b, index):
+def as_int64(b, index):
     if index.dtype == b.core_bool:
         b.unsupported("a mask as index")
     return b.node(index, b.core_int64)
@@ -19,7 +20,7 @@ def gather(b, x, dim, index, *, sparse_grad=False):
         return b.g.full(b.shape, x.dtype, 0)
     if not x.ndim or not index.ndim:  # scalars count as vectors of one element
         x, index = b.g.reshape(x, [-1]), b.g.reshape(index, [-1])
-    return b.g.reshape(b.g.gather(x, b.dim(dim, x), _int64(b, index)), b.shape)
+    return b.g.reshape(b.g.gather(x, b.dim(dim, x), as_int64(b, index)), b.shape)
 
 
 #: Words of `scatter` for those of `scatter_reduce`.
@@ -60,7 +61,7 @@ class Advanced:
         places = [d for d, index in enumerate(indices) if index is not None]
         if not places:
             b.unsupported("indexing without an index")
-        self.tensors = [_int64(b, indices[d]) for d in places]
+        self.tensors = [as_int64(b, indices[d]) for d in places]
         self.order = places + [d for d in range(x.ndim) if d not in places]
         adjacent = places == list(range(places[0], places[0] + len(places)))
         front = places[0] if adjacent else 0
@@ -76,13 +77,6 @@ class Advanced:
         return b.g.permute(x, self.order)
 
 
-def _inverse(order):
-    back = [0] * len(order)
-    for position, d in enumerate(order):
-        back[d] = position
-    return back
-
-
 @move("aten.index.Tensor", "aten._unsafe_index.Tensor")
 def index(b, x, indices):
     plan = Advanced(b, x, indices)
@@ -96,9 +90,9 @@ def index_put(b, x, indices, values, accumulate=False):
         return b.g.mask_put(x, *given[0], b.node(values, x.dtype), accumulate)
     plan = Advanced(b, x, indices)
     values = b.expand(b.node(values, x.dtype), plan.result_shape)
-    values = b.g.permute(values, _inverse(plan.result_order))
+    values = b.g.permute(values, inverse_permutation(plan.result_order))
     total = b.g.index_put(plan.to_front(b, x), plan.tensors, values, accumulate)
-    return b.g.permute(total, _inverse(plan.order))
+    return b.g.permute(total, inverse_permutation(plan.order))
 
 
 def _require_one_dtype(b):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from ..metadata import contiguous_strides, is_non_overlapping_and_dense, storage_order
+from ..metadata import (
+    contiguous_strides,
+    inverse_permutation,
+    is_non_overlapping_and_dense,
+    storage_order,
+)
 from .table import lower, move
 
 
@@ -196,9 +201,8 @@ def _from_storage_order(b, flat):
     """The inverse of _in_storage_order."""
     traced = b.traced_args[0]
     order = storage_order(traced.stride())
-    back = sorted(range(traced.ndim), key=order.__getitem__)
     x = b.g.reshape(flat, [traced.shape[d] for d in order])
-    return b.g.permute(x, back) if order else x
+    return b.g.permute(x, inverse_permutation(order)) if order else x
 
 
 def _strided_positions(b, x, size, stride, offset):
