@@ -1,4 +1,5 @@
-// Activations. Where PyTorch's derivative at a kink is 0, the constant is chosen there.
+// Activations. Where PyTorch's derivative at a kink is 0, what is there is detached: choosing the
+// limit instead would turn -0 into +0.
 
 #include "base/error.h"
 #include "ops/detail.h"
@@ -11,13 +12,16 @@ namespace coregrad::ops {
 namespace {
 
 NodeId less(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Lt, a, b); }
+NodeId at_most(Graph& g, NodeId a, NodeId b) { return compare(g, Op::Le, a, b); }
 NodeId divided(Graph& g, NodeId x, double divisor) { return div(g, x, number_like(g, x, divisor)); }
+/// x, of slope 0 where `flat` is true.
+NodeId without_slope(Graph& g, NodeId flat, NodeId x) { return select(g, flat, detach(g, x), x); }
 
 }  // namespace
 
 NodeId relu(Graph& g, NodeId x) {
   const NodeId zero = number_like(g, x, 0);
-  return select(g, compare(g, Op::Le, x, zero), zero, x);
+  return clamp(g, without_slope(g, at_most(g, x, zero), x), zero, {});
 }
 
 NodeId relu6(Graph& g, NodeId x) { return hardtanh(g, x, 0, 6); }
@@ -49,8 +53,8 @@ NodeId hardtanh(Graph& g, NodeId x, double min_val, double max_val) {
   if (min_val > max_val)
     raise<ValueError>("hardtanh: min_val must not exceed max_val: got {} and {}", min_val, max_val);
   const NodeId low = number_like(g, x, min_val), high = number_like(g, x, max_val);
-  const NodeId limited = select(g, compare(g, Op::Le, high, x), high, x);
-  return select(g, compare(g, Op::Le, x, low), low, limited);
+  const NodeId flat = binary(g, Op::Or, at_most(g, x, low), at_most(g, high, x));
+  return clamp(g, without_slope(g, flat, x), low, high);
 }
 
 NodeId hardsigmoid(Graph& g, NodeId x) { return divided(g, relu6(g, shifted(g, x, 3)), 6); }

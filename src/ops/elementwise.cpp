@@ -206,7 +206,8 @@ NodeId simplify_unary(Graph& graph, Op op, NodeId x) {
     if (inner.op == Op::Abs || inner.op == Op::Exp || inner.op == Op::Exp2) return x;
     if (inner.op == Op::Neg) return unary(graph, Op::Abs, below);
   }
-  if ((op == Op::Sign || op == Op::Detach) && inner.op == op) return x;
+  // Not detach of detach: the inner one may be what a gradient is asked for.
+  if (op == Op::Sign && inner.op == op) return x;
   if (is_rounding(op) && is_integral_valued(graph, x)) return x;
   if (op == Op::Not && family_of(inner.op) == Family::Compare) {
     const NodeId other = graph.operand(x, 1);

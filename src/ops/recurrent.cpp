@@ -8,7 +8,7 @@
 namespace coregrad::ops {
 namespace {
 
-Expr relu(Expr x) { return maximum(x, 0); }
+Expr rectified(Expr x) { return {*x.graph, relu(*x.graph, x.node)}; }
 Expr product(Expr x, NodeId weight) { return {*x.graph, matmul(*x.graph, x.node, weight)}; }
 /// x @ weight^T.
 Expr transposed_product(Expr x, NodeId weight) {
@@ -143,7 +143,7 @@ std::vector<NodeId> recurrence(Graph& g, const Recurrence& layer, NodeId gates,
     else if (is_gru)
       state = next_gru(state, x, y);
     else
-      state.h = layer.kind == "tanh" ? tanh(x + y) : relu(x + y);
+      state.h = layer.kind == "tanh" ? tanh(x + y) : rectified(x + y);
     out[t] = state.h;
     cells[t] = state.c;
     saved[t] = state.saved;

@@ -69,3 +69,41 @@ def test_gradients_reach_what_construction_looks_through(name, way):
     got = gradient(torch.compile(step, backend="coregrad", options={"fallback": "error"}), values)
     exact = gradient(step, values)
     torch.testing.assert_close(got, exact, rtol=1e-4, atol=1e-5)
+
+
+ZEROS = {
+    "relu": F.relu,
+    "relu6": F.relu6,
+    "hardtanh": F.hardtanh,
+    "hardtanh from 0": lambda x: F.hardtanh(x, 0, 1),
+    "hardtanh from -0": lambda x: F.hardtanh(x, -0.0, 1),
+    "hardtanh to 0": lambda x: F.hardtanh(x, -1, 0),
+    "hardsigmoid": lambda x: F.hardsigmoid(x - 3),
+    "hardswish": F.hardswish,
+    "threshold": lambda x: F.threshold(x, 0.0, 0.0),
+    "leaky_relu": F.leaky_relu,
+    "elu": F.elu,
+    "hardshrink": F.hardshrink,
+    "clamp": lambda x: x.clamp(0, 1),
+    "clamp_min": lambda x: x.clamp_min(0),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", ZEROS)
+def test_zeros_keep_their_sign(name, dtype):
+    """The value's sign, and the slope on either side; 35 elements are vectors and a tail."""
+    values = torch.tensor([0.0, -0.0, 1.0, -0.0, 0.0] * 7, dtype=dtype)
+
+    def value_and_slope(run):
+        x = values.clone().requires_grad_()
+        y = run(x)
+        y.sum().backward()
+        return y.detach(), x.grad
+
+    got = value_and_slope(
+        torch.compile(ZEROS[name], backend="coregrad", options={"fallback": "error"})
+    )
+    exact = value_and_slope(ZEROS[name])
+    torch.testing.assert_close(got, exact)
+    assert torch.equal(got[0].signbit(), exact[0].signbit())

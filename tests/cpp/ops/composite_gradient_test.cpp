@@ -81,8 +81,8 @@ TEST(CompositeGradient, ActivationsHavePyTorchsSlopesAtTheirKinks) {
     Values points, slopes;
   };
   const Row rows[] = {
-      {relu, {-1, 0, 1}, {0, 0, 1}},
-      {relu6, {-1, 0, 3, 6, 7}, {0, 0, 1, 0, 0}},
+      {relu, {-1, -0.0, 0, 1}, {0, 0, 0, 1}},
+      {relu6, {-1, -0.0, 0, 3, 6, 7}, {0, 0, 0, 1, 0, 0}},
       {[](Graph& g, NodeId x) { return leaky_relu(g, x, 0.25); }, {-1, 0, 1}, {0.25, 0.25, 1}},
       {[](Graph& g, NodeId x) { return hardtanh(g, x, -1, 2); }, {-1, 0, 2}, {0, 1, 0}},
       {[](Graph& g, NodeId x) { return elu(g, x, 3, 2, 0.5); }, {0, 1}, {3, 2}},
