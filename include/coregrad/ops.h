@@ -376,6 +376,8 @@ Tensor logcumsumexp(const Tensor& x, int64_t dim);
 Tensor dist(const Tensor& a, const Tensor& b, double p = 2);
 /// The p-norms of the differences of all rows: [.., m, d] and [.., n, d] give [.., m, n].
 Tensor cdist(const Tensor& a, const Tensor& b, double p = 2);
+/// The p-norms of the differences of each two rows i < j of [n, d]: [n (n - 1) / 2], row by row.
+Tensor pdist(const Tensor& x, double p = 2);
 
 // Linear algebra: matrices of up to 16 rows and columns in the last two dimensions;
 // UnsupportedError for larger ones

@@ -339,6 +339,9 @@ SPECIAL = [
     *(same("dist", normal(3, 4), normal(4), p=p) for p in (0.5, 1.0, 2.0, 3.0, math.inf)),
     *(same("cdist", normal(2, 3, 4), normal(2, 5, 4), p=p) for p in (0.5, 1.0, 2.0, 3.0, math.inf)),
     same("cdist", normal(3, 4), normal(3, 4)),  # at distance 0
+    *(same("pdist", normal(5, 4), p=p) for p in (0.0, 0.5, 1.0, 2.0, 3.0, math.inf)),
+    *(same("pdist", normal(n, 4)) for n in (1, 2)),  # PyTorch's gradient of no rows divides by zero
+    same("pdist", normal(4, 0)),
 ]  # fmt: skip
 TIED = np.array([[3.0, 1, 1, 0], [2, 2, 0, 0], [5, 0, 5, 1]])
 UNIQUE = np.array([[2, 0, 1], [1, 3, 0], [0, 1, 3]])

@@ -150,6 +150,7 @@ def test_distances_in_no_norm_are_counts():
     agrees("cdist", [x, y], np.float64, p=0.0)
     agrees("dist", [x, y], np.float64, p=0.0)
     agrees("cdist", [x[:0], y], np.float64)
+    assert cg.grad(lambda x: cg.pdist(x).sum())(cg.zeros([0, 4])).shape == (0, 4)
     agrees("cdist", [x[:, :0], y[:, :0]], np.float64, p=np.inf)
 
 

@@ -1,4 +1,4 @@
-"""Distances between the rows of one matrix, and gradients of distances."""
+"""Gradients of distances, which take the saved distances."""
 
 from __future__ import annotations
 
@@ -40,36 +40,21 @@ def cdist_backward(b, grad, x, y, p, distance):
     return b.g.sum(_slope(b, d, distance, p) * grad, [last - 1], False)
 
 
-def _pairs(b, n):
-    """Rows and columns of the pairs i < j in the order in which pdist has them."""
-    row = b.g.iota(b.core_int64, n)
-    ends = (row + 1) * n - b.g.div((row + 1) * (row + 2), b.g.literal(b.core_int64, 2), "trunc")
-    pair = b.g.iota(b.core_int64, n * (n - 1) // 2)
-    i = b.g.searchsorted(ends, pair, True)
-    before = b.g.gather(ends, 0, i)  # pairs up to the end of the row: its last column is n - 1
-    return i, pair - before + n
-
-
-@lower("aten._pdist_forward.default")
-def pdist(b, x, p=2):
-    n, width = x.shape
-    if n < 2 or not width:
-        return b.g.full(b.shape, b.dtype, 0)
-    rows = [b.g.gather(x, 0, b.expand(b.g.unsqueeze(v, 1), [v.numel, width])) for v in _pairs(b, n)]
-    return b.g.norm(rows[0] - rows[1], p, [1], False)
-
-
 @lower("aten._pdist_backward.default")
 def pdist_backward(b, grad, x, p, distance):
     n, width = x.shape
     if n < 2 or not width:
         return b.full_like(x, 0)
-    i, j = _pairs(b, n)
+    index = b.g.iota(b.core_int64, n)
+    row, column = (b.expand(b.along(index, dim, 2), [n, n]) for dim in (0, 1))
+    i, j = b.g.min(row, column), b.g.max(row, column)
+    # Where the pair stands; pairs i < j come row by row. The diagonal takes any.
+    pair = i * n - b.g.div((i + 1) * (i + 2), b.g.literal(b.core_int64, 2), "trunc") + j
+    pair = b.g.reshape(b.at_least(pair, 0), [n * n])
 
-    def matrix(values):  # both of its triangles
-        flat = b.g.full([n * n], values.dtype, 0)
-        flat = b.g.scatter(flat, 0, i * n + j, values, "set")
-        return b.g.reshape(b.g.scatter(flat, 0, j * n + i, values, "set"), [n, n])
+    def matrix(values):
+        square = b.g.reshape(b.g.index_select(values, 0, pair), [n, n])
+        return b.where(b.g.ne(row, column), square, 0)
 
     d = _differences(b, x, x)
     grad, distance = (b.expand(b.g.unsqueeze(matrix(v), 2), d.shape) for v in (grad, distance))
