@@ -1,0 +1,577 @@
+// Map: SymInt's operators, which find the environment; forms (terms, sums, products, quotients,
+// extremes); bounds; decisions; values and text.
+
+#include "base/sym_int.h"
+
+#include "base/checked.h"
+
+#include <algorithm>
+#include <numeric>
+#include <tuple>
+
+namespace coregrad {
+namespace {
+
+using Terms = std::vector<SizeTerm>;
+
+constexpr int kMostFactors = 8;   ///< of a term whose bound is sought by expansion
+constexpr size_t kMostTerms = 64;  ///< of an expansion
+
+/// The order of monomials: by the power of the first atom, then of the next.
+bool comes_before(const std::vector<uint32_t>& a, const std::vector<uint32_t>& b) {
+  const auto [x, y] = std::ranges::mismatch(a, b);
+  if (x == a.end()) return false;
+  return y == b.end() || *x < *y;
+}
+
+/// Sorted, with terms of one monomial added up.
+Terms in_form(Terms terms) {
+  std::ranges::sort(terms, [](const SizeTerm& a, const SizeTerm& b) {
+    return comes_before(a.atoms, b.atoms);
+  });
+  Terms form;
+  for (SizeTerm& term : terms) {
+    if (!form.empty() && form.back().atoms == term.atoms)
+      form.back().factor = checked_add(form.back().factor, term.factor, "size");
+    else
+      form.push_back(std::move(term));
+  }
+  std::erase_if(form, [](const SizeTerm& t) { return t.factor == 0; });
+  return form;
+}
+
+std::optional<int64_t> number_in(const Terms& terms) {
+  if (terms.empty()) return 0;
+  if (terms.size() == 1 && terms[0].atoms.empty()) return terms[0].factor;
+  return {};
+}
+
+SizeTerm product_of(const SizeTerm& a, const SizeTerm& b) {
+  SizeTerm result{checked_mul(a.factor, b.factor, "size"), {}};
+  std::ranges::merge(a.atoms, b.atoms, std::back_inserter(result.atoms));
+  return result;
+}
+
+/// a / b where that is a term.
+std::optional<SizeTerm> quotient_of(const SizeTerm& a, const SizeTerm& b) {
+  if (a.factor % b.factor != 0 || !std::ranges::includes(a.atoms, b.atoms)) return {};
+  SizeTerm result{a.factor / b.factor, {}};
+  std::ranges::set_difference(a.atoms, b.atoms, std::back_inserter(result.atoms));
+  return result;
+}
+
+int64_t content(const Terms& terms) {
+  int64_t g = 0;
+  for (const SizeTerm& t : terms) g = std::gcd(g, t.factor);
+  return g;
+}
+
+// Bounds end at kUnbounded, which stands for everything beyond.
+int64_t bounded(__int128 x) {
+  return static_cast<int64_t>(
+      std::clamp<__int128>(x, -static_cast<__int128>(kUnbounded), kUnbounded));
+}
+int64_t bounded_product(int64_t a, int64_t b) { return bounded(static_cast<__int128>(a) * b); }
+int64_t bounded_sum(int64_t a, int64_t b) {
+  if (a == kUnbounded || b == kUnbounded) return kUnbounded;
+  if (a == -kUnbounded || b == -kUnbounded) return -kUnbounded;
+  return bounded(static_cast<__int128>(a) + b);
+}
+
+SizeBounds product_of(SizeBounds a, SizeBounds b) {
+  const auto [low, high] =
+      std::minmax({bounded_product(a.low, b.low), bounded_product(a.low, b.high),
+                   bounded_product(a.high, b.low), bounded_product(a.high, b.high)});
+  return {low, high};
+}
+
+bool holds(int64_t value, Sign sign) {
+  switch (sign) {
+    case Sign::Zero: return value == 0;
+    case Sign::NotZero: return value != 0;
+    case Sign::NotNegative: return value >= 0;
+    case Sign::Negative: return value < 0;
+  }
+  COREGRAD_UNREACHABLE("sign");
+}
+
+Sign opposite(Sign sign) {
+  switch (sign) {
+    case Sign::Zero: return Sign::NotZero;
+    case Sign::NotZero: return Sign::Zero;
+    case Sign::NotNegative: return Sign::Negative;
+    case Sign::Negative: return Sign::NotNegative;
+  }
+  COREGRAD_UNREACHABLE("sign");
+}
+
+std::string_view text_of(Sign sign) {
+  switch (sign) {
+    case Sign::Zero: return "= 0";
+    case Sign::NotZero: return "!= 0";
+    case Sign::NotNegative: return ">= 0";
+    case Sign::Negative: return "< 0";
+  }
+  COREGRAD_UNREACHABLE("sign");
+}
+
+}  // namespace
+
+// SymInt
+
+SymInt::SymInt(const SizeExpr* expr)
+    : bits_(static_cast<int64_t>(reinterpret_cast<uintptr_t>(expr)) + INT64_MIN) {
+  COREGRAD_CHECK(!is_number());
+}
+
+void SymInt::refuse(int64_t number) { raise<ShapeError>("size: {} is out of range", number); }
+
+const SizeExpr& SymInt::expr() const {
+  COREGRAD_CHECK(!is_number());
+  return *reinterpret_cast<const SizeExpr*>(static_cast<uintptr_t>(bits_ - INT64_MIN));
+}
+
+int64_t SymInt::hint_of_expr() const { return expr().hint; }
+
+int64_t SymInt::specialize_expr() const {
+  ShapeEnv& env = *expr().env;
+  if (!env.decided(*this - expr().hint, Sign::Zero)) COREGRAD_UNREACHABLE("a hint is a value");
+  return expr().hint;
+}
+
+int64_t SymInt::lower_bound() const { return is_number() ? bits_ : expr().env->low(*this); }
+int64_t SymInt::upper_bound() const { return is_number() ? bits_ : expr().env->high(*this); }
+
+std::string SymInt::to_text() const {
+  return is_number() ? std::to_string(bits_) : expr().env->to_text(*this);
+}
+
+SymInt SymInt::add(SymInt a, SymInt b) { return ShapeEnv::of(a, b).sum(a, b); }
+SymInt SymInt::multiply(SymInt a, SymInt b) {
+  return both(a, b) ? SymInt(a.bits_ * b.bits_) : ShapeEnv::of(a, b).product(a, b);
+}
+bool SymInt::decide_equal(SymInt a, SymInt b) {
+  return ShapeEnv::of(a, b).decided(a - b, Sign::Zero);
+}
+bool SymInt::decide_less(SymInt a, SymInt b) {
+  return ShapeEnv::of(a, b).decided(a - b, Sign::Negative);
+}
+
+bool SymInt::are_equal(SymInt a, SymInt b) {
+  if (both(a, b) || a.is_identical(b)) return a.is_identical(b);
+  return ShapeEnv::of(a, b).proven(a - b, Sign::Zero).value_or(false);
+}
+bool SymInt::is_at_most(SymInt a, SymInt b) {
+  if (both(a, b)) return a.bits_ <= b.bits_;
+  return ShapeEnv::of(a, b).proven(b - a, Sign::NotNegative).value_or(false);
+}
+
+SymInt floor_div(SymInt a, SymInt b) {
+  if (a.is_number() && b.is_number()) {
+    if (b.number() <= 0) raise<ShapeError>("size: {} divided by {}", a.number(), b.number());
+    return floor_div(a.number(), b.number());
+  }
+  return ShapeEnv::of(a, b).quotient(a, b, false);
+}
+SymInt floor_mod(SymInt a, SymInt b) {
+  if (a.is_number() && b.is_number()) {
+    if (b.number() <= 0) raise<ShapeError>("size: {} divided by {}", a.number(), b.number());
+    return floor_mod(a.number(), b.number());
+  }
+  return ShapeEnv::of(a, b).quotient(a, b, true);
+}
+SymInt max(SymInt a, SymInt b) {
+  if (a.is_number() && b.is_number()) return std::max(a.number(), b.number());
+  return ShapeEnv::of(a, b).extreme(a, b, AtomOf::Max);
+}
+SymInt min(SymInt a, SymInt b) {
+  if (a.is_number() && b.is_number()) return std::min(a.number(), b.number());
+  return ShapeEnv::of(a, b).extreme(a, b, AtomOf::Min);
+}
+
+// Forms
+
+ShapeEnv& ShapeEnv::of(SymInt a, SymInt b) {
+  const SymInt one = a.is_number() ? b : a;
+  ShapeEnv* env = one.expr().env;
+  COREGRAD_CHECK(a.is_number() || b.is_number() || b.expr().env == env);
+  return *env;
+}
+
+ShapeEnv::Terms ShapeEnv::terms_of(SymInt x) {
+  if (!x.is_number()) return x.expr().terms;
+  return x.number() == 0 ? Terms{} : Terms{{x.number(), {}}};
+}
+
+SymInt ShapeEnv::intern(Terms terms) {
+  if (const std::optional<int64_t> number = number_in(terms)) return *number;
+  std::vector<int64_t> key;
+  int64_t hint = 0;
+  for (const SizeTerm& t : terms) {
+    key.push_back(t.factor);
+    key.push_back(static_cast<int64_t>(t.atoms.size()));
+    key.insert(key.end(), t.atoms.begin(), t.atoms.end());
+    int64_t product = t.factor;
+    for (const uint32_t atom : t.atoms) product = checked_mul(product, atoms_[atom].hint, "size");
+    hint = checked_add(hint, product, "size");
+  }
+  const auto [place, is_new] = exprs_.try_emplace(std::move(key));
+  if (is_new)
+    place->second = {this, std::move(terms), hint, static_cast<uint32_t>(exprs_.size() - 1)};
+  return SymInt(&place->second);
+}
+
+SymInt ShapeEnv::intern_atom(SizeAtom atom) {
+  std::vector<int64_t> key{static_cast<int64_t>(atom.kind), atom.symbol, atom.a.bits(),
+                           atom.b.bits()};
+  const auto [place, is_new] =
+      atom_index_.try_emplace(std::move(key), static_cast<uint32_t>(atoms_.size()));
+  if (is_new) atoms_.push_back(std::move(atom));
+  return intern({{1, {place->second}}});
+}
+
+SymInt ShapeEnv::symbol(std::string name, SizeBounds bounds, int64_t hint) {
+  const std::scoped_lock lock(mutex_);
+  if (bounds.low > hint || hint > bounds.high)
+    raise<ValueError>("symbol: {} is not within {} and {}", hint, bounds.low, bounds.high);
+  SizeAtom atom{AtomOf::Symbol, 0, 0, num_symbols(), hint, bounds};
+  names_.push_back(std::move(name));
+  given_.push_back(bounds);
+  return intern_atom(std::move(atom));
+}
+
+SymInt ShapeEnv::sum(SymInt a, SymInt b) {
+  const std::scoped_lock lock(mutex_);
+  Terms terms = terms_of(a);
+  const Terms more = terms_of(b);
+  terms.insert(terms.end(), more.begin(), more.end());
+  return intern(in_form(std::move(terms)));
+}
+
+SymInt ShapeEnv::product(SymInt a, SymInt b) {
+  const std::scoped_lock lock(mutex_);
+  Terms terms;
+  for (const SizeTerm& x : terms_of(a))
+    for (const SizeTerm& y : terms_of(b)) terms.push_back(product_of(x, y));
+  return intern(in_form(std::move(terms)));
+}
+
+ShapeEnv::Parts ShapeEnv::divided(SymInt a, SymInt b) {
+  Terms rest = terms_of(a), quotient, undivided;
+  const Terms divisor = terms_of(b);
+  const SizeTerm& lead = divisor[0];
+  if (b.is_number()) {
+    for (const SizeTerm& t : rest) {
+      // What is left of a number is not negative.
+      const int64_t q =
+          t.atoms.empty() ? floor_div(t.factor, b.number()) : t.factor / b.number();
+      quotient.push_back({q, t.atoms});
+      undivided.push_back({t.factor - q * b.number(), t.atoms});
+    }
+  } else {
+    while (!rest.empty()) {
+      const SizeTerm first = rest[0];
+      const std::optional<SizeTerm> q = quotient_of(first, lead);
+      if (!q) {
+        undivided.push_back(first);
+        rest.erase(rest.begin());
+        continue;
+      }
+      quotient.push_back(*q);
+      for (const SizeTerm& d : divisor) {
+        rest.push_back(product_of(*q, d));
+        rest.back().factor = -rest.back().factor;
+      }
+      rest = in_form(std::move(rest));
+    }
+  }
+  return {intern(in_form(std::move(quotient))), intern(in_form(std::move(undivided)))};
+}
+
+SymInt ShapeEnv::quotient(SymInt a, SymInt b, bool wants_rest) {
+  const std::scoped_lock lock(mutex_);
+  if (!(b >= 1)) raise<ShapeError>("size: {} divided by {}", text(a), text(b));
+  if (b.is_identical(1)) return wants_rest ? SymInt(0) : a;
+  const auto [whole, rest] = divided(a, b);
+  if (rest.is_identical(0) || (low(rest) >= 0 && high(rest - b) < 0))
+    return wants_rest ? rest : whole;
+  if (high(rest) < 0 && low(rest + b) >= 0) return wants_rest ? rest + b : whole - 1;
+  const int64_t common = std::gcd(content(terms_of(rest)), content(terms_of(b)));
+  SymInt x = divided(rest, common).quotient, by = divided(b, common).quotient;
+  if (!wants_rest && !x.is_number() && x.expr().terms.size() == 1) {
+    const SizeTerm& t = x.expr().terms[0];
+    const SizeAtom* inner = t.factor == 1 && t.atoms.size() == 1 ? &atoms_[t.atoms[0]] : nullptr;
+    if (inner != nullptr && inner->kind == AtomOf::FloorDiv) {
+      by = inner->b * by;
+      x = inner->a;
+    }
+  }
+  SizeAtom atom{wants_rest ? AtomOf::FloorMod : AtomOf::FloorDiv, x, by};
+  if (wants_rest) {
+    atom.hint = floor_mod(x.hint(), by.hint());
+    atom.bounds = {0, bounded_sum(high(by), -1)};
+    return times(intern_atom(std::move(atom)), common);
+  }
+  atom.hint = floor_div(x.hint(), by.hint());
+  const int64_t least = std::max<int64_t>(low(by), 1), low_x = low(x), high_x = high(x);
+  // A quotient lies between 0 and the dividend; small divisors make it largest.
+  atom.bounds = {low_x == -kUnbounded ? low_x : low_x >= 0 ? 0 : floor_div(low_x, least),
+                 high_x == kUnbounded ? high_x : high_x < 0 ? -1 : floor_div(high_x, least)};
+  if (low_x >= 0 && high(by) < kUnbounded) atom.bounds.low = floor_div(low_x, high(by));
+  return whole + intern_atom(std::move(atom));
+}
+
+SymInt ShapeEnv::times(SymInt x, int64_t factor) { return product(x, factor); }
+
+SymInt ShapeEnv::extreme(SymInt a, SymInt b, AtomOf kind) {
+  const std::scoped_lock lock(mutex_);
+  const bool wants_max = kind == AtomOf::Max;
+  if (low(a - b) >= 0) return wants_max ? a : b;
+  if (low(b - a) >= 0) return wants_max ? b : a;
+  const auto order = [](SymInt x) {
+    return x.is_number() ? std::tuple(0, x.number())
+                         : std::tuple(1, static_cast<int64_t>(x.expr().index));
+  };
+  if (order(b) < order(a)) std::swap(a, b);
+  SizeAtom atom{kind, a, b};
+  const auto pick = [&](int64_t x, int64_t y) { return wants_max ? std::max(x, y) : std::min(x, y); };
+  atom.hint = pick(a.hint(), b.hint());
+  atom.bounds = {pick(low(a), low(b)), pick(high(a), high(b))};
+  return intern_atom(std::move(atom));
+}
+
+// Bounds
+
+SizeBounds ShapeEnv::interval(const Terms& terms) const {
+  SizeBounds total{0, 0};
+  for (const SizeTerm& t : terms) {
+    SizeBounds term{t.factor, t.factor};
+    for (const uint32_t atom : t.atoms) term = product_of(term, atoms_[atom].bounds);
+    total = {bounded_sum(total.low, term.low), bounded_sum(total.high, term.high)};
+  }
+  return total;
+}
+
+// Each atom is its least value and more. Where no factor of what is more is negative, the constant
+// is the least value of all: so s * t - t is at least 2 for s and t from 2 on.
+std::optional<int64_t> ShapeEnv::low_by_shift(const Terms& terms) const {
+  Terms expanded;
+  for (const SizeTerm& t : terms) {
+    if (t.atoms.size() > kMostFactors) return {};
+    Terms product{{t.factor, {}}};
+    for (const uint32_t atom : t.atoms) {
+      const int64_t least = atoms_[atom].bounds.low;
+      if (least == -kUnbounded) return {};
+      Terms next;
+      for (const SizeTerm& p : product) {
+        next.push_back(product_of(p, {1, {atom}}));
+        const __int128 factor = static_cast<__int128>(p.factor) * least;
+        if (factor >= kUnbounded || factor <= -kUnbounded) return {};
+        next.push_back({static_cast<int64_t>(factor), p.atoms});
+      }
+      product = std::move(next);
+      if (product.size() > kMostTerms) return {};
+    }
+    expanded.insert(expanded.end(), product.begin(), product.end());
+    if (expanded.size() > kMostTerms) return {};
+  }
+  int64_t constant = 0;
+  for (const SizeTerm& t : in_form(std::move(expanded))) {
+    if (t.atoms.empty())
+      constant = t.factor;
+    else if (t.factor < 0)
+      return {};
+  }
+  return constant;
+}
+
+int64_t ShapeEnv::low(SymInt x) const {
+  if (x.is_number()) return x.number();
+  const std::scoped_lock lock(mutex_);
+  const Terms& terms = x.expr().terms;
+  const int64_t by_interval = interval(terms).low;
+  return std::max(by_interval, low_by_shift(terms).value_or(by_interval));
+}
+
+int64_t ShapeEnv::high(SymInt x) const {
+  if (x.is_number()) return x.number();
+  const std::scoped_lock lock(mutex_);
+  Terms negative = x.expr().terms;
+  for (SizeTerm& t : negative) t.factor = -t.factor;
+  const int64_t by_interval = interval(negative).low;
+  return -std::max(by_interval, low_by_shift(negative).value_or(by_interval));
+}
+
+// Decisions
+
+std::optional<bool> ShapeEnv::proven(SymInt x, Sign sign) {
+  const std::scoped_lock lock(mutex_);
+  if (x.is_number()) return holds(x.number(), sign);
+  int64_t least = low(x), most = high(x);
+  bool is_zero = false, is_not_zero = false;
+  for (const Guard& g : guards_) {
+    const SymInt sums[] = {sum(x, times(g.x, -1)), sum(x, g.x)};
+    for (const bool turned : {false, true}) {
+      // x is d more than g.x, or than -g.x.
+      const SymInt d = sums[turned];
+      if (!d.is_number()) continue;
+      const int64_t more = d.number();
+      const bool is_low = g.sign == (turned ? Sign::Negative : Sign::NotNegative);
+      const bool is_high = g.sign == (turned ? Sign::NotNegative : Sign::Negative);
+      if (is_low) least = std::max(least, more + (turned ? 1 : 0));
+      if (is_high) most = std::min(most, more - (turned ? 0 : 1));
+      is_zero = is_zero || (g.sign == Sign::Zero && more == 0);
+      is_not_zero = is_not_zero || (more == 0 ? g.sign == Sign::NotZero : g.sign == Sign::Zero);
+    }
+  }
+  is_zero = is_zero || (least == 0 && most == 0);
+  is_not_zero = is_not_zero || least > 0 || most < 0;
+  switch (sign) {
+    case Sign::Zero:
+    case Sign::NotZero:
+      if (!is_zero && !is_not_zero) return {};
+      return is_zero == (sign == Sign::Zero);
+    case Sign::NotNegative:
+    case Sign::Negative:
+      if (least < 0 && most >= 0 && !is_zero) return {};
+      return (is_zero || least >= 0) == (sign == Sign::NotNegative);
+  }
+  COREGRAD_UNREACHABLE("sign");
+}
+
+bool ShapeEnv::decided(SymInt x, Sign sign) {
+  const std::scoped_lock lock(mutex_);
+  if (const std::optional<bool> known = proven(x, sign)) return *known;
+  const bool outcome = holds(x.hint(), sign);
+  narrow(x, outcome ? sign : opposite(sign));
+  return outcome;
+}
+
+void ShapeEnv::narrow(SymInt x, Sign sign) {
+  const Terms& terms = x.expr().terms;
+  const bool is_linear = terms.size() <= 2 && terms[0].atoms.size() == 1 &&
+                         (terms.size() == 1 || terms[1].atoms.empty());
+  SizeAtom* atom = is_linear ? &atoms_[terms[0].atoms[0]] : nullptr;
+  if (atom == nullptr || atom->kind != AtomOf::Symbol || sign == Sign::NotZero) {
+    guards_.push_back({x, sign});
+    return;
+  }
+  // factor * atom + constant, whose sign is a bound of the symbol: f * s >= -c.
+  int64_t f = terms[0].factor, c = terms.size() == 2 ? terms[1].factor : 0;
+  if (sign == Sign::Zero) {
+    atom->bounds = {-c / f, -c / f};
+    return;
+  }
+  if (sign == Sign::Negative) {
+    f = -f;
+    c = -c - 1;
+  }
+  if (f > 0)
+    atom->bounds.low = std::max(atom->bounds.low, -floor_div(c, f));
+  else
+    atom->bounds.high = std::min(atom->bounds.high, floor_div(c, -f));
+}
+
+// Values and text
+
+int64_t ShapeEnv::evaluate(SymInt x, std::span<const int64_t> values) const {
+  if (x.is_number()) return x.number();
+  const std::scoped_lock lock(mutex_);
+  int64_t total = 0;
+  for (const SizeTerm& t : x.expr().terms) {
+    int64_t product = t.factor;
+    for (const uint32_t number : t.atoms) {
+      const SizeAtom& atom = atoms_[number];
+      int64_t value;
+      if (atom.kind == AtomOf::Symbol) {
+        value = values[static_cast<size_t>(atom.symbol)];
+      } else {
+        const int64_t a = evaluate(atom.a, values), b = evaluate(atom.b, values);
+        value = atom.kind == AtomOf::Max        ? std::max(a, b)
+                : atom.kind == AtomOf::Min      ? std::min(a, b)
+                : b <= 0                        ? 0
+                : atom.kind == AtomOf::FloorDiv ? floor_div(a, b)
+                                                : floor_mod(a, b);
+      }
+      product = checked_mul(product, value, "size");
+    }
+    total = checked_add(total, product, "size");
+  }
+  return total;
+}
+
+std::string ShapeEnv::refusal(std::span<const int64_t> values) const {
+  const std::scoped_lock lock(mutex_);
+  COREGRAD_CHECK(values.size() == names_.size());
+  for (const SizeAtom& atom : atoms_) {
+    if (atom.kind != AtomOf::Symbol) continue;
+    const int64_t value = values[static_cast<size_t>(atom.symbol)];
+    if (value < atom.bounds.low || value > atom.bounds.high)
+      return fmt::format("{} = {} is not within {} and {}", name(atom.symbol), value,
+                         atom.bounds.low, atom.bounds.high);
+  }
+  for (const Guard& g : guards_)
+    if (!holds(evaluate(g.x, values), g.sign))
+      return fmt::format("{} {} does not hold", text(g.x), text_of(g.sign));
+  return {};
+}
+
+bool ShapeEnv::admits(std::span<const int64_t> values) const { return refusal(values).empty(); }
+
+std::vector<std::string> ShapeEnv::guards() const {
+  const std::scoped_lock lock(mutex_);
+  std::vector<std::string> lines;
+  for (const SizeAtom& atom : atoms_) {
+    if (atom.kind != AtomOf::Symbol) continue;
+    const SizeBounds& given = given_[static_cast<size_t>(atom.symbol)];
+    if (atom.bounds.low > given.low)
+      lines.push_back(fmt::format("{} >= {}", name(atom.symbol), atom.bounds.low));
+    if (atom.bounds.high < given.high)
+      lines.push_back(fmt::format("{} <= {}", name(atom.symbol), atom.bounds.high));
+  }
+  for (const Guard& g : guards_)
+    lines.push_back(fmt::format("{} {}", text(g.x), text_of(g.sign)));
+  return lines;
+}
+
+std::string ShapeEnv::to_text(SymInt x) const {
+  const std::scoped_lock lock(mutex_);
+  return text(x);
+}
+
+std::string ShapeEnv::text(SymInt x) const {
+  if (x.is_number()) return std::to_string(x.number());
+  std::string line;
+  for (const SizeTerm& t : x.expr().terms) {
+    const bool is_negative = t.factor < 0;
+    if (!line.empty()) line += is_negative ? " - " : " + ";
+    if (line.empty() && is_negative) line += "-";
+    const int64_t size = std::abs(t.factor);
+    std::string_view separator;
+    if (size != 1 || t.atoms.empty()) {
+      line += std::to_string(size);
+      separator = "*";
+    }
+    for (const uint32_t atom : t.atoms) {
+      line += separator;
+      line += atom_text(atom);
+      separator = "*";
+    }
+  }
+  return line;
+}
+
+std::string ShapeEnv::atom_text(uint32_t number) const {
+  const SizeAtom& atom = atoms_[number];
+  const std::string a = text(atom.a), b = text(atom.b);
+  switch (atom.kind) {
+    case AtomOf::Symbol: return names_[static_cast<size_t>(atom.symbol)];
+    case AtomOf::FloorDiv: return fmt::format("(({}) // ({}))", a, b);
+    case AtomOf::FloorMod: return fmt::format("(({}) % ({}))", a, b);
+    case AtomOf::Max: return fmt::format("max({}, {})", a, b);
+    case AtomOf::Min: return fmt::format("min({}, {})", a, b);
+  }
+  COREGRAD_UNREACHABLE("atom");
+}
+
+}  // namespace coregrad
