@@ -20,7 +20,7 @@ void run_conv(benchmark::State& state, MakeKernel make) {
                    state.range(7)};
   const ContractKernel kernel = make(DType::Float32, c);
   const CompiledContract compiled(kernel, host_target());
-  const auto filled = [](std::span<const int64_t> shape, float value) {
+  const auto filled = [](SymInts shape, float value) {
     return std::vector<float>(static_cast<size_t>(checked_numel(shape, "bench")), value);
   };
   std::vector<int64_t> out_shape;

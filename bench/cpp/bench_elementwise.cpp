@@ -75,10 +75,10 @@ void measure(benchmark::State& state, const LoopKernel& kernel, std::vector<int6
   std::align(64, space - 64, aligned, space);
   RunStatus status;
   const StepArgs args{buffers.data(), nullptr, aligned, &status, nullptr};
-  const int64_t range = kernel.range();
+  const int64_t range = kernel.range(), chunk = kernel.chunk;
   for (auto _ : state) {
-    for (int64_t begin = 0; begin < range; begin += kernel.chunk)
-      function(&args, begin, std::min(range, begin + kernel.chunk), 0);
+    for (int64_t begin = 0; begin < range; begin += chunk)
+      function(&args, begin, std::min(range, begin + chunk), 0);
     benchmark::ClobberMemory();
   }
   state.counters["GB/s"] = benchmark::Counter(bytes * static_cast<double>(state.iterations()) / 1e9,

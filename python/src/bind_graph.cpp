@@ -402,9 +402,10 @@ void bind_layers(nb::class_<Graph>& graph) {
           "fractional_max_pool_with_indices",
           [](const GraphPtr& g, const NodeRef& x, const Ints& kernel, const Ints& output,
              const NodeRef& samples) {
-            return refer(g, ops::fractional_max_pool_with_indices(
-                                *g, id_in(g, x, "fractional_max_pool"), kernel, output,
-                                id_in(g, samples, "fractional_max_pool")));
+            return refer(
+                g, ops::fractional_max_pool_with_indices(
+                       *g, id_in(g, x, "fractional_max_pool"), {kernel.begin(), kernel.end()},
+                       {output.begin(), output.end()}, id_in(g, samples, "fractional_max_pool")));
           },
           nb::arg("x"), nb::arg("kernel"), nb::arg("output"), nb::arg("samples"));
 }
@@ -430,7 +431,7 @@ void bind_others(nb::class_<Graph>& graph) {
              const std::vector<MapTuple>& lhs_maps, const std::vector<MapTuple>& rhs_maps,
              const Ints& out) {
             ContractSpec spec;
-            spec.extents = extents;
+            spec.extents.assign(extents.begin(), extents.end());
             spec.lhs = dim_maps(lhs_maps);
             spec.rhs = dim_maps(rhs_maps);
             spec.out = out;

@@ -67,11 +67,9 @@ struct Given<std::span<const Tensor>> {
   }
 };
 template <>
-struct Given<std::span<const int64_t>> {
+struct Given<SymInts> {
   using Type = const DimList&;
-  static std::span<const int64_t> bind(const GraphPtr&, const DimList& dims, const char*) {
-    return dims.values;
-  }
+  static SymInts bind(const GraphPtr&, const DimList& dims, const char*) { return dims.values; }
 };
 template <>
 struct Given<const Dims&> {

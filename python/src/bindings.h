@@ -117,6 +117,24 @@ bool read_numbers(handle source, uint32_t flags, cleanup_list* cleanup,
   return true;
 }
 
+/// A size as an int: graphs that Python builds have no symbols.
+template <>
+struct type_caster<coregrad::SymInt> {
+  NB_TYPE_CASTER(coregrad::SymInt, const_name("int"))
+
+  bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
+    make_caster<int64_t> number;
+    if (!number.from_python(source, flags, cleanup)) return false;
+    value = number.value;
+    return true;
+  }
+  static handle from_cpp(coregrad::SymInt x, rv_policy, cleanup_list*) noexcept {
+    if (x.is_number()) return PyLong_FromLongLong(x.number());
+    PyErr_SetString(PyExc_TypeError, "a size of symbols is no int");
+    return {};
+  }
+};
+
 template <>
 struct type_caster<coregrad::python::DimList> {
   NB_TYPE_CASTER(coregrad::python::DimList,

@@ -116,7 +116,7 @@ class OracleExecutable final : public Executable {
     }
     for (const OutputSpec& o : outputs) {
       roots_.push_back(moved[o.node.value]);
-      strides_.push_back(o.strides);
+      strides_.push_back(specialized(o.strides));
     }
   }
 

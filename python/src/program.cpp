@@ -23,7 +23,10 @@ Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
                                          strides.value_or(std::vector<int64_t>{})),
                         aliased});
     num_results_ += aliased < 0;
-    specs.push_back({node.id, strides.value_or(std::vector<int64_t>{}), aliased});
+    OutputSpec& spec = specs.emplace_back();
+    spec.node = node.id;
+    if (strides) spec.strides.assign(strides->begin(), strides->end());
+    spec.aliases_input = aliased;
   }
   find_inputs(*graph, specs, num_inputs);
   std::vector<std::vector<ExternalResult>> results;
@@ -58,7 +61,7 @@ void Program::find_inputs(const Graph& graph, std::span<const OutputSpec> specs,
   const std::vector<bool> live = mark_live(graph, roots);
   for (uint32_t i = 0; i < graph.size(); ++i) {
     if (!live[i] || graph[{i}].op != Op::Input) continue;
-    const std::span<const int64_t> attrs = graph.attrs({i});
+    const SymInts attrs = graph.attrs({i});
     const int64_t index = attrs[0];
     if (index >= num_inputs)
       raise<ValueError>("program: the graph reads input {}, there are {}", index, num_inputs);

@@ -5,7 +5,6 @@
 #include "base/error.h"
 
 #include <cstdint>
-#include <span>
 #include <string_view>
 
 namespace coregrad {
@@ -29,18 +28,6 @@ inline int64_t checked_sub(int64_t a, int64_t b, std::string_view what) {
   if (__builtin_sub_overflow(a, b, &result)) [[unlikely]]
     raise<ShapeError>("{}: {} - {} overflows a 64-bit size", what, a, b);
   return result;
-}
-
-/// Number of elements of a shape; 1 for rank 0. A zero extent gives 0 even where others are huge.
-inline int64_t checked_numel(std::span<const int64_t> shape, std::string_view what) {
-  int64_t n = 1;
-  for (int64_t extent : shape) {
-    if (extent < 0) [[unlikely]]
-      raise<ShapeError>("{}: extents must not be negative, got {}", what, extent);
-    if (extent == 0) return 0;
-  }
-  for (int64_t extent : shape) n = checked_mul(n, extent, what);
-  return n;
 }
 
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

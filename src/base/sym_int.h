@@ -1,25 +1,19 @@
 #pragma once
 // Sizes as numbers or as expressions of symbols, which only a call gives values.
 //
-// A SymInt is eight bytes: a number as it is, or a pointer to an expression that a ShapeEnv owns.
-// Expressions are polynomials with integer factors over atoms (symbols, and quotients, remainders
-// and extremes of other expressions); equal ones exist once. So sums, products and differences have
-// one form, and most questions about sizes are questions about the sign of one polynomial.
+// A SymInt is eight bytes: a number as it is, or a pointer to an expression that a ShapeEnv owns
+// (base/shape_env.h).
 //
-// A comparison is a decision. It is proven from the symbols' bounds where that can be done. Where it
-// cannot, it falls as it does for the symbols' hints and is recorded as a guard: what was built on
-// it holds for those values of the symbols only that ShapeEnv::admits() lets through. So nothing is
-// ever guessed; code that asks less is good for more sizes.
+// A comparison is a decision. It is proven from the symbols' bounds where that can be done. Where
+// it cannot, it falls as it does for the symbols' hints and is recorded as a guard: what was built
+// on it holds for those values of the symbols only that ShapeEnv::admits() lets through. So nothing
+// is ever guessed; code that asks less is good for more sizes.
 
 #include "base/error.h"
 
+#include <compare>
 #include <concepts>
 #include <cstdint>
-#include <deque>
-#include <map>
-#include <memory>
-#include <mutex>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,7 +29,8 @@ class SymInt {
   constexpr SymInt() = default;
   template <std::integral T>
   constexpr SymInt(T number) : bits_(static_cast<int64_t>(number)) {  // NOLINT: meant to convert
-    if (!is_number()) [[unlikely]] refuse(bits_);
+    if (!is_number()) [[unlikely]]
+      refuse(bits_);
   }
   explicit SymInt(const SizeExpr* expr);
 
@@ -55,15 +50,24 @@ class SymInt {
   int64_t lower_bound() const;
   int64_t upper_bound() const;
   std::string to_text() const;
+  /// specialized(): what is not written for symbols computes with numbers, and is right for them.
+  operator int64_t() const { return specialized(); }  // NOLINT: meant to convert
 
   /// The same number or the same expression; different expressions may have equal values.
   constexpr bool is_identical(SymInt other) const { return bits_ == other.bits_; }
   /// For hashing and for orders that mean nothing.
   constexpr int64_t bits() const { return bits_; }
+  /// An order of numbers and expressions for containers: that of the values of numbers, then that
+  /// in which expressions were made.
+  static std::strong_ordering order(SymInt a, SymInt b) {
+    return both(a, b) ? a.bits_ <=> b.bits_ : order_of_exprs(a, b);
+  }
 
   SymInt& operator+=(SymInt b) { return *this = *this + b; }
   SymInt& operator-=(SymInt b) { return *this = *this - b; }
   SymInt& operator*=(SymInt b) { return *this = *this * b; }
+  SymInt& operator/=(SymInt b) { return *this = *this / b; }
+  SymInt& operator++() { return *this += 1; }
 
   friend SymInt operator+(SymInt a, SymInt b) {
     return both(a, b) ? SymInt(a.bits_ + b.bits_) : add(a, b);
@@ -74,7 +78,14 @@ class SymInt {
   friend SymInt operator*(SymInt a, SymInt b) {
     return both(a, b) ? SymInt(a.bits_ * b.bits_) : multiply(a, b);
   }
-  friend SymInt operator-(SymInt a) { return 0 - a; }
+  friend SymInt operator-(SymInt a) { return SymInt(0) - a; }
+  /// Of a and b as C++ has it for numbers; of symbols where a is not negative and b is positive.
+  friend SymInt operator/(SymInt a, SymInt b) {
+    return both(a, b) ? SymInt(a.bits_ / b.bits_) : divide(a, b);
+  }
+  friend SymInt operator%(SymInt a, SymInt b) {
+    return both(a, b) ? SymInt(a.bits_ % b.bits_) : a - divide(a, b) * b;
+  }
 
   friend bool operator==(SymInt a, SymInt b) {
     return a.bits_ == b.bits_ || (!both(a, b) && decide_equal(a, b));
@@ -85,6 +96,31 @@ class SymInt {
   friend bool operator>(SymInt a, SymInt b) { return b < a; }
   friend bool operator<=(SymInt a, SymInt b) { return !(b < a); }
   friend bool operator>=(SymInt a, SymInt b) { return !(a < b); }
+
+// Numbers on one side: better matches than conversions of the other side.
+#define COREGRAD_WITH_NUMBERS(Result, op)    \
+  template <std::integral T>                 \
+  friend Result operator op(SymInt a, T b) { \
+    return a op SymInt(b);                   \
+  }                                          \
+  template <std::integral T>                 \
+  friend Result operator op(T a, SymInt b) { \
+    return SymInt(a) op b;                   \
+  }
+  COREGRAD_WITH_NUMBERS(SymInt, +)
+  COREGRAD_WITH_NUMBERS(SymInt, -)
+  COREGRAD_WITH_NUMBERS(SymInt, *)
+  COREGRAD_WITH_NUMBERS(SymInt, /)
+  COREGRAD_WITH_NUMBERS(SymInt, %)
+  COREGRAD_WITH_NUMBERS(bool, <)
+  COREGRAD_WITH_NUMBERS(bool, >)
+  COREGRAD_WITH_NUMBERS(bool, <=)
+  COREGRAD_WITH_NUMBERS(bool, >=)
+#undef COREGRAD_WITH_NUMBERS
+  template <std::integral T>
+  friend bool operator==(SymInt a, T b) {
+    return a == SymInt(b);
+  }
 
   /// Whether they are equal for all sizes, without a guard.
   static bool are_equal(SymInt a, SymInt b);
@@ -100,6 +136,8 @@ class SymInt {
   int64_t specialize_expr() const;
   static SymInt add(SymInt a, SymInt b);
   static SymInt multiply(SymInt a, SymInt b);
+  static SymInt divide(SymInt a, SymInt b);
+  static std::strong_ordering order_of_exprs(SymInt a, SymInt b);
   static bool decide_equal(SymInt a, SymInt b);
   static bool decide_less(SymInt a, SymInt b);
 
@@ -107,119 +145,108 @@ class SymInt {
 };
 static_assert(sizeof(SymInt) == sizeof(int64_t) && std::is_trivially_copyable_v<SymInt>);
 
+/// A list of sizes, which somebody else holds. Numbers are such a list as they lie in memory.
+class SymInts : public std::span<const SymInt> {
+ public:
+  using std::span<const SymInt>::span;
+  SymInts(std::span<const SymInt> sizes) : span(sizes) {}  // NOLINT: meant to convert
+  SymInts(std::span<const int64_t> numbers)                // NOLINT: meant to convert
+      : span(reinterpret_cast<const SymInt*>(numbers.data()), numbers.size()) {}
+  SymInts(const std::vector<int64_t>& numbers)  // NOLINT: meant to convert
+      : SymInts(std::span<const int64_t>(numbers)) {}
+  /// The list as it lies in memory, for what knows of numbers only; InternalError for symbols.
+  std::span<const int64_t> numbers() const {
+    for (const SymInt x : *this) COREGRAD_CHECK(x.is_number());
+    return {reinterpret_cast<const int64_t*>(data()), size()};
+  }
+};
+
 /// Rounded towards minus infinity, and what is left; b > 0 (a guard where that is not sure).
 SymInt floor_div(SymInt a, SymInt b);
 SymInt floor_mod(SymInt a, SymInt b);
 inline SymInt ceil_div(SymInt a, SymInt b) { return floor_div(a + b - 1, b); }
 inline SymInt round_up(SymInt a, SymInt b) { return ceil_div(a, b) * b; }
+/// Whether a is b times something for all sizes, as far as polynomials tell; without a guard.
+bool is_multiple(SymInt a, SymInt b);
+/// The largest common divisor that polynomials tell, at least 1; of numbers the largest.
+SymInt common_divisor(SymInt a, SymInt b);
 /// As expressions, without a guard.
 SymInt max(SymInt a, SymInt b);
 SymInt min(SymInt a, SymInt b);
 
-/// Inclusive; kUnbounded and -kUnbounded for none.
-struct SizeBounds {
-  int64_t low, high;
-};
-inline constexpr int64_t kUnbounded = int64_t{1} << 62;
+/// Size arithmetic that refuses to overflow, as that of numbers in base/checked.h; that of symbols
+/// is checked when they have values.
+SymInt checked_add(SymInt a, SymInt b, std::string_view what);
+SymInt checked_sub(SymInt a, SymInt b, std::string_view what);
+SymInt checked_mul(SymInt a, SymInt b, std::string_view what);
+/// Number of elements of a shape; 1 for rank 0.
+SymInt checked_numel(SymInts shape, std::string_view what);
 
-enum class AtomOf : uint8_t { Symbol, FloorDiv, FloorMod, Max, Min };
+// Of a SymInt and a number.
+#define COREGRAD_OF_NUMBERS(function)                               \
+  template <std::same_as<SymInt> S, std::integral T, class... Text> \
+  SymInt function(S a, T b, Text... what) {                         \
+    return function(a, SymInt(b), what...);                         \
+  }                                                                 \
+  template <std::integral T, std::same_as<SymInt> S, class... Text> \
+  SymInt function(T a, S b, Text... what) {                         \
+    return function(SymInt(a), b, what...);                         \
+  }
+COREGRAD_OF_NUMBERS(floor_div)
+COREGRAD_OF_NUMBERS(floor_mod)
+COREGRAD_OF_NUMBERS(ceil_div)
+COREGRAD_OF_NUMBERS(round_up)
+COREGRAD_OF_NUMBERS(max)
+COREGRAD_OF_NUMBERS(min)
+COREGRAD_OF_NUMBERS(checked_add)
+COREGRAD_OF_NUMBERS(checked_sub)
+COREGRAD_OF_NUMBERS(checked_mul)
+#undef COREGRAD_OF_NUMBERS
 
-/// What polynomials are made of. Of b > 0 where it divides.
-struct SizeAtom {
-  AtomOf kind;
-  SymInt a, b;
-  int64_t symbol = 0;  ///< its number
-  int64_t hint = 0;
-  SizeBounds bounds{};
-};
+/// Numbers that the sizes are; guards where they are symbols.
+inline std::vector<int64_t> specialized(SymInts sizes) { return {sizes.begin(), sizes.end()}; }
 
-/// factor * product of atoms, which are sorted and stand once for each power.
-struct SizeTerm {
-  int64_t factor;
-  std::vector<uint32_t> atoms;
-};
+inline bool has_zero(SymInts sizes) {
+  for (const SymInt x : sizes)
+    if (x == 0) return true;
+  return false;
+}
 
-/// A polynomial: terms in falling order of their atoms, the constant last, without factors of 0.
-struct SizeExpr {
-  ShapeEnv* env;
-  std::vector<SizeTerm> terms;
-  int64_t hint;
-  uint32_t index;  ///< in the order in which expressions were made
-};
+/// Whether two lists are equal for all sizes, without a guard.
+inline bool are_equal(SymInts a, SymInts b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (!SymInt::are_equal(a[i], b[i])) return false;
+  return true;
+}
 
-/// What a guard asks of an expression.
-enum class Sign : uint8_t { Zero, NotZero, NotNegative, Negative };
-
-/// Owns symbols and expressions, and keeps the guards. Thread-safe; not to be copied or moved.
-class ShapeEnv {
- public:
-  ShapeEnv() = default;
-  ShapeEnv(const ShapeEnv&) = delete;
-  ShapeEnv& operator=(const ShapeEnv&) = delete;
-
-  /// A new symbol. `hint` lies in the bounds.
-  SymInt symbol(std::string name, SizeBounds bounds, int64_t hint);
-  int64_t num_symbols() const { return static_cast<int64_t>(names_.size()); }
-  std::string_view name(int64_t symbol) const { return names_[static_cast<size_t>(symbol)]; }
-
-  /// Whether what was decided holds where the symbols have these values: within bounds and guards.
-  bool admits(std::span<const int64_t> values) const;
-  /// The first bound or guard that does not hold, as text; empty if all do.
-  std::string refusal(std::span<const int64_t> values) const;
-  /// Bounds that decisions narrowed, and guards, a line each.
-  std::vector<std::string> guards() const;
-
-  /// ShapeError where it overflows.
-  int64_t evaluate(SymInt x, std::span<const int64_t> values) const;
-  std::string to_text(SymInt x) const;
-
- private:
-  friend class SymInt;
-  friend class SizeProgram;
-  friend SymInt floor_div(SymInt, SymInt);
-  friend SymInt floor_mod(SymInt, SymInt);
-  friend SymInt max(SymInt, SymInt);
-  friend SymInt min(SymInt, SymInt);
-
-  using Terms = std::vector<SizeTerm>;
-  struct Guard {
-    SymInt x;
-    Sign sign;
-  };
-  struct Parts {
-    SymInt quotient, rest;
-  };
-
-  static ShapeEnv& of(SymInt a, SymInt b);
-  static Terms terms_of(SymInt x);
-
-  SymInt intern(Terms terms);
-  SymInt intern_atom(SizeAtom atom);
-  SymInt sum(SymInt a, SymInt b);
-  SymInt product(SymInt a, SymInt b);
-  SymInt times(SymInt x, int64_t factor);
-  /// a = quotient * b + rest, as far as polynomials divide.
-  Parts divided(SymInt a, SymInt b);
-  SymInt quotient(SymInt a, SymInt b, bool wants_rest);
-  SymInt extreme(SymInt a, SymInt b, AtomOf kind);
-
-  int64_t low(SymInt x) const;
-  int64_t high(SymInt x) const;
-  SizeBounds interval(const Terms& terms) const;
-  std::optional<int64_t> low_by_shift(const Terms& terms) const;
-  std::optional<bool> proven(SymInt x, Sign sign);
-  bool decided(SymInt x, Sign sign);
-  void narrow(SymInt x, Sign sign);
-  std::string text(SymInt x) const;
-  std::string atom_text(uint32_t atom) const;
-
-  mutable std::recursive_mutex mutex_;
-  std::vector<std::string> names_;
-  std::vector<SizeBounds> given_;  ///< the symbols' bounds as they came
-  std::deque<SizeAtom> atoms_;
-  std::map<std::vector<int64_t>, uint32_t> atom_index_;
-  std::map<std::vector<int64_t>, SizeExpr> exprs_;
-  std::vector<Guard> guards_;
-};
+/// The same lists, item by item.
+inline bool are_identical(SymInts a, SymInts b) {
+  if (a.size() != b.size()) return false;
+  for (size_t i = 0; i < a.size(); ++i)
+    if (!a[i].is_identical(b[i])) return false;
+  return true;
+}
 
 }  // namespace coregrad
+
+template <>
+inline constexpr bool std::ranges::enable_borrowed_range<coregrad::SymInts> = true;
+template <>
+inline constexpr bool std::ranges::enable_view<coregrad::SymInts> = true;
+
+/// As its text.
+template <>
+struct fmt::formatter<coregrad::SymInt> : fmt::formatter<std::string> {
+  auto format(coregrad::SymInt x, format_context& context) const {
+    return fmt::formatter<std::string>::format(x.to_text(), context);
+  }
+};
+template <>
+struct std::common_type<coregrad::SymInt, int64_t> {
+  using type = coregrad::SymInt;
+};
+template <>
+struct std::common_type<int64_t, coregrad::SymInt> {
+  using type = coregrad::SymInt;
+};

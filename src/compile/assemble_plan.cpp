@@ -1,11 +1,8 @@
 #include "compile/assemble_plan.h"
 
 #include "base/checked.h"
-#include "base/flags.h"
-#include "compile/memory_plan.h"
 #include "compile/validate.h"
 #include "compile/view_map.h"
-#include "runtime/executor.h"
 
 #include <algorithm>
 #include <string_view>
@@ -13,7 +10,7 @@
 namespace coregrad {
 namespace {
 
-/// Offsets of temporaries, by the node that has the memory first.
+/// Temporaries by the node that has the memory first.
 class Temporaries {
  public:
   Temporaries(const Graph& graph, const Draft& draft, const TakenOver& taken_over)
@@ -22,23 +19,20 @@ class Temporaries {
       for (const Memory& m : draft.steps[s].arguments) {
         if (m.kind != Memory::Kind::Node) continue;
         const NodeId owner = owner_of(m);
-        const auto [at, is_new] = number_of_.try_emplace(owner, lifetimes_.size());
+        const auto [at, is_new] = number_of_.try_emplace(owner, temporaries_.size());
         const auto now = static_cast<int64_t>(s);
         if (is_new)
-          lifetimes_.push_back(
+          temporaries_.push_back(
               {checked_mul(graph.numel(owner), size_of(graph.dtype(owner)), "plan"), now, now});
-        lifetimes_[at->second].last_step = now;
+        temporaries_[at->second].last_step = now;
       }
-    memory_ = flags().check_memory ? plan_guarded_memory(lifetimes_) : plan_memory(lifetimes_);
   }
 
-  const MemoryPlan& memory() const { return memory_; }
-
-  Slot slot_of(const Memory& m) const {
-    const size_t life = number_of_.at(owner_of(m));
-    return {SlotKind::Temporary, memory_.offsets[life] + m.offset,
-            lifetimes_[life].bytes - m.offset};
+  PlanTemplate::SlotSizes slot_of(const Memory& m) const {
+    const size_t number = number_of_.at(owner_of(m));
+    return {temporaries_[number].bytes - m.offset, m.offset, static_cast<int64_t>(number)};
   }
+  std::vector<PlanTemplate::TemporarySizes> take() { return std::move(temporaries_); }
 
  private:
   NodeId owner_of(const Memory& m) const {
@@ -50,8 +44,7 @@ class Temporaries {
 
   const TakenOver& taken_over_;
   std::map<NodeId, size_t> number_of_;
-  std::vector<Lifetime> lifetimes_;
-  MemoryPlan memory_;
+  std::vector<PlanTemplate::TemporarySizes> temporaries_;
 };
 
 /// The user's operators that gather.
@@ -69,33 +62,38 @@ std::vector<std::string> gathering_origins(const Graph& graph) {
 
 }  // namespace
 
-Plan assemble_plan(const PlanParts& parts) {
-  Plan plan;
+PlanTemplate assemble_plan(const PlanParts& parts) {
+  PlanTemplate made;
+  made.env = parts.env;
+  Plan& plan = made.plan;
   plan.num_inputs = parts.num_inputs;
   plan.num_outputs = static_cast<int64_t>(parts.outputs.size());
-  const Temporaries temporaries(parts.graph, parts.draft, parts.taken_over);
-  plan.temporary_bytes = temporaries.memory().total_bytes;
-  plan.guard_pages = temporaries.memory().guard_pages;
+  Temporaries temporaries(parts.graph, parts.draft, parts.taken_over);
 
   std::map<Memory, SlotId> slots;
-  const auto make_slot = [&](const Memory& m) -> Slot {
+  const auto add_slot = [&](const Memory& m) {
     switch (m.kind) {
       case Memory::Kind::Input:
-        return {SlotKind::Input, m.index, 0, m.offset};
+        plan.slots.push_back({SlotKind::Input, m.index, 0, 0});
+        made.slots.push_back({0, m.offset});
+        return;
       case Memory::Kind::Output: {
         const NodeId node = parts.outputs[m.index].node;
-        return {SlotKind::Output, m.index,
-                parts.graph.numel(node) * size_of(parts.graph.dtype(node)) - m.offset, m.offset};
+        plan.slots.push_back({SlotKind::Output, m.index, 0, 0});
+        made.slots.push_back(
+            {parts.graph.numel(node) * size_of(parts.graph.dtype(node)) - m.offset, m.offset});
+        return;
       }
       case Memory::Kind::Node:
         break;
     }
-    return temporaries.slot_of(m);
+    plan.slots.push_back({SlotKind::Temporary, 0, 0, 0});
+    made.slots.push_back(temporaries.slot_of(m));
   };
   const auto slot_of = [&](const Memory& m) {
     const auto [at, is_new] =
         slots.try_emplace(m, SlotId{static_cast<uint32_t>(plan.slots.size())});
-    if (is_new) plan.slots.push_back(make_slot(m));
+    if (is_new) add_slot(m);
     return at->second;
   };
 
@@ -109,31 +107,33 @@ Plan assemble_plan(const PlanParts& parts) {
     step.first_arg = static_cast<uint32_t>(plan.args.size());
     step.num_args = static_cast<uint32_t>(draft.arguments.size());
     for (const Memory& m : draft.arguments) plan.args.push_back(slot_of(m));
-    step.first_param = static_cast<uint32_t>(plan.params.size());
+    step.first_param = static_cast<uint32_t>(made.params.size());
     const auto take = [&](const auto& from) {
       step.function = from.function;
-      step.range = from.range;
-      step.chunk = from.chunk;
-      step.scratch_bytes = from.scratch_bytes;
+      made.steps.push_back({from.range, from.chunk, from.scratch_bytes, draft.work});
       step.num_params = static_cast<uint32_t>(from.params.size());
-      plan.params.insert(plan.params.end(), from.params.begin(), from.params.end());
+      made.params.insert(made.params.end(), from.params.begin(), from.params.end());
     };
-    if (draft.source >= 0) {
+    if (draft.source >= 0 && !parts.kernels[draft.source]) {
+      made.planned.push_back(
+          {plan.steps.size(), std::get<ContractKernel>(parts.draft.sources[draft.source])});
+      made.steps.push_back({.work = draft.work, .is_planned = true});
+    } else if (draft.source >= 0) {
       const auto& kernel = parts.kernels[draft.source];
       take(*kernel);
-      plan.keep_alive.push_back(kernel);
+      // Its sizes are here now, and may outlive the symbols there.
+      plan.keep_alive.push_back(kernel->code);
     } else {
       take(*draft.library);
       step.context = draft.library->context;
       plan.keep_alive.push_back(draft.library->context_owner);
     }
-    plan.max_scratch_bytes = std::max(plan.max_scratch_bytes, step.scratch_bytes);
     plan.steps.push_back(std::move(step));
   }
+  made.temporaries = temporaries.take();
   plan.serial_cost_ns = static_cast<double>(parts.target.thresholds.serial_ns);
-  plan.totals = total_up(plan);
   plan.gathering = gathering_origins(parts.graph);
-  return plan;
+  return made;
 }
 
 std::shared_ptr<StepObserver> make_validator(const Graph& graph, const MemoryMap& memory,

@@ -15,6 +15,7 @@
 #include "ir/print.h"
 #include "runtime/profiler.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 
@@ -109,8 +110,8 @@ void Compilation::fuse() {
   // A reshaped output is the memory of what is reshaped, which the step that makes it can write
   // itself.
   for (OutputSpec& spec : outputs_) {
-    const bool is_dense =
-        spec.strides.empty() || spec.strides == contiguous_strides(graph_.shape(spec.node));
+    const bool is_dense = spec.strides.empty() ||
+                          are_equal(spec.strides, contiguous_strides(graph_.shape(spec.node)));
     if (!is_dense || spec.aliases_input >= 0) continue;
     while (graph_[spec.node].op == Op::Reshape &&
            graph_[graph_.operand(spec.node, 0)].op != Op::Input) {
@@ -140,21 +141,42 @@ void Compilation::share() {
 
 void Compilation::generate() {
   KernelCacheStats stats;
-  kernels_ = compile_kernels(draft_.sources, host_target(), &stats);
+  // Contracts of symbols are planned for the numbers of a call.
+  const auto waits = [](const KernelSource& source) {
+    const auto* contract = std::get_if<ContractKernel>(&source);
+    return contract != nullptr && contract->has_symbols();
+  };
+  if (std::ranges::none_of(draft_.sources, waits)) {
+    kernels_ = compile_kernels(draft_.sources, host_target(), &stats);
+  } else {
+    std::vector<KernelSource> ready;
+    for (const KernelSource& source : draft_.sources)
+      if (!waits(source)) ready.push_back(source);
+    auto made = compile_kernels(ready, host_target(), &stats);
+    auto next = made.begin();
+    for (const KernelSource& source : draft_.sources)
+      kernels_.push_back(waits(source) ? nullptr : *next++);
+  }
   result_.report.kernels = static_cast<int64_t>(draft_.sources.size());
   result_.report.kernels_compiled = stats.misses;
   result_.report.kernel_cache_hits = stats.hits;
 }
 
 void Compilation::assemble() {
-  plan_ = std::make_shared<Plan>(assemble_plan(
-      {graph_, *memory_, outputs_, num_inputs_, draft_, taken_over_, kernels_, host_target()}));
-  result_.report.steps = static_cast<int64_t>(plan_->steps.size());
+  auto made = std::make_shared<PlanTemplate>(
+      assemble_plan({graph_, *memory_, outputs_, num_inputs_, draft_, taken_over_, kernels_,
+                     host_target(), options_.env}));
+  result_.report.steps = static_cast<int64_t>(made->steps.size());
+  if (options_.env) {
+    result_.sizes = made;
+    return;
+  }
+  plan_ = made->bind({});
   result_.report.temporary_bytes = plan_->temporary_bytes;
 }
 
 void Compilation::verify_runs() {
-  if (flags().validate) plan_->observer = make_validator(graph_, *memory_, draft_);
+  if (flags().validate && plan_) plan_->observer = make_validator(graph_, *memory_, draft_);
 }
 
 void Compilation::describe() {
@@ -189,7 +211,7 @@ CompiledPlan Compilation::run() {
         "lowering {:.1f}, machine code {:.1f})",
         options_.name, report.nodes_in, report.steps, report.kernels, report.kernels_compiled,
         report.total_ms, report.passes_ms, report.lowering_ms, report.llvm_ms);
-  if (flags().debug >= 2) log().debug("{}", to_text(*plan_));
+  if (flags().debug >= 2 && plan_) log().debug("{}", to_text(*plan_));
   if (!flags().dump_dir.empty())
     dump_compiled(flags().dump_dir, options_.name, graph_text, result_);
   return std::move(result_);

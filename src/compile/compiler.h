@@ -1,6 +1,7 @@
 #pragma once
-// Graph in, plan out.
+// Graph in, plan out. Where sizes are symbols, a plan for each set of their values comes out.
 
+#include "compile/plan_template.h"
 #include "ir/graph.h"
 #include "runtime/plan.h"
 
@@ -15,7 +16,7 @@ namespace coregrad {
 struct OutputSpec {
   NodeId node;
   /// Strides of the memory the caller gives, in elements; empty: contiguous.
-  std::vector<int64_t> strides;
+  std::vector<SymInt> strides;
   /// >= 0: the memory is that of this input, which is overwritten after its last read.
   int64_t aliases_input = -1;
 };
@@ -37,6 +38,7 @@ struct CompileOptions {
   std::string name = "graph";               ///< for logs, traces and dumps
   /// The same graph with other sizes will follow: kernels that can share their code with those.
   bool any_size = false;
+  std::shared_ptr<ShapeEnv> env = nullptr;  ///< of the symbols in the graph's sizes
 };
 
 /// What compiling cost and made; for reports.
@@ -49,7 +51,8 @@ struct CompileReport {
 };
 
 struct CompiledPlan {
-  std::shared_ptr<const Plan> plan;
+  std::shared_ptr<const Plan> plan;  ///< null where sizes are symbols: `sizes` makes plans
+  std::shared_ptr<const PlanTemplate> sizes;
   CompileReport report;
   std::string graph_dot;  ///< the optimised graph with its kernels as clusters
 };

@@ -15,7 +15,7 @@ NodeId dense_operands(Graph& into, const Graph& from, NodeId node,
   if (family == Family::Scan || family == Family::Library || family == Family::External)
     for (NodeId& o : dense) {
       if (into[o].op != Op::Input) continue;
-      const std::vector<int64_t> shape(into.shape(o).begin(), into.shape(o).end());
+      const std::vector<SymInt> shape(into.shape(o).begin(), into.shape(o).end());
       if (std::ranges::equal(into.attrs(o).subspan(1), contiguous_strides(shape))) continue;
       o = into.intern(Op::Reshape, into.dtype(o), shape, {{o}});
     }

@@ -39,7 +39,7 @@ class Drafting {
   void draft_library(const FusionUnit& unit);
   std::string name_of_unit(const FusionUnit& unit) const;
   double bytes_of(NodeId node) const {
-    return static_cast<double>(graph_.numel(node)) * size_of(graph_.dtype(node));
+    return static_cast<double>(graph_.numel(node).hint()) * size_of(graph_.dtype(node));
   }
 
   const Graph& graph_;
@@ -81,11 +81,11 @@ std::string Drafting::name_of_unit(const FusionUnit& unit) const {
 
 void Drafting::draft_loops(const FusionUnit& unit) {
   bool is_stored = false;
-  int64_t numel = 0;
+  SymInt numel = 0;
   for (const FusionRoot& r : unit.roots) {
     if (!fusion_.is_stored[r.concat.is_valid() ? r.concat : r.node]) continue;
     is_stored = true;
-    numel = std::max(numel, graph_.numel(r.node));
+    numel = max(numel, graph_.numel(r.node));
   }
   if (!is_stored || numel == 0) return;
   DraftStep step{.kind = StepKind::Loop, .name = name_of_unit(unit)};
@@ -112,7 +112,7 @@ void Drafting::draft_contract(const FusionUnit& unit) {
     const DType stored = graph_.dtype(view.base);
     if (stored != kernel.dtype) o.memory = stored;
     step.add_argument(memory_.memory_of(view.base), view.base, false);
-    step.bytes += static_cast<double>(graph_.numel(operand)) * size_of(stored);
+    step.bytes += static_cast<double>(graph_.numel(operand).hint()) * size_of(stored);
   }
   LoweredLoops epilogue = lower_epilogue(graph_, fusion_, unit, memory_);
   for (const KernelArgument& a : epilogue.arguments) {
@@ -121,6 +121,7 @@ void Drafting::draft_contract(const FusionUnit& unit) {
   }
   step.flops = 2.0 * static_cast<double>(kernel.spec.work());
   step.cost_ns = 100 + step.flops / 50;  // 50 GFLOP/s
+  for (const SymInt extent : kernel.spec.extents) step.work *= extent;
   kernel.epilogue = std::move(epilogue.kernel);
   kernel.any_size = options_.any_size;
   draft_.add(std::move(step), std::move(kernel));
@@ -147,8 +148,8 @@ void Drafting::draft_library(const FusionUnit& unit) {
 
 /// A step that copies a node's value between two places.
 void draft_copy(Draft& draft, const Graph& graph, NodeId node, Memory from,
-                const std::vector<int64_t>& from_strides, Memory to,
-                const std::vector<int64_t>& to_strides) {
+                const std::vector<SymInt>& from_strides, Memory to,
+                const std::vector<SymInt>& to_strides) {
   LoopKernel kernel;
   const Shape shape = graph.shape(node);
   std::vector<IndexExpr> index(shape.size());
@@ -199,9 +200,9 @@ void draft_copies(Draft& draft, const Graph& graph, const MemoryMap& memory,
       const bool by_temporary = in_danger && spec.aliases_input >= 0;
       if (is_first && !in_danger) continue;
       if (!is_first && in_danger && !by_temporary) continue;
-      const std::vector<int64_t> dense = contiguous_strides(graph.shape(node));
-      const std::vector<int64_t> wanted = spec.strides.empty() ? dense : spec.strides;
-      const std::vector<int64_t> given =
+      const std::vector<SymInt> dense = contiguous_strides(graph.shape(node));
+      const std::vector<SymInt> wanted = spec.strides.empty() ? dense : spec.strides;
+      const std::vector<SymInt> given =
           from_input ? memory_strides(graph, node) : memory.strides(node);
       const Memory temporary{Memory::Kind::Node, node.value};
       if (!by_temporary)
@@ -222,6 +223,7 @@ void schedule(Draft& draft, const CompileOptions& options, const Target& target)
     const LoopCost cost = arrange_loops(*kernel, target);
     step.bytes = cost.bytes;
     step.cost_ns = cost.ns;
+    step.work = cost.elements;
     kernel->any_size = options.any_size && step.kind == StepKind::Loop;
     if (flags().debug >= 3) log().debug("{}: {}", step.name, kernel->to_text());
   }
@@ -235,8 +237,8 @@ void start_at_first_access(Draft& draft) {
     auto* loops = std::get_if<LoopKernel>(&source);
     if (auto* contract = std::get_if<ContractKernel>(&source)) {
       for (ContractOperand* o : {&contract->lhs, &contract->rhs})
-        step.skip(first++,
-                  std::exchange(o->offset, 0) * size_of(o->memory.value_or(contract->dtype)));
+        step.skip(first++, std::exchange(o->offset, SymInt(0)) *
+                               size_of(o->memory.value_or(contract->dtype)));
       loops = &contract->epilogue;
     }
     for (size_t b = 0; b < loops->buffers.size(); ++b) {
@@ -251,9 +253,13 @@ void start_at_first_access(Draft& draft) {
         is_plain = is_plain && s.combine == Op::Literal;
       }
       if (!is_plain || accesses.empty()) continue;
-      int64_t least = INT64_MAX;
-      for (const IndexExpr* e : accesses) least = std::min(least, e->constant);
-      if (least <= 0) continue;
+      SymInt least = accesses[0]->constant;
+      for (const IndexExpr* e : accesses)
+        if (SymInt::is_at_most(e->constant, least)) least = e->constant;
+      // Sizes that cannot be compared stay where they are.
+      const bool is_least = std::ranges::all_of(
+          accesses, [&](const IndexExpr* e) { return SymInt::is_at_most(least, e->constant); });
+      if (!is_least || !SymInt::is_at_most(1, least)) continue;
       for (IndexExpr* e : accesses) e->constant -= least;
       step.skip(first + b, least * size_of(loops->buffers[b].dtype));
     }

@@ -19,10 +19,11 @@ struct DraftStep {
   std::vector<bool> written;  ///< per argument
   int source = -1;            ///< index into the kernel sources, or -1
   std::optional<LibraryUnit> library;
-  bool checked = true;           ///< its results are complete and can be validated
-  std::vector<NodeId> nodes;     ///< per argument: whose memory it is
-  std::vector<int64_t> skipped;  ///< per argument: bytes of that memory before the pointer
-  double bytes = 0, flops = 0, cost_ns = 0;
+  bool checked = true;          ///< its results are complete and can be validated
+  std::vector<NodeId> nodes;    ///< per argument: whose memory it is
+  std::vector<SymInt> skipped;  ///< per argument: bytes of that memory before the pointer
+  double bytes = 0, flops = 0, cost_ns = 0;  ///< by hints
+  SymInt work = 1;                           ///< what these grow with
 
   void add_argument(const Memory& memory, NodeId node, bool is_written) {
     arguments.push_back(memory);
@@ -30,7 +31,7 @@ struct DraftStep {
     skipped.push_back(0);
     written.push_back(is_written);
   }
-  void skip(size_t argument, int64_t distance) {
+  void skip(size_t argument, SymInt distance) {
     arguments[argument].offset += distance;
     skipped[argument] += distance;
   }

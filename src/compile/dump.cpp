@@ -60,7 +60,7 @@ void dump_compiled(const std::string& folder, const std::string& name,
   const std::string stem = fmt::format("{:04}_{}", count++, file_name(name));
   write(directory / (stem + ".graph.txt"), graph_text);
   write(directory / (stem + ".dot"), compiled.graph_dot);
-  write(directory / (stem + ".plan.txt"), to_text(*compiled.plan));
+  if (compiled.plan) write(directory / (stem + ".plan.txt"), to_text(*compiled.plan));
 }
 
 }  // namespace coregrad

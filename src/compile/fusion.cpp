@@ -107,7 +107,7 @@ void Planner::add_parts(NodeId concat) {
     FusionUnit unit;
     // The part's own value is computed here unless it is a root, which is then copied.
     FusionRoot root{parts[p], {}, concat, part};
-    for (int64_t extent : graph_.shape(parts[p])) {
+    for (const SymInt extent : graph_.shape(parts[p])) {
       root.axes.push_back(extent == 1 ? -1 : static_cast<int>(unit.axes.size()));
       if (extent != 1) unit.axes.push_back({extent, FusionAxisKind::Free});
     }

@@ -26,7 +26,7 @@ enum class FusionAxisKind : uint8_t {
 };
 
 struct FusionAxis {
-  int64_t extent;
+  SymInt extent;
   FusionAxisKind kind;
 };
 
@@ -62,7 +62,7 @@ struct FusionRead {
 struct Placement {
   NodeId concat;              ///< invalid: the node has memory of its own
   int64_t part = 0;           ///< operand number
-  int64_t start = 0;          ///< along the Concat's dimension
+  SymInt start = 0;           ///< along the Concat's dimension
   bool is_whole_part = true;  ///< false: the part is another shape of the node, both dense
 };
 

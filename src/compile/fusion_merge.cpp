@@ -60,9 +60,8 @@ bool unify_read(const Graph& graph, const IndexContext& context, const FusionRea
 }
 
 /// The factor of each axis, or nothing if the expression is more than a sum of axes.
-std::optional<std::map<int, int64_t>> axis_factors(const IndexContext& context,
-                                                   const IndexExpr& e) {
-  std::map<int, int64_t> factors;
+std::optional<std::map<int, SymInt>> axis_factors(const IndexContext& context, const IndexExpr& e) {
+  std::map<int, SymInt> factors;
   for (const IndexExpr::Term& term : e.terms) {
     const Atom& atom = context.atom(term.atom);
     if (atom.kind != AtomKind::Axis) return {};
@@ -76,8 +75,12 @@ bool is_same_place(const IndexContext& a_context, const std::vector<IndexExpr>& 
                    const IndexContext& b_context, const std::vector<IndexExpr>& b) {
   bool depends = false;
   for (size_t d = 0; d < a.size(); ++d) {
-    const auto factors = axis_factors(a_context, a[d]);
-    if (!factors || a[d].constant != b[d].constant || factors != axis_factors(b_context, b[d]))
+    const auto factors = axis_factors(a_context, a[d]), others = axis_factors(b_context, b[d]);
+    const auto is_equal = [](const auto& x, const auto& y) {
+      return x.first == y.first && SymInt::are_equal(x.second, y.second);
+    };
+    if (!factors || !others || !SymInt::are_equal(a[d].constant, b[d].constant) ||
+        !std::ranges::equal(*factors, *others, is_equal))
       return false;
     depends = depends || !factors->empty();
   }
@@ -90,14 +93,15 @@ bool unify_siblings(const Graph& graph, const FusionUnit& first, const FusionUni
                     const NodeMap<RootReads>& reads, std::vector<int>& map) {
   if (first.axes.size() != second.axes.size()) return false;
   for (size_t a = 0; a < first.axes.size(); ++a)
-    if (first.axes[a].extent != second.axes[a].extent) return false;
+    if (!SymInt::are_equal(first.axes[a].extent, second.axes[a].extent)) return false;
   for (const FusionRoot& b : second.roots)
     for (const FusionRoot& a : first.roots) {
       if (a.axes != b.axes) continue;
       const RootReads &ra = reads[a.node], &rb = reads[b.node];
       for (const FusionRead& x : ra.reads)
         for (const FusionRead& y : rb.reads) {
-          if (x.node != y.node || graph.numel(x.node) < 256 || x.index.size() != y.index.size())
+          if (x.node != y.node || graph.numel(x.node).hint() < 256 ||
+              x.index.size() != y.index.size())
             continue;
           if (!is_same_place(ra.context, x.index, rb.context, y.index)) continue;
           for (size_t k = 0; k < map.size(); ++k) map[k] = static_cast<int>(k);
@@ -141,7 +145,8 @@ std::optional<AxisMatch> match_axes(const Graph& graph, const FusionUnit& first,
   for (size_t k = 0; k < map.size(); ++k) {
     if (map[k] < 0) continue;
     const auto to = static_cast<size_t>(map[k]);
-    if (first.axes[to].extent != second.axes[k].extent) return {};  // a padded read over the edge
+    // A padded read goes over the edge.
+    if (!SymInt::are_equal(first.axes[to].extent, second.axes[k].extent)) return {};
     back[to] = static_cast<int>(k);
   }
   return AxisMatch{std::move(map), std::move(back)};
@@ -180,10 +185,10 @@ void add_loops(FusionUnit& merged, const FusionUnit& second, AxisMatch& match) {
   for (size_t k = 0; k < second.axes.size(); ++k) {
     int& to = match.to_first[k];
     if (to >= 0) continue;
-    const int64_t extent = second.axes[k].extent;
+    const SymInt extent = second.axes[k].extent;
     for (size_t a = 0; a < match.to_second.size() && to < 0; ++a)
       if (match.to_second[a] < 0 && merged.axes[a].kind == FusionAxisKind::Loop &&
-          merged.axes[a].extent == extent) {
+          SymInt::are_equal(merged.axes[a].extent, extent)) {
         to = static_cast<int>(a);
         match.to_second[a] = static_cast<int>(k);
       }
@@ -193,11 +198,11 @@ void add_loops(FusionUnit& merged, const FusionUnit& second, AxisMatch& match) {
   }
 }
 
-/// The parallel units of a kernel; axes that are free still count.
+/// The parallel units of a kernel, by hints; axes that are free still count.
 int64_t count_units(const FusionUnit& unit) {
   int64_t units = 1;
   for (const FusionAxis& a : unit.axes)
-    if (a.kind != FusionAxisKind::Loop) units = checked_mul(units, a.extent, "fusion");
+    if (a.kind != FusionAxisKind::Loop) units = checked_mul(units, a.extent.hint(), "fusion");
   return units;
 }
 
@@ -207,9 +212,9 @@ bool serialises(const Graph& graph, const FusionUnit& merged, const FusionUnit& 
   if (!merged.is_fixed()) return false;
   int64_t units = 1, work = 0;
   for (const FusionAxis& a : merged.axes)
-    if (a.kind == FusionAxisKind::Parallel) units = checked_mul(units, a.extent, "fusion");
+    if (a.kind == FusionAxisKind::Parallel) units = checked_mul(units, a.extent.hint(), "fusion");
   for (const FusionRoot& r : merged.roots)
-    work = std::max(work, checked_numel(domain_of(graph, r.node), "fusion"));
+    work = std::max(work, checked_numel(domain_of(graph, r.node), "fusion").hint());
   return units < kMinUnits && units < std::max(count_units(first), count_units(second)) &&
          work > host_target().thresholds.merge_elements;
 }
@@ -268,12 +273,12 @@ std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const
   }
   if (!has_read || !is_injective(to_dim)) return {};
   for (size_t a = 0; a < to_dim.size(); ++a)
-    if (to_dim[a] < 0 || shape[to_dim[a]] != unit.axes[a].extent) return {};
+    if (to_dim[a] < 0 || !SymInt::are_equal(shape[to_dim[a]], unit.axes[a].extent)) return {};
 
   FusionUnit epilogue;
   epilogue.kind = UnitKind::Contract;
   epilogue.node = contract;
-  for (int64_t extent : shape) epilogue.axes.push_back({extent, FusionAxisKind::Parallel});
+  for (const SymInt extent : shape) epilogue.axes.push_back({extent, FusionAxisKind::Parallel});
   add_roots(epilogue, unit, to_dim);
   return epilogue;
 }

@@ -71,9 +71,8 @@ std::vector<FusionRead> collect_reads(const Graph& graph, NodeId root, const Nod
       push(graph.operand(node, 1), index);
       std::vector<IndexExpr> source = index;
       const auto dim = static_cast<size_t>(graph.attr(node, 0));
-      const int64_t extent = graph.shape(graph.operand(node, 0))[dim];
-      source[dim] =
-          context.value(static_cast<int>(node.value), {0, std::max<int64_t>(extent - 1, 0)});
+      const SymInt extent = graph.shape(graph.operand(node, 0))[dim];
+      source[dim] = context.value(static_cast<int>(node.value), {0, max(extent - 1, 0)});
       push(graph.operand(node, 0), std::move(source));
     } else if (op == Op::Random) {
       push(graph.operand(node, 0), {});

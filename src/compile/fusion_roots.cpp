@@ -85,13 +85,13 @@ void RootChooser::look_at(NodeId id) {
       if (op == Op::Concat) {
         make_root(id);
       } else if ((op == Op::Expand || op == Op::Window) &&
-                 graph_.numel(id) >= 4 * graph_.numel(graph_.operand(id, 0))) {
+                 graph_.numel(id).hint() >= 4 * graph_.numel(graph_.operand(id, 0)).hint()) {
         repeated_[graph_.operand(id, 0)] = true;
       } else if (op == Op::Slice) {
         NodeId of = graph_.operand(id, 0);
         while (graph_[of].op == Op::Reshape || graph_[of].op == Op::Permute)
           of = graph_.operand(of, 0);
-        sliced_[of] += static_cast<double>(graph_.numel(id));
+        sliced_[of] += static_cast<double>(graph_.numel(id).hint());
       }
       break;
     case Family::Gather:
@@ -123,7 +123,7 @@ void RootChooser::share_dear_values() {
     cost[id] = total;
     if (is_root(id) || !is_fusable(graph_, id) || family_of(op) == Family::View) return;
     // Slices that overlap, such as the steps of an unrolled window, each compute it again.
-    const auto elements = static_cast<double>(graph_.numel(id));
+    const auto elements = static_cast<double>(graph_.numel(id).hint());
     const bool overlaps = (sliced_[id] - elements) * total >= kShareCost * elements;
     const bool is_dear = (uses_[id.value] > 1 && total >= kShareCost) ||
                          (repeated_[id] && total >= kRepeatCost) || overlaps;
@@ -189,9 +189,9 @@ void RootChooser::place_parts_of(NodeId concat, const NodeMap<bool>& is_output) 
   const auto dim = static_cast<size_t>(graph_.attr(concat, 0));
   const Shape whole = graph_.shape(concat);
   const bool is_run = std::all_of(whole.begin(), whole.begin() + static_cast<int64_t>(dim),
-                                  [](int64_t extent) { return extent == 1; });
+                                  [](SymInt extent) { return extent.is_identical(1); });
   const std::span<const NodeId> parts = graph_.operands(concat);
-  int64_t start = 0;
+  SymInt start = 0;
   for (size_t p = 0; p < parts.size(); ++p) {
     const Shape shape = graph_.shape(parts[p]);
     const StridedView view = strided_view(graph_, parts[p]);
@@ -202,14 +202,16 @@ void RootChooser::place_parts_of(NodeId concat, const NodeMap<bool>& is_output) 
     const bool is_computed =
         is_elementwise(op) || is_reduce(op) || op == Op::Contract || op == Op::Concat;
     if (!is_computed || is_output[base] || result_.placed[base].concat.is_valid() ||
-        graph_.numel(base) != graph_.numel(parts[p]) || graph_.numel(base) <= 1)
+        !SymInt::are_equal(graph_.numel(base), graph_.numel(parts[p])) ||
+        graph_.numel(base).hint() <= 1)
       continue;
     // Computed where it is stored, together with the other one.
     if (parts_alternate(graph_, concat) && is_elementwise(op) && uses_[base.value] == 1) continue;
-    const std::vector<int64_t> dense = contiguous_strides(shape);
-    bool is_same = view.offset == 0;
+    const std::vector<SymInt> dense = contiguous_strides(shape);
+    bool is_same = SymInt::are_equal(view.offset, 0);
     for (size_t d = 0; d < shape.size(); ++d)
-      is_same = is_same && (shape[d] == 1 || view.strides[d] == dense[d]);
+      is_same = is_same &&
+                (SymInt::are_equal(shape[d], 1) || SymInt::are_equal(view.strides[d], dense[d]));
     if (!is_same) continue;
     const bool must_be_dense = !placement.is_whole_part || result_.needs_dense[base];
     if (must_be_dense && !is_run) continue;
@@ -231,9 +233,10 @@ bool parts_alternate(const Graph& graph, NodeId concat) {
   const Shape shape = graph.shape(concat);
   const auto dim = static_cast<size_t>(graph.attr(concat, 0));
   const std::span<const NodeId> parts = graph.operands(concat);
-  return parts.size() == 2 && shape[dim] == 2 && graph.shape(parts[0])[dim] == 1 &&
+  return parts.size() == 2 && shape[dim].is_identical(2) &&
+         graph.shape(parts[0])[dim].is_identical(1) &&
          std::all_of(shape.begin() + static_cast<int64_t>(dim) + 1, shape.end(),
-                     [](int64_t extent) { return extent == 1; });
+                     [](SymInt extent) { return extent.is_identical(1); });
 }
 
 }  // namespace coregrad

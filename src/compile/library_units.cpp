@@ -43,9 +43,11 @@ std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
   if (const std::optional<Scalar> fill = ops::constant_value(graph, x)) {
     units.push_back(from_step("fill", make_fill(bytes, count, fill->memory_bits())));
   } else {
-    StridedCopySpec copy{.element_bytes = bytes, .shape = graph.shape(node)};
-    const std::vector<int64_t> dense = contiguous_strides(graph.shape(node));
-    copy.source_strides = views[0].strides;
+    const std::vector<int64_t> shape = specialized(graph.shape(node));
+    const std::vector<int64_t> dense = specialized(contiguous_strides(shape));
+    const std::vector<int64_t> source = specialized(views[0].strides);
+    StridedCopySpec copy{.element_bytes = bytes, .shape = shape};
+    copy.source_strides = source;
     copy.destination_strides = dense;
     units.push_back(from_step("copy", make_strided_copy(copy)));
     units.back().operands = {views[0].base};
@@ -53,13 +55,17 @@ std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
   units.back().results = {node};
   units.back().completes = false;
   if (graph.numel(index) == 0) return units;
+  const std::vector<int64_t> shape = specialized(graph.shape(node)),
+                             index_shape = specialized(graph.shape(index)),
+                             index_strides = specialized(views[1].strides),
+                             value_strides = specialized(views[2].strides);
   ScatterSpec spec{.element = element_of(graph.dtype(node)),
-                   .combine = static_cast<ScatterCombine>(graph.attr(node, 1)),
+                   .combine = static_cast<ScatterCombine>(graph.attr(node, 1).number()),
                    .dim = graph.attr(node, 0),
-                   .shape = graph.shape(node),
-                   .index_shape = graph.shape(index)};
-  spec.index_strides = views[1].strides;
-  spec.value_strides = views[2].strides;
+                   .shape = shape,
+                   .index_shape = index_shape};
+  spec.index_strides = index_strides;
+  spec.value_strides = value_strides;
   units.push_back(from_step("scatter", make_scatter(spec)));
   units.back().operands = {views[1].base, views[2].base};
   units.back().results = {node};
@@ -102,17 +108,18 @@ std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit
       return scatter_units(graph, node);
     case Family::Scan: {
       const ScanKind kind = graph[node].op == Op::CumSum ? ScanKind::Sum : ScanKind::Product;
-      LibraryUnit made = from_step(
-          std::string(name_of(graph[node].op)),
-          make_scan(kind, element_of(graph.dtype(node)), graph.shape(node), graph.attr(node, 0)));
+      LibraryUnit made = from_step(std::string(name_of(graph[node].op)),
+                                   make_scan(kind, element_of(graph.dtype(node)),
+                                             specialized(graph.shape(node)), graph.attr(node, 0)));
       made.operands = {operands[0]};
       made.results = {node};
       return {std::move(made)};
     }
     case Family::Library: {
       LibraryUnit made =
-          from_step("argsort", make_argsort(element_of(graph.dtype(operands[0])), graph.shape(node),
-                                            graph.attr(node, 0), graph.attr(node, 1) != 0));
+          from_step("argsort", make_argsort(element_of(graph.dtype(operands[0])),
+                                            specialized(graph.shape(node)), graph.attr(node, 0),
+                                            graph.attr(node, 1) != 0));
       made.operands = {operands[0]};
       made.results = {node};
       return {std::move(made)};

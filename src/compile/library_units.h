@@ -22,7 +22,7 @@ struct LibraryUnit {
   bool results_first = false;
   bool completes = true;  ///< false: a later step of the same op goes on with the result
   int64_t range = 1, chunk = 1, scratch_bytes = 0;
-  std::vector<int64_t> params;
+  std::vector<SymInt> params;
   double cost_ns = 0;
 };
 

@@ -31,7 +31,7 @@ class Lowering {
 
  private:
   void number_axes();
-  int loop_set(const std::vector<int64_t>& extents);
+  int loop_set(const std::vector<SymInt>& extents);
   std::vector<IndexExpr> root_index(const FusionRoot& root);
   ValueId evaluate(Demand demand);
   ValueId need(NodeId operand, std::vector<IndexExpr> index, ValueId mask);
@@ -68,8 +68,8 @@ class Lowering {
   const FusionUnit& unit_;
   const Layouts& layouts_;
   LoweredLoops out_;
-  std::vector<int> axis_number_;  // unit axis -> kernel axis (parallel ones)
-  std::map<std::vector<int64_t>, int> loop_sets_;
+  std::vector<int> axis_number_;                // unit axis -> kernel axis (parallel ones)
+  std::vector<std::vector<SymInt>> loop_sets_;  // their extents
   std::vector<std::vector<int>> loop_set_axes_;
   std::map<Demand, ValueId> memo_;
   std::vector<Demand> missing_;  // operands of the node that is attempted
@@ -93,24 +93,24 @@ void Lowering::number_axes() {
   k.num_parallel = static_cast<int>(k.axes.size());
 }
 
-int Lowering::loop_set(const std::vector<int64_t>& extents) {
-  const auto [at, is_new] = loop_sets_.try_emplace(extents, out_.kernel.num_loop_sets);
-  if (is_new) {
-    const int set = out_.kernel.num_loop_sets++;
-    loop_set_axes_.emplace_back();
-    for (int64_t e : extents) {
-      loop_set_axes_.back().push_back(static_cast<int>(out_.kernel.axes.size()));
-      out_.kernel.axes.push_back({e, set});
-    }
+int Lowering::loop_set(const std::vector<SymInt>& extents) {
+  for (size_t set = 0; set < loop_sets_.size(); ++set)
+    if (are_identical(loop_sets_[set], extents)) return static_cast<int>(set);
+  const int set = out_.kernel.num_loop_sets++;
+  loop_sets_.push_back(extents);
+  loop_set_axes_.emplace_back();
+  for (const SymInt e : extents) {
+    loop_set_axes_.back().push_back(static_cast<int>(out_.kernel.axes.size()));
+    out_.kernel.axes.push_back({e, set});
   }
-  return at->second;
+  return set;
 }
 
 std::vector<IndexExpr> Lowering::root_index(const FusionRoot& root) {
   // Loop axes are numbered by the list of their extents, so roots with equal loops share them.
   const Shape domain =
       root.concat.is_valid() ? graph_.shape(root.node) : domain_of(graph_, root.node);
-  std::vector<int64_t> extents;
+  std::vector<SymInt> extents;
   for (size_t d = 0; d < domain.size(); ++d)
     if (root.axes[d] >= 0 && axis_number_[root.axes[d]] < 0) extents.push_back(domain[d]);
   const int set = extents.empty() ? -1 : loop_set(extents);
@@ -129,7 +129,7 @@ ValueId Lowering::add(KernelValue v) {
   const auto key =
       std::make_tuple(static_cast<int>(v.kind), static_cast<int>(v.op), static_cast<int>(v.dtype),
                       v.operands[0], v.operands[1], v.operands[2], v.index, v.buffer,
-                      v.literal.bits(), v.bounds.low, v.bounds.high, v.loop_set);
+                      v.literal.bits(), v.bounds.low.bits(), v.bounds.high.bits(), v.loop_set);
   const auto [at, is_new] =
       values_.try_emplace(key, static_cast<ValueId>(out_.kernel.values.size()));
   if (is_new) out_.kernel.values.push_back(std::move(v));
@@ -239,7 +239,7 @@ std::optional<ValueId> Lowering::attempt(const Demand& d) {
     case Family::Leaf: {
       if (n.op == Op::Literal) return literal(graph_.literal(node));
       KernelValue v{.kind = ValueKind::Index, .dtype = n.dtype};
-      v.index = d.index[0];
+      v.index = n.op == Op::Size ? IndexContext::constant(graph_.attr(node, 0)) : d.index[0];
       return add(std::move(v));
     }
     case Family::Random:
@@ -309,7 +309,7 @@ std::optional<ValueId> Lowering::view(const Demand& d) {
 std::optional<ValueId> Lowering::gather(const Demand& d) {
   const NodeId x = graph_.operand(d.node, 0);
   const auto dim = static_cast<size_t>(graph_.attr(d.node, 0));
-  const int64_t extent = graph_.shape(x)[dim];
+  const SymInt extent = graph_.shape(x)[dim];
   const ValueId raw = need(graph_.operand(d.node, 1), d.index, d.mask);
   if (!missing_.empty()) return {};
   KernelValue checked{.kind = ValueKind::CheckIndex, .dtype = DType::Int64};
@@ -318,7 +318,7 @@ std::optional<ValueId> Lowering::gather(const Demand& d) {
   checked.bounds = {0, extent};
   const ValueId index = add(std::move(checked));
   std::vector<IndexExpr> source = d.index;
-  source[dim] = out_.kernel.context.value(index, {0, std::max<int64_t>(extent - 1, 0)});
+  source[dim] = out_.kernel.context.value(index, {0, max(extent - 1, 0)});
   const ValueId value = need(x, std::move(source), d.mask);
   if (!missing_.empty()) return {};
   // An element that is the same wherever it is read must not lose the check of the index.
@@ -331,9 +331,9 @@ Lowering::ReducedRead Lowering::read_of_reduction(const Demand& d) {
   const IndexContext& context = out_.kernel.context;
   const Shape shape = graph_.shape(graph_.operand(d.node, 0));
   const std::vector<bool> reduced = reduced_dims(graph_, d.node);
-  std::vector<int64_t> extents;
+  std::vector<SymInt> extents;
   for (size_t k = 0; k < shape.size(); ++k)
-    if (reduced[k] && shape[k] != 1) extents.push_back(shape[k]);
+    if (reduced[k] && !shape[k].is_identical(1)) extents.push_back(shape[k]);
   int parallel = 0;
   for (const IndexExpr& e : d.index) {
     if (e == IndexContext::constant(0)) continue;
@@ -348,7 +348,7 @@ Lowering::ReducedRead Lowering::read_of_reduction(const Demand& d) {
   for (size_t k = 0; k < shape.size(); ++k) {
     if (!reduced[k]) {
       read.index.push_back(d.index[kept++]);
-    } else if (shape[k] == 1) {
+    } else if (shape[k].is_identical(1)) {
       read.index.push_back(IndexContext::constant(0));
     } else {
       const std::vector<int>& axes = loop_set_axes_[read.loop_set];
@@ -458,7 +458,7 @@ LoweredLoops lower_epilogue(const Graph& graph, const FusionPlan& plan, const Fu
                             const Layouts& layouts) {
   FusionUnit with_axes = unit;
   if (with_axes.axes.empty())
-    for (int64_t extent : graph.shape(unit.node))
+    for (const SymInt extent : graph.shape(unit.node))
       with_axes.axes.push_back({extent, FusionAxisKind::Parallel});
   return Lowering(graph, plan, with_axes, layouts).run();
 }

@@ -25,7 +25,7 @@ struct LoweredLoops {
 class Layouts {
  public:
   virtual ~Layouts() = default;
-  virtual std::vector<int64_t> strides(NodeId node) const = 0;
+  virtual std::vector<SymInt> strides(NodeId node) const = 0;
 };
 
 /// For UnitKind::Loop; not arranged yet. Roots that `plan` does not store are computed but not

@@ -63,7 +63,7 @@ OutputPlaces place_outputs(const Graph& graph, const FusionPlan& fusion,
     const NodeId node = spec.node;
     bool direct = graph[node].op != Op::Input && !places.output_of.contains(node);
     const int made_by = direct ? uses.producer[node] : -1;
-    if (!spec.strides.empty() && spec.strides != contiguous_strides(graph.shape(node))) {
+    if (!spec.strides.empty() && !are_equal(spec.strides, contiguous_strides(graph.shape(node)))) {
       const bool by_library = made_by >= 0 && fusion.units[made_by].kind == UnitKind::Library;
       direct = direct && !uses.read_densely[node] && !fusion.needs_dense[node] && !by_library;
     }
@@ -78,10 +78,10 @@ OutputPlaces place_outputs(const Graph& graph, const FusionPlan& fusion,
   return places;
 }
 
-std::vector<int64_t> MemoryMap::strides(NodeId node) const {
+std::vector<SymInt> MemoryMap::strides(NodeId node) const {
   const auto at = places_.output_of.find(node);
   if (at != places_.output_of.end()) {
-    const std::vector<int64_t>& asked = outputs_[at->second].strides;
+    const std::vector<SymInt>& asked = outputs_[at->second].strides;
     if (!asked.empty()) return asked;
   }
   const Placement& placed = fusion_.placed[node];

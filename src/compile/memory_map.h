@@ -16,9 +16,14 @@ namespace coregrad {
 /// Memory a step touches: a node's own, an input's, or an output's (by number).
 struct Memory {
   enum class Kind : uint8_t { Node, Input, Output } kind;
-  int64_t index;       ///< node index, input number, output number
-  int64_t offset = 0;  ///< bytes from its start
-  auto operator<=>(const Memory&) const = default;
+  int64_t index;      ///< node index, input number, output number
+  SymInt offset = 0;  ///< bytes from its start
+  std::strong_ordering operator<=>(const Memory& other) const {
+    if (const auto c = kind <=> other.kind; c != 0) return c;
+    if (const auto c = index <=> other.index; c != 0) return c;
+    return SymInt::order(offset, other.offset);
+  }
+  bool operator==(const Memory& other) const { return (*this <=> other) == 0; }
 };
 
 /// Which outputs are written by the step that computes them, and which are copied at the end.
@@ -38,7 +43,7 @@ class MemoryMap : public Layouts {
             const OutputPlaces& places)
       : graph_(graph), fusion_(fusion), outputs_(outputs), places_(places) {}
 
-  std::vector<int64_t> strides(NodeId node) const override;
+  std::vector<SymInt> strides(NodeId node) const override;
   Memory memory_of(NodeId node) const;
 
  private:

@@ -43,7 +43,7 @@ class PhaseRows {
 
  private:
   std::vector<DimMap>& maps(bool in_rhs) { return in_rhs ? spec_.rhs : spec_.lhs; }
-  int64_t& extent(int64_t label) { return spec_.extents[label]; }
+  SymInt& extent(int64_t label) { return spec_.extents[label]; }
 
   void split_dimension(DimMap& map, bool in_rhs) {
     const int64_t s = map.s;
@@ -94,13 +94,13 @@ class PhaseRows {
 
 std::optional<NodeId> with_phase_rows(Graph& graph, const ContractSpec& spec, Shape shape,
                                       std::span<const NodeId> operands) {
-  if (std::ranges::count(spec.extents, 0) > 0) return std::nullopt;
+  if (!spec.has_windows() || has_zero(spec.extents)) return std::nullopt;
   PhaseRows rows(spec);
   if (!rows.split()) return std::nullopt;
   if (rows.waste() > 1 && rows.channels() > kFewChannels &&
       spec.work() >= host_target().thresholds.contract_phase)
     return std::nullopt;
-  std::vector<int64_t> padded;  // places and phases of a label are one dimension again
+  std::vector<SymInt> padded;  // places and phases of a label are one dimension again
   for (const int64_t label : rows.spec().out) {
     const int64_t extent = rows.spec().extents[label];
     if (label < static_cast<int64_t>(spec.extents.size()))
@@ -109,7 +109,7 @@ std::optional<NodeId> with_phase_rows(Graph& graph, const ContractSpec& spec, Sh
       padded.back() *= extent;
   }
   const NodeId product = ops::contract(graph, operands[0], operands[1], rows.spec());
-  const std::vector<int64_t> starts(shape.size(), 0), ones(shape.size(), 1);
+  const std::vector<SymInt> starts(shape.size(), 0), ones(shape.size(), 1);
   return ops::slice(graph, ops::reshape(graph, product, padded), starts, shape, ones);
 }
 

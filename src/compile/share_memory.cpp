@@ -63,7 +63,7 @@ TakenOver share_memory(Draft& draft, const Graph& graph) {
         if (step.written[r] || !source.is_valid() || source == node ||
             last_use[source.value] != s || is_read_twice(step, r) ||
             std::ranges::find(taken, source) != taken.end() ||
-            graph.numel(source) != graph.numel(node) ||
+            !SymInt::are_equal(graph.numel(source), graph.numel(node)) ||
             size_of(graph.dtype(source)) != size_of(graph.dtype(node)) ||
             !is_safe_in_place(*kernel, static_cast<int>(r), static_cast<int>(w)))
           continue;

@@ -43,8 +43,10 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
     return ops::rebuild(into, from, node, operands);
   const Thresholds& thresholds = host_target().thresholds;
   NodeId x = operands[0];
-  std::vector<int64_t> shape(into.shape(x).begin(), into.shape(x).end());
-  const std::vector<int64_t> dims(from.attrs(node).begin(), from.attrs(node).end());
+  std::vector<SymInt> shape(into.shape(x).begin(), into.shape(x).end());
+  const std::vector<SymInt> dims(from.attrs(node).begin(), from.attrs(node).end());
+  // How many parts depends on the extents, so those are numbers.
+  if (!into.numel(x).is_number()) return ops::rebuild(into, from, node, operands);
   const int64_t total = into.numel(x), results = from.numel(node);
   const bool by_rows = !dims.empty() && dims.back() == static_cast<int64_t>(shape.size()) - 1;
   const int64_t units = by_rows ? results : ceil_div(results, kColumnBlock);
@@ -65,16 +67,16 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
   while (parts > wanted / 2 && extent % parts != 0) --parts;
   if (extent % parts != 0) parts = wanted;
   if (extent % parts != 0) {
-    std::vector<int64_t> none(shape.size(), 0), high(shape.size(), 0);
+    std::vector<SymInt> none(shape.size(), 0), high(shape.size(), 0);
     high[dim] = round_up(extent, parts) - extent;
     x = ops::pad(into, x, none, high, none, ops::reduction_identity(op, into.dtype(x)));
     shape[dim] += high[dim];
   }
-  std::vector<int64_t> split = shape;
+  std::vector<SymInt> split = shape;
   split[dim] /= parts;
   split.insert(split.begin() + static_cast<std::ptrdiff_t>(dim), parts);
-  std::vector<int64_t> inner_dims = dims;
-  for (int64_t& d : inner_dims)
+  std::vector<SymInt> inner_dims = dims;
+  for (SymInt& d : inner_dims)
     if (d >= static_cast<int64_t>(dim)) ++d;
   const NodeId partial = ops::reduce(into, op, ops::reshape(into, x, split), inner_dims);
   // The parts' dimension is where `dim` was among the kept ones.

@@ -21,7 +21,7 @@ constexpr int64_t kMostElements = 64 * 1024;  ///< of the planes
 constexpr int64_t kLeastSummed = 8;  ///< products a plane adds up, for each time it is read
 constexpr int64_t kFewChannels = 4;
 
-using Sizes = std::vector<int64_t>;
+using Sizes = std::vector<SymInt>;
 
 /// A dimension that the window slides over: read at (out + b * step + c) / s.
 struct Slide {
@@ -37,7 +37,7 @@ class TapSum {
 
   /// The contract's result, plus `bias`: [the contract's labels], 1 where a window slides.
   std::optional<NodeId> make(std::optional<NodeId> bias = std::nullopt) {
-    if (std::ranges::count(spec_.extents, 0) > 0 || !find_slides() || !pays()) return std::nullopt;
+    if (has_zero(spec_.extents) || !find_slides() || !pays()) return std::nullopt;
     if (bias && !arrange_as_phase(*bias)) return std::nullopt;
     const NodeId planes = product();
     std::vector<NodeId> phases;
@@ -176,7 +176,7 @@ class TapSum {
 
   /// From the contract's order of labels to a phase's; false if it varies where a window slides.
   bool arrange_as_phase(NodeId& bias) {
-    Sizes labels = kept_, order;
+    Sizes labels(kept_.begin(), kept_.end()), order;
     for (const Slide& slide : slides_) labels.push_back(slide.out);
     for (const int64_t label : labels) {
       order.push_back(std::ranges::find(spec_.out, label) - spec_.out.begin());
@@ -209,7 +209,7 @@ class TapSum {
     const Sizes zeros(padded.size(), 0), ones(padded.size(), 1);
     const NodeId whole =
         ops::slice(graph_, ops::reshape(graph_, phases[0], padded), zeros, stops, ones);
-    Sizes labels = kept_, order;
+    Sizes labels(kept_.begin(), kept_.end()), order;
     for (const Slide& slide : slides_) labels.push_back(slide.out);
     for (const int64_t label : spec_.out)
       order.push_back(std::ranges::find(labels, label) - labels.begin());
@@ -221,7 +221,8 @@ class TapSum {
   const ContractSpec& spec_;
   bool in_rhs_ = false;
   std::vector<Slide> slides_;
-  Sizes strides_, steps_, kept_;
+  Sizes strides_, steps_;
+  std::vector<int64_t> kept_;
 };
 
 /// What is expanded to `shape`, as if that were reshaped to `wanted`: [1, 6, 1] for [2, 6, 9] is
@@ -230,10 +231,10 @@ std::optional<Sizes> expanded_from(Shape small, Shape shape, Shape wanted) {
   Sizes result;
   size_t at = 0;
   for (size_t d = 0; d < shape.size(); ++d)
-    for (int64_t left = shape[d]; left > 1; ++at) {
-      if (at == wanted.size() || left % wanted[at] != 0) return std::nullopt;
-      result.push_back(small[d] == 1 ? 1 : wanted[at]);
-      left /= wanted[at];
+    for (SymInt left = shape[d]; !SymInt::are_equal(left, 1); ++at) {
+      if (at == wanted.size() || !is_multiple(left, wanted[at])) return std::nullopt;
+      result.push_back(small[d] == 1 ? SymInt(1) : wanted[at]);
+      left = floor_div(left, wanted[at]);
     }
   result.resize(wanted.size(), 1);
   return result;
@@ -247,7 +248,7 @@ std::optional<NodeId> with_bias(Graph& into, const Graph& from, NodeId sum,
     if (from[contract].op == Op::Reshape) contract = from.operand(contract, 0);
     const NodeId expanded = operands[1 - side];
     if (from[contract].op != Op::Contract || into[expanded].op != Op::Expand ||
-        from.numel(sum) == 0)
+        from.numel(sum) == 0 || !ContractSpec::decode(from.attrs(contract)).has_windows())
       continue;
     const NodeId small = into.operand(expanded, 0);
     const std::optional<Sizes> sizes =
@@ -271,6 +272,7 @@ std::optional<NodeId> with_bias(Graph& into, const Graph& from, NodeId sum,
 NodeId sum_taps(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> operands) {
   if (from[node].op == Op::Contract) {
     const ContractSpec spec = ContractSpec::decode(from.attrs(node));
+    if (!spec.has_windows()) return ops::rebuild(into, from, node, operands);
     if (const std::optional<NodeId> made = TapSum(into, operands, spec).make()) return *made;
   }
   if (from[node].op == Op::Add)

@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t kMostSteps = 64;
 
-using Labels = std::vector<int64_t>;
+using Labels = std::vector<SymInt>;
 
 /// The values of a label for which an index lies inside of its dimension: low, low + step, ...
 struct Valid {
@@ -37,7 +37,7 @@ class WindowUnroller {
 
   /// The contract in its new form; nothing where it shares more than steps of windows.
   std::optional<NodeId> unroll() {
-    if (std::ranges::count(spec_.extents, 0) > 0) return std::nullopt;
+    if (!spec_.has_windows() || has_zero(spec_.extents)) return std::nullopt;
     for (const bool summed : {true, false})
       if (choose_steps(summed)) return summed ? add_steps() : concat_steps();
     return std::nullopt;
@@ -134,7 +134,7 @@ class WindowUnroller {
     for (size_t side = 0; side < 2; ++side)
       factors[side] = arranged(operands_[side], reads[side], valid);
     const NodeId inner = ops::mul(graph_, factors[0], factors[1]);
-    std::vector<int64_t> low, high, interior;
+    std::vector<SymInt> low, high, interior;
     for (const int64_t label : rest_) {
       const Valid& v = valid[label];
       low.push_back(v.low);
@@ -163,7 +163,7 @@ class WindowUnroller {
 
   /// The operand's valid part with the rest's labels as dimensions, of extent 1 where it has none.
   NodeId arranged(NodeId x, const std::vector<Read>& reads, const std::vector<Valid>& valid) {
-    std::vector<int64_t> starts, stops, steps, order, shape;
+    std::vector<SymInt> starts, stops, steps, order, shape;
     for (const Read& read : reads) {
       const Valid v = read.label < 0 ? Valid{0, 1, 1} : valid[read.label];
       const int64_t step = std::max<int64_t>(1, read.factor * v.step / read.divisor);
@@ -198,7 +198,7 @@ class WindowUnroller {
   }
 
   NodeId zeros(const Labels& labels, DType dtype) {
-    std::vector<int64_t> shape;
+    std::vector<SymInt> shape;
     for (const int64_t label : labels) shape.push_back(extent(label));
     return ops::full(graph_, shape, Scalar::of(dtype, 0));
   }
@@ -211,7 +211,7 @@ class WindowUnroller {
     });
     if (!sum) sum = zeros(rest_, graph_.dtype(operands_[0]));
     // What is summed besides has one element.
-    std::vector<int64_t> shape;
+    std::vector<SymInt> shape;
     for (const int64_t label : spec_.out) shape.push_back(extent(label));
     return ops::reshape(graph_, *sum, shape);
   }
@@ -219,7 +219,7 @@ class WindowUnroller {
   NodeId concat_steps() {
     const Labels kept(rest_.begin(), rest_.begin() + static_cast<std::ptrdiff_t>(num_kept_));
     const DType dtype = graph_.dtype(operands_[0]);
-    std::vector<int64_t> summed(rest_.size() - num_kept_);
+    std::vector<SymInt> summed(rest_.size() - num_kept_);
     std::iota(summed.begin(), summed.end(), static_cast<int64_t>(num_kept_));
     std::vector<NodeId> parts;
     for_each_step([&](const Labels& at) {
@@ -230,7 +230,7 @@ class WindowUnroller {
         part = ops::cast(graph_, ops::reduce(graph_, Op::Sum, *part, summed), dtype);
       parts.push_back(ops::unsqueeze(graph_, *part, 0));
     });
-    std::vector<int64_t> shape, order;
+    std::vector<SymInt> shape, order;
     for (const int64_t label : steps_) shape.push_back(extent(label));
     for (const int64_t label : kept) shape.push_back(extent(label));
     for (const int64_t label : spec_.out) {

@@ -42,11 +42,10 @@ std::span<const T> as(std::span<const std::byte> bytes) {
 }
 
 /// Dense copy of strided memory.
-std::vector<std::byte> gather_dense(const void* memory, Shape shape,
-                                    std::span<const int64_t> strides, int element) {
+std::vector<std::byte> gather_dense(const void* memory, Shape shape, SymInts strides, int element) {
   const int64_t n = checked_numel(shape, "validate");
   std::vector<std::byte> dense(static_cast<size_t>(n * element));
-  std::vector<int64_t> index(shape.size(), 0);
+  std::vector<SymInt> index(shape.size(), 0);
   for (int64_t i = 0; i < n; ++i) {
     int64_t place = 0;
     for (size_t d = 0; d < shape.size(); ++d) place += index[d] * strides[d];
@@ -64,7 +63,7 @@ std::vector<std::byte> gather_dense(const void* memory, Shape shape,
 double largest_magnitude(const Graph& graph, NodeId input, std::span<const InputView> inputs) {
   const DType dtype = graph.dtype(input);
   if (!is_float(dtype)) return 0;
-  const std::span<const int64_t> attrs = graph.attrs(input);
+  const SymInts attrs = graph.attrs(input);
   const std::vector<std::byte> dense =
       gather_dense(inputs[attrs[0]].data, graph.shape(input), attrs.subspan(1), size_of(dtype));
   double largest = 0;
@@ -125,7 +124,7 @@ StepExpectation expectation(const Graph& graph, const std::vector<ArgumentMemory
   std::map<uint32_t, NodeId> copied;
   for (const ArgumentMemory& m : memory) {
     if (copied.contains(m.node.value)) continue;
-    std::vector<int64_t> attrs = {static_cast<int64_t>(step.inputs.size())};
+    std::vector<SymInt> attrs = {static_cast<int64_t>(step.inputs.size())};
     attrs.insert(attrs.end(), m.strides.begin(), m.strides.end());
     copied[m.node.value] =
         step.graph.intern(Op::Input, graph.dtype(m.node), graph.shape(m.node), {}, attrs);

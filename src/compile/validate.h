@@ -12,11 +12,11 @@ namespace coregrad {
 /// What one step should have written, as a small graph over its arguments.
 struct StepExpectation {
   struct Result {
-    NodeId node;                   ///< in `graph`
-    size_t argument;               ///< of the step
-    std::vector<int64_t> strides;  ///< of that memory, in elements
-    int64_t start;                 ///< of that memory, in bytes from the argument's pointer
-    std::string name;              ///< for the message
+    NodeId node;                  ///< in `graph`
+    size_t argument;              ///< of the step
+    std::vector<SymInt> strides;  ///< of that memory, in elements
+    int64_t start;                ///< of that memory, in bytes from the argument's pointer
+    std::string name;             ///< for the message
   };
   struct Source {
     size_t argument;
@@ -50,7 +50,7 @@ std::string first_difference(DType dtype, std::span<const std::byte> got,
 struct ArgumentMemory {
   NodeId node;
   size_t argument;
-  std::vector<int64_t> strides;
+  std::vector<SymInt> strides;
   int64_t start = 0;  ///< bytes from the argument's pointer to the node's first element
 };
 StepExpectation expectation(const Graph& graph, const std::vector<ArgumentMemory>& memory,

@@ -14,18 +14,22 @@ namespace {
 std::vector<IndexExpr> map_through_reshape(IndexContext& context, Shape from, Shape to,
                                            std::span<const IndexExpr> index) {
   std::vector<IndexExpr> mapped(from.size(), IndexContext::constant(0));
-  if (std::ranges::count(to, 0) > 0) return mapped;  // no element has an index
+  if (has_zero(to)) return mapped;  // no element has an index
   for (size_t i = 0, j = 0;;) {
     while (i < to.size() && to[i] == 1) ++i;
     while (j < from.size() && from[j] == 1) ++j;
     if (i == to.size() || j == from.size()) return mapped;
     const size_t first = i, into = j;
-    int64_t here = to[i++], there = from[j++];
-    while (here != there) {
-      if (here < there)
+    SymInt here = to[i++], there = from[j++];
+    while (!SymInt::are_equal(here, there)) {
+      // Sizes that cannot be told apart are one run, at most up to the end.
+      const bool is_less = j == from.size() || !SymInt::is_at_most(there, here);
+      if (is_less && i < to.size())
         here *= to[i++];
-      else
+      else if (j < from.size())
         there *= from[j++];
+      else
+        COREGRAD_UNREACHABLE("a reshape keeps the number of elements");
     }
     const std::vector<IndexExpr> run =
         delinearize(context,
@@ -43,7 +47,7 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
                                         std::vector<IndexBound>& bounds) {
   const NodeId operand = graph.operand(view, 0);
   const Shape from = graph.shape(operand), to = graph.shape(view);
-  const std::span<const int64_t> attrs = graph.attrs(view);
+  const SymInts attrs = graph.attrs(view);
   const size_t rank = from.size();
   std::vector<IndexExpr> mapped(rank);
   const Op op = graph[view].op;
@@ -70,9 +74,9 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
       mapped[d] = attrs[d] ? context.sub(IndexContext::constant(from[d] - 1), index[d]) : index[d];
     } else {
       COREGRAD_CHECK(op == Op::Pad);
-      const int64_t low = attrs[3 * d], step = attrs[3 * d + 2] + 1;
+      const SymInt low = attrs[3 * d], step = attrs[3 * d + 2] + 1;
       IndexExpr shifted = context.sub(index[d], IndexContext::constant(low));
-      const int64_t span = from[d] == 0 ? 0 : (from[d] - 1) * step + 1;
+      const SymInt span = from[d] == 0 ? SymInt(0) : (from[d] - 1) * step + 1;
       const Range r = context.range(shifted);
       if (r.low < 0 || r.high >= span) bounds.push_back({shifted, {0, span}});
       if (step > 1) {
@@ -86,10 +90,10 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
   return mapped;
 }
 
-std::vector<int64_t> memory_strides(const Graph& graph, NodeId node) {
+std::vector<SymInt> memory_strides(const Graph& graph, NodeId node) {
   const Shape shape = graph.shape(node);
   if (graph[node].op == Op::Input) {
-    const std::span<const int64_t> attrs = graph.attrs(node);
+    const SymInts attrs = graph.attrs(node);
     return {attrs.begin() + 1, attrs.end()};
   }
   return contiguous_strides(shape);
@@ -128,7 +132,7 @@ StridedView strided_view(const Graph& graph, NodeId node, bool through_casts) {
   // The strides of an index into `at`, or nothing where it is not affine in the node's dimensions.
   const auto settle = [&](NodeId at) {
     const IndexExpr place = linearize(context, index, memory_strides(graph, at));
-    std::vector<int64_t> strides(shape.size(), 0);
+    std::vector<SymInt> strides(shape.size(), 0);
     for (const IndexExpr::Term& t : place.terms) {
       const Atom& atom = context.atom(t.atom);
       if (atom.kind != AtomKind::Axis) return false;

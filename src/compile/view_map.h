@@ -15,8 +15,8 @@ struct IndexBound {
   Range bounds;
   auto operator<=>(const IndexBound& other) const {
     if (auto c = index <=> other.index; c != 0) return c;
-    if (auto c = bounds.low <=> other.bounds.low; c != 0) return c;
-    return bounds.high <=> other.bounds.high;
+    if (auto c = SymInt::order(bounds.low, other.bounds.low); c != 0) return c;
+    return SymInt::order(bounds.high, other.bounds.high);
   }
   bool operator==(const IndexBound& other) const { return (*this <=> other) == 0; }
 };
@@ -30,8 +30,8 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
 /// A node seen as a strided window of a base node's dense memory.
 struct StridedView {
   NodeId base;
-  std::vector<int64_t> strides;  ///< one per dimension of the view, in elements
-  int64_t offset = 0;
+  std::vector<SymInt> strides;  ///< one per dimension of the view, in elements
+  SymInt offset = 0;
 };
 
 /// The first node below `node`'s index-map views at which the chain can no longer be written with
@@ -47,6 +47,6 @@ StridedView strided_view(const Graph& graph, NodeId node, bool through_casts = f
 std::vector<StridedView> memory_operands(const Graph& graph, NodeId node);
 
 /// Strides of the memory that holds a node: an Input's own, row-major otherwise.
-std::vector<int64_t> memory_strides(const Graph& graph, NodeId node);
+std::vector<SymInt> memory_strides(const Graph& graph, NodeId node);
 
 }  // namespace coregrad

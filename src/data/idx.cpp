@@ -2,6 +2,7 @@
 // numbers, then the elements, big-endian too.
 
 #include "base/checked.h"
+#include "base/sym_int.h"
 #include "coregrad/data.h"
 #include "coregrad/ops.h"
 

@@ -140,7 +140,7 @@ struct Part {
 /// The contribution as a part of one dimension; nothing where it is none.
 std::optional<Part> as_part(const Graph& graph, NodeId node) {
   if (graph[node].op != Op::Pad || graph.literal(node).as_double() != 0) return std::nullopt;
-  const std::span<const int64_t> attrs = graph.attrs(node);  // low, high, interior
+  const SymInts attrs = graph.attrs(node);  // low, high, interior
   Part part{graph.operand(node, 0)};
   int found = 0;
   for (int64_t d = 0; d < graph.rank(node); ++d) {
@@ -169,7 +169,7 @@ NodeId accumulate(Graph& graph, NodeId a, NodeId b) {
       parts.push_back(inner);
   }
   const NodeId joined = ops::concat(graph, parts, first->dim);
-  std::vector<int64_t> low(static_cast<size_t>(graph.rank(joined)), 0), high = low, none = low;
+  std::vector<SymInt> low(static_cast<size_t>(graph.rank(joined)), 0), high = low, none = low;
   low[d] = first->low;
   high[d] = second->high;
   return ops::pad(graph, joined, low, high, none, Scalar::of(graph.dtype(joined), 0));

@@ -30,13 +30,13 @@ NodeId zeros_like(Graph& graph, NodeId node) {
   return ops::full(graph, graph.shape(node), Scalar::of_float(graph.dtype(node), 0));
 }
 
-std::vector<int64_t> shape_of(const Graph& graph, NodeId node) {
+std::vector<SymInt> shape_of(const Graph& graph, NodeId node) {
   const Shape shape = graph.shape(node);
   return {shape.begin(), shape.end()};
 }
 
-NodeId broadcast_back(Graph& graph, NodeId x, std::span<const int64_t> dims, Shape shape) {
-  std::vector<int64_t> kept(shape.begin(), shape.end());
+NodeId broadcast_back(Graph& graph, NodeId x, SymInts dims, Shape shape) {
+  std::vector<SymInt> kept(shape.begin(), shape.end());
   for (const int64_t d : dims) kept[d] = 1;
   return ops::broadcast_to(graph, ops::reshape(graph, x, kept), shape);
 }

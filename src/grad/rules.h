@@ -65,8 +65,8 @@ inline NodeId number(Graph& graph, NodeId like, double value) {
 /// Zeros of the node's shape and dtype.
 NodeId zeros_like(Graph& graph, NodeId node);
 /// A copy of the node's shape.
-std::vector<int64_t> shape_of(const Graph& graph, NodeId node);
+std::vector<SymInt> shape_of(const Graph& graph, NodeId node);
 /// x with extents of 1 inserted at `dims` (sorted), then broadcast to `shape`.
-NodeId broadcast_back(Graph& graph, NodeId x, std::span<const int64_t> dims, Shape shape);
+NodeId broadcast_back(Graph& graph, NodeId x, SymInts dims, Shape shape);
 
 }  // namespace coregrad::grad

@@ -20,7 +20,7 @@ namespace coregrad::grad {
 namespace {
 
 using Maps = std::vector<DimMap>;
-using Dims = std::vector<int64_t>;
+using Dims = std::vector<SymInt>;
 
 /// The problem from one operand's point of view.
 struct Side {
@@ -49,12 +49,12 @@ struct Solution {
 /// From index = (a*u + b*v + c)/s: the given one of u and v in terms of the label `index`.
 Solution solve(const DimMap& m, int64_t label, int64_t index) {
   const bool first = m.u == label;
-  const int64_t sign = (first ? m.a : m.b) < 0 ? -1 : 1;
+  const SymInt sign = (first ? m.a : m.b) < 0 ? -1 : 1;
   Solution s{label, {}};
   s.map.u = index;
   s.map.a = sign * m.s;
   s.map.v = first ? m.v : m.u;
-  s.map.b = s.map.v < 0 ? 0 : -sign * (first ? m.b : m.a);
+  s.map.b = s.map.v < 0 ? SymInt(0) : -sign * (first ? m.b : m.a);
   s.map.c = -sign * m.c;
   s.map.s = sign * (first ? m.a : m.b);
   return s;
@@ -113,7 +113,8 @@ bool keeps_promises(const Graph& graph, NodeId x, const Maps& maps, const Dims& 
 
 /// A contract whose output labels may address no operand: those dimensions are repeated.
 NodeId contract_and_repeat(Graph& graph, NodeId lhs, NodeId rhs, ContractSpec spec) {
-  Dims shape, repeated, out;
+  Dims shape, repeated;
+  std::vector<int64_t> out;
   for (size_t d = 0; d < spec.out.size(); ++d) {
     const int64_t label = spec.out[d];
     shape.push_back(spec.extents[label]);
@@ -124,7 +125,8 @@ NodeId contract_and_repeat(Graph& graph, NodeId lhs, NodeId rhs, ContractSpec sp
   }
   spec.out = out;
   // Labels that address nothing any more go away.
-  Dims renamed(spec.extents.size(), -1), extents;
+  std::vector<int64_t> renamed(spec.extents.size(), -1);
+  Dims extents;
   for (size_t label = 0; label < spec.extents.size(); ++label)
     if (const auto l = static_cast<int64_t>(label); uses(spec.lhs, l) || uses(spec.rhs, l)) {
       renamed[label] = static_cast<int64_t>(extents.size());
@@ -164,7 +166,7 @@ std::optional<Dims> choose_labels(const Side& side) {
       Maps trial = side.other_maps;
       const auto fresh = static_cast<int64_t>(side.spec.extents.size());
       if (!substitute_all(trial, solve(m, label, fresh))) continue;
-      const int64_t extent = side.spec.extents[label];
+      const int64_t extent = side.spec.extents[label].hint();
       const int64_t score = side.spec.is_summed(label) ? extent : 4 * extent;
       if (score > best_score) {
         best = label;
@@ -196,8 +198,8 @@ void sum_over_quotients(const Graph& graph, ContractSpec& spec, Maps& maps, Node
       if (label < 0 || (factor != 1 && factor != -1) || !spec.is_summed(label) ||
           times_used(label) != 2 || !uses_plainly(other_maps, label))
         continue;
-      const int64_t extent = graph.shape(x)[d];
-      if (extent >= spec.extents[label]) continue;
+      const SymInt extent = graph.shape(x)[d];
+      if (!SymInt::is_at_most(extent + 1, spec.extents[label])) continue;
       const auto quotient = static_cast<int64_t>(spec.extents.size());
       spec.extents.push_back(extent);
       substitute_all(other_maps, solve(m, label, quotient));
@@ -256,7 +258,7 @@ std::optional<NodeId> as_contract(Graph& graph, const Side& side) {
 
 /// The gradient of every term that the operand's labels tell apart, scattered by element number.
 NodeId as_scatter(Graph& graph, const Side& side) {
-  Dims labels;
+  std::vector<int64_t> labels;
   for (const DimMap& m : side.mine)
     for (const int64_t label : {m.u, m.v})
       if (label >= 0 && std::find(labels.begin(), labels.end(), label) == labels.end())
@@ -301,8 +303,8 @@ NodeId as_scatter(Graph& graph, const Side& side) {
   }
   number = ops::select(graph, valid, number, integer(0));
   terms = ops::select(graph, valid, terms, grad::number(graph, terms, 0));
-  const int64_t flat[] = {graph.numel(terms)};
-  const int64_t all[] = {graph.numel(side.x)};
+  const SymInt flat[] = {graph.numel(terms)};
+  const SymInt all[] = {graph.numel(side.x)};
   const NodeId zeros = ops::full(graph, all, Scalar::of_float(graph.dtype(side.x), 0));
   const NodeId sums = ops::scatter(graph, zeros, 0, ops::reshape(graph, number, flat),
                                    ops::reshape(graph, terms, flat), ScatterMode::Add);

@@ -67,7 +67,7 @@ void scattered_product_rule(Backward& b) {
 void scatter_rule(Backward& b) {
   Graph& g = b.graph;
   const int64_t dim = g.attr(b.node, 0);
-  const auto mode = static_cast<ScatterMode>(g.attr(b.node, 1));
+  const auto mode = static_cast<ScatterMode>(g.attr(b.node, 1).number());
   if (mode == ScatterMode::Max || mode == ScatterMode::Min) return scattered_extreme_rule(b);
   if (mode == ScatterMode::Mul) return scattered_product_rule(b);
   const bool sets = mode == ScatterMode::Set;

@@ -10,7 +10,7 @@
 namespace coregrad::grad {
 namespace {
 
-using Dims = std::vector<int64_t>;
+using Dims = std::vector<SymInt>;
 
 void sum_rule(Backward& b) {
   b.give(0,
@@ -22,7 +22,7 @@ void sum_rule(Backward& b) {
 void extreme_rule(Backward& b) {
   Graph& g = b.graph;
   const NodeId x = b.operand(0);
-  const std::span<const int64_t> dims = g.attrs(b.node);
+  const SymInts dims = g.attrs(b.node);
   const Shape shape = g.shape(x);
   const NodeId is_best = ops::compare(g, Op::Eq, x, broadcast_back(g, b.node, dims, shape));
   const NodeId count = ops::reduce(g, Op::Sum, ops::cast(g, is_best, g.dtype(x)), dims);
@@ -33,7 +33,7 @@ void extreme_rule(Backward& b) {
 
 /// x moved by one place along dim (towards the end, or the start), with ones coming in.
 NodeId shifted(Graph& graph, NodeId x, int64_t dim, bool to_end) {
-  const int64_t extent = graph.shape(x)[dim];
+  const SymInt extent = graph.shape(x)[dim];
   const NodeId rest = ops::narrow(graph, x, dim, to_end ? 0 : 1, to_end ? extent - 1 : extent);
   const Dims none(static_cast<size_t>(graph.rank(x)), 0);
   Dims one = none;
@@ -43,21 +43,22 @@ NodeId shifted(Graph& graph, NodeId x, int64_t dim, bool to_end) {
 }
 
 NodeId flipped(Graph& graph, NodeId x, int64_t dim) {
-  return ops::flip(graph, x, std::span(&dim, 1));
+  const SymInt dims[] = {dim};
+  return ops::flip(graph, x, dims);
 }
 
 /// Each element's slope is the product of all others: of those before it times of those after it.
 void prod_rule(Backward& b) {
   Graph& g = b.graph;
   const NodeId x = b.operand(0);
-  const std::span<const int64_t> dims = g.attrs(b.node);
+  const SymInts dims = g.attrs(b.node);
   const Dims shape = shape_of(g, x);
   const int64_t rank = g.rank(x);
   if (g.numel(x) == 0) return;
 
   // Several dimensions become one, at the end.
   Dims order, flat;
-  int64_t extent = 1;
+  SymInt extent = 1;
   for (int64_t d = 0; d < rank; ++d)
     if (!std::ranges::binary_search(dims, d)) {
       order.push_back(d);
@@ -78,7 +79,8 @@ void prod_rule(Backward& b) {
         g, shifted(g, ops::scan(g, Op::CumProd, flipped(g, rows, last), last), last, true), last);
     slope = ops::mul(g, before, after);
   }
-  const NodeId each = ops::mul(g, broadcast_back(g, b.gradient, std::span(&last, 1), flat), slope);
+  const SymInt summed[] = {last};
+  const NodeId each = ops::mul(g, broadcast_back(g, b.gradient, summed, flat), slope);
   Dims inverse(order.size());
   for (size_t d = 0; d < order.size(); ++d) inverse[order[d]] = static_cast<int64_t>(d);
   b.give(0, ops::permute(g, ops::reshape(g, each, shape_of(g, moved)), inverse));

@@ -8,7 +8,7 @@
 namespace coregrad::grad {
 namespace {
 
-using Dims = std::vector<int64_t>;
+using Dims = std::vector<SymInt>;
 
 /// Zeros of `shape` with x spread into it: dimension d of x starts at low[d] and goes in steps.
 NodeId spread(Graph& graph, NodeId x, const Dims& shape, const Dims& low, const Dims& steps) {
@@ -28,7 +28,7 @@ void reshape_rule(Backward& b) {
 }
 
 void permute_rule(Backward& b) {
-  const std::span<const int64_t> order = b.graph.attrs(b.node);
+  const SymInts order = b.graph.attrs(b.node);
   Dims inverse(order.size());
   for (size_t d = 0; d < order.size(); ++d) inverse[order[d]] = static_cast<int64_t>(d);
   b.give(0, ops::permute(b.graph, b.gradient, inverse));
@@ -44,7 +44,7 @@ void expand_rule(Backward& b) {
 }
 
 void slice_rule(Backward& b) {
-  const std::span<const int64_t> attrs = b.graph.attrs(b.node);
+  const SymInts attrs = b.graph.attrs(b.node);
   Dims low, steps;
   for (size_t i = 0; i < attrs.size(); i += 2) {
     low.push_back(attrs[i]);
@@ -56,10 +56,10 @@ void slice_rule(Backward& b) {
 void pad_rule(Backward& b) {
   const NodeId x = b.operand(0);
   if (b.graph.numel(x) == 0) return;
-  const std::span<const int64_t> attrs = b.graph.attrs(b.node);
+  const SymInts attrs = b.graph.attrs(b.node);
   Dims starts, stops, steps;
   for (size_t d = 0; d < attrs.size() / 3; ++d) {
-    const int64_t step = attrs[3 * d + 2] + 1;
+    const SymInt step = attrs[3 * d + 2] + 1;
     starts.push_back(attrs[3 * d]);
     steps.push_back(step);
     stops.push_back(starts.back() + (b.graph.shape(x)[d] - 1) * step + 1);
@@ -68,7 +68,7 @@ void pad_rule(Backward& b) {
 }
 
 void flip_rule(Backward& b) {
-  const std::span<const int64_t> attrs = b.graph.attrs(b.node);
+  const SymInts attrs = b.graph.attrs(b.node);
   Dims dims;
   for (size_t d = 0; d < attrs.size(); ++d)
     if (attrs[d] != 0) dims.push_back(static_cast<int64_t>(d));
@@ -78,19 +78,19 @@ void flip_rule(Backward& b) {
 void concat_rule(Backward& b) {
   const int64_t dim = b.graph.attr(b.node, 0);
   const size_t parts = b.graph[b.node].num_operands;
-  int64_t start = 0;
+  SymInt start = 0;
   for (size_t i = 0; i < parts; ++i) {
-    const int64_t extent = b.graph.shape(b.operand(i))[dim];
+    const SymInt extent = b.graph.shape(b.operand(i))[dim];
     if (b.wants(i)) b.give(i, ops::narrow(b.graph, b.gradient, dim, start, start + extent));
     start += extent;
   }
 }
 
 /// Windows that do not touch: the offsets are moved next to their windows and merged with them.
-NodeId merge_disjoint(Graph& graph, NodeId x, int64_t dim, int64_t extent, int64_t stride,
+NodeId merge_disjoint(Graph& graph, NodeId x, int64_t dim, SymInt extent, int64_t stride,
                       int64_t dilation) {
   const int64_t last = graph.rank(x) - 1;
-  const int64_t count = graph.shape(x)[dim];
+  const SymInt count = graph.shape(x)[dim];
   // The offsets take all of a stride.
   Dims shape = shape_of(graph, x);
   shape.back() = stride;
@@ -112,7 +112,7 @@ NodeId merge_disjoint(Graph& graph, NodeId x, int64_t dim, int64_t extent, int64
 }
 
 /// Windows that overlap: for each offset its elements, spread to their places, all added up.
-NodeId add_offsets(Graph& graph, NodeId x, int64_t dim, int64_t extent, int64_t stride,
+NodeId add_offsets(Graph& graph, NodeId x, int64_t dim, SymInt extent, int64_t stride,
                    int64_t dilation) {
   const int64_t last = graph.rank(x) - 1;
   const int64_t size = graph.shape(x).back();
@@ -133,7 +133,7 @@ NodeId add_offsets(Graph& graph, NodeId x, int64_t dim, int64_t extent, int64_t 
 }
 
 /// Many overlapping offsets: sum over k of x[(i - k * dilation) / stride, k] as one contract.
-NodeId contract_offsets(Graph& graph, NodeId x, int64_t dim, int64_t extent, int64_t stride,
+NodeId contract_offsets(Graph& graph, NodeId x, int64_t dim, SymInt extent, int64_t stride,
                         int64_t dilation) {
   ContractSpec spec;
   const int64_t rank = graph.rank(x);
@@ -151,7 +151,7 @@ NodeId contract_offsets(Graph& graph, NodeId x, int64_t dim, int64_t extent, int
 constexpr int64_t kMaxAddedOffsets = 16;
 
 void window_rule(Backward& b) {
-  const std::span<const int64_t> attrs = b.graph.attrs(b.node);
+  const SymInts attrs = b.graph.attrs(b.node);
   const NodeId x = b.operand(0);
   if (b.graph.numel(b.node) == 0) return;
   NodeId g = b.gradient;
@@ -159,7 +159,7 @@ void window_rule(Backward& b) {
   for (size_t w = attrs.size(); w > 0; w -= 4) {
     const int64_t dim = attrs[w - 4], size = attrs[w - 3], stride = attrs[w - 2],
                   dilation = attrs[w - 1];
-    const int64_t extent = b.graph.shape(x)[dim];
+    const SymInt extent = b.graph.shape(x)[dim];
     const auto adjoint = stride > (size - 1) * dilation ? merge_disjoint
                          : size <= kMaxAddedOffsets     ? add_offsets
                                                         : contract_offsets;

@@ -10,8 +10,7 @@ namespace {
 
 /// Offset of the element that the maps address for these label values, or -1 when the element
 /// counts as zero.
-int64_t element_offset(std::span<const DimMap> maps, Shape shape, std::span<const int64_t> strides,
-                       std::span<const int64_t> labels) {
+int64_t element_offset(std::span<const DimMap> maps, Shape shape, SymInts strides, SymInts labels) {
   int64_t offset = 0;
   for (size_t d = 0; d < maps.size(); ++d) {
     const DimMap& m = maps[d];
@@ -28,8 +27,7 @@ int64_t element_offset(std::span<const DimMap> maps, Shape shape, std::span<cons
 }
 
 /// Steps the labels in `order` as an odometer, the last fastest; false after the last combination.
-bool advance(std::span<const int64_t> order, std::span<const int64_t> extents,
-             std::span<int64_t> labels) {
+bool advance(SymInts order, SymInts extents, std::span<int64_t> labels) {
   for (size_t k = order.size(); k-- > 0;) {
     const auto label = static_cast<size_t>(order[k]);
     if (++labels[label] < extents[label]) return true;

@@ -50,7 +50,7 @@ template <class T, class C>
 void scatter(ScatterMode mode, const Array& x, int64_t dim, const Array& index, const Array& values,
              Array& out) {
   const std::span<const T> from = x.as<T>(), add = values.as<T>();
-  const std::span<const int64_t> places = index.as<int64_t>();
+  const SymInts places = index.as<int64_t>();
   const auto carried = std::make_unique<C[]>(from.size());
   for (size_t i = 0; i < from.size(); ++i) carried[i] = static_cast<C>(from[i]);
 
@@ -79,7 +79,7 @@ Array run_gather(const Graph& graph, NodeId id, Operands operands) {
   COREGRAD_CHECK(out.shape == index.shape && static_cast<size_t>(dim) < x.shape.size());
   const int64_t extent = x.shape[dim];
   const int64_t stride = row_major(x.shape)[dim];
-  const std::span<const int64_t> places = index.as<int64_t>();
+  const SymInts places = index.as<int64_t>();
   dispatch(out.dtype, [&](auto zero) {
     using T = decltype(zero);
     const std::span<const T> from = x.as<T>();
@@ -96,7 +96,7 @@ Array run_gather(const Graph& graph, NodeId id, Operands operands) {
 Array run_scatter(const Graph& graph, NodeId id, Operands operands) {
   const Array &x = *operands[0], &index = *operands[1], &values = *operands[2];
   const int64_t dim = graph.attr(id, 0);
-  const auto mode = static_cast<ScatterMode>(graph.attr(id, 1));
+  const auto mode = static_cast<ScatterMode>(graph.attr(id, 1).number());
   Array out = make_array(graph.dtype(id), graph.shape(id));
   COREGRAD_CHECK(out.shape == x.shape && static_cast<size_t>(dim) < x.shape.size());
   dispatch(out.dtype, [&](auto zero) {

@@ -18,7 +18,8 @@ Array make_array(DType dtype, Shape shape) {
   return array;
 }
 
-std::vector<int64_t> row_major(Shape shape) {
+std::vector<int64_t> row_major(Shape sizes) {
+  const std::span<const int64_t> shape = sizes.numbers();
   std::vector<int64_t> strides(shape.size());
   int64_t step = 1;
   for (size_t d = shape.size(); d-- > 0;) {
@@ -43,7 +44,7 @@ Fold fold_around(Shape shape, int64_t dim) {
 namespace {
 
 Array read_input(const Graph& graph, NodeId id, std::span<const InputView> inputs) {
-  const std::span<const int64_t> attrs = graph.attrs(id);
+  const SymInts attrs = graph.attrs(id);
   const int64_t number = attrs[0];
   if (number < 0 || static_cast<size_t>(number) >= inputs.size())
     raise<ValueError>("interpret: input {} is not bound: {} inputs were given", number,
@@ -104,7 +105,7 @@ Array run_leaf(const Graph& graph, NodeId id, Operands operands,
         for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<T>(i);
       return;
     }
-    COREGRAD_CHECK(op == Op::Literal);
+    COREGRAD_CHECK(op == Op::Literal);  // a size is no number, so that nothing here knows it
     std::fill(to.begin(), to.end(), element_from<T>(graph.literal(id)));
   });
   return out;

@@ -143,7 +143,8 @@ std::vector<int64_t> row_major(Shape shape);
 /// Calls fn(number, offset) for every index of `shape` in row-major order, with
 /// offset = start + sum(index * strides).
 template <class F>
-void walk(Shape shape, std::span<const int64_t> strides, int64_t start, F&& fn) {
+void walk(Shape sizes, SymInts steps, int64_t start, F&& fn) {
+  const std::span<const int64_t> shape = sizes.numbers(), strides = steps.numbers();
   for (const int64_t extent : shape)
     if (extent == 0) return;
   std::vector<int64_t> index(shape.size(), 0);

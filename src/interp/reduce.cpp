@@ -10,7 +10,7 @@ namespace coregrad::interp {
 namespace {
 
 /// For each dimension of x the stride in the reduced result; 0 where it disappears.
-std::vector<int64_t> result_strides(const Array& x, std::span<const int64_t> dims) {
+std::vector<int64_t> result_strides(const Array& x, SymInts dims) {
   std::vector<int64_t> strides(x.shape.size(), 0);
   int64_t step = 1;
   for (size_t d = x.shape.size(); d-- > 0;) {
@@ -22,7 +22,7 @@ std::vector<int64_t> result_strides(const Array& x, std::span<const int64_t> dim
 }
 
 template <class T>
-void sum_or_prod(Op op, const Array& x, std::span<const int64_t> strides, Array& out) {
+void sum_or_prod(Op op, const Array& x, SymInts strides, Array& out) {
   using C = CarrierOf<T>;
   const std::span<const T> from = x.as<T>();
   const std::span<T> to = out.as<T>();
@@ -37,7 +37,7 @@ void sum_or_prod(Op op, const Array& x, std::span<const int64_t> strides, Array&
 }
 
 template <class T>
-void extremes(bool want_max, const Array& x, std::span<const int64_t> strides, Array& out) {
+void extremes(bool want_max, const Array& x, SymInts strides, Array& out) {
   const std::span<const T> from = x.as<T>();
   const std::span<T> to = out.as<T>();
   std::vector<char> seen(to.size(), 0);
@@ -111,7 +111,7 @@ void sorted_positions(bool descending, const Array& x, int64_t dim, Array& out) 
 
 Array run_reduce(const Graph& graph, NodeId id, Operands operands) {
   const Op op = graph[id].op;
-  const std::span<const int64_t> dims = graph.attrs(id);
+  const SymInts dims = graph.attrs(id);
   Array out = make_array(graph.dtype(id), graph.shape(id));
   const bool is_sum_or_prod = op == Op::Sum || op == Op::Prod;
   Array widened;

@@ -8,7 +8,7 @@ namespace coregrad::interp {
 namespace {
 
 /// out[index] = x[start + sum(index * strides)].
-void copy_from(const Array& x, std::span<const int64_t> strides, int64_t start, Array& out) {
+void copy_from(const Array& x, SymInts strides, int64_t start, Array& out) {
   dispatch(out.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* const from = x.as<T>().data();
@@ -18,7 +18,7 @@ void copy_from(const Array& x, std::span<const int64_t> strides, int64_t start, 
 }
 
 /// out[start + sum(index * strides)] = x[index].
-void copy_to(const Array& x, std::span<const int64_t> strides, int64_t start, Array& out) {
+void copy_to(const Array& x, SymInts strides, int64_t start, Array& out) {
   dispatch(out.dtype, [&](auto zero) {
     using T = decltype(zero);
     const T* const from = x.as<T>().data();
@@ -53,7 +53,7 @@ void concat(int64_t dim, Operands parts, Array& out) {
 }
 
 /// The windowed dimension steps by its stride, the offset inside the window by the dilation.
-void window(std::span<const int64_t> attrs, const Array& x, Array& out) {
+void window(SymInts attrs, const Array& x, Array& out) {
   const std::vector<int64_t> own = row_major(x.shape);
   std::vector<int64_t> strides = own;
   for (size_t w = 0; w < attrs.size(); w += 4) {

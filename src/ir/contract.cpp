@@ -6,9 +6,9 @@
 
 namespace coregrad {
 
-std::vector<int64_t> ContractSpec::encode() const {
-  std::vector<int64_t> code = {static_cast<int64_t>(extents.size()),
-                               static_cast<int64_t>(lhs.size()), static_cast<int64_t>(rhs.size())};
+std::vector<SymInt> ContractSpec::encode() const {
+  std::vector<SymInt> code = {static_cast<int64_t>(extents.size()),
+                              static_cast<int64_t>(lhs.size()), static_cast<int64_t>(rhs.size())};
   code.insert(code.end(), extents.begin(), extents.end());
   for (const std::vector<DimMap>* maps : {&lhs, &rhs})
     for (const DimMap& m : *maps) code.insert(code.end(), {m.u, m.v, m.a, m.b, m.c, m.s});
@@ -16,7 +16,7 @@ std::vector<int64_t> ContractSpec::encode() const {
   return code;
 }
 
-ContractSpec ContractSpec::decode(std::span<const int64_t> attrs) {
+ContractSpec ContractSpec::decode(SymInts attrs) {
   COREGRAD_CHECK(attrs.size() >= 3);
   const auto labels = static_cast<size_t>(attrs[0]), left = static_cast<size_t>(attrs[1]),
              right = static_cast<size_t>(attrs[2]);
@@ -32,6 +32,11 @@ ContractSpec ContractSpec::decode(std::span<const int64_t> attrs) {
   return spec;
 }
 
+bool ContractSpec::has_windows() const {
+  return !std::ranges::all_of(lhs, &DimMap::is_plain) ||
+         !std::ranges::all_of(rhs, &DimMap::is_plain);
+}
+
 bool ContractSpec::is_summed(int64_t label) const {
   return std::find(out.begin(), out.end(), label) == out.end();
 }
@@ -43,8 +48,8 @@ bool ContractSpec::uses(const std::vector<DimMap>& maps, int64_t label) const {
 
 int64_t ContractSpec::work() const {
   int64_t total = 1;
-  for (int64_t e : extents)
-    if (__builtin_mul_overflow(total, e, &total)) return INT64_MAX;
+  for (const SymInt e : extents)
+    if (__builtin_mul_overflow(total, e.hint(), &total)) return INT64_MAX;
   return total;
 }
 
@@ -54,11 +59,11 @@ LabelRole role_of(const ContractSpec& spec, int64_t label) {
   return left && right ? LabelRole::Batch : left ? LabelRole::LhsFree : LabelRole::RhsFree;
 }
 
-std::pair<int64_t, int64_t> index_range(const DimMap& map, std::span<const int64_t> extents) {
-  int64_t low = map.c, high = map.c;
-  const auto widen = [&](int64_t factor, int64_t label) {
+std::pair<SymInt, SymInt> index_range(const DimMap& map, SymInts extents) {
+  SymInt low = map.c, high = map.c;
+  const auto widen = [&](SymInt factor, int64_t label) {
     if (label < 0) return;
-    const int64_t reach = checked_mul(factor, std::max<int64_t>(extents[label] - 1, 0), "contract");
+    const SymInt reach = checked_mul(factor, max(extents[label] - 1, 0), "contract");
     (reach < 0 ? low : high) = checked_add(reach < 0 ? low : high, reach, "contract");
   };
   widen(map.a, map.u);

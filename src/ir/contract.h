@@ -6,6 +6,8 @@
 // rank with groups, strides, dilation and padding, and all their gradients have this form, so the
 // derivative of a contract is again a contract.
 
+#include "base/sym_int.h"
+
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -19,7 +21,7 @@ namespace coregrad {
 struct DimMap {
   int64_t u = 0;
   int64_t v = -1;
-  int64_t a = 1, b = 0, c = 0, s = 1;
+  SymInt a = 1, b = 0, c = 0, s = 1;
 
   static DimMap label(int64_t u) { return {u, -1, 1, 0, 0, 1}; }
   bool is_plain() const { return v < 0 && a == 1 && c == 0 && s == 1; }
@@ -27,16 +29,18 @@ struct DimMap {
 };
 
 struct ContractSpec {
-  std::vector<int64_t> extents;  ///< one per label
+  std::vector<SymInt> extents;   ///< one per label
   std::vector<DimMap> lhs, rhs;  ///< one per operand dimension
   std::vector<int64_t> out;      ///< label of each output dimension; every other label is summed
 
-  std::vector<int64_t> encode() const;
-  static ContractSpec decode(std::span<const int64_t> attrs);
+  std::vector<SymInt> encode() const;
+  static ContractSpec decode(SymInts attrs);
 
+  /// Whether an operand is addressed by more than plain labels.
+  bool has_windows() const;
   bool is_summed(int64_t label) const;
   bool uses(const std::vector<DimMap>& maps, int64_t label) const;
-  /// Multiply-adds of the whole contract (saturating).
+  /// Multiply-adds of the whole contract (saturating), by the hints of its extents.
   int64_t work() const;
   bool operator==(const ContractSpec&) const = default;
 };
@@ -48,6 +52,6 @@ LabelRole role_of(const ContractSpec& spec, int64_t label);
 
 /// The extent that a DimMap can reach without masking is checked by the caller; this gives the
 /// half-open range of indices [first, second) the map takes over all label values, before division.
-std::pair<int64_t, int64_t> index_range(const DimMap& map, std::span<const int64_t> extents);
+std::pair<SymInt, SymInt> index_range(const DimMap& map, SymInts extents);
 
 }  // namespace coregrad

@@ -12,6 +12,8 @@ namespace {
 constexpr uint32_t kEmpty = UINT32_MAX;
 constexpr size_t kListBlock = 4096;
 
+uint64_t hash_sizes(SymInts sizes) { return hash_bytes(sizes.data(), sizes.size_bytes()); }
+
 }  // namespace
 
 Graph::Graph() : index_(1024, kEmpty), list_index_(256, kEmpty) {
@@ -26,7 +28,7 @@ std::span<const NodeId> Graph::operands(NodeId id) const {
   return {reinterpret_cast<const NodeId*>(n.operands), n.num_operands};
 }
 
-std::span<const int64_t> Graph::list(ListId id) const { return lists_[id.value]; }
+SymInts Graph::list(ListId id) const { return lists_[id.value]; }
 
 Scalar Graph::literal(NodeId id) const {
   const Node& n = nodes_[id.value];
@@ -36,20 +38,20 @@ Scalar Graph::literal(NodeId id) const {
   return s;
 }
 
-ListId Graph::intern_list(std::span<const int64_t> values) {
+ListId Graph::intern_list(SymInts values) {
   const auto mask = static_cast<uint32_t>(list_index_.size() - 1);
-  auto at = static_cast<uint32_t>(hash_ints(values)) & mask;
+  auto at = static_cast<uint32_t>(hash_sizes(values)) & mask;
   for (; list_index_[at] != kEmpty; at = (at + 1) & mask)
-    if (std::ranges::equal(lists_[list_index_[at]], values)) return {list_index_[at]};
+    if (are_identical(lists_[list_index_[at]], values)) return {list_index_[at]};
   if (list_blocks_.empty() ||
       list_blocks_.back().capacity() - list_blocks_.back().size() < values.size()) {
     list_blocks_.emplace_back();
     list_blocks_.back().reserve(std::max(kListBlock, values.size()));
   }
-  std::vector<int64_t>& block = list_blocks_.back();
+  std::vector<SymInt>& block = list_blocks_.back();
   const size_t start = block.size();
   // One by one: the values may be part of this very block.
-  for (int64_t v : values) block.push_back(v);
+  for (const SymInt v : values) block.push_back(v);
   const auto id = static_cast<uint32_t>(lists_.size());
   lists_.emplace_back(block.data() + start, values.size());
   list_index_[at] = id;
@@ -57,7 +59,7 @@ ListId Graph::intern_list(std::span<const int64_t> values) {
     list_index_.assign(list_index_.size() * 2, kEmpty);
     const auto wider = static_cast<uint32_t>(list_index_.size() - 1);
     for (uint32_t i = 0; i < lists_.size(); ++i) {
-      auto slot = static_cast<uint32_t>(hash_ints(lists_[i])) & wider;
+      auto slot = static_cast<uint32_t>(hash_sizes(lists_[i])) & wider;
       while (list_index_[slot] != kEmpty) slot = (slot + 1) & wider;
       list_index_[slot] = i;
     }
@@ -91,7 +93,7 @@ void Graph::grow_index() {
 }
 
 NodeId Graph::intern(Op op, DType dtype, Shape shape, std::span<const NodeId> operands,
-                     std::span<const int64_t> attrs, uint64_t literal) {
+                     SymInts attrs, uint64_t literal) {
   COREGRAD_CHECK(operands.size() <= UINT16_MAX);
   Node node{};
   node.op = op;

@@ -2,11 +2,12 @@
 // The graph: an append-only arena of small interned nodes.
 //
 // Data structures: nodes_ (64 bytes each, index order is a topological order), pool_ (operand lists
-// longer than three), shape and attribute tables (interned lists of int64, so equality is equality
-// of ids), index_ (open-addressing hash set of nodes, so that common subexpressions never exist),
+// longer than three), shape and attribute tables (interned lists of sizes, so equal ids are equal
+// lists), index_ (open-addressing hash set of nodes, so that common subexpressions never exist),
 // and the root table (what handles point at; compaction moves nodes behind it). Start reading at
 // Graph::intern. Checked construction lives in ops/primitives.h.
 
+#include "base/sym_int.h"
 #include "ir/dtype.h"
 #include "ir/op.h"
 
@@ -26,13 +27,13 @@ struct NodeId {
   constexpr auto operator<=>(const NodeId&) const = default;
 };
 
-/// Index of an interned list of int64 (a shape or an attribute list).
+/// Index of an interned list of sizes (a shape or an attribute list).
 struct ListId {
   uint32_t value = 0;
   constexpr auto operator<=>(const ListId&) const = default;
 };
 
-using Shape = std::span<const int64_t>;
+using Shape = SymInts;
 inline constexpr int kMaxRank = 64;
 
 /// A node is immutable once interned.
@@ -45,7 +46,7 @@ struct Node {
   uint32_t operands[3];  ///< the operands, or with more than three: operands[0] is an offset into
                          ///< the pool
   uint64_t literal;      ///< Literal's value, Pad's fill: an int64 or the bits of a double
-  int64_t numel;
+  SymInt numel;
   uint32_t hash;
   uint32_t origin;  ///< where the user made it: an index for Graph::origin(); not part of identity
   uint32_t depth;   ///< longest path to a leaf; saturates
@@ -77,17 +78,17 @@ class Graph {
 
   /// The node with this content, made if it is not there. No checks: see ops/primitives.h.
   NodeId intern(Op op, DType dtype, Shape shape, std::span<const NodeId> operands,
-                std::span<const int64_t> attrs = {}, uint64_t literal = 0);
+                SymInts attrs = {}, uint64_t literal = 0);
 
   const Node& operator[](NodeId id) const { return nodes_[id.value]; }
   /// Pointer-stable until the next intern().
   std::span<const NodeId> operands(NodeId id) const;
   NodeId operand(NodeId id, size_t i) const { return operands(id)[i]; }
   Shape shape(NodeId id) const { return list(nodes_[id.value].shape); }
-  std::span<const int64_t> attrs(NodeId id) const { return list(nodes_[id.value].attrs); }
-  int64_t attr(NodeId id, size_t i) const { return attrs(id)[i]; }
+  SymInts attrs(NodeId id) const { return list(nodes_[id.value].attrs); }
+  SymInt attr(NodeId id, size_t i) const { return attrs(id)[i]; }
   DType dtype(NodeId id) const { return nodes_[id.value].dtype; }
-  int64_t numel(NodeId id) const { return nodes_[id.value].numel; }
+  SymInt numel(NodeId id) const { return nodes_[id.value].numel; }
   int rank(NodeId id) const { return static_cast<int>(shape(id).size()); }
   /// Value of a Literal or fill of a Pad.
   Scalar literal(NodeId id) const;
@@ -95,7 +96,7 @@ class Graph {
   uint32_t size() const { return static_cast<uint32_t>(nodes_.size()); }
 
   /// The interned list's contents; stable for the life of the graph.
-  std::span<const int64_t> list(ListId id) const;
+  SymInts list(ListId id) const;
 
   /// Text that new nodes carry as their origin until it is set again ("" for none).
   void set_origin(std::string_view text);
@@ -125,7 +126,7 @@ class Graph {
     uint32_t count = 0;
   };
 
-  ListId intern_list(std::span<const int64_t> values);
+  ListId intern_list(SymInts values);
   void grow_index();
   void rebuild_index();
   bool equal(const Node& node, const Node& candidate, std::span<const NodeId> operands) const;
@@ -133,8 +134,8 @@ class Graph {
   std::vector<Node> nodes_;
   std::vector<NodeId> pool_;
   std::vector<uint32_t> index_;
-  std::vector<std::vector<int64_t>> list_blocks_;  // stable storage for list contents
-  std::vector<std::span<const int64_t>> lists_;
+  std::vector<std::vector<SymInt>> list_blocks_;  // stable storage for list contents
+  std::vector<SymInts> lists_;
   std::vector<uint32_t> list_index_;
   std::vector<std::string> origins_;
   std::unordered_map<std::string, uint32_t> origin_index_;

@@ -46,14 +46,14 @@ std::string label_text(int64_t label) {
 
 std::string map_text(const DimMap& m) {
   if (m.is_plain()) return label_text(m.u);
-  const auto product = [](int64_t factor, int64_t label) {
+  const auto product = [](SymInt factor, int64_t label) {
     if (factor == 1) return label_text(label);
     if (factor == -1) return "-" + label_text(label);
     return fmt::format("{}{}", factor, label_text(label));
   };
   std::string sum = product(m.a, m.u);
   if (m.v >= 0) sum += (m.b > 0 ? "+" : "") + product(m.b, m.v);
-  if (m.c != 0) sum += fmt::format("{:+}", m.c);
+  if (m.c != 0) sum += fmt::format("{}{}", m.c > 0 ? "+" : "", m.c);
   return m.s == 1 ? fmt::format("({})", sum) : fmt::format("(({})/{})", sum, m.s);
 }
 
@@ -73,7 +73,7 @@ std::string contract_text(const ContractSpec& spec) {
 // What stands in braces; empty for none.
 std::string attributes_text(const Graph& graph, NodeId node) {
   const Op op = graph[node].op;
-  const std::span<const int64_t> attrs = graph.attrs(node);
+  const SymInts attrs = graph.attrs(node);
   if (op == Op::Literal) return scalar_text(graph.literal(node));
   if (op == Op::Contract) return contract_text(ContractSpec::decode(attrs));
   const std::string list = fmt::format("{}", fmt::join(attrs, ","));

@@ -24,7 +24,7 @@ struct Facts {
   const Graph& graph;
   const Node& node;
   std::span<const NodeId> operands;
-  std::span<const int64_t> attrs;
+  SymInts attrs;
   Shape shape;
 
   Shape operand_shape(size_t i) const { return graph.shape(operands[i]); }
@@ -97,17 +97,17 @@ Broken check_window(const Facts& f) {
   if (f.attrs.empty() || f.attrs.size() % 4 != 0) return "attributes come in fours";
   const size_t windows = f.attrs.size() / 4;
   if (f.rank() != from.size() + windows) return "each window appends one dimension";
-  int64_t last = -1;
-  std::vector<int64_t> expected(from.begin(), from.end());
+  SymInt last = -1;
+  std::vector<SymInt> expected(from.begin(), from.end());
   for (size_t i = 0; i < windows; ++i) {
-    const int64_t dim = f.attrs[4 * i], size = f.attrs[4 * i + 1], stride = f.attrs[4 * i + 2],
-                  dilation = f.attrs[4 * i + 3];
+    const SymInt dim = f.attrs[4 * i], size = f.attrs[4 * i + 1], stride = f.attrs[4 * i + 2],
+                 dilation = f.attrs[4 * i + 3];
     if (dim <= last || dim >= static_cast<int64_t>(from.size()))
       return "windowed dimensions ascend and lie in the operand";
     if (size < 1 || stride < 1 || dilation < 1) return "size, stride and dilation are at least 1";
     last = dim;
-    const int64_t extent = from[dim];
-    const int64_t room =
+    const SymInt extent = from[dim];
+    const SymInt room =
         checked_sub(extent - 1, checked_mul(size - 1, dilation, "verify"), "verify");
     if (room < 0) return "a window must fit";
     expected[dim] = room / stride + 1;
@@ -121,7 +121,7 @@ Broken check_concat(const Facts& f) {
   if (f.attrs.size() != 1 || f.attrs[0] < 0 || f.attrs[0] >= static_cast<int64_t>(f.rank()))
     return "the dimension must lie in the result";
   const auto dim = static_cast<size_t>(f.attrs[0]);
-  int64_t total = 0;
+  SymInt total = 0;
   for (size_t i = 0; i < f.operands.size(); ++i) {
     const Shape part = f.operand_shape(i);
     if (f.operand_dtype(i) != f.node.dtype) return "parts must have the result's dtype";
@@ -146,7 +146,7 @@ Broken check_index_map(const Facts& f) {
     if (!attrs_per_dimension(1)) return "there must be one attribute per dimension";
     std::vector<bool> seen(rank, false);
     for (size_t d = 0; d < rank; ++d) {
-      const int64_t source = f.attrs[d];
+      const SymInt source = f.attrs[d];
       if (source < 0 || source >= static_cast<int64_t>(rank) || seen[source])
         return "the order must be a permutation";
       seen[source] = true;
@@ -161,18 +161,17 @@ Broken check_index_map(const Facts& f) {
   }
   if (f.node.op == Op::Flip) {
     if (!attrs_per_dimension(1)) return "there must be one attribute per dimension";
-    for (int64_t a : f.attrs)
+    for (SymInt a : f.attrs)
       if (a != 0 && a != 1) return "attributes are 0 or 1";
     return equal(from, f.shape) ? nullptr : "the shape must stay";
   }
   if (f.node.op == Op::Slice) {
     if (!attrs_per_dimension(2)) return "there must be start and step per dimension";
     for (size_t d = 0; d < rank; ++d) {
-      const int64_t start = f.attrs[2 * d], step = f.attrs[2 * d + 1];
+      const SymInt start = f.attrs[2 * d], step = f.attrs[2 * d + 1];
       if (start < 0 || step < 1) return "start must be at least 0 and step at least 1";
       if (f.shape[d] == 0) continue;
-      const int64_t last =
-          checked_add(start, checked_mul(f.shape[d] - 1, step, "verify"), "verify");
+      const SymInt last = checked_add(start, checked_mul(f.shape[d] - 1, step, "verify"), "verify");
       if (last >= from[d]) return "the slice must lie in the operand";
     }
     return nullptr;
@@ -180,11 +179,11 @@ Broken check_index_map(const Facts& f) {
   COREGRAD_CHECK(f.node.op == Op::Pad);
   if (!attrs_per_dimension(3)) return "there must be low, high and interior per dimension";
   for (size_t d = 0; d < rank; ++d) {
-    const int64_t low = f.attrs[3 * d], high = f.attrs[3 * d + 1], interior = f.attrs[3 * d + 2];
+    const SymInt low = f.attrs[3 * d], high = f.attrs[3 * d + 1], interior = f.attrs[3 * d + 2];
     if (low < 0 || high < 0 || interior < 0) return "padding must not be negative";
-    const int64_t gaps = checked_mul(std::max<int64_t>(from[d] - 1, 0), interior, "verify");
-    const int64_t padded = checked_add(checked_add(from[d], gaps, "verify"),
-                                       checked_add(low, high, "verify"), "verify");
+    const SymInt gaps = checked_mul(max(from[d] - 1, 0), interior, "verify");
+    const SymInt padded = checked_add(checked_add(from[d], gaps, "verify"),
+                                      checked_add(low, high, "verify"), "verify");
     if (padded != f.shape[d]) return "the extents must follow from the padding";
   }
   return nullptr;
@@ -201,7 +200,7 @@ Broken check_reduce(const Facts& f) {
     return "sums and products of bool and integers are int64";
   if (f.attrs.empty() || (is_arg && f.attrs.size() != 1))
     return "there must be dimensions, and one for argmax and argmin";
-  std::vector<int64_t> expected;
+  std::vector<SymInt> expected;
   size_t next = 0;
   for (size_t d = 0; d < from.size(); ++d) {
     if (next < f.attrs.size() && f.attrs[next] == static_cast<int64_t>(d)) {
@@ -298,6 +297,10 @@ Broken check_leaf(const Facts& f) {
     return f.rank() == 1 && is_integer(f.node.dtype) && !is_only_stored(f.node.dtype)
                ? nullptr
                : "an iota is an integer that is computed with, of rank 1";
+  if (f.node.op == Op::Size)
+    return f.rank() == 0 && f.attrs.size() == 1 && f.node.dtype == DType::Int64
+               ? nullptr
+               : "a size is one int64 of rank 0";
   COREGRAD_CHECK(f.node.op == Op::Random);
   if (f.operand_dtype(0) != DType::Int64 || !f.operand_shape(0).empty())
     return "the seed must be one int64 of rank 0";

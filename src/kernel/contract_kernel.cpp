@@ -9,6 +9,38 @@
 
 namespace coregrad {
 
+bool ContractKernel::has_symbols() const {
+  const auto is_symbolic = [](SymInt x) { return !x.is_number(); };
+  const auto map_is = [&](const DimMap& m) {
+    return is_symbolic(m.a) || is_symbolic(m.b) || is_symbolic(m.c) || is_symbolic(m.s);
+  };
+  const auto operand_is = [&](const ContractOperand& o) {
+    return is_symbolic(o.offset) || std::ranges::any_of(o.shape, is_symbolic) ||
+           std::ranges::any_of(o.strides, is_symbolic);
+  };
+  return std::ranges::any_of(spec.extents, is_symbolic) || std::ranges::any_of(spec.lhs, map_is) ||
+         std::ranges::any_of(spec.rhs, map_is) || operand_is(lhs) || operand_is(rhs) ||
+         epilogue.has_symbols();
+}
+
+ContractKernel ContractKernel::with_sizes(const SizeFunction& value_of) const {
+  ContractKernel kernel = *this;
+  const auto replace = [&](std::vector<SymInt>& sizes) {
+    for (SymInt& x : sizes) x = value_of(x);
+  };
+  replace(kernel.spec.extents);
+  for (std::vector<DimMap>* maps : {&kernel.spec.lhs, &kernel.spec.rhs})
+    for (DimMap& m : *maps)
+      for (SymInt* x : {&m.a, &m.b, &m.c, &m.s}) *x = value_of(*x);
+  for (ContractOperand* o : {&kernel.lhs, &kernel.rhs}) {
+    replace(o->shape);
+    replace(o->strides);
+    o->offset = value_of(o->offset);
+  }
+  kernel.epilogue = epilogue.with_sizes(value_of);
+  return kernel;
+}
+
 std::string ContractKernel::structure_key() const {
   std::string key = fmt::format("contract {} [{}] out [{}]", name_of(dtype),
                                 fmt::join(spec.extents, ","), fmt::join(spec.out, ","));

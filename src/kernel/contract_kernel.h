@@ -13,9 +13,9 @@ namespace coregrad {
 /// How an operand is read: an affine place in a buffer. `strides` are in elements, one per operand
 /// dimension; the element is zero where a DimMap leaves the extent `shape[d]`.
 struct ContractOperand {
-  std::vector<int64_t> shape;
-  std::vector<int64_t> strides;
-  int64_t offset = 0;           ///< of element 0 from the buffer's start, in elements
+  std::vector<SymInt> shape;
+  std::vector<SymInt> strides;
+  SymInt offset = 0;            ///< of element 0 from the buffer's start, in elements
   std::optional<DType> memory;  ///< what memory holds if not the kernel's dtype: cast as it is read
 };
 
@@ -36,6 +36,10 @@ struct ContractKernel {
   /// Other sizes will follow: code that several of them can share is worth a few per cent.
   bool any_size = false;
 
+  /// Whether a size in it is a symbol's.
+  bool has_symbols() const;
+  /// The same with other sizes.
+  ContractKernel with_sizes(const SizeFunction& value_of) const;
   std::string structure_key() const;
 };
 

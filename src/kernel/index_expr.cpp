@@ -9,10 +9,28 @@
 
 namespace coregrad {
 
+std::strong_ordering IndexExpr::operator<=>(const IndexExpr& other) const {
+  if (const auto c = SymInt::order(constant, other.constant); c != 0) return c;
+  for (size_t i = 0; i < terms.size() && i < other.terms.size(); ++i) {
+    if (const auto c = terms[i].atom <=> other.terms[i].atom; c != 0) return c;
+    if (const auto c = SymInt::order(terms[i].factor, other.terms[i].factor); c != 0) return c;
+  }
+  return terms.size() <=> other.terms.size();
+}
+
+namespace {
+
+/// One atom and nothing else.
+bool is_atom(const IndexExpr& e) {
+  return e.constant.is_identical(0) && e.terms.size() == 1 && e.terms[0].factor.is_identical(1);
+}
+
+}  // namespace
+
 AtomId IndexContext::intern(Atom atom) {
   for (uint32_t i = 0; i < atoms_.size(); ++i) {
     const Atom& a = atoms_[i];
-    if (a.kind == atom.kind && a.id == atom.id && a.divisor == atom.divisor &&
+    if (a.kind == atom.kind && a.id == atom.id && a.divisor.is_identical(atom.divisor) &&
         a.operand == atom.operand)
       return {i};
   }
@@ -20,7 +38,7 @@ AtomId IndexContext::intern(Atom atom) {
   return {static_cast<uint32_t>(atoms_.size() - 1)};
 }
 
-IndexExpr IndexContext::axis(int id, int64_t extent) {
+IndexExpr IndexContext::axis(int id, SymInt extent) {
   if (extent <= 1) return constant(0);
   return {0, {{intern({AtomKind::Axis, id, 0, {}, {0, extent - 1}}), 1}}};
 }
@@ -31,13 +49,13 @@ IndexExpr IndexContext::value(int id, Range range) {
 
 bool IndexContext::is_quotient_of(const Atom& div, const Atom& mod) const {
   if (div.kind != AtomKind::Div) return false;
-  if (div.divisor == mod.divisor && div.operand == mod.operand) return true;
+  if (div.divisor.is_identical(mod.divisor) && div.operand == mod.operand) return true;
   // Nested divisions are kept as one: floor(floor(e / c) / d) belongs to floor(e / c) mod d.
   const IndexExpr& inside = mod.operand;
-  if (inside.constant != 0 || inside.terms.size() != 1 || inside.terms[0].factor != 1) return false;
+  if (!is_atom(inside)) return false;
   const Atom& inner = atom(inside.terms[0].atom);
   return inner.kind == AtomKind::Div && inner.operand == div.operand &&
-         div.divisor % inner.divisor == 0 && div.divisor / inner.divisor == mod.divisor;
+         div.divisor.is_identical(inner.divisor * mod.divisor);
 }
 
 IndexExpr IndexContext::add(const IndexExpr& a, const IndexExpr& b) const {
@@ -51,8 +69,8 @@ IndexExpr IndexContext::add(const IndexExpr& a, const IndexExpr& b) const {
     } else if (i == a.terms.end() || j->atom < i->atom) {
       sum.terms.push_back(*j++);
     } else {
-      const int64_t factor = checked_add(i->factor, j->factor, "index");
-      if (factor != 0) sum.terms.push_back({i->atom, factor});
+      const SymInt factor = checked_add(i->factor, j->factor, "index");
+      if (!factor.is_identical(0)) sum.terms.push_back({i->atom, factor});
       ++i, ++j;
     }
   }
@@ -62,8 +80,8 @@ IndexExpr IndexContext::add(const IndexExpr& a, const IndexExpr& b) const {
     if (mod.kind != AtomKind::Mod) continue;
     for (size_t d = 0; d < sum.terms.size(); ++d) {
       const Atom& div = atom(sum.terms[d].atom);
-      if (sum.terms[d].factor % mod.divisor != 0 ||
-          sum.terms[d].factor / mod.divisor != sum.terms[m].factor || !is_quotient_of(div, mod))
+      if (!sum.terms[d].factor.is_identical(mod.divisor * sum.terms[m].factor) ||
+          !is_quotient_of(div, mod))
         continue;
       IndexExpr whole = mul(mod.operand, sum.terms[m].factor);
       IndexExpr rest{sum.constant, {}};
@@ -75,8 +93,8 @@ IndexExpr IndexContext::add(const IndexExpr& a, const IndexExpr& b) const {
   return sum;
 }
 
-IndexExpr IndexContext::mul(const IndexExpr& a, int64_t factor) const {
-  if (factor == 0) return constant(0);
+IndexExpr IndexContext::mul(const IndexExpr& a, SymInt factor) const {
+  if (factor.is_identical(0)) return constant(0);
   IndexExpr product = a;
   product.constant = checked_mul(a.constant, factor, "index");
   for (auto& t : product.terms) t.factor = checked_mul(t.factor, factor, "index");
@@ -87,30 +105,30 @@ Range IndexContext::range(const IndexExpr& e) const {
   Range r{e.constant, e.constant};
   for (const auto& t : e.terms) {
     const Range inner = atom(t.atom).range;
-    const int64_t low = checked_mul(inner.low, t.factor, "index"),
-                  high = checked_mul(inner.high, t.factor, "index");
-    r.low = checked_add(r.low, std::min(low, high), "index");
-    r.high = checked_add(r.high, std::max(low, high), "index");
+    const SymInt low = checked_mul(inner.low, t.factor, "index"),
+                 high = checked_mul(inner.high, t.factor, "index");
+    r.low = checked_add(r.low, t.factor >= 0 ? low : high, "index");
+    r.high = checked_add(r.high, t.factor >= 0 ? high : low, "index");
   }
   return r;
 }
 
-int64_t IndexContext::split_by_factor(const IndexExpr& e, int64_t d, IndexExpr* high,
-                                      IndexExpr* low) const {
-  int64_t best = 1;
+SymInt IndexContext::split_by_factor(const IndexExpr& e, SymInt d, IndexExpr* high,
+                                     IndexExpr* low) const {
+  SymInt best = 1;
   for (const auto& candidate : e.terms) {
-    const int64_t g = std::gcd(d, candidate.factor);
-    if (g <= best) continue;
+    const SymInt g = common_divisor(d, candidate.factor);
+    if (g.hint() <= best.hint()) continue;
     IndexExpr multiples = constant(0), rest = constant(e.constant);
     for (const auto& t : e.terms) {
-      if (t.factor % g == 0)
-        multiples.terms.push_back({t.atom, t.factor / g});
+      if (is_multiple(t.factor, g))
+        multiples.terms.push_back({t.atom, floor_div(t.factor, g)});
       else
         rest.terms.push_back(t);
     }
     const Range r = range(rest);
-    const int64_t k = floor_div(r.low, g);
-    if (k != floor_div(r.high, g)) continue;
+    const SymInt k = floor_div(r.low, g);
+    if (!SymInt::are_equal(k, floor_div(r.high, g))) continue;
     best = g;
     multiples.constant = k;
     *high = std::move(multiples);
@@ -119,28 +137,28 @@ int64_t IndexContext::split_by_factor(const IndexExpr& e, int64_t d, IndexExpr* 
   return best;
 }
 
-IndexExpr IndexContext::div(const IndexExpr& a, int64_t d) {
+IndexExpr IndexContext::div(const IndexExpr& a, SymInt d) {
   COREGRAD_CHECK(d > 0);
-  if (d == 1) return a;
+  if (d.is_identical(1)) return a;
   // Whole multiples of d leave the division.
   IndexExpr whole = constant(floor_div(a.constant, d));
   IndexExpr rest = constant(floor_mod(a.constant, d));
   for (const auto& t : a.terms) {
-    if (t.factor % d == 0)
-      whole.terms.push_back({t.atom, t.factor / d});
+    if (is_multiple(t.factor, d))
+      whole.terms.push_back({t.atom, floor_div(t.factor, d)});
     else
       rest.terms.push_back(t);
   }
   const Range r = range(rest);
-  if (floor_div(r.low, d) == floor_div(r.high, d)) {
+  if (SymInt::are_equal(floor_div(r.low, d), floor_div(r.high, d))) {
     whole.constant = checked_add(whole.constant, floor_div(r.low, d), "index");
     return whole;
   }
   IndexExpr high, low;
-  if (const int64_t g = split_by_factor(rest, d, &high, &low); g > 1)
-    return add(whole, div(high, d / g));
+  if (const SymInt g = split_by_factor(rest, d, &high, &low); !g.is_identical(1))
+    return add(whole, div(high, floor_div(d, g)));
   // floor(floor(e / c) / d) = floor(e / (c*d)).
-  if (rest.constant == 0 && rest.terms.size() == 1 && rest.terms[0].factor == 1) {
+  if (is_atom(rest)) {
     const Atom inner = atom(rest.terms[0].atom);
     if (inner.kind == AtomKind::Div)
       return add(whole, div(inner.operand, checked_mul(inner.divisor, d, "index")));
@@ -149,22 +167,22 @@ IndexExpr IndexContext::div(const IndexExpr& a, int64_t d) {
   return add(whole, {0, {{intern(std::move(quotient)), 1}}});
 }
 
-IndexExpr IndexContext::mod(const IndexExpr& a, int64_t d) {
+IndexExpr IndexContext::mod(const IndexExpr& a, SymInt d) {
   COREGRAD_CHECK(d > 0);
-  if (d == 1) return constant(0);
+  if (d.is_identical(1)) return constant(0);
   IndexExpr rest = constant(floor_mod(a.constant, d));
   for (const auto& t : a.terms)
-    if (t.factor % d != 0) rest.terms.push_back(t);
+    if (!is_multiple(t.factor, d)) rest.terms.push_back(t);
   const Range r = range(rest);
-  if (floor_div(r.low, d) == floor_div(r.high, d))
+  if (SymInt::are_equal(floor_div(r.low, d), floor_div(r.high, d)))
     return add(rest, constant(checked_mul(-floor_div(r.low, d), d, "index")));
   IndexExpr high, low;
-  if (const int64_t g = split_by_factor(rest, d, &high, &low); g > 1)
-    return add(mul(mod(high, d / g), g), low);
+  if (const SymInt g = split_by_factor(rest, d, &high, &low); !g.is_identical(1))
+    return add(mul(mod(high, floor_div(d, g)), g), low);
   // (e mod c) mod d = e mod d where d divides c.
-  if (rest.constant == 0 && rest.terms.size() == 1 && rest.terms[0].factor == 1) {
+  if (is_atom(rest)) {
     const Atom inner = atom(rest.terms[0].atom);
-    if (inner.kind == AtomKind::Mod && inner.divisor % d == 0) return mod(inner.operand, d);
+    if (inner.kind == AtomKind::Mod && is_multiple(inner.divisor, d)) return mod(inner.operand, d);
   }
   Atom remainder{AtomKind::Mod, 0, d, rest, {0, d - 1}};
   return {0, {{intern(std::move(remainder)), 1}}};
@@ -195,7 +213,14 @@ bool IndexContext::depends_on_axis(const IndexExpr& e, int axis) const {
   return std::find(axes.begin(), axes.end(), axis) != axes.end();
 }
 
-bool IndexContext::affine_in(const IndexExpr& e, int axis, int64_t* factor) const {
+bool IndexContext::has_symbols(const IndexExpr& e) const {
+  return !e.constant.is_number() || std::ranges::any_of(e.terms, [&](const IndexExpr::Term& t) {
+    const Atom& a = atom(t.atom);
+    return !t.factor.is_number() || !a.divisor.is_number() || has_symbols(a.operand);
+  });
+}
+
+bool IndexContext::affine_in(const IndexExpr& e, int axis, SymInt* factor) const {
   *factor = 0;
   for (const auto& t : e.terms) {
     const Atom& a = atom(t.atom);
@@ -253,33 +278,31 @@ std::string IndexContext::to_text(const IndexExpr& e) const {
         break;
     }
     if (!text.empty()) text += " + ";
-    text += t.factor == 1 ? inner : fmt::format("{}*{}", t.factor, inner);
+    text += t.factor.is_identical(1) ? inner : fmt::format("{}*{}", t.factor, inner);
   }
   if (text.empty()) return fmt::format("{}", e.constant);
-  return e.constant == 0 ? text : fmt::format("{} + {}", text, e.constant);
+  return e.constant.is_identical(0) ? text : fmt::format("{} + {}", text, e.constant);
 }
 
-std::vector<int64_t> contiguous_strides(std::span<const int64_t> shape) {
-  std::vector<int64_t> strides(shape.size(), 1);
+std::vector<SymInt> contiguous_strides(SymInts shape) {
+  std::vector<SymInt> strides(shape.size(), 1);
   for (size_t d = shape.size(); d-- > 1;)
-    strides[d - 1] = checked_mul(strides[d], std::max<int64_t>(shape[d], 1), "strides");
+    strides[d - 1] = checked_mul(strides[d], max(shape[d], 1), "strides");
   return strides;
 }
 
-std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linear,
-                                   std::span<const int64_t> shape) {
-  const std::vector<int64_t> strides = contiguous_strides(shape);
+std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linear, SymInts shape) {
+  const std::vector<SymInt> strides = contiguous_strides(shape);
   std::vector<IndexExpr> index(shape.size());
   for (size_t d = 0; d < shape.size(); ++d) {
-    IndexExpr quotient = context.div(linear, std::max<int64_t>(strides[d], 1));
-    index[d] = d == 0 ? quotient : context.mod(quotient, std::max<int64_t>(shape[d], 1));
+    IndexExpr quotient = context.div(linear, max(strides[d], 1));
+    index[d] = d == 0 ? quotient : context.mod(quotient, max(shape[d], 1));
     if (shape[d] == 1) index[d] = IndexContext::constant(0);
   }
   return index;
 }
 
-IndexExpr linearize(IndexContext& context, std::span<const IndexExpr> index,
-                    std::span<const int64_t> strides) {
+IndexExpr linearize(IndexContext& context, std::span<const IndexExpr> index, SymInts strides) {
   COREGRAD_CHECK(index.size() == strides.size());
   IndexExpr sum;
   for (size_t d = 0; d < index.size(); ++d)

@@ -1,10 +1,12 @@
 #pragma once
 // Symbolic element indices: affine sums over loop axes, with floor division and modulo by
-// constants.
+// sizes.
 //
 // View chains become these expressions; simplification uses the ranges of the axes, so that for
 // 0 <= j < 8: (8*i + j) / 8 = i and (8*i + j) mod 8 = j, and a reshape that merely splits or merges
 // dimensions costs nothing.
+
+#include "base/sym_int.h"
 
 #include <cstdint>
 #include <map>
@@ -25,19 +27,20 @@ struct AtomId {
 struct IndexExpr {
   struct Term {
     AtomId atom;
-    int64_t factor;
-    constexpr auto operator<=>(const Term&) const = default;
+    SymInt factor;
   };
-  int64_t constant = 0;
+  SymInt constant = 0;
   std::vector<Term> terms;
 
   bool is_constant() const { return terms.empty(); }
-  auto operator<=>(const IndexExpr&) const = default;
+  // By what they are: expressions that differ may have equal values.
+  std::strong_ordering operator<=>(const IndexExpr& other) const;
+  bool operator==(const IndexExpr& other) const { return (*this <=> other) == 0; }
 };
 
 /// Inclusive bounds.
 struct Range {
-  int64_t low, high;
+  SymInt low, high;
 };
 
 enum class AtomKind : uint8_t { Axis, Value, Div, Mod };
@@ -45,7 +48,7 @@ enum class AtomKind : uint8_t { Axis, Value, Div, Mod };
 struct Atom {
   AtomKind kind;
   int32_t id;         ///< axis or value number
-  int64_t divisor;    ///< Div and Mod
+  SymInt divisor;     ///< Div and Mod
   IndexExpr operand;  ///< Div and Mod
   Range range;
 };
@@ -54,17 +57,17 @@ struct Atom {
 class IndexContext {
  public:
   /// Axis `id` with values 0 .. extent-1 (extent >= 1).
-  IndexExpr axis(int id, int64_t extent);
+  IndexExpr axis(int id, SymInt extent);
   /// The run-time value `id`, known to lie in `range`.
   IndexExpr value(int id, Range range);
-  static IndexExpr constant(int64_t c) { return {c, {}}; }
+  static IndexExpr constant(SymInt c) { return {c, {}}; }
 
   IndexExpr add(const IndexExpr& a, const IndexExpr& b) const;
-  IndexExpr mul(const IndexExpr& a, int64_t factor) const;
+  IndexExpr mul(const IndexExpr& a, SymInt factor) const;
   IndexExpr sub(const IndexExpr& a, const IndexExpr& b) const { return add(a, mul(b, -1)); }
   /// Floor division and modulo by d > 0.
-  IndexExpr div(const IndexExpr& a, int64_t d);
-  IndexExpr mod(const IndexExpr& a, int64_t d);
+  IndexExpr div(const IndexExpr& a, SymInt d);
+  IndexExpr mod(const IndexExpr& a, SymInt d);
 
   Range range(const IndexExpr& e) const;
   const Atom& atom(AtomId id) const { return atoms_[id.value]; }
@@ -72,9 +75,11 @@ class IndexContext {
   /// Every axis and value atom the expression rests on, through divisions too.
   void collect(const IndexExpr& e, std::vector<int>& axes, std::vector<int>& values) const;
   bool depends_on_axis(const IndexExpr& e, int axis) const;
+  /// Whether a constant, a factor or a divisor is no number.
+  bool has_symbols(const IndexExpr& e) const;
   /// The factor of `axis` if the expression is affine in it (it stands in no division); otherwise
   /// false. Factor 0 means independent.
-  bool affine_in(const IndexExpr& e, int axis, int64_t* factor) const;
+  bool affine_in(const IndexExpr& e, int axis, SymInt* factor) const;
   /// The expression with axes replaced: replacement[axis] where present in the map.
   IndexExpr substitute(const IndexExpr& e, const std::map<int, IndexExpr>& replacement);
 
@@ -87,17 +92,15 @@ class IndexContext {
   /// The largest divisor g of d for which e = g * high + low with 0 <= low < g for all values; 1
   /// when there is none. Then floor(e / d) = floor(high / (d/g)) and e mod d = g * (high mod (d/g))
   /// + low.
-  int64_t split_by_factor(const IndexExpr& e, int64_t d, IndexExpr* high, IndexExpr* low) const;
+  SymInt split_by_factor(const IndexExpr& e, SymInt d, IndexExpr* high, IndexExpr* low) const;
   std::vector<Atom> atoms_;
 };
 
 /// The index of row-major element number `linear` in `shape`, one expression per dimension.
-std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linear,
-                                   std::span<const int64_t> shape);
+std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linear, SymInts shape);
 /// Sum of index[d] * strides[d].
-IndexExpr linearize(IndexContext& context, std::span<const IndexExpr> index,
-                    std::span<const int64_t> strides);
+IndexExpr linearize(IndexContext& context, std::span<const IndexExpr> index, SymInts strides);
 /// Row-major strides of a shape, in elements.
-std::vector<int64_t> contiguous_strides(std::span<const int64_t> shape);
+std::vector<SymInt> contiguous_strides(SymInts shape);
 
 }  // namespace coregrad

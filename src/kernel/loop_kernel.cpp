@@ -4,17 +4,82 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace coregrad {
 
-int64_t LoopKernel::range() const {
-  int64_t units = 1;
+SymInt LoopKernel::range() const {
+  SymInt units = 1;
   for (int a = 0; a < num_parallel; ++a) {
-    const int64_t extent = axes[a].extent;
+    const SymInt extent = axes[a].extent;
     units = checked_mul(units,
                         lane_parallel && a == num_parallel - 1 ? ceil_div(extent, block) : extent,
                         "kernel range");
   }
   return units;
+}
+
+bool LoopKernel::has_symbols() const {
+  const auto is_symbolic = [](SymInt x) { return !x.is_number(); };
+  const auto index_is = [&](const IndexExpr& e) { return context.has_symbols(e); };
+  return std::ranges::any_of(axes, [&](const LoopAxis& a) { return is_symbolic(a.extent); }) ||
+         std::ranges::any_of(values,
+                             [&](const KernelValue& v) {
+                               return index_is(v.index) || is_symbolic(v.bounds.low) ||
+                                      is_symbolic(v.bounds.high);
+                             }) ||
+         std::ranges::any_of(stores, [&](const KernelStore& s) {
+           return index_is(s.index) || is_symbolic(s.row_elements);
+         });
+}
+
+namespace {
+
+IndexExpr with_sizes(const IndexContext& from, const IndexExpr& e, const LoopKernel& kernel,
+                     const SizeFunction& value_of, IndexContext& to) {
+  IndexExpr result = IndexContext::constant(value_of(e.constant));
+  for (const IndexExpr::Term& t : e.terms) {
+    const Atom& a = from.atom(t.atom);
+    const auto operand = [&] { return with_sizes(from, a.operand, kernel, value_of, to); };
+    IndexExpr inner;
+    switch (a.kind) {
+      case AtomKind::Axis:
+        inner = to.axis(a.id, value_of(kernel.axes[a.id].extent));
+        break;
+      case AtomKind::Value:
+        inner = to.value(a.id, {value_of(a.range.low), value_of(a.range.high)});
+        break;
+      case AtomKind::Div:
+        inner = to.div(operand(), value_of(a.divisor));
+        break;
+      case AtomKind::Mod:
+        inner = to.mod(operand(), value_of(a.divisor));
+        break;
+    }
+    result = to.add(result, to.mul(inner, value_of(t.factor)));
+  }
+  return result;
+}
+
+}  // namespace
+
+LoopKernel LoopKernel::with_sizes(const SizeFunction& value_of) const {
+  LoopKernel kernel = *this;
+  kernel.context = {};
+  const auto replace = [&](IndexExpr& e) {
+    e = coregrad::with_sizes(context, e, *this, value_of, kernel.context);
+  };
+  for (LoopAxis& a : kernel.axes) a.extent = value_of(a.extent);
+  for (KernelValue& v : kernel.values) {
+    replace(v.index);
+    v.bounds = {value_of(v.bounds.low), value_of(v.bounds.high)};
+  }
+  for (KernelStore& s : kernel.stores) {
+    replace(s.index);
+    s.row_elements = value_of(s.row_elements);
+  }
+  kernel.chunk = value_of(chunk);
+  return kernel;
 }
 
 std::string LoopKernel::to_text() const {

@@ -27,13 +27,14 @@
 #include "kernel/index_expr.h"
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
 namespace coregrad {
 
 struct LoopAxis {
-  int64_t extent = 1;
+  SymInt extent = 1;
   /// -1: parallel. Axes of one loop set are nested in the order of their numbers.
   int loop_set = -1;
 };
@@ -94,8 +95,11 @@ struct KernelStore {
   /// the chunk's row of a partial buffer of `row_elements` elements; `index` is the place in the
   /// row.
   Op combine = Op::Literal;
-  int64_t row_elements = 0;
+  SymInt row_elements = 0;
 };
+
+/// What stands in the place of a size.
+using SizeFunction = std::function<SymInt(SymInt)>;
 
 struct LoopKernel {
   IndexContext context;
@@ -109,13 +113,17 @@ struct LoopKernel {
   bool lane_parallel =
       true;           ///< lanes run along the last parallel axis instead of the loop sets' last
   int64_t block = 1;  ///< lane-parallel: elements of the last parallel axis in one unit
-  int64_t chunk = 1;  ///< units per chunk (Step::chunk); accumulating stores rely on it
+  SymInt chunk = 1;   ///< units per chunk (Step::chunk); accumulating stores rely on it
   /// Other extents of the outermost axis will follow: what it is comes with the call.
   bool any_size = false;
 
   /// Units of the whole kernel: product of the parallel extents, the last one counted in blocks
   /// when lane-parallel.
-  int64_t range() const;
+  SymInt range() const;
+  /// Whether a size in it is a symbol's.
+  bool has_symbols() const;
+  /// The same with other sizes: indices are simplified anew.
+  LoopKernel with_sizes(const SizeFunction& value_of) const;
   std::string to_text() const;
   /// Everything the machine code depends on, as a string: equal keys give interchangeable code.
   std::string structure_key() const;

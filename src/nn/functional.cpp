@@ -159,7 +159,8 @@ std::pair<Tensor, Tensor> fractional_max_pool_with_indices(const Tensor& x, cons
   }
   const std::vector<Tensor> both =
       record_many("fractional_max_pool", {x, numbers}, [&](Graph& g, Nodes n) {
-        return as_list(ops::fractional_max_pool_with_indices(g, n[0], kernel, output, n[1]));
+        return as_list(ops::fractional_max_pool_with_indices(
+            g, n[0], {kernel.begin(), kernel.end()}, {output.begin(), output.end()}, n[1]));
       });
   return {both[0], both[1]};
 }

@@ -26,15 +26,14 @@ NodeId max_pool(Graph& graph, NodeId x, const PoolOptions& options);
 NodeId avg_pool(Graph& graph, NodeId x, const PoolOptions& options);
 /// The last output.size() dimensions become `output`; window i of n to o is [i*n/o,
 /// ceil((i+1)*n/o)).
-NodeId adaptive_avg_pool(Graph& graph, NodeId x, std::span<const int64_t> output);
-std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& graph, NodeId x,
-                                                         std::span<const int64_t> output);
+NodeId adaptive_avg_pool(Graph& graph, NodeId x, SymInts output);
+std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& graph, NodeId x, SymInts output);
 /// Windows of the last output.size() dimensions, which start where samples [N, C, output.size()] in
 /// [0, 1) say. The maxima and their int64 positions in the flattened spatial dimensions.
 std::pair<NodeId, NodeId> fractional_max_pool_with_indices(Graph& graph, NodeId x,
-                                                           const std::vector<int64_t>& kernel,
-                                                           const std::vector<int64_t>& output,
+                                                           const std::vector<SymInt>& kernel,
+                                                           const std::vector<SymInt>& output,
                                                            NodeId samples);
-NodeId adaptive_max_pool(Graph& graph, NodeId x, std::span<const int64_t> output);
+NodeId adaptive_max_pool(Graph& graph, NodeId x, SymInts output);
 
 }  // namespace coregrad::ops

@@ -10,11 +10,11 @@
 
 namespace coregrad::ops {
 
-using Dims = std::vector<int64_t>;
+using Dims = std::vector<SymInt>;
 
 /// Interns after the checks that every node must pass: rank at most kMaxRank, extents not negative.
 NodeId make(Graph& graph, Op op, DType dtype, Shape shape, std::span<const NodeId> operands,
-            std::span<const int64_t> attrs = {}, uint64_t literal = 0);
+            SymInts attrs = {}, uint64_t literal = 0);
 
 /// An owned copy of a node's shape.
 Dims shape_of(const Graph& graph, NodeId node);
@@ -22,10 +22,14 @@ bool same_shape(Shape a, Shape b);
 /// "[2,3]".
 std::string shape_text(Shape shape);
 /// Distinct dimensions in [0, rank), sorted; all of them when `dims` is empty.
-Dims normalize_dims(std::span<const int64_t> dims, int64_t rank, std::string_view operation);
+Dims normalize_dims(SymInts dims, int64_t rank, std::string_view operation);
 /// One value for each of n spatial dimensions, from one value or n, each at least `least`.
-Dims per_dimension(const Dims& given, size_t n, int64_t least, std::string_view operation,
+Dims per_dimension(SymInts given, size_t n, int64_t least, std::string_view operation,
                    std::string_view what);
+inline Dims per_dimension(const std::vector<int64_t>& given, size_t n, int64_t least,
+                          std::string_view operation, std::string_view what) {
+  return per_dimension(Dims(given.begin(), given.end()), n, least, operation, what);
+}
 /// A vector in the place of one dimension of `rank`.
 NodeId along(Graph& graph, NodeId vector, size_t dim, size_t rank);
 /// The number of each element's place in a dimension, int64, in x's shape.

@@ -13,7 +13,7 @@ NodeId cdist(Graph& g, NodeId a, NodeId b, double p) {
     raise<ShapeError>("cdist: rows must have one extent: got {} and {}", describe(g, a),
                       describe(g, b));
   const NodeId differences = sub(g, unsqueeze(g, a, -2), unsqueeze(g, b, -3));
-  const int64_t last[] = {-1};
+  const SymInt last[] = {-1};
   // The distance of rows without elements is 0, the largest element of none is none.
   if (g.shape(a).back() == 0) return sum(g, differences, last, false, std::nullopt);
   return norm(g, differences, p, last, false);
@@ -23,7 +23,8 @@ NodeId pdist(Graph& g, NodeId x, double p) {
   if (g.rank(x) != 2)
     raise<ShapeError>("pdist: the input must be a matrix: got {}", describe(g, x));
   if (p < 0) raise<ValueError>("pdist: p must not be negative: got {}", p);
-  const int64_t n = g.shape(x)[0], last[] = {-1};
+  const int64_t n = g.shape(x)[0];
+  const SymInt last[] = {-1};
   // Pairs i < j come row by row; those of the rows before i are n i - i (i + 1) / 2 in number.
   const Expr rows(g, iota(g, DType::Int64, n)), pairs(g, iota(g, DType::Int64, n * (n - 1) / 2));
   const auto before = [n](Expr i) { return i * n - i * (i + 1) / 2; };

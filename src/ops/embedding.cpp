@@ -73,7 +73,7 @@ NodeId summed(Graph& g, NodeId weight, const Bags& bags, std::optional<NodeId> f
 // int64 [count, width]: the index of each bag's first largest row; of an empty bag any.
 NodeId largest_of(Graph& g, NodeId weight, const Bags& bags) {
   const int64_t n = g.numel(bags.index), width = g.shape(weight)[1];
-  const int64_t wide[] = {n, width}, result[] = {bags.count, width}, row[] = {-1};
+  const SymInt wide[] = {n, width}, result[] = {bags.count, width}, row[] = {-1};
   constexpr double kLowest = -std::numeric_limits<double>::infinity();
   const NodeId every = broadcast_to(g, unsqueeze(g, bags.bag, 1), wide);
   const NodeId rows =
@@ -97,7 +97,7 @@ NodeId embedding(Graph& g, NodeId index, NodeId weight, std::optional<int64_t> p
   require_table(g, weight, "embedding");
   require_index(g, index, "embedding");
   padding_idx = padding_row(g, weight, padding_idx, "embedding");
-  const int64_t row[] = {g.numel(index)};
+  const SymInt row[] = {g.numel(index)};
   Dims shape = shape_of(g, index);
   shape.push_back(g.shape(weight)[1]);
   const NodeId rows = reshape(g, index_select(g, weight, 0, reshape(g, index, row)), shape);

@@ -6,22 +6,31 @@
 #include "ops/operators.h"
 #include "ops/primitives.h"
 
+#include <concepts>
 #include <span>
 
 namespace coregrad::ops {
 
-/// A node of a graph, or a number that becomes a literal beside one.
+/// A node of a graph, or a number or size that becomes a node beside one.
 struct Expr {
   Graph* graph = nullptr;  ///< null for a number
   NodeId node;
   double number = 0;
+  SymInt size = 0;  ///< counts where it is a symbol's
 
   Expr(Graph& g, NodeId id) : graph(&g), node(id) {}
   Expr(double value) : number(value) {}  // NOLINT: meant to convert
+  template <std::integral T>
+  Expr(T value) : number(static_cast<double>(value)) {}  // NOLINT: meant to convert
+  Expr(SymInt n)                                         // NOLINT: meant to convert
+      : number(n.is_number() ? static_cast<double>(n.number()) : 0), size(n) {}
 
   /// A number as a literal of the other's dtype.
   Expr beside(const Expr& other) const {
-    return graph ? *this : Expr(*other.graph, number_like(*other.graph, other.node, number));
+    if (graph) return *this;
+    Graph& g = *other.graph;
+    return {g,
+            size.is_number() ? number_like(g, other.node, number) : size_like(g, other.node, size)};
   }
 };
 

@@ -27,7 +27,7 @@ Complex each(const Complex& x, F apply) {
   return {apply(x.re), x.im ? std::optional(apply(*x.im)) : std::nullopt};
 }
 
-Expr reshaped(const Expr& x, std::initializer_list<int64_t> shape) {
+Expr reshaped(const Expr& x, std::initializer_list<SymInt> shape) {
   return {*x.graph, reshape(*x.graph, x.node, std::span(shape.begin(), shape.size()))};
 }
 
@@ -105,8 +105,7 @@ Complex transformed(Graph& g, const Complex& x, int64_t dim, int sign, std::stri
 }
 
 // Dimensions from the front, each once.
-Dims checked_dims(const Graph& g, NodeId x, std::span<const int64_t> dims,
-                  std::string_view operation) {
+Dims checked_dims(const Graph& g, NodeId x, SymInts dims, std::string_view operation) {
   Dims result;
   for (const int64_t d : dims) {
     const int64_t dim = normalize_dim(d, g.rank(x), operation);
@@ -151,7 +150,7 @@ NodeId nothing(Graph& g, const Dims& shape, DType dtype) {
 
 }  // namespace
 
-std::pair<NodeId, NodeId> fft_c2c(Graph& g, NodeId real, NodeId imag, std::span<const int64_t> dim,
+std::pair<NodeId, NodeId> fft_c2c(Graph& g, NodeId real, NodeId imag, SymInts dim,
                                   int64_t normalization, bool forward) {
   constexpr std::string_view kName = "fft_c2c";
   require_one_shape(g, real, imag, kName);
@@ -165,8 +164,8 @@ std::pair<NodeId, NodeId> fft_c2c(Graph& g, NodeId real, NodeId imag, std::span<
   return {finished(g, x.re, factor, dtype), finished(g, *x.im, factor, dtype)};
 }
 
-std::pair<NodeId, NodeId> fft_r2c(Graph& g, NodeId input, std::span<const int64_t> dim,
-                                  int64_t normalization, bool onesided) {
+std::pair<NodeId, NodeId> fft_r2c(Graph& g, NodeId input, SymInts dim, int64_t normalization,
+                                  bool onesided) {
   constexpr std::string_view kName = "fft_r2c";
   const Dims dims = checked_dims(g, input, dim, kName);
   if (dims.empty()) raise<ValueError>("{}: there must be at least one dimension", kName);
@@ -187,8 +186,8 @@ std::pair<NodeId, NodeId> fft_r2c(Graph& g, NodeId input, std::span<const int64_
   return {result(x.re), result(*x.im)};
 }
 
-NodeId fft_c2r(Graph& g, NodeId real, NodeId imag, std::span<const int64_t> dim,
-               int64_t normalization, int64_t last_dim_size) {
+NodeId fft_c2r(Graph& g, NodeId real, NodeId imag, SymInts dim, int64_t normalization,
+               int64_t last_dim_size) {
   constexpr std::string_view kName = "fft_c2r";
   require_one_shape(g, real, imag, kName);
   const Dims dims = checked_dims(g, real, dim, kName);

@@ -13,7 +13,7 @@ namespace {
 struct LeadingIndex {
   Dims at;    ///< the broadcast shape of the indices
   Dims rest;  ///< x's dimensions behind them
-  int64_t rows = 1, columns = 1;
+  SymInt rows = 1, columns = 1;
   NodeId row;  ///< int64[product of at]
 
   LeadingIndex(Graph& g, NodeId x, std::span<const NodeId> indices, std::string_view operation) {
@@ -29,7 +29,7 @@ struct LeadingIndex {
     columns = checked_numel(rest, operation);
     Expr number(0), is_bad(0);
     for (size_t d = 0; d < indices.size(); ++d) {
-      const auto extent = static_cast<double>(shape[d]);
+      const SymInt extent = shape[d];
       const Expr given(g, broadcast_to(g, cast(g, indices[d], DType::Int64), at));
       const Expr place = where(given < 0, given + extent, given);
       const Expr outside = (place < 0) | (place >= extent);
@@ -42,12 +42,12 @@ struct LeadingIndex {
   }
 
   NodeId spread(Graph& g) const {
-    const int64_t count = checked_numel(at, "index");
-    return broadcast_to(g, reshape(g, row, {{count, int64_t{1}}}), {{count, columns}});
+    const SymInt count = checked_numel(at, "index");
+    return broadcast_to(g, reshape(g, row, {{count, SymInt(1)}}), {{count, columns}});
   }
 };
 
-NodeId as_rows(Graph& g, NodeId x, int64_t rows, int64_t columns) {
+NodeId as_rows(Graph& g, NodeId x, SymInt rows, SymInt columns) {
   return reshape(g, x, {{rows, columns}});
 }
 
@@ -56,7 +56,7 @@ NodeId mask_triangle(Graph& g, NodeId x, int64_t diagonal, bool lower) {
     raise<ShapeError>("{}: the operand must have two dimensions: got {}", lower ? "tril" : "triu",
                       describe(g, x));
   const Shape shape = g.shape(x);
-  const int64_t rows = shape[shape.size() - 2], columns = shape[shape.size() - 1];
+  const SymInt rows = shape[shape.size() - 2], columns = shape[shape.size() - 1];
   const NodeId zero = number_like(g, x, 0);
   return lower ? select(g, lower_mask(g, rows, columns, diagonal), x, zero)
                : select(g, lower_mask(g, rows, columns, diagonal - 1), zero, x);
@@ -88,7 +88,7 @@ NodeId take_along_dim(Graph& g, NodeId x, NodeId index, int64_t dim) {
     raise<ShapeError>("take_along_dim: the index must have the operand's rank: got {} for {}",
                       describe(g, index), describe(g, x));
   Dims x_shape = shape_of(g, x), index_shape = shape_of(g, index);
-  const int64_t extent = x_shape[d], count = index_shape[d];
+  const SymInt extent = x_shape[d], count = index_shape[d];
   x_shape[d] = index_shape[d] = 1;
   Dims common = broadcast_shapes(x_shape, index_shape, "take_along_dim");
   common[d] = extent;
@@ -111,7 +111,7 @@ NodeId index_put(Graph& g, NodeId x, std::span<const NodeId> indices, NodeId val
   Dims shape = index.at;
   shape.insert(shape.end(), index.rest.begin(), index.rest.end());
   const NodeId wide = broadcast_to(g, cast(g, values, g.dtype(x)), shape);
-  const int64_t count = checked_numel(index.at, "index_put");
+  const SymInt count = checked_numel(index.at, "index_put");
   return reshape(g,
                  scatter(g, as_rows(g, x, index.rows, index.columns), 0, index.spread(g),
                          as_rows(g, wide, count, index.columns),
@@ -125,9 +125,9 @@ NodeId one_hot(Graph& g, NodeId index, int64_t classes, DType dtype) {
   return cast(g, compare(g, Op::Eq, unsqueeze(g, index, -1), positions), dtype);
 }
 
-NodeId lower_mask(Graph& g, int64_t rows, int64_t columns, int64_t diagonal) {
+NodeId lower_mask(Graph& g, SymInt rows, SymInt columns, int64_t diagonal) {
   const NodeId row =
-      add(g, reshape(g, iota(g, DType::Int64, rows), {{rows, int64_t{1}}}), whole(g, diagonal));
+      add(g, reshape(g, iota(g, DType::Int64, rows), {{rows, SymInt(1)}}), whole(g, diagonal));
   return compare(g, Op::Le, iota(g, DType::Int64, columns), row);
 }
 
@@ -144,7 +144,7 @@ NodeId arange(Graph& g, DType dtype, Scalar start, Scalar step, int64_t n) {
   return cast(g, add(g, mul(g, place, literal(g, step)), literal(g, start)), dtype);
 }
 
-NodeId roll(Graph& g, NodeId x, std::span<const int64_t> shifts, std::span<const int64_t> dims) {
+NodeId roll(Graph& g, NodeId x, SymInts shifts, SymInts dims) {
   if (dims.empty()) {
     const Dims shape = shape_of(g, x), flat{g.numel(x)}, first{0};
     return reshape(g, roll(g, reshape(g, x, flat), shifts, first), shape);
@@ -154,8 +154,8 @@ NodeId roll(Graph& g, NodeId x, std::span<const int64_t> shifts, std::span<const
                       shape_text(shifts), shape_text(dims));
   for (size_t i = 0; i < dims.size() && g.rank(x) > 0; ++i) {
     const int64_t dim = normalize_dim(dims[i], g.rank(x), "roll");
-    const int64_t n = g.shape(x)[dim];
-    const int64_t cut = n == 0 ? 0 : floor_mod(-floor_mod(shifts[i], n), n);
+    const SymInt n = g.shape(x)[dim];
+    const SymInt cut = n == 0 ? SymInt(0) : floor_mod(-floor_mod(shifts[i], n), n);
     if (cut == 0) continue;
     const NodeId parts[] = {narrow(g, x, dim, cut, n), narrow(g, x, dim, 0, cut)};
     x = concat(g, parts, dim);
@@ -185,13 +185,12 @@ NodeId cat(Graph& g, std::span<const NodeId> parts, int64_t dim) {
   return cast(g, concat(g, kept.empty() ? parts : std::span<const NodeId>(kept), dim), dtype);
 }
 
-std::vector<NodeId> split_with_sizes(Graph& g, NodeId x, std::span<const int64_t> sizes,
-                                     int64_t dim) {
-  const int64_t n = g.shape(x)[normalize_dim(dim, g.rank(x), "split_with_sizes")];
+std::vector<NodeId> split_with_sizes(Graph& g, NodeId x, SymInts sizes, int64_t dim) {
+  const SymInt n = g.shape(x)[normalize_dim(dim, g.rank(x), "split_with_sizes")];
   std::vector<NodeId> pieces;
-  int64_t begin = 0;
-  for (int64_t size : sizes) {
-    const int64_t end = checked_add(begin, size, "split_with_sizes");
+  SymInt begin = 0;
+  for (const SymInt size : sizes) {
+    const SymInt end = checked_add(begin, size, "split_with_sizes");
     if (size < 0 || end > n)
       raise<ShapeError>("split_with_sizes: sizes must add up to the extent {}: got {}", n,
                         shape_text(sizes));
@@ -204,7 +203,7 @@ std::vector<NodeId> split_with_sizes(Graph& g, NodeId x, std::span<const int64_t
   return pieces;
 }
 
-NodeId tile(Graph& g, NodeId x, std::span<const int64_t> counts) {
+NodeId tile(Graph& g, NodeId x, SymInts counts) {
   Dims shape = shape_of(g, x), times(counts.begin(), counts.end());
   if (times.size() < shape.size())
     raise<ShapeError>("tile: there must be a count for each dimension of {}: got {}",
@@ -237,7 +236,7 @@ NodeId sort(Graph& g, NodeId x, int64_t dim, bool descending) {
 
 std::pair<NodeId, NodeId> topk(Graph& g, NodeId x, int64_t k, int64_t dim, bool largest) {
   if (g.rank(x) == 0) return {x, whole(g, 0)};
-  const int64_t n = g.shape(x)[normalize_dim(dim, g.rank(x), "topk")];
+  const SymInt n = g.shape(x)[normalize_dim(dim, g.rank(x), "topk")];
   if (k < 0 || k > n)
     raise<IndexError>("topk: k must lie in [0, {}]: got {} for {}", n, k, describe(g, x));
   const NodeId order = narrow(g, argsort(g, x, dim, largest), dim, 0, k);

@@ -20,7 +20,7 @@ NodeId mask_put(Graph& graph, NodeId x, int64_t dim, NodeId mask, NodeId values,
 /// 1 where the class index equals the last dimension's, in `dtype`.
 NodeId one_hot(Graph& graph, NodeId index, int64_t classes, DType dtype);
 /// bool[rows, columns]: column - row <= diagonal.
-NodeId lower_mask(Graph& graph, int64_t rows, int64_t columns, int64_t diagonal = 0);
+NodeId lower_mask(Graph& graph, SymInt rows, SymInt columns, int64_t diagonal = 0);
 NodeId eye(Graph& graph, DType dtype, int64_t rows, int64_t columns);
 /// start, start + step, .. (n values), computed in the numbers' own dtype, int64 or float64, and
 /// then rounded once.

@@ -72,7 +72,7 @@ NodeId contract_terms(Graph& g, Term a, Term b, const Subscripts& out, std::stri
   drop_broadcast(g, b, a);
   ContractSpec spec;
   Subscripts names;
-  const auto label_of = [&](int name, int64_t extent) {
+  const auto label_of = [&](int name, SymInt extent) {
     const auto at = std::ranges::find(names, name);
     if (at != names.end()) return static_cast<int64_t>(at - names.begin());
     names.push_back(name);
@@ -160,10 +160,10 @@ NodeId diagonal(Graph& g, NodeId x, int64_t offset, int64_t dim1, int64_t dim2) 
   order.push_back(a);
   order.push_back(b);
   NodeId y = permute(g, x, order);
-  const int64_t rows = g.shape(y)[rank - 2], columns = g.shape(y)[rank - 1];
-  const int64_t skip_rows = std::min(rows, std::max<int64_t>(0, -offset)),
-                skip_columns = std::min(columns, std::max<int64_t>(0, offset));
-  const int64_t n = std::min(rows - skip_rows, columns - skip_columns);
+  const SymInt rows = g.shape(y)[rank - 2], columns = g.shape(y)[rank - 1];
+  const SymInt skip_rows = min(rows, std::max<int64_t>(0, -offset)),
+               skip_columns = min(columns, std::max<int64_t>(0, offset));
+  const SymInt n = min(rows - skip_rows, columns - skip_columns);
   y = narrow(g, narrow(g, y, -2, skip_rows, skip_rows + n), -1, skip_columns, skip_columns + n);
   // The diagonal of an n by n square is every (n + 1)st of its elements.
   Dims shape = shape_of(g, y);
@@ -177,8 +177,7 @@ NodeId matmul(Graph& g, NodeId a, NodeId b) {
   if (rank_a == 0 || rank_b == 0)
     raise<ShapeError>("matmul: operands must have at least one dimension: got {} and {}",
                       describe(g, a), describe(g, b));
-  const int64_t inner_a = g.shape(a)[rank_a - 1],
-                inner_b = g.shape(b)[rank_b == 1 ? 0 : rank_b - 2];
+  const SymInt inner_a = g.shape(a)[rank_a - 1], inner_b = g.shape(b)[rank_b == 1 ? 0 : rank_b - 2];
   if (inner_a != inner_b)
     raise<ShapeError>("matmul: inner sizes differ: lhs {} @ rhs {}", describe(g, a),
                       describe(g, b));
@@ -277,8 +276,8 @@ NodeId einsum(Graph& g, std::string_view equation, std::span<const NodeId> opera
       for (size_t d = 0; d < terms[a].subscripts.size(); ++d) {
         const auto at = std::ranges::find(terms[b].subscripts, terms[a].subscripts[d]);
         if (at == terms[b].subscripts.end()) continue;
-        const int64_t x = g.shape(terms[a].node)[d],
-                      y = g.shape(terms[b].node)[at - terms[b].subscripts.begin()];
+        const SymInt x = g.shape(terms[a].node)[d],
+                     y = g.shape(terms[b].node)[at - terms[b].subscripts.begin()];
         if (x != y && x != 1 && y != 1)
           raise<ShapeError>(
               "einsum: dimensions of one letter must have one extent in \"{}\": got {} "

@@ -97,7 +97,7 @@ NodeId weighted_mean(Graph& g, NodeId loss, NodeId weight, Reduction reduction) 
 
 NodeId probability_cross_entropy(Graph& g, NodeId log_probabilities, NodeId target, int64_t dim,
                                  const ClassOptions& options) {
-  const auto classes = static_cast<double>(g.shape(log_probabilities)[dim]);
+  const SymInt classes = g.shape(log_probabilities)[dim];
   if (options.label_smoothing > 0) {
     const NodeId kept = scaled(g, target, 1 - options.label_smoothing);
     target = add(g, kept, number_like(g, kept, options.label_smoothing / classes));
@@ -108,7 +108,7 @@ NodeId probability_cross_entropy(Graph& g, NodeId log_probabilities, NodeId targ
   const NodeId loss = neg(g, sum(g, terms, {{dim}}));
   if (options.reduction != Reduction::Mean) return reduced(g, loss, options.reduction);
   // The mean is over samples, whatever the weights.
-  return div(g, sum(g, loss), number_like(g, loss, static_cast<double>(g.numel(loss))));
+  return div(g, sum(g, loss), size_like(g, loss, g.numel(loss)));
 }
 
 }  // namespace
@@ -165,7 +165,7 @@ NodeId cross_entropy(Graph& g, NodeId scores, NodeId target, const ClassOptions&
                          options.reduction);
   }
   const Picked p = pick(g, log_probabilities, target, dim, options, "cross_entropy");
-  const auto classes = static_cast<double>(g.shape(scores)[dim]);
+  const SymInt classes = g.shape(scores)[dim];
   NodeId spread = log_probabilities;
   if (options.weight)
     spread = mul(g, spread, class_weight(g, spread, *options.weight, dim, "cross_entropy"));
@@ -212,7 +212,7 @@ NodeId kl_div(Graph& g, NodeId input, NodeId target, bool log_target, Reduction 
                                  : sub(g, xlogy(g, target, target), mul(g, target, input));
   if (!batch_mean) return reduced(g, loss, reduction);
   if (g.rank(loss) == 0) raise<ShapeError>("kl_div: batch_mean needs a batch dimension");
-  return div(g, sum(g, loss), number_like(g, loss, static_cast<double>(g.shape(loss)[0])));
+  return div(g, sum(g, loss), size_like(g, loss, g.shape(loss)[0]));
 }
 
 }  // namespace coregrad::ops

@@ -24,7 +24,7 @@ struct Elimination {
 Elimination eliminated(Expr a) {
   Graph& g = *a.graph;
   const int64_t m = row_count(a), n = column_count(a), steps = std::min(m, n);
-  const int64_t rows[] = {-2};
+  const SymInt rows[] = {-2};
   std::vector<Expr> done, pivots;
   Expr failed = 0;
   for (int64_t j = 0; j < steps; ++j) {
@@ -129,7 +129,7 @@ Expr diagonal_of(const Expr& x) { return {*x.graph, diagonal(*x.graph, x.node, 0
 
 // Over the last dimension.
 Expr reduced(Op op, const Expr& x) {
-  const int64_t last[] = {-1};
+  const SymInt last[] = {-1};
   return {*x.graph, reduce(*x.graph, op, x.node, last)};
 }
 
@@ -180,7 +180,7 @@ std::vector<NodeId> lu_unpack(Graph& g, NodeId LU, NodeId pivots, bool unpack_da
                               bool unpack_pivots) {
   const Expr lu = checked_matrix(g, LU, "lu_unpack");
   const Expr rows = checked_pivots(g, pivots, lu, "lu_unpack");
-  const int64_t none[] = {0};
+  const SymInt none[] = {0};
   const NodeId nothing = full(g, none, Scalar::of(g.dtype(LU), 0));
   return {unpack_pivots ? permutation(lu, rows).node : nothing,
           unpack_data ? lower_factor(lu).node : nothing,

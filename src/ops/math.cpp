@@ -21,6 +21,10 @@ NodeId sign_differs(Graph& g, NodeId rest, NodeId divisor) {
 }  // namespace
 
 NodeId number_like(Graph& g, NodeId x, double value) { return literal(g, g.dtype(x), value); }
+NodeId size_like(Graph& g, NodeId x, SymInt n) {
+  if (n.is_number()) return number_like(g, x, static_cast<double>(n.number()));
+  return cast(g, size(g, n), g.dtype(x));
+}
 NodeId scaled(Graph& g, NodeId x, double factor) { return mul(g, x, number_like(g, x, factor)); }
 NodeId shifted(Graph& g, NodeId x, double offset) { return add(g, x, number_like(g, x, offset)); }
 

@@ -12,6 +12,8 @@ namespace coregrad::ops {
 
 /// A literal of x's dtype; folds with what it meets.
 NodeId number_like(Graph& graph, NodeId x, double value);
+/// A size in x's dtype.
+NodeId size_like(Graph& graph, NodeId x, SymInt n);
 /// x times a number.
 NodeId scaled(Graph& graph, NodeId x, double factor);
 /// x plus a number.

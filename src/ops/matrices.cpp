@@ -73,7 +73,7 @@ Expr column_numbers(const Expr& x) {
 }
 
 Expr sum_of_rows(const Expr& x) {
-  const int64_t rows[] = {-2};
+  const SymInt rows[] = {-2};
   return {*x.graph, reduce(*x.graph, Op::Sum, x.node, rows, true)};
 }
 

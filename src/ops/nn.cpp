@@ -62,7 +62,7 @@ void require_trailing(const Graph& g, NodeId x, const Dims& dims, std::optional<
 
 }  // namespace
 
-Normalized normalize(Graph& g, NodeId x, std::span<const int64_t> dims, double eps) {
+Normalized normalize(Graph& g, NodeId x, SymInts dims, double eps) {
   const NodeId average = mean(g, x, dims, true);
   const NodeId centered = sub(g, x, average);
   const NodeId variance = mean(g, square(g, centered), dims, true);
@@ -111,7 +111,7 @@ BatchNorm batch_norm_train(Graph& g, NodeId x, std::optional<NodeId> weight,
   Dims dims;
   for (int64_t d = 0; d < g.rank(x); ++d)
     if (d != 1) dims.push_back(d);
-  const int64_t count = reduced_count(g, x, dims);
+  const SymInt count = reduced_count(g, x, dims);
   if (count < 2)
     raise<ValueError>("batch_norm: training needs more than one value per channel: got {}",
                       describe(g, x));
@@ -161,7 +161,7 @@ NodeId dropout(Graph& g, NodeId x, double p, NodeId seed, int64_t stream) {
 
 namespace {
 
-int64_t heads_of(const Graph& g, NodeId x) { return g.shape(x)[g.shape(x).size() - 3]; }
+SymInt heads_of(const Graph& g, NodeId x) { return g.shape(x)[g.shape(x).size() - 3]; }
 
 void check_attention(const Graph& g, NodeId query, NodeId key, const AttentionOptions& options) {
   if (g.rank(query) < 2 || g.rank(key) < 2)
@@ -182,7 +182,7 @@ NodeId stacked(Graph& g, NodeId x, NodeId key, const AttentionOptions& options) 
   if (!options.grouped_heads) return x;
   Dims shape = shape_of(g, x);
   const size_t head = shape.size() - 3;
-  const int64_t heads = heads_of(g, key);
+  const SymInt heads = heads_of(g, key);
   shape[head + 1] *= shape[head] / heads;
   shape[head] = heads;
   return reshape(g, x, shape);
@@ -229,7 +229,7 @@ std::pair<NodeId, NodeId> attention_with_logsumexp(Graph& g, NodeId query, NodeI
   rows.pop_back();
   NodeId logsumexp = full(g, rows, Scalar::of(g.dtype(scores), 0));
   if (g.numel(scores) > 0) {
-    const int64_t last[] = {-1};
+    const SymInt last[] = {-1};
     const Expr s(g, scores);
     const Expr top(g, detach(g, reduce(g, Op::ReduceMax, scores, last, true)));
     // A row in which nothing takes part gives zeros instead of 0 / 0, and 0 as logarithm.
@@ -252,7 +252,7 @@ std::array<NodeId, 3> attention_backward(Graph& g, NodeId grad, NodeId query, No
                                          const AttentionOptions& options) {
   const auto rows = [&](NodeId x) { return stacked(g, x, key, options); };
   const auto turned = [&](NodeId x) { return transpose(g, x, -2, -1); };
-  const int64_t last[] = {-1};
+  const SymInt last[] = {-1};
   const NodeId scores = attention_scores(g, query, key, options);
   const Expr p =
       exp(Expr(g, scores) - Expr(g, unsqueeze(g, cast(g, logsumexp, g.dtype(scores)), -1)));

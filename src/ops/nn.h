@@ -16,7 +16,7 @@ struct Normalized {
   NodeId rstd;            ///< 1 / sqrt(variance + eps)
 };
 /// (x - mean) * rstd over dimensions.
-Normalized normalize(Graph& graph, NodeId x, std::span<const int64_t> dims, double eps);
+Normalized normalize(Graph& graph, NodeId x, SymInts dims, double eps);
 /// Over the trailing `dims` dimensions; weight and bias have their shape.
 NodeId layer_norm(Graph& graph, NodeId x, int64_t dims, std::optional<NodeId> weight,
                   std::optional<NodeId> bias, double eps = 1e-5);

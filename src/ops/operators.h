@@ -40,7 +40,7 @@ using Word = std::string_view;
 using MaybeWord = std::optional<std::string_view>;
 using Type = DType;
 using MaybeDType = std::optional<DType>;
-using Dims = std::span<const int64_t>;  ///< a dimension, several, or none for all; a shape
+using Dims = SymInts;  ///< a dimension, several, or none for all; a shape
 using Loss = Reduction;
 }  // namespace parameter
 

@@ -58,7 +58,7 @@ Pair median_in(Graph& g, NodeId x, int64_t dim, bool keepdim, bool ignores_nan) 
 NodeId median_of_all(Graph& g, NodeId x, bool ignores_nan) {
   if (g.numel(x) == 0 && is_float(g.dtype(x)))
     return literal(g, g.dtype(x), std::numeric_limits<double>::quiet_NaN());
-  const int64_t row[] = {-1};
+  const SymInt row[] = {-1};
   return median_in(g, reshape(g, x, row), 0, false, ignores_nan).first;
 }
 
@@ -117,7 +117,7 @@ NodeId logcumsumexp(Graph& g, NodeId x, int64_t dim) {
 std::pair<NodeId, NodeId> kthvalue(Graph& g, NodeId x, int64_t k, int64_t dim, bool keepdim) {
   const bool is_scalar = is_scalar_dim(g, x, dim);
   const int64_t at = is_scalar ? 0 : normalize_dim(dim, g.rank(x), "kthvalue");
-  const int64_t extent = is_scalar ? 1 : g.shape(x)[at];
+  const SymInt extent = is_scalar ? SymInt(1) : g.shape(x)[at];
   if (k < 1 || k > extent)
     raise<IndexError>("kthvalue: k must lie in [1, {}]: got {} for {}", extent, k, describe(g, x));
   if (is_scalar) return {x, whole(g, 0)};

@@ -105,7 +105,7 @@ NodeId recurred(Graph& g, const Recurrence& recurrence, NodeId x, NodeId n,
     }
     return where(degree > kHighestDegree, std::numeric_limits<double>::quiet_NaN(), value);
   };
-  const std::vector<int64_t> shape = broadcast_shapes(g.shape(x), g.shape(n), operation);
+  const std::vector<SymInt> shape = broadcast_shapes(g.shape(x), g.shape(n), operation);
   return broadcast_to(g, in_double(g, formula, x, n), shape);
 }
 

@@ -85,7 +85,7 @@ constexpr int64_t kLargestUnrolled = 16;
 
 NodeId integer(Graph& g, DType dtype, int64_t v) { return literal(g, Scalar::of_int(dtype, v)); }
 
-int64_t product(std::span<const int64_t> extents, std::string_view operation) {
+int64_t product(SymInts extents, std::string_view operation) {
   int64_t all = 1;
   for (const int64_t n : extents) all = checked_mul(all, n, operation);
   return all;
@@ -118,7 +118,7 @@ NodeId flat_position(Graph& g, const std::vector<NodeId>& places, Shape extents)
 }
 
 // Offsets along each dimension of windows, from those in the windows' elements as a row.
-std::vector<NodeId> digits(Graph& g, NodeId offset, std::span<const int64_t> kernel) {
+std::vector<NodeId> digits(Graph& g, NodeId offset, SymInts kernel) {
   std::vector<NodeId> all(kernel.size());
   for (size_t d = kernel.size(); d-- > 0;) {
     const NodeId size = integer(g, g.dtype(offset), kernel[d]);
@@ -156,8 +156,7 @@ NodeId take(Graph& g, NodeId x, size_t first, NodeId position) {
   return reshape(g, gather(g, flattened(g, x, first), static_cast<int64_t>(first), flat), shape);
 }
 
-size_t require_adaptive(const Graph& g, NodeId x, std::span<const int64_t> output,
-                        std::string_view operation) {
+size_t require_adaptive(const Graph& g, NodeId x, SymInts output, std::string_view operation) {
   const auto rank = static_cast<size_t>(g.rank(x));
   if (output.empty() || rank < output.size())
     raise<ShapeError>("{}: the input must have the {} pooled dimensions: got {}", operation,
@@ -183,14 +182,14 @@ struct AdaptiveBounds {
   }
 };
 
-bool is_even(Shape extents, std::span<const int64_t> output) {
+bool is_even(Shape extents, SymInts output) {
   bool all = true;
   for (size_t d = 0; d < output.size(); ++d) all = all && extents[d] % output[d] == 0;
   return all;
 }
 
 // [outer.., o.., k..] of windows of one size.
-NodeId even_windows(Graph& g, NodeId x, size_t first, std::span<const int64_t> output) {
+NodeId even_windows(Graph& g, NodeId x, size_t first, SymInts output) {
   Dims shape(g.shape(x).begin(), g.shape(x).begin() + static_cast<std::ptrdiff_t>(first));
   Dims order(first), inner;
   std::iota(order.begin(), order.end(), 0);
@@ -341,10 +340,10 @@ NodeId avg_pool(Graph& g, NodeId x, const PoolOptions& options) {
   // Elements of window o along a dimension that count: a vector, or a constant when all are equal.
   NodeId count = number_like(g, x, 1);
   for (size_t d = 0; d < pool.spatial; ++d) {
-    const int64_t extent = g.shape(x)[pool.first + d];
-    const int64_t low = options.count_include_pad ? -pool.padding[d] : 0;
-    const int64_t end = extent + (options.count_include_pad ? pool.padding[d] : 0);
-    const int64_t last = (pool.output[d] - 1) * pool.stride[d] - pool.padding[d] + pool.kernel[d];
+    const SymInt extent = g.shape(x)[pool.first + d];
+    const SymInt low = options.count_include_pad ? -pool.padding[d] : SymInt(0);
+    const SymInt end = extent + (options.count_include_pad ? pool.padding[d] : SymInt(0));
+    const SymInt last = (pool.output[d] - 1) * pool.stride[d] - pool.padding[d] + pool.kernel[d];
     if (-pool.padding[d] >= low && last <= end) {
       count = mul(g, count, number_like(g, x, static_cast<double>(pool.kernel[d])));
       continue;
@@ -363,7 +362,7 @@ NodeId avg_pool(Graph& g, NodeId x, const PoolOptions& options) {
   return binary(g, Op::Div, total, count);
 }
 
-NodeId adaptive_avg_pool(Graph& g, NodeId x, std::span<const int64_t> output) {
+NodeId adaptive_avg_pool(Graph& g, NodeId x, SymInts output) {
   if (!is_float(g.dtype(x)))
     raise<DTypeError>("adaptive_avg_pool: the input must be floating: got {}", describe(g, x));
   const size_t first = require_adaptive(g, x, output, "adaptive_avg_pool");
@@ -375,8 +374,7 @@ NodeId adaptive_avg_pool(Graph& g, NodeId x, std::span<const int64_t> output) {
   return x;
 }
 
-std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& g, NodeId x,
-                                                         std::span<const int64_t> output) {
+std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& g, NodeId x, SymInts output) {
   const size_t first = require_adaptive(g, x, output, "adaptive_max_pool");
   const auto rank = static_cast<size_t>(g.rank(x));
   const Dims extents(g.shape(x).begin() + static_cast<std::ptrdiff_t>(first), g.shape(x).end());
@@ -386,8 +384,9 @@ std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& g, NodeId x,
     bounds.emplace_back(g, extents[d], output[d]);
     // The largest window; others repeat their last element.
     int64_t size = 0;
-    for (int64_t o = 0; o < output[d]; ++o)
-      size = std::max(size, ceil_div((o + 1) * extents[d], output[d]) - o * extents[d] / output[d]);
+    const int64_t extent = extents[d], results = output[d];
+    for (int64_t o = 0; o < results; ++o)
+      size = std::max(size, ceil_div((o + 1) * extent, results) - o * extent / results);
     kernel.push_back(size);
     wide.push_back(checked_mul(size, output[d], "adaptive_max_pool"));
   }
@@ -414,7 +413,7 @@ std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& g, NodeId x,
   return {take(g, x, first, position), position};
 }
 
-NodeId adaptive_max_pool(Graph& g, NodeId x, std::span<const int64_t> output) {
+NodeId adaptive_max_pool(Graph& g, NodeId x, SymInts output) {
   return adaptive_max_pool_with_indices(g, x, output).first;
 }
 

@@ -17,7 +17,7 @@
 namespace coregrad::ops {
 
 NodeId make(Graph& graph, Op op, DType dtype, Shape shape, std::span<const NodeId> operands,
-            std::span<const int64_t> attrs, uint64_t literal) {
+            SymInts attrs, uint64_t literal) {
   if (shape.size() > static_cast<size_t>(kMaxRank)) [[unlikely]]
     raise<ShapeError>("{}: a tensor has at most {} dimensions: got {}", name_of(op), kMaxRank,
                       shape.size());
@@ -44,7 +44,7 @@ int64_t normalize_dim(int64_t dim, int64_t rank, std::string_view operation) {
   return dim < 0 ? dim + rank : dim;
 }
 
-Dims normalize_dims(std::span<const int64_t> dims, int64_t rank, std::string_view operation) {
+Dims normalize_dims(SymInts dims, int64_t rank, std::string_view operation) {
   Dims result;
   if (dims.empty())
     for (int64_t d = 0; d < rank; ++d) result.push_back(d);
@@ -56,7 +56,7 @@ Dims normalize_dims(std::span<const int64_t> dims, int64_t rank, std::string_vie
   return result;
 }
 
-Dims per_dimension(const Dims& given, size_t n, int64_t least, std::string_view operation,
+Dims per_dimension(SymInts given, size_t n, int64_t least, std::string_view operation,
                    std::string_view what) {
   if (given.size() != n && given.size() != 1)
     raise<ValueError>("{}: {} must have one value or one per spatial dimension ({}): got {}",
@@ -75,11 +75,12 @@ void require_family(Op op, Family family, std::string_view operation) {
     raise<ValueError>("{}: not an operation of this kind: got {}", operation, name_of(op));
 }
 
-std::vector<int64_t> broadcast_shapes(Shape a, Shape b, std::string_view operation) {
+std::vector<SymInt> broadcast_shapes(Shape a, Shape b, std::string_view operation) {
   const size_t rank = std::max(a.size(), b.size());
-  std::vector<int64_t> result(rank);
+  std::vector<SymInt> result(rank);
   for (size_t i = 1; i <= rank; ++i) {
-    const int64_t x = i <= a.size() ? a[a.size() - i] : 1, y = i <= b.size() ? b[b.size() - i] : 1;
+    const SymInt x = i <= a.size() ? a[a.size() - i] : SymInt(1);
+    const SymInt y = i <= b.size() ? b[b.size() - i] : SymInt(1);
     if (x != y && x != 1 && y != 1)
       raise<ShapeError>(
           "{}: extents must be equal or 1, aligned at the last dimension: got {} and {}", operation,
@@ -97,24 +98,21 @@ std::optional<Scalar> constant_value(const Graph& graph, NodeId node) {
   return graph.literal(node);
 }
 
-NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape,
-             std::span<const int64_t> strides) {
+NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape, SymInts strides) {
   if (index < 0) raise<ValueError>("input: the index must not be negative: got {}", index);
-  const int64_t numel = checked_numel(shape, "input");
+  const SymInt numel = checked_numel(shape, "input");
   if (!strides.empty() && strides.size() != shape.size())
     raise<LayoutError>("input: there must be one stride per dimension: got {} for shape {}",
                        strides.size(), shape_text(shape));
   Dims attrs(shape.size() + 1);
   attrs[0] = index;
-  int64_t contiguous = 1, reach = 0;
+  SymInt contiguous = 1, reach = 0;
   for (size_t d = shape.size(); d-- > 0;) {
     // The stride of an extent below 2 is never used; one spelling lets equal inputs be one node.
     const bool is_free = strides.empty() || shape[d] <= 1 || numel == 0;
     attrs[d + 1] = is_free ? contiguous : strides[d];
     if (numel == 0) continue;
-    if (attrs[d + 1] == INT64_MIN)
-      raise<LayoutError>("input: the stride {} is out of range", attrs[d + 1]);
-    const int64_t step = attrs[d + 1] < 0 ? -attrs[d + 1] : attrs[d + 1];
+    const SymInt step = attrs[d + 1] < 0 ? -attrs[d + 1] : attrs[d + 1];
     reach = checked_add(reach, checked_mul(step, shape[d] - 1, "input"), "input");
     contiguous = checked_mul(contiguous, shape[d], "input");
   }
@@ -137,15 +135,20 @@ NodeId full(Graph& graph, Shape shape, Scalar value) {
   return broadcast_to(graph, literal(graph, value), shape);
 }
 
-NodeId iota(Graph& graph, DType dtype, int64_t n) {
+NodeId iota(Graph& graph, DType dtype, SymInt n) {
   if (!is_integer(dtype) || is_only_stored(dtype))
     raise<DTypeError>("iota: the dtype must be int32 or int64: got {}", name_of(dtype));
   if (n < 0) raise<ShapeError>("iota: the length must not be negative: got {}", n);
   if (dtype == DType::Int32 && n > int64_t{INT32_MAX} + 1)
     raise<ShapeError>("iota: int32 counts to 2^31 - 1 at most: got length {}", n);
-  const int64_t shape[] = {n};
+  const SymInt shape[] = {n};
   if (n == 1) return full(graph, shape, Scalar::of_int(dtype, 0));
   return make(graph, Op::Iota, dtype, shape, {});
+}
+
+NodeId size(Graph& graph, SymInt n) {
+  if (n.is_number()) return whole(graph, n.number());
+  return make(graph, Op::Size, DType::Int64, {}, {}, {{n}});
 }
 
 NodeId random(Graph& graph, NodeId seed, DType dtype, Shape shape, int64_t stream) {
@@ -164,7 +167,7 @@ NodeId random(Graph& graph, NodeId seed, DType dtype, Shape shape, int64_t strea
   }
   if (is_small_integer(dtype))
     return cast(graph, random(graph, seed, compute_dtype(dtype), shape, stream), dtype);
-  const int64_t attrs[] = {stream};
+  const SymInt attrs[] = {stream};
   return make(graph, Op::Random, dtype, shape, {{seed}}, attrs);
 }
 
@@ -175,14 +178,14 @@ NodeId external(Graph& graph, int64_t id, int64_t number, std::span<const NodeId
                       number);
   if (operands.size() > UINT16_MAX)
     raise<UnsupportedError>("external: at most {} operands: got {}", UINT16_MAX, operands.size());
-  const int64_t attrs[] = {id, number};
+  const SymInt attrs[] = {id, number};
   return make(graph, Op::External, dtype, shape, operands, attrs);
 }
 
 namespace {
 
 // Every third (or second) attribute: starts, steps, lows and so on of the interleaved layouts.
-Dims every(std::span<const int64_t> attrs, size_t first, size_t stride) {
+Dims every(SymInts attrs, size_t first, size_t stride) {
   Dims picked;
   for (size_t i = first; i < attrs.size(); i += stride) picked.push_back(attrs[i]);
   return picked;
@@ -192,13 +195,14 @@ NodeId rebuild_leaf(Graph& into, const Graph& from, NodeId node) {
   const Node n = from[node];
   if (n.op == Op::Literal) return literal(into, from.literal(node));
   if (n.op == Op::Iota) return iota(into, n.dtype, from.shape(node)[0]);
+  if (n.op == Op::Size) return size(into, from.attr(node, 0));
   COREGRAD_CHECK(n.op == Op::Input);
   return make(into, n.op, n.dtype, from.shape(node), {}, from.attrs(node));
 }
 
 NodeId rebuild_view(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> x) {
   const Op op = from[node].op;
-  const std::span<const int64_t> attrs = from.attrs(node);
+  const SymInts attrs = from.attrs(node);
   const Shape shape = from.shape(node);
   if (op == Op::Reshape) return reshape(into, x[0], shape);
   if (op == Op::Permute) return permute(into, x[0], attrs);
@@ -229,7 +233,7 @@ NodeId rebuild_view(Graph& into, const Graph& from, NodeId node, std::span<const
 
 NodeId rebuild_node(Graph& into, const Graph& from, NodeId node, std::span<const NodeId> x) {
   const Node n = from[node];
-  const std::span<const int64_t> attrs = from.attrs(node);
+  const SymInts attrs = from.attrs(node);
   switch (family_of(n.op)) {
     case Family::Leaf:
       return rebuild_leaf(into, from, node);
@@ -254,7 +258,7 @@ NodeId rebuild_node(Graph& into, const Graph& from, NodeId node, std::span<const
     case Family::Gather:
       return gather(into, x[0], attrs[0], x[1]);
     case Family::Scatter:
-      return scatter(into, x[0], attrs[0], x[1], x[2], static_cast<ScatterMode>(attrs[1]));
+      return scatter(into, x[0], attrs[0], x[1], x[2], static_cast<ScatterMode>(attrs[1].number()));
     case Family::Scan:
       return scan(into, n.op, x[0], attrs[0]);
     case Family::Library:

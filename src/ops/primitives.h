@@ -26,13 +26,14 @@ namespace coregrad::ops {
 
 // Leaves
 /// Input `index` with the given strides in elements (empty: contiguous).
-NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape,
-             std::span<const int64_t> strides = {});
+NodeId input(Graph& graph, int64_t index, DType dtype, Shape shape, SymInts strides = {});
 NodeId literal(Graph& graph, Scalar value);
 NodeId literal(Graph& graph, DType dtype, double value);
 /// A literal expanded to a shape.
 NodeId full(Graph& graph, Shape shape, Scalar value);
-NodeId iota(Graph& graph, DType dtype, int64_t n);
+NodeId iota(Graph& graph, DType dtype, SymInt n);
+/// A size as int64 of rank 0: a literal where it is a number.
+NodeId size(Graph& graph, SymInt n);
 /// See ops.def; `seed` is int64 of rank 0.
 NodeId random(Graph& graph, NodeId seed, DType dtype, Shape shape, int64_t stream);
 
@@ -59,24 +60,22 @@ inline NodeId minimum(Graph& g, NodeId a, NodeId b) { return binary(g, Op::Min, 
 // Views
 /// One extent may be -1.
 NodeId reshape(Graph& graph, NodeId x, Shape shape);
-NodeId permute(Graph& graph, NodeId x, std::span<const int64_t> order);
+NodeId permute(Graph& graph, NodeId x, SymInts order);
 /// Broadcasts to a shape by the usual rule (trailing dimensions aligned; new leading ones allowed).
 NodeId broadcast_to(Graph& graph, NodeId x, Shape shape);
 /// One start, stop, step per dimension; 0 <= start <= stop <= extent, step >= 1 (already clamped).
-NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts,
-             std::span<const int64_t> stops, std::span<const int64_t> steps);
+NodeId slice(Graph& graph, NodeId x, SymInts starts, SymInts stops, SymInts steps);
 /// A slice of one dimension.
-NodeId narrow(Graph& graph, NodeId x, int64_t dim, int64_t start, int64_t stop, int64_t step = 1);
-NodeId flip(Graph& graph, NodeId x, std::span<const int64_t> dims);
+NodeId narrow(Graph& graph, NodeId x, int64_t dim, SymInt start, SymInt stop, SymInt step = 1);
+NodeId flip(Graph& graph, NodeId x, SymInts dims);
 /// Low, high and interior padding per dimension (>= 0).
-NodeId pad(Graph& graph, NodeId x, std::span<const int64_t> low, std::span<const int64_t> high,
-           std::span<const int64_t> interior, Scalar fill);
+NodeId pad(Graph& graph, NodeId x, SymInts low, SymInts high, SymInts interior, Scalar fill);
 /// One sliding window of a dimension.
 struct WindowDim {
   int64_t dim;
-  int64_t size;
-  int64_t stride = 1;
-  int64_t dilation = 1;
+  SymInt size;
+  SymInt stride = 1;
+  SymInt dilation = 1;
 };
 /// Overlapping windows as a view: each windowed dimension becomes the number of whole windows that
 /// fit, (extent - (size - 1) * dilation - 1) / stride + 1, and a trailing dimension of `size` is
@@ -85,13 +84,13 @@ NodeId window(Graph& graph, NodeId x, std::span<const WindowDim> windows);
 NodeId concat(Graph& graph, std::span<const NodeId> parts, int64_t dim);
 NodeId unsqueeze(Graph& graph, NodeId x, int64_t dim);
 /// Removes the given dimensions, which must have extent 1.
-NodeId squeeze(Graph& graph, NodeId x, std::span<const int64_t> dims);
+NodeId squeeze(Graph& graph, NodeId x, SymInts dims);
 NodeId transpose(Graph& graph, NodeId x, int64_t dim0, int64_t dim1);
 
 // Reductions
 /// Over `dims` (empty: all). Sum and Prod of bool or int32 give int64. Max and Min of nothing are
 /// errors; ArgMax and ArgMin take exactly one dimension.
-NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> dims, bool keepdim = false);
+NodeId reduce(Graph& graph, Op op, NodeId x, SymInts dims, bool keepdim = false);
 
 /// Both operands of one dtype, not bool. Extents of plain dimensions must equal their labels'.
 NodeId contract(Graph& graph, NodeId lhs, NodeId rhs, const ContractSpec& spec);
@@ -123,7 +122,7 @@ inline DType result_type(const Graph& graph, NodeId a, NodeId b) {
 /// Dimension in [0, rank) from one in [-rank, rank); IndexError otherwise.
 int64_t normalize_dim(int64_t dim, int64_t rank, std::string_view operation);
 /// The common shape by the broadcasting rule; ShapeError names the operation.
-std::vector<int64_t> broadcast_shapes(Shape a, Shape b, std::string_view operation);
+std::vector<SymInt> broadcast_shapes(Shape a, Shape b, std::string_view operation);
 /// The value that every element of the node has, when it is a literal or a literal expanded.
 std::optional<Scalar> constant_value(const Graph& graph, NodeId node);
 /// "f32[2,3]" for messages.

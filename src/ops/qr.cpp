@@ -62,7 +62,7 @@ Expr orthogonal(const Expr& packed, const Expr& factors, int64_t columns) {
 // Factors as operands.
 Expr checked_factors(Graph& g, NodeId tau, const Expr& packed, std::string_view operation) {
   Dims shape = batch_of(packed);
-  const int64_t count = g.rank(tau) > 0 ? g.shape(tau).back() : 0;
+  const int64_t count = g.rank(tau) > 0 ? g.shape(tau).back() : SymInt(0);
   shape.push_back(count);
   if (!same_shape(g.shape(tau), shape) || count > std::min(row_count(packed), column_count(packed)))
     raise<ShapeError>("{}: there must be a factor for each reflection: got {} for {}", operation,
@@ -79,7 +79,7 @@ std::pair<NodeId, NodeId> qr(Graph& g, NodeId A, std::string_view mode) {
   const Dims batch = batch_of(a);
   const int64_t m = row_count(a), n = column_count(a);
   const int64_t k = mode == "complete" ? m : std::min(m, n);
-  const int64_t none[] = {0};
+  const SymInt none[] = {0};
   const NodeId nothing = full(g, none, Scalar::of(g.dtype(A), 0));
   if (g.numel(A) == 0)
     return {mode == "r" ? nothing : with_batch(identity(a, m, k), batch).node,

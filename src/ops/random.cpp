@@ -46,7 +46,7 @@ NodeId whole_numbers(Graph& g, const Draw& draw, Shape shape, int64_t low, int64
 }
 
 NodeId permutation(Graph& g, const Draw& draw, int64_t n) {
-  const int64_t shape[] = {n};
+  const SymInt shape[] = {n};
   if (n == 0) return full(g, shape, Scalar::of_int(DType::Int64, 0));
   return argsort(g, uniform64(g, draw, shape).node, 0, false);
 }

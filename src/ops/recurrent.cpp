@@ -45,7 +45,7 @@ NodeId stacked(Graph& g, std::span<const Expr> steps) {
 }
 
 NodeId nothing(Graph& g, DType dtype) {
-  const int64_t shape[] = {0};
+  const SymInt shape[] = {0};
   return full(g, shape, Scalar::of(dtype, 0));
 }
 

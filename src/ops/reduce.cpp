@@ -19,7 +19,7 @@ void require_float(const Graph& g, NodeId x, std::string_view operation) {
 
 // The maximum that softmax and its kin subtract. Their value does not depend on it, so neither does
 // the gradient.
-NodeId stable_shift(Graph& g, NodeId x, std::span<const int64_t> dims) {
+NodeId stable_shift(Graph& g, NodeId x, SymInts dims) {
   return detach(g, reduce(g, Op::ReduceMax, x, dims, true));
 }
 
@@ -33,9 +33,9 @@ NodeId flat_at_zero(Graph& g, NodeId x, Function f, double value = 0) {
 }
 
 // The dimensions to reduce; those of a scalar are none.
-std::span<const int64_t> of_scalar(const Graph& g, NodeId x, std::span<const int64_t> dims) {
+SymInts of_scalar(const Graph& g, NodeId x, SymInts dims) {
   const bool is_one = dims.size() == 1 && is_scalar_dim(g, x, dims[0]);
-  return is_one ? std::span<const int64_t>() : dims;
+  return is_one ? SymInts() : dims;
 }
 
 NodeId accumulated(Graph& g, Op op, NodeId x, int64_t dim, std::optional<DType> dtype) {
@@ -48,73 +48,69 @@ NodeId accumulated(Graph& g, Op op, NodeId x, int64_t dim, std::optional<DType> 
 NodeId arg(Graph& g, Op op, NodeId x, std::optional<int64_t> dim, bool keepdim) {
   if (dim && is_scalar_dim(g, x, *dim)) dim.reset();
   if (dim) return reduce(g, op, x, {{*dim}}, keepdim);
-  const int64_t flat[] = {g.numel(x)};
+  const SymInt flat[] = {g.numel(x)};
   const NodeId position = reduce(g, op, reshape(g, x, flat), {{0}});
   return keepdim ? reshape(g, position, Dims(g.shape(x).size(), 1)) : position;
 }
 
 }  // namespace
 
-int64_t reduced_count(const Graph& g, NodeId x, std::span<const int64_t> dims) {
-  int64_t n = 1;
+SymInt reduced_count(const Graph& g, NodeId x, SymInts dims) {
+  SymInt n = 1;
   for (int64_t d : normalize_dims(of_scalar(g, x, dims), g.rank(x), "reduce"))
     n = checked_mul(n, g.shape(x)[d], "reduce");
   return n;
 }
 
-NodeId sum(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim,
-           std::optional<DType> dtype) {
+NodeId sum(Graph& g, NodeId x, SymInts dims, bool keepdim, std::optional<DType> dtype) {
   if (!dtype) return reduce(g, Op::Sum, x, of_scalar(g, x, dims), keepdim);
   return cast(g, reduce(g, Op::Sum, cast(g, x, *dtype), of_scalar(g, x, dims), keepdim), *dtype);
 }
-NodeId prod(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim,
-            std::optional<DType> dtype) {
+NodeId prod(Graph& g, NodeId x, SymInts dims, bool keepdim, std::optional<DType> dtype) {
   if (!dtype) return reduce(g, Op::Prod, x, of_scalar(g, x, dims), keepdim);
   return cast(g, reduce(g, Op::Prod, cast(g, x, *dtype), of_scalar(g, x, dims), keepdim), *dtype);
 }
-NodeId amax(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
+NodeId amax(Graph& g, NodeId x, SymInts dims, bool keepdim) {
   return reduce(g, Op::ReduceMax, x, of_scalar(g, x, dims), keepdim);
 }
-NodeId amin(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
+NodeId amin(Graph& g, NodeId x, SymInts dims, bool keepdim) {
   return reduce(g, Op::ReduceMin, x, of_scalar(g, x, dims), keepdim);
 }
 
-NodeId mean(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim,
-            std::optional<DType> dtype) {
+NodeId mean(Graph& g, NodeId x, SymInts dims, bool keepdim, std::optional<DType> dtype) {
   if (dtype) x = cast(g, x, *dtype);
   require_float(g, x, "mean");
-  const auto n = static_cast<double>(reduced_count(g, x, dims));
-  return div(g, sum(g, x, dims, keepdim), number_like(g, x, n));
+  return div(g, sum(g, x, dims, keepdim), size_like(g, x, reduced_count(g, x, dims)));
 }
 
-NodeId var(Graph& g, NodeId x, std::span<const int64_t> dims, double correction, bool keepdim) {
+NodeId var(Graph& g, NodeId x, SymInts dims, double correction, bool keepdim) {
   require_float(g, x, "var");
   const NodeId wide = cast(g, x, DType::Float64);
-  const auto n = static_cast<double>(reduced_count(g, x, dims));
   const NodeId deviation = sub(g, wide, mean(g, wide, dims, true));
   const NodeId squares = sum(g, square(g, deviation), dims, keepdim);
-  const NodeId variance = div(g, squares, number_like(g, wide, std::max(0.0, n - correction)));
+  const NodeId left = shifted(g, size_like(g, wide, reduced_count(g, x, dims)), -correction);
+  const NodeId variance = div(g, squares, maximum(g, left, number_like(g, wide, 0)));
   return cast(g, variance, g.dtype(x));
 }
 
-NodeId std(Graph& g, NodeId x, std::span<const int64_t> dims, double correction, bool keepdim) {
+NodeId std(Graph& g, NodeId x, SymInts dims, double correction, bool keepdim) {
   require_float(g, x, "std");
   const NodeId variance = var(g, cast(g, x, DType::Float64), dims, correction, keepdim);
   return cast(g, flat_at_zero(g, variance, [&](NodeId v) { return sqrt(g, v); }), g.dtype(x));
 }
 
-std::pair<NodeId, NodeId> var_mean(Graph& g, NodeId x, std::span<const int64_t> dims,
-                                   double correction, bool keepdim) {
+std::pair<NodeId, NodeId> var_mean(Graph& g, NodeId x, SymInts dims, double correction,
+                                   bool keepdim) {
   const NodeId variance = var(g, x, dims, correction, keepdim);
   return {variance, cast(g, mean(g, cast(g, x, DType::Float64), dims, keepdim), g.dtype(x))};
 }
-std::pair<NodeId, NodeId> std_mean(Graph& g, NodeId x, std::span<const int64_t> dims,
-                                   double correction, bool keepdim) {
+std::pair<NodeId, NodeId> std_mean(Graph& g, NodeId x, SymInts dims, double correction,
+                                   bool keepdim) {
   const NodeId deviation = std(g, x, dims, correction, keepdim);
   return {deviation, cast(g, mean(g, cast(g, x, DType::Float64), dims, keepdim), g.dtype(x))};
 }
 
-NodeId norm(Graph& g, NodeId x, double p, std::span<const int64_t> dims, bool keepdim) {
+NodeId norm(Graph& g, NodeId x, double p, SymInts dims, bool keepdim) {
   require_float(g, x, "norm");
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   if (p == 0) {  // how many are not 0, NaN included: a step, whose slope is 0
@@ -142,19 +138,19 @@ NodeId norm(Graph& g, NodeId x, double p, std::span<const int64_t> dims, bool ke
   return flat_at_zero(g, sum(g, powers, dims, keepdim), rooted);
 }
 
-NodeId any(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
+NodeId any(Graph& g, NodeId x, SymInts dims, bool keepdim) {
   if (reduced_count(g, x, dims) == 0)
     return cast(g, sum(g, cast(g, x, DType::Int64), dims, keepdim), DType::Bool);
   return amax(g, cast(g, x, DType::Bool), dims, keepdim);
 }
 
-NodeId all(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
+NodeId all(Graph& g, NodeId x, SymInts dims, bool keepdim) {
   if (reduced_count(g, x, dims) == 0)
     return cast(g, prod(g, cast(g, x, DType::Int64), dims, keepdim), DType::Bool);
   return amin(g, cast(g, x, DType::Bool), dims, keepdim);
 }
 
-NodeId count_nonzero(Graph& g, NodeId x, std::span<const int64_t> dims) {
+NodeId count_nonzero(Graph& g, NodeId x, SymInts dims) {
   return sum(g, cast(g, x, DType::Bool), dims);
 }
 
@@ -165,7 +161,7 @@ NodeId argmin(Graph& g, NodeId x, std::optional<int64_t> dim, bool keepdim) {
   return arg(g, Op::ArgMin, x, dim, keepdim);
 }
 
-NodeId logsumexp(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim) {
+NodeId logsumexp(Graph& g, NodeId x, SymInts dims, bool keepdim) {
   dims = of_scalar(g, x, dims);
   if (g.numel(x) == 0)  // there is no maximum to subtract
     return log(g, sum(g, x, dims, keepdim));
@@ -179,7 +175,7 @@ NodeId logsumexp(Graph& g, NodeId x, std::span<const int64_t> dims, bool keepdim
 NodeId softmax(Graph& g, NodeId x, int64_t dim, std::optional<DType> dtype) {
   if (dtype) x = cast(g, x, *dtype);
   if (is_scalar_dim(g, x, dim)) return exp(g, sub(g, x, x));
-  const int64_t dims[] = {normalize_dim(dim, g.rank(x), "softmax")};
+  const SymInt dims[] = {normalize_dim(dim, g.rank(x), "softmax")};
   if (g.numel(x) == 0) return x;
   const NodeId weights = exp(g, sub(g, x, stable_shift(g, x, dims)));
   return div(g, weights, sum(g, weights, dims, true));
@@ -188,7 +184,7 @@ NodeId softmax(Graph& g, NodeId x, int64_t dim, std::optional<DType> dtype) {
 NodeId log_softmax(Graph& g, NodeId x, int64_t dim, std::optional<DType> dtype) {
   if (dtype) x = cast(g, x, *dtype);
   if (is_scalar_dim(g, x, dim)) return sub(g, x, x);
-  const int64_t dims[] = {normalize_dim(dim, g.rank(x), "log_softmax")};
+  const SymInt dims[] = {normalize_dim(dim, g.rank(x), "log_softmax")};
   if (g.numel(x) == 0) return x;
   const NodeId shifted = sub(g, x, stable_shift(g, x, dims));
   return sub(g, shifted, log(g, sum(g, exp(g, shifted), dims, true)));

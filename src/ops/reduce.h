@@ -7,6 +7,6 @@
 namespace coregrad::ops {
 
 /// Number of elements that a reduction over `dims` combines.
-int64_t reduced_count(const Graph& graph, NodeId x, std::span<const int64_t> dims);
+SymInt reduced_count(const Graph& graph, NodeId x, SymInts dims);
 
 }  // namespace coregrad::ops

@@ -190,7 +190,7 @@ struct Resize {
   bool align_corners;
   bool is_smooth;
 
-  Resize(const Graph& g, NodeId x, std::span<const int64_t> size, std::span<const double> factors,
+  Resize(const Graph& g, NodeId x, SymInts size, std::span<const double> factors,
          std::string_view wanted, std::optional<bool> aligned, bool recompute, bool antialias)
       : mode(wanted), align_corners(aligned.value_or(false)), is_smooth(antialias) {
     if (g.rank(x) < 3 || g.rank(x) > 5)
@@ -298,10 +298,9 @@ NodeId grid_sample(Graph& g, NodeId x, NodeId grid, std::string_view mode,
   return reshape(g, total.node, result);
 }
 
-NodeId interpolate(Graph& g, NodeId x, std::span<const int64_t> size,
-                   std::span<const double> scale_factor, std::string_view mode,
-                   std::optional<bool> align_corners, std::optional<bool> recompute,
-                   bool antialias) {
+NodeId interpolate(Graph& g, NodeId x, SymInts size, std::span<const double> scale_factor,
+                   std::string_view mode, std::optional<bool> align_corners,
+                   std::optional<bool> recompute, bool antialias) {
   const Resize to(g, x, size, scale_factor, mode, align_corners, recompute.value_or(false),
                   antialias);
   if (mode == "area") return adaptive_avg_pool(g, x, to.places);

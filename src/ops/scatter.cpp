@@ -98,7 +98,7 @@ struct Slices {
     require_index(g, places, operation);
     if (g.rank(places) > 1)
       raise<ShapeError>("{}: the index must be a vector: got {}", operation, describe(g, places));
-    const int64_t row[] = {-1};
+    const SymInt row[] = {-1};
     if (shape.empty()) {  // a scalar counts as a vector of one element
       x = reshape(g, x, row);
       source = reshape(g, source, row);
@@ -116,7 +116,7 @@ struct Slices {
 
 // For each element of a mask as one row how many before it are true.
 NodeId number_of_true(Graph& g, NodeId mask) {
-  const int64_t row[] = {-1};
+  const SymInt row[] = {-1};
   const NodeId ones = cast(g, reshape(g, mask, row), DType::Int64);
   return (Expr(g, scan(g, Op::CumSum, ones, 0)) - 1).node;
 }
@@ -197,7 +197,7 @@ NodeId put(Graph& g, NodeId x, NodeId index, NodeId source, bool accumulate) {
   const Dims shape = shape_of(g, x), row{-1};
   if (g.numel(index) == 0) return x;
   const Expr place(g, cast(g, reshape(g, index, row), DType::Int64));
-  const Expr wrapped = where(place < 0, place + static_cast<double>(g.numel(x)), place);
+  const Expr wrapped = where(place < 0, place + g.numel(x), place);
   const ScatterMode mode = accumulate ? ScatterMode::Add : ScatterMode::Set;
   return reshape(
       g, scattered(g, reshape(g, x, row), 0, wrapped.node, reshape(g, source, row), mode, "put"),
@@ -264,14 +264,14 @@ NodeId mask_put(Graph& g, NodeId x, int64_t dim, NodeId mask, NodeId values, boo
 NodeId nonzero_static(Graph& g, NodeId x, int64_t size, int64_t fill_value) {
   if (size < 0) raise<ValueError>("nonzero_static: the size must not be negative: got {}", size);
   const Scalar fill = Scalar::of_int(DType::Int64, fill_value);
-  const int64_t row[] = {-1}, all[] = {size, g.rank(x)}, column[] = {size, 1};
+  const SymInt row[] = {-1}, all[] = {size, g.rank(x)}, column[] = {size, 1};
   if (g.numel(x) == 0 || g.rank(x) == 0 || size == 0) return full(g, all, fill);
   const Expr hit(g, reshape(g, cast(g, x, DType::Bool), row));
   const Expr number(g, number_of_true(g, hit.node));
   const auto behind = static_cast<double>(size);
   // The last place is for all others.
   const Expr place = where(hit & (number < behind), number, behind);
-  const int64_t room[] = {size + 1};
+  const SymInt room[] = {size + 1};
   std::vector<NodeId> columns;
   for (int64_t dim = 0; dim < g.rank(x); ++dim) {
     const NodeId at = reshape(g, places_along(g, x, dim), row);

@@ -19,7 +19,7 @@ NodeId searchsorted(Graph& g, NodeId sequences, NodeId values, bool right) {
                       describe(g, values), describe(g, sequences));
   if (g.numel(values) == 0 || g.numel(sequences) == 0)
     return full(g, shape, Scalar::of_int(DType::Int64, 0));
-  const int64_t flat[] = {-1};
+  const SymInt flat[] = {-1};
   const Expr wanted(g, is_one ? reshape(g, values, flat) : values);
   const Scalar zero = Scalar::of_int(DType::Int64, 0);
   Expr start(g, full(g, g.shape(wanted.node), zero)),
@@ -48,10 +48,10 @@ NodeId histc(Graph& g, NodeId x, int64_t bins, double min, double max) {
   if (bins <= 0) raise<ValueError>("histc: bins must be positive: got {}", bins);
   if (min > max) raise<ValueError>("histc: min must not exceed max: got {} and {}", min, max);
   const Scalar zero = Scalar::of(g.dtype(x), 0);
-  const int64_t extents[] = {bins + 1};
+  const SymInt extents[] = {bins + 1};
   const NodeId none = full(g, extents, zero);
   if (g.numel(x) == 0) return narrow(g, none, 0, 0, bins);
-  const int64_t row[] = {-1};
+  const SymInt row[] = {-1};
   const Expr values(g, reshape(g, x, row));
   Expr low = Expr(min).beside(values), high = Expr(max).beside(values);
   if (min == max) {  // those of the elements; of equal ones the range around them

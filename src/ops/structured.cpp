@@ -31,15 +31,19 @@ NodeId computed(Graph& graph, NodeId x, F&& apply) {
 
 bool is_arg(Op op) { return op == Op::ArgMax || op == Op::ArgMin; }
 
-NodeId reduce_constant(Graph& graph, Op op, Scalar value, Shape shape, int64_t count) {
+NodeId reduce_constant(Graph& graph, Op op, Scalar value, Shape shape, SymInt count) {
   if (is_arg(op)) return full(graph, shape, Scalar::of_int(DType::Int64, 0));
   if (op == Op::ReduceMax || op == Op::ReduceMin) return full(graph, shape, value);
   // No element is there, so a NaN or an infinity is not either.
   if (count == 0) return full(graph, shape, reduction_identity(op, value.dtype));
   if (op == Op::Sum) {
+    if (!count.is_number()) {
+      const NodeId copies = cast(graph, size(graph, count), value.dtype);
+      return broadcast_to(graph, mul(graph, copies, literal(graph, value)), shape);
+    }
     if (is_float(value.dtype))
       return full(graph, shape,
-                  Scalar::of_float(value.dtype, value.f * static_cast<double>(count)));
+                  Scalar::of_float(value.dtype, value.f * static_cast<double>(count.number())));
     const uint64_t total = static_cast<uint64_t>(value.i) * static_cast<uint64_t>(count);
     return full(graph, shape, Scalar::of_int(value.dtype, static_cast<int64_t>(total)));
   }
@@ -52,19 +56,17 @@ NodeId reduce_constant(Graph& graph, Op op, Scalar value, Shape shape, int64_t c
 NodeId reduce_expanded(Graph& graph, Op op, NodeId x, const Dims& dims, Shape shape) {
   if (graph[x].op != Op::Expand || op == Op::Prod || is_arg(op)) return {};
   const NodeId below = graph.operand(x, 0);
-  int64_t copies = 1;
+  SymInt copies = 1;
   bool repeats = false;
   for (int64_t d : dims) {
-    const int64_t extent = graph.shape(x)[d];
+    const SymInt extent = graph.shape(x)[d];
     if (graph.shape(below)[d] == extent) continue;
     copies = checked_mul(copies, extent, name_of(op));
     repeats = true;
   }
   if (!repeats || copies == 0) return {};
   NodeId once = reduce(graph, op, below, dims);
-  if (op == Op::Sum)
-    once = mul(graph, once,
-               literal(graph, fold_cast(Scalar::of_int(DType::Int64, copies), graph.dtype(once))));
+  if (op == Op::Sum) once = mul(graph, once, cast(graph, size(graph, copies), graph.dtype(once)));
   return broadcast_to(graph, once, shape);
 }
 
@@ -80,7 +82,7 @@ Scalar reduction_identity(Op op, DType dtype) {
   return Scalar::of(dtype, op == Op::ReduceMax ? -infinity : infinity);
 }
 
-NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested, bool keepdim) {
+NodeId reduce(Graph& graph, Op op, NodeId x, SymInts requested, bool keepdim) {
   require_family(op, Family::Reduce, "reduce");
   const Dims dims = normalize_dims(requested, graph.rank(x), name_of(op));
   if (is_arg(op) && dims.size() != 1)
@@ -93,7 +95,7 @@ NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested,
   }
   const Shape from = graph.shape(x);
   Dims shape, kept_shape(from.begin(), from.end());
-  int64_t count = 1;
+  SymInt count = 1;
   for (size_t d = 0; d < from.size(); ++d) {
     if (!std::ranges::binary_search(dims, static_cast<int64_t>(d))) {
       shape.push_back(from[d]);
@@ -138,7 +140,7 @@ NodeId reduce(Graph& graph, Op op, NodeId x, std::span<const int64_t> requested,
   if (graph[x].op == op) {
     // Two reductions in a row are one.
     const NodeId below = graph.operand(x, 0);
-    const std::span<const int64_t> inner = graph.attrs(x);
+    const SymInts inner = graph.attrs(x);
     Dims all(inner.begin(), inner.end());
     int64_t outer = 0;
     for (int64_t d = 0; d < graph.rank(below); ++d) {
@@ -198,7 +200,7 @@ void require_maps(const Graph& graph, NodeId x, std::vector<DimMap>& maps,
 
 // Labels renumbered: the output's in its order, then the summed ones as they appear.
 ContractSpec canonical(const ContractSpec& spec) {
-  Dims renamed(spec.extents.size(), -1);
+  std::vector<int64_t> renamed(spec.extents.size(), -1);
   int64_t next = 0;
   ContractSpec result = spec;
   const auto rename = [&](int64_t& label) {
@@ -272,7 +274,7 @@ NodeId gather(Graph& graph, NodeId x, int64_t dim, NodeId index) {
   const int64_t at = normalize_dim(dim, graph.rank(x), "gather");
   index = checked_index(graph, Op::Gather, x, at, index);
   const Dims shape = shape_of(graph, index);
-  const int64_t attrs[] = {at};
+  const SymInt attrs[] = {at};
   return make(graph, Op::Gather, graph.dtype(x), shape, {{x, index}}, attrs);
 }
 
@@ -291,7 +293,7 @@ NodeId scatter(Graph& graph, NodeId x, int64_t dim, NodeId index, NodeId values,
       return scatter(graph, wide, at, index, cast(graph, values, graph.dtype(wide)), mode);
     });
   const Dims shape = shape_of(graph, x);
-  const int64_t attrs[] = {at, static_cast<int64_t>(mode)};
+  const SymInt attrs[] = {at, static_cast<int64_t>(mode)};
   return make(graph, Op::Scatter, graph.dtype(x), shape, {{x, index, values}}, attrs);
 }
 
@@ -303,7 +305,7 @@ NodeId scan(Graph& graph, Op op, NodeId x, int64_t dim) {
     return computed(graph, x, [&](NodeId wide) { return scan(graph, op, wide, at); });
   const Dims shape = shape_of(graph, x);
   if (shape[at] <= 1) return x;
-  const int64_t attrs[] = {at};
+  const SymInt attrs[] = {at};
   return make(graph, op, graph.dtype(x), shape, {{x}}, attrs);
 }
 
@@ -312,7 +314,7 @@ NodeId argsort(Graph& graph, NodeId x, int64_t dim, bool descending) {
   x = cast(graph, x, compute_dtype(graph.dtype(x)));
   const Dims shape = shape_of(graph, x);
   if (shape[at] == 1) return full(graph, shape, Scalar::of_int(DType::Int64, 0));
-  const int64_t attrs[] = {at, descending ? 1 : 0};
+  const SymInt attrs[] = {at, descending ? 1 : 0};
   return make(graph, Op::ArgSort, DType::Int64, shape, {{x}}, attrs);
 }
 

@@ -28,7 +28,7 @@ void require_one_per_dimension(const Graph& graph, NodeId x, size_t got, std::st
 // The extents with -1 replaced by what is left over.
 Dims resolve_extents(const Graph& graph, NodeId x, Shape shape) {
   Dims result(shape.begin(), shape.end());
-  int64_t known = 1;
+  SymInt known = 1;
   size_t unknown = shape.size();
   bool has_zero = false;
   for (size_t d = 0; d < shape.size(); ++d) {
@@ -45,7 +45,7 @@ Dims resolve_extents(const Graph& graph, NodeId x, Shape shape) {
   for (size_t d = 0; d < shape.size() && !has_zero; ++d)
     if (d != unknown) known = checked_mul(known, shape[d], "reshape");
   if (has_zero) known = 0;
-  const int64_t numel = graph.numel(x);
+  const SymInt numel = graph.numel(x);
   if (unknown != shape.size()) {
     if (known == 0 || numel % known != 0)
       raise<ShapeError>("reshape: no extent for -1 keeps the {} elements: got {} to {}", numel,
@@ -101,7 +101,7 @@ NodeId reshape(Graph& graph, NodeId x, Shape requested) {
   return make(graph, Op::Reshape, graph.dtype(x), shape, {{x}});
 }
 
-NodeId permute(Graph& graph, NodeId x, std::span<const int64_t> order) {
+NodeId permute(Graph& graph, NodeId x, SymInts order) {
   require_one_per_dimension(graph, x, order.size(), "permute", "place");
   const auto rank = static_cast<int64_t>(order.size());
   const Shape from = graph.shape(x);
@@ -127,8 +127,8 @@ NodeId permute(Graph& graph, NodeId x, std::span<const int64_t> order) {
   if (const std::optional<Scalar> value = constant_value(graph, x))
     return full(graph, shape, *value);
   if (graph[x].op == Op::Permute) {
-    const std::span<const int64_t> inner = graph.attrs(x);
-    for (int64_t& d : source) d = inner[d];
+    const SymInts inner = graph.attrs(x);
+    for (SymInt& d : source) d = inner[d];
     return permute(graph, graph.operand(x, 0), source);
   }
   return make(graph, Op::Permute, graph.dtype(x), shape, {{x}}, source);
@@ -158,8 +158,7 @@ NodeId broadcast_to(Graph& graph, NodeId x, Shape shape) {
   return make_expand(graph, x, target);
 }
 
-NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts,
-             std::span<const int64_t> stops, std::span<const int64_t> steps) {
+NodeId slice(Graph& graph, NodeId x, SymInts starts, SymInts stops, SymInts steps) {
   require_one_per_dimension(graph, x, starts.size(), "slice", "start");
   require_one_per_dimension(graph, x, stops.size(), "slice", "stop");
   require_one_per_dimension(graph, x, steps.size(), "slice", "step");
@@ -174,10 +173,10 @@ NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts,
       raise<IndexError>(
           "slice: 0 <= start <= stop <= {} must hold: got {} and {} in dimension {} of {}", from[d],
           starts[d], stops[d], d, describe(graph, x));
-    const int64_t length = stops[d] - starts[d];
-    shape[d] = length == 0 ? 0 : (length - 1) / steps[d] + 1;
-    attrs[2 * d] = shape[d] == 0 ? 0 : starts[d];
-    attrs[2 * d + 1] = shape[d] <= 1 ? 1 : steps[d];
+    const SymInt length = stops[d] - starts[d];
+    shape[d] = length == 0 ? SymInt(0) : (length - 1) / steps[d] + 1;
+    attrs[2 * d] = shape[d] == 0 ? SymInt(0) : starts[d];
+    attrs[2 * d + 1] = shape[d] <= 1 ? SymInt(1) : steps[d];
     if (shape[d] != from[d]) ++changed, where = d;
   }
   if (changed == 0) return x;
@@ -185,7 +184,7 @@ NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts,
     return full(graph, shape, *value);
 
   const NodeId below = graph[x].num_operands > 0 ? graph.operand(x, 0) : NodeId{};
-  const std::span<const int64_t> inner = graph.attrs(x);
+  const SymInts inner = graph.attrs(x);
   if (graph[x].op == Op::Slice) {
     Dims start(rank), stop(rank), step(rank);
     for (size_t d = 0; d < rank; ++d) {
@@ -198,9 +197,9 @@ NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts,
   if (graph[x].op == Op::Concat && changed == 1 && inner[0] == static_cast<int64_t>(where) &&
       shape[where] > 0) {
     // Within one part: a slice of that part.
-    int64_t begin = 0;
+    SymInt begin = 0;
     for (NodeId part : graph.operands(x)) {
-      const int64_t end = begin + graph.shape(part)[where];
+      const SymInt end = begin + graph.shape(part)[where];
       if (starts[where] >= begin && stops[where] <= end)
         return narrow(graph, part, static_cast<int64_t>(where), starts[where] - begin,
                       stops[where] - begin, steps[where]);
@@ -212,7 +211,7 @@ NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts,
     Dims start(rank), stop(rank), step(rank);
     bool is_inside = true;
     for (size_t d = 0; d < rank; ++d) {
-      const int64_t low = inner[3 * d];
+      const SymInt low = inner[3 * d];
       start[d] = starts[d] - low;
       stop[d] = stops[d] - low;
       step[d] = steps[d];
@@ -224,7 +223,7 @@ NodeId slice(Graph& graph, NodeId x, std::span<const int64_t> starts,
   return make(graph, Op::Slice, graph.dtype(x), shape, {{x}}, attrs);
 }
 
-NodeId narrow(Graph& graph, NodeId x, int64_t dim, int64_t start, int64_t stop, int64_t step) {
+NodeId narrow(Graph& graph, NodeId x, int64_t dim, SymInt start, SymInt stop, SymInt step) {
   const auto d = static_cast<size_t>(normalize_dim(dim, graph.rank(x), "slice"));
   Dims starts(graph.shape(x).size(), 0), steps(starts.size(), 1), stops = shape_of(graph, x);
   starts[d] = start;
@@ -233,7 +232,7 @@ NodeId narrow(Graph& graph, NodeId x, int64_t dim, int64_t start, int64_t stop, 
   return slice(graph, x, starts, stops, steps);
 }
 
-NodeId flip(Graph& graph, NodeId x, std::span<const int64_t> dims) {
+NodeId flip(Graph& graph, NodeId x, SymInts dims) {
   if (graph.rank(x) == 0) return x;
   const Dims shape = shape_of(graph, x);
   Dims attrs(shape.size(), 0);
@@ -241,8 +240,8 @@ NodeId flip(Graph& graph, NodeId x, std::span<const int64_t> dims) {
     for (int64_t d : normalize_dims(dims, graph.rank(x), "flip"))
       if (shape[d] > 1) attrs[d] = 1;
   if (graph[x].op == Op::Flip) {
-    const std::span<const int64_t> inner = graph.attrs(x);
-    for (size_t d = 0; d < attrs.size(); ++d) attrs[d] ^= inner[d];
+    const SymInts inner = graph.attrs(x);
+    for (size_t d = 0; d < attrs.size(); ++d) attrs[d] = attrs[d] == inner[d] ? 0 : 1;
     x = graph.operand(x, 0);
   }
   if (std::ranges::all_of(attrs, [](int64_t a) { return a == 0; }) || constant_value(graph, x))
@@ -250,8 +249,7 @@ NodeId flip(Graph& graph, NodeId x, std::span<const int64_t> dims) {
   return make(graph, Op::Flip, graph.dtype(x), shape, {{x}}, attrs);
 }
 
-NodeId pad(Graph& graph, NodeId x, std::span<const int64_t> low, std::span<const int64_t> high,
-           std::span<const int64_t> interior, Scalar fill) {
+NodeId pad(Graph& graph, NodeId x, SymInts low, SymInts high, SymInts interior, Scalar fill) {
   require_one_per_dimension(graph, x, low.size(), "pad", "low padding");
   require_one_per_dimension(graph, x, high.size(), "pad", "high padding");
   require_one_per_dimension(graph, x, interior.size(), "pad", "interior padding");
@@ -264,7 +262,7 @@ NodeId pad(Graph& graph, NodeId x, std::span<const int64_t> low, std::span<const
     if (low[d] < 0 || high[d] < 0 || interior[d] < 0)
       raise<ValueError>("pad: padding must not be negative: got {}, {}, {} in dimension {}", low[d],
                         high[d], interior[d], d);
-    const int64_t between = shape[d] > 1 ? interior[d] : 0;
+    const SymInt between = shape[d] > 1 ? interior[d] : SymInt(0);
     attrs[3 * d] = low[d];
     attrs[3 * d + 1] = high[d];
     attrs[3 * d + 2] = between;
@@ -284,12 +282,12 @@ NodeId pad(Graph& graph, NodeId x, std::span<const int64_t> low, std::span<const
 
 namespace {
 
-int64_t window_count(const Graph& graph, NodeId x, const WindowDim& w) {
+SymInt window_count(const Graph& graph, NodeId x, const WindowDim& w) {
   if (w.size < 1 || w.stride < 1 || w.dilation < 1)
     raise<ValueError>("window: size, stride and dilation must be at least 1: got {}, {}, {}",
                       w.size, w.stride, w.dilation);
-  const int64_t reach = checked_add(checked_mul(w.size - 1, w.dilation, "window"), 1, "window");
-  const int64_t extent = graph.shape(x)[w.dim];
+  const SymInt reach = checked_add(checked_mul(w.size - 1, w.dilation, "window"), 1, "window");
+  const SymInt extent = graph.shape(x)[w.dim];
   if (reach > extent)
     raise<ShapeError>(
         "window: a window that reaches over {} elements must fit: got dimension {} of {}", reach,
@@ -297,13 +295,13 @@ int64_t window_count(const Graph& graph, NodeId x, const WindowDim& w) {
   return (extent - reach) / w.stride + 1;
 }
 
-bool is_disjoint(const WindowDim& w, int64_t count, int64_t extent) {
+bool is_disjoint(const WindowDim& w, SymInt count, SymInt extent) {
   return count == 1 || w.size == 1 ||
          (w.dilation == 1 && w.stride >= w.size && extent / w.stride >= count);
 }
 
 // Replaces dimension `dim` by the pair (window number, offset) without Op::Window.
-NodeId split_disjoint(Graph& graph, NodeId x, int64_t dim, const WindowDim& w, int64_t count) {
+NodeId split_disjoint(Graph& graph, NodeId x, int64_t dim, const WindowDim& w, SymInt count) {
   const auto d = static_cast<size_t>(dim);
   if (count == 1)
     x = narrow(graph, x, dim, 0, (w.size - 1) * w.dilation + 1, w.dilation);
@@ -312,7 +310,7 @@ NodeId split_disjoint(Graph& graph, NodeId x, int64_t dim, const WindowDim& w, i
   else
     x = narrow(graph, x, dim, 0, count * w.stride);
   Dims shape = shape_of(graph, x);
-  const int64_t per_window = shape[d] / count;
+  const SymInt per_window = shape[d] / count;
   shape[d] = count;
   shape.insert(shape.begin() + dim + 1, per_window);
   x = reshape(graph, x, shape);
@@ -338,7 +336,7 @@ NodeId window(Graph& graph, NodeId x, std::span<const WindowDim> requested) {
     // What does not matter gets one spelling.
     if (w.size == 1) w.dilation = 1;
     // One window leaves its stride open; the largest one says so whatever the extent.
-    if (counts.back() == 1) w.stride = std::max<int64_t>(shape[d], 1);
+    if (counts.back() == 1) w.stride = max(shape[d], 1);
     disjoint = disjoint && is_disjoint(w, counts.back(), shape[d]);
     shape[d] = counts.back();
     attrs.insert(attrs.end(), {w.dim, w.size, w.stride, w.dilation});
@@ -402,7 +400,7 @@ NodeId concat(Graph& graph, std::span<const NodeId> requested, int64_t dim) {
         return other && other->bits() == value->bits();
       }))
     return full(graph, shape, *value);
-  const int64_t attrs[] = {at};
+  const SymInt attrs[] = {at};
   return make(graph, Op::Concat, dtype, shape, kept, attrs);
 }
 
@@ -413,7 +411,7 @@ NodeId unsqueeze(Graph& graph, NodeId x, int64_t dim) {
   return reshape(graph, x, shape);
 }
 
-NodeId squeeze(Graph& graph, NodeId x, std::span<const int64_t> dims) {
+NodeId squeeze(Graph& graph, NodeId x, SymInts dims) {
   if (dims.empty()) return x;
   const Dims removed = normalize_dims(dims, graph.rank(x), "squeeze");
   const Shape from = graph.shape(x);

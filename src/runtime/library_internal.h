@@ -2,6 +2,7 @@
 // What the library steps share: a shape seen along one dimension, and how work is cut into chunks.
 
 #include "base/checked.h"
+#include "base/sym_int.h"
 #include "runtime/library_steps.h"
 
 #include <algorithm>

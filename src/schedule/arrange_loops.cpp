@@ -88,8 +88,7 @@ int64_t count_divisions(const LoopKernel& k) {
 LoopKernel joined(const LoopKernel& k, size_t a) {
   std::vector<LoopAxis> axes = k.axes;
   axes[a].extent = checked_mul(axes[a].extent, axes[a + 1].extent, "loop axes");
-  const int64_t inner =
-      std::max<int64_t>(axes[a + 1].extent, 1);  // an empty loop divides by nothing
+  const SymInt inner = max(axes[a + 1].extent, 1);  // an empty loop divides by nothing
   axes.erase(axes.begin() + static_cast<std::ptrdiff_t>(a) + 1);
   const bool parallel = k.axes[a].loop_set < 0;
   return rebuild_over(k, axes, k.num_parallel - (parallel ? 1 : 0), [&](IndexContext& c) {
@@ -137,17 +136,17 @@ void reorder_axes(LoopKernel& k, const std::vector<int>& order) {
 /// Vector instructions that memory accesses and reductions of one row cost with lanes along `lane`.
 double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lane, int lanes) {
   const auto access = [&](const IndexExpr& e, int bytes) {
-    int64_t factor = 0;
+    SymInt factor = 0;
     const bool affine = k.context.affine_in(e, lane, &factor);
     std::vector<int> axes, values;
     k.context.collect(e, axes, values);
     bool varies = !affine;
     for (int o : values) varies |= (bits[o] >> lane) & 1;
     if (varies) return 1.2 * lanes;
-    if (factor == 0) return 0.5;
-    if (factor == 1) return 1.0;
+    if (factor.is_identical(0)) return 0.5;
+    if (factor.is_identical(1)) return 1.0;
     // Lanes that lie in few cache lines, or each in its own.
-    return lanes * (std::abs(factor) * bytes <= 16 ? 0.7 : 1.5);
+    return lanes * (std::abs(factor.hint()) * bytes <= 16 ? 0.7 : 1.5);
   };
   double cost = 0;
   for (size_t i = 0; i < k.values.size(); ++i) {
@@ -155,7 +154,7 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
     double times = 1;
     for (size_t a = 0; a < k.axes.size(); ++a)
       if ((bits[i] >> a) & 1) {
-        const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent, 1));
+        const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent.hint(), 1));
         // Other loop sets have lanes of their own, along their last axes.
         const int set = k.axes[a].loop_set, lane_set = k.axes[lane].loop_set;
         const bool is_lane = static_cast<int>(a) == lane ||
@@ -175,7 +174,7 @@ double lane_cost(const LoopKernel& k, const std::vector<uint64_t>& bits, int lan
     std::vector<int> axes, values;
     k.context.collect(s.index, axes, values);
     for (int a : axes) {
-      const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent, 1));
+      const auto extent = static_cast<double>(std::max<int64_t>(k.axes[a].extent.hint(), 1));
       times *= a == lane ? std::ceil(extent / lanes) : extent;
     }
     const double one = access(s.index, size_of(k.buffers[s.buffer].dtype));
@@ -209,7 +208,7 @@ LaneChoice best_lane(const LoopKernel& k, int lanes) {
 /// Joins parallel axes that fill only a part of a vector, where gathering whole vectors across them
 /// costs less: small images.
 void join_short_lanes(LoopKernel& k, int lanes) {
-  while (k.num_loop_sets == 0 && k.num_parallel > 1 && k.axes.back().extent < lanes) {
+  while (k.num_loop_sets == 0 && k.num_parallel > 1 && k.axes.back().extent.hint() < lanes) {
     LoopKernel candidate = joined(k, k.axes.size() - 2);
     if (best_lane(candidate, lanes).cost >= best_lane(k, lanes).cost) return;
     k = std::move(candidate);
@@ -219,7 +218,7 @@ void join_short_lanes(LoopKernel& k, int lanes) {
 /// Row-major position in the parallel axes from `first` on.
 IndexExpr dense_place(LoopKernel& k, int first) {
   std::vector<IndexExpr> index;
-  std::vector<int64_t> shape;
+  std::vector<SymInt> shape;
   for (int a = first; a < k.num_parallel; ++a) {
     shape.push_back(k.axes[a].extent);
     index.push_back(k.context.axis(a, shape.back()));
@@ -234,6 +233,8 @@ IndexExpr dense_place(LoopKernel& k, int first) {
 int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
   constexpr int64_t kMinRows = 4;
   if (!k.lane_parallel || k.num_loop_sets != 1 || k.num_parallel < 2) return 0;
+  for (const LoopAxis& a : k.axes)
+    if (!a.extent.is_number()) return 0;
   const std::vector<uint64_t> bits = value_axes(k);
   const int lane = k.num_parallel - 1;
   const int64_t columns = k.axes[lane].extent;
@@ -241,7 +242,7 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
   for (size_t a = 0; a < k.axes.size(); ++a)
     if (static_cast<int>(a) != lane) {
       int64_t& of = k.axes[a].loop_set < 0 ? parts : rows;
-      of = checked_mul(of, k.axes[a].extent, "column sums");
+      of = checked_mul(of, k.axes[a].extent.number(), "column sums");
     }
   if (parts < 2 || rows < kMinRows || columns <= 4 * lanes || k.axes.size() > 64) return 0;
   // Results of the loop go to dense memory as they are, and to nothing else.
@@ -258,7 +259,7 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
     for (const int o : used)
       if (o >= 0 && is_sum[o]) return 0;
     if (v.kind == ValueKind::Load && v.buffer >= 0) {
-      int64_t step = 0;
+      SymInt step = 0;
       if (k.context.affine_in(v.index, lane, &step) && step == 1) row_bytes += size_of(v.dtype);
     }
     if (v.kind != ValueKind::Reduce) continue;
@@ -367,13 +368,50 @@ void keep_rows(LoopKernel& k, const Target& target) {
     int64_t bytes = size_of(v.dtype);
     for (size_t a = 0; a < k.axes.size(); ++a)
       if (k.axes[a].loop_set >= 0 && (bits[i] >> a) & 1)
-        bytes = checked_mul(bytes, std::max<int64_t>(k.axes[a].extent, 1), "kept row");
+        bytes = checked_mul(bytes, std::max<int64_t>(k.axes[a].extent.hint(), 1), "kept row");
     // Lanes along a parallel axis keep one row for each lane of the block.
     if (k.lane_parallel) bytes = checked_mul(bytes, target.lanes(4), "kept row");
     if (bytes > budget) continue;
     budget -= bytes;
     v.keep = true;
   }
+}
+
+}  // namespace
+
+namespace {
+
+/// Units of some `chunk_ns` of work, of a kernel that takes `ns` in all (by hints).
+SymInt chunk_of(const LoopKernel& k, double ns, double chunk_ns) {
+  const SymInt range = max(k.range(), 1);
+  const double unit_ns = ns / static_cast<double>(range.hint());
+  const auto units = static_cast<int64_t>(chunk_ns / std::max(unit_ns, 1.0));
+  if (range.is_number()) return std::clamp<int64_t>(units, 1, range.number());
+  // What a unit takes grows with the loops in it.
+  SymInt elements = 1;
+  for (const LoopAxis& a : k.axes)
+    if (a.loop_set >= 0) elements *= max(a.extent, 1);
+  const auto of_elements = static_cast<int64_t>(
+      std::min(static_cast<double>(units) * static_cast<double>(elements.hint()), 1e12));
+  return max(min(floor_div(std::max<int64_t>(of_elements, 1), elements), range), 1);
+}
+
+/// Turns of the innermost loops, over all units.
+SymInt elements_of(const LoopKernel& k) {
+  SymInt units = 1, loops = 0;
+  for (const LoopAxis& a : k.axes)
+    if (a.loop_set < 0) units *= a.extent;
+  for (int s = 0; s < k.num_loop_sets; ++s) {
+    SymInt n = 1;
+    for (const LoopAxis& a : k.axes)
+      if (a.loop_set == s) n *= a.extent;
+    loops += n;
+  }
+  return units * max(loops, 1);
+}
+
+double size_of_range(const Range& r) {
+  return static_cast<double>(std::max<int64_t>(r.high.hint() - r.low.hint() + 1, 0));
 }
 
 }  // namespace
@@ -391,12 +429,12 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   // Elements of work, and how dear each is.
   double elements = 1, per_element = 0;
   for (const LoopAxis& a : k.axes)
-    if (a.loop_set < 0) elements *= static_cast<double>(a.extent);
+    if (a.loop_set < 0) elements *= static_cast<double>(a.extent.hint());
   double loop_elements = 0;
   for (int s = 0; s < k.num_loop_sets; ++s) {
     double n = 1;
     for (const LoopAxis& a : k.axes)
-      if (a.loop_set == s) n *= static_cast<double>(a.extent);
+      if (a.loop_set == s) n *= static_cast<double>(a.extent.hint());
     loop_elements += n;
   }
   elements *= std::max(1.0, loop_elements);
@@ -406,39 +444,38 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   }
   for (const KernelStore& s : k.stores) per_element += 0.08 * size_of(k.buffers[s.buffer].dtype);
   LoopCost total;
+  total.elements = elements_of(k);
   total.ns = 20 + elements * std::max(per_element, 0.02);
 
   // Blocks and chunks: some ten microseconds of work a claim.
   const Thresholds& thresholds = target.thresholds;
   k.block = 1;
   if (k.lane_parallel && k.num_parallel > 0) {
-    const int64_t extent = k.axes[static_cast<size_t>(k.num_parallel) - 1].extent;
+    const SymInt extent = k.axes[static_cast<size_t>(k.num_parallel) - 1].extent;
     const int64_t most = k.num_loop_sets > 0 ? 4 * lanes
                          : parts > 0         ? 4 * thresholds.lane_block
                                              : thresholds.lane_block;
-    k.block = std::clamp<int64_t>(round_up(std::max<int64_t>(extent, 1), lanes), lanes,
-                                  std::max<int64_t>(round_up(most, lanes), lanes));
+    const int64_t largest = std::max<int64_t>(round_up(most, lanes), lanes);
+    k.block = extent.is_number()
+                  ? std::clamp<int64_t>(round_up(std::max<int64_t>(extent.number(), 1), lanes),
+                                        lanes, largest)
+                  : largest;
   }
-  const int64_t range = std::max<int64_t>(k.range(), 1);
-  const double unit_ns = total.ns / static_cast<double>(range);
-  k.chunk = std::clamp<int64_t>(
-      static_cast<int64_t>(static_cast<double>(thresholds.chunk_ns) / std::max(unit_ns, 1.0)), 1,
-      range);
+  k.chunk = chunk_of(k, total.ns, static_cast<double>(thresholds.chunk_ns));
   // A chunk is what has a row of results.
-  if (parts > 0) k.chunk = range / parts;
+  if (parts > 0) k.chunk = max(k.range(), 1) / parts;
 
   // Results that would only push other data out of the caches go around them.
   double bytes = 0;
   for (const KernelValue& v : k.values)
     if (v.kind == ValueKind::Load) {
       const Range r = k.context.range(v.index);
-      bytes += static_cast<double>(std::max<int64_t>(r.high - r.low + 1, 0)) * size_of(v.dtype);
+      bytes += size_of_range(r) * size_of(v.dtype);
     }
   double written = 0;
   for (const KernelStore& s : k.stores) {
     const Range r = k.context.range(s.index);
-    written += static_cast<double>(std::max<int64_t>(r.high - r.low + 1, 0)) *
-               size_of(k.buffers[s.buffer].dtype);
+    written += size_of_range(r) * size_of(k.buffers[s.buffer].dtype);
   }
   total.bytes = bytes + written;
   if (k.num_loop_sets == 0 && total.bytes > static_cast<double>(thresholds.stream_bytes)) {

@@ -8,8 +8,9 @@ namespace coregrad {
 
 /// Estimates for one thread.
 struct LoopCost {
-  double bytes = 0;  ///< moved
+  double bytes = 0;  ///< moved, by the hints of sizes
   double ns = 0;
+  SymInt elements = 1;  ///< what both grow with
 };
 
 /// Rewrites the kernel's axes and fills in what it says of how it runs.

@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "base/sym_int.h"
 #include "kernel/value_axes.h"
 
 #include <algorithm>
@@ -57,7 +58,7 @@ class Scheduler {
       if (set >= 0) schedule_.loop_sets[set].push_back(static_cast<int>(a));
     }
     for (const std::vector<int>& axes : schedule_.loop_sets) {
-      std::vector<int64_t> extents;
+      std::vector<SymInt> extents;
       for (const int a : axes) extents.push_back(kernel_.axes[a].extent);
       schedule_.loop_set_iterations.push_back(checked_numel(extents, "loop set"));
     }
@@ -197,14 +198,15 @@ class Scheduler {
     if (narrowest == 16) narrowest = stored;
     int width = narrowest == 16 ? std::min(32, target_.lanes(1)) : target_.lanes(narrowest);
     if (narrowest == 16 && !has_bool) width = 1;
-    int64_t extent = 1;
+    int64_t extent = 1;  // the most there can be
+    const auto most = [&](int axis) { return kernel_.axes[axis].extent.upper_bound(); };
     if (kernel_.lane_parallel) {
       if (kernel_.num_parallel > 0)
-        extent = std::min(kernel_.block, kernel_.axes[kernel_.num_parallel - 1].extent);
-      if (kernel_.num_parallel == 1) extent = kernel_.axes[0].extent;
+        extent = std::min(kernel_.block, most(kernel_.num_parallel - 1));
+      if (kernel_.num_parallel == 1) extent = most(0);
     } else {
       for (const std::vector<int>& axes : schedule_.loop_sets)
-        if (!axes.empty()) extent = std::max(extent, kernel_.axes[axes.back()].extent);
+        if (!axes.empty()) extent = std::max(extent, most(axes.back()));
     }
     while (width > 1 && width / 2 >= extent) width /= 2;
     schedule_.width = width;
@@ -249,18 +251,18 @@ class Scheduler {
   }
 
   void place_kept_rows() {
-    int64_t offset = 0;
+    SymInt offset = 0;
     for (const LoopPass& p : schedule_.passes)
       for (const LoopNest& n : p.nests)
         for (const ValueId id : n.kept_writes) {
-          const int64_t elements = schedule_.loop_set_iterations[n.loop_set];
+          const SymInt elements = schedule_.loop_set_iterations[n.loop_set];
           schedule_.kept.push_back({id, offset, elements});
           const int64_t lanes =
               kernel_.lane_parallel ? int64_t{schedule_.width} * schedule_.unroll : 1;
           // Whole vectors are written at the end of a row.
-          const int64_t padded =
+          const SymInt padded =
               checked_add(checked_mul(elements, lanes, "kept row"), schedule_.width, "kept row");
-          const int64_t bytes = checked_mul(padded, size_of(value(id).dtype), "kept row");
+          const SymInt bytes = checked_mul(padded, size_of(value(id).dtype), "kept row");
           offset = checked_add(offset, round_up(bytes, 64), "kept rows");
         }
     schedule_.scratch_bytes = offset;

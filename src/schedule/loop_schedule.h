@@ -29,17 +29,17 @@ struct LoopPass {
 /// A kept value's row in the worker's scratch block.
 struct KeptRow {
   ValueId value;
-  int64_t offset;    ///< bytes
-  int64_t elements;  ///< positions of the loop set
+  SymInt offset;    ///< bytes
+  SymInt elements;  ///< positions of the loop set
 };
 
 struct LoopSchedule {
-  std::vector<uint64_t> value_axes;          ///< bit a: depends on axis a
-  std::vector<std::vector<int>> loop_sets;   ///< axes of each loop set, outermost first
-  std::vector<int64_t> loop_set_iterations;  ///< 0 if an extent is 0
-  std::vector<LoopPass> passes;              ///< at least one
+  std::vector<uint64_t> value_axes;         ///< bit a: depends on axis a
+  std::vector<std::vector<int>> loop_sets;  ///< axes of each loop set, outermost first
+  std::vector<SymInt> loop_set_iterations;  ///< 0 if an extent is 0
+  std::vector<LoopPass> passes;             ///< at least one
   std::vector<KeptRow> kept;
-  int64_t scratch_bytes = 0;
+  SymInt scratch_bytes = 0;
   int width = 1;         ///< lanes of a vector
   int unroll = 1;        ///< vectors in one step of the lane loop (a power of two), at most
   double lane_cost = 0;  ///< instructions for one element of the lane-parallel level

@@ -16,23 +16,23 @@ class KeyWriter {
   KeyWriter(Structure& structure, const Identity& identity)
       : structure_(structure), identity_(identity) {}
 
-  void input(DType dtype, Shape shape, std::span<const int64_t> strides, int64_t data_id) {
+  void input(DType dtype, Shape shape, SymInts strides, int64_t data_id) {
     const auto [at, is_new] =
         numbers_.try_emplace(identity_(data_id), static_cast<int64_t>(structure_.inputs.size()));
     if (is_new) structure_.inputs.push_back(data_id);
     head(Op::Input, dtype, 0, 0);
-    list(shape);
+    list(shape.numbers());
     structure_.key.push_back(static_cast<int64_t>(strides.size()) + 1);
     structure_.key.push_back(at->second);
-    append(strides);
+    append(strides.numbers());
   }
 
   void node(const Graph& graph, NodeId id, std::span<const NodeId> operands,
             std::span<const uint32_t> numbers) {
     const Node& n = graph[id];
     head(n.op, n.dtype, n.num_operands, n.literal);
-    list(graph.shape(id));
-    list(graph.attrs(id));
+    list(graph.shape(id).numbers());
+    list(graph.attrs(id).numbers());
     for (NodeId o : operands) structure_.key.push_back(numbers[o.value]);
   }
 

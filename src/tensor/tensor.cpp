@@ -92,7 +92,7 @@ Dims Tensor::strides() const {
   Session& session = Session::global();
   const Session::Lock lock(session);
   if (const std::optional<NodeId> node = realized_node(state)) {
-    const std::span<const int64_t> attrs = session.graph().attrs(*node);
+    const std::span<const int64_t> attrs = session.graph().attrs(*node).numbers();
     return Dims(attrs.begin() + 1, attrs.end());
   }
   Dims strides(state.shape.size(), 1);

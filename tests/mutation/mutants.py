@@ -119,8 +119,8 @@ FUSION = [
     Mutant(
         "fuse-padded-read",
         "src/compile/fusion_merge.cpp",
-        "if (first.axes[to].extent != second.axes[k].extent)",
-        "if (first.axes[to].extent < 0)",
+        "if (!SymInt::are_equal(first.axes[to].extent, second.axes[k].extent)) return {};",
+        "",
         "a kernel that reads another's result over its edge joins it",
     ),
     Mutant(
@@ -261,8 +261,8 @@ CODE = [
     Mutant(
         "streams-at-any-pointer",
         "src/codegen/values/value_memory.cpp",
-        "std::gcd(alignments_[buffer], index.base.constant * size)",
-        "std::gcd(int64_t{64}, index.base.constant * size)",
+        "common_divisor(alignments_[buffer], index.base.constant * size)",
+        "common_divisor(int64_t{64}, index.base.constant * size)",
         "a store that bypasses the caches claims an alignment that the buffer's pointer lacks",
     ),
     Mutant(
@@ -296,7 +296,7 @@ CODE = [
     Mutant(
         "parts-that-do-not-alternate",
         "src/codegen/values/value_memory.cpp",
-        "!distance.is_constant() || distance.constant != 1)",
+        "!distance.is_constant() ||\n      !distance.constant.is_identical(1))",
         "!distance.is_constant())",
         "two stores to every other element are interleaved although they do not alternate",
     ),
@@ -345,15 +345,15 @@ CODE = [
     Mutant(
         "partial-row-rest-unset",
         "src/codegen/loops/loop_emitter.cpp",
-        "    fill(whole, store.row_elements, 1);\n",
+        "    fill(whole, elements, 1);\n",
         "",
         "the last columns of a column sum start from what was in memory",
     ),
     Mutant(
         "aligned-lanes-across-a-multiple",
         "src/codegen/values/value_index.cpp",
-        "atom.divisor % span == 0 && floor_mod(inner.base.constant, span) < inner.slope;",
-        "atom.divisor % span == 0;",
+        "SymInt::is_at_most(floor_mod(inner.base.constant, span) + 1, inner.slope);",
+        "true;",
         "lanes that cross a multiple of the divisor are read as neighbours",
     ),
     Mutant(

@@ -71,7 +71,7 @@ FlatEpilogue flatten_epilogue(const ContractKernel& kernel, const ContractPlan& 
 
 /// Whether every access of the epilogue is affine in its lanes.
 bool is_affine(const FlatEpilogue& flat) {
-  int64_t factor = 0;
+  SymInt factor = 0;
   const auto fits = [&](const auto& access) {
     return flat.kernel.context.affine_in(access.index, flat.lane, &factor);
   };
@@ -82,14 +82,14 @@ bool is_affine(const FlatEpilogue& flat) {
 class EpilogueEmitter {
  public:
   EpilogueEmitter(llvm::Function* function, const ContractPlan& plan, const FlatEpilogue& epilogue,
-                  bool by_runs, const Target& target)
+                  bool by_runs, const Target& target, StepParams& params)
       : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         function_(function),
         plan_(plan),
         epilogue_(epilogue),
         by_runs_(by_runs),
         target_(target),
-        values_(make_values()),
+        values_(make_values(params)),
         bound_(std::ranges::find(epilogue.kernel.values, ValueKind::Bound, &KernelValue::kind) -
                epilogue.kernel.values.begin()),
         element_(contract_element_type(function->getContext(), plan.dtype)),
@@ -117,11 +117,12 @@ class EpilogueEmitter {
   }
 
  private:
-  ValueEmitter make_values() {
-    llvm::Value* const args = function_->getArg(0);
+  ValueEmitter make_values(StepParams& params) {
+    llvm::Argument* const args = function_->getArg(0);
+    params.start(args);
     llvm::Value* const status = load_argument(b_, args, offsetof(StepArgs, status));
     return ValueEmitter(b_, epilogue_.kernel, target_,
-                        load_epilogue_buffers(b_, args, epilogue_.kernel), status);
+                        load_epilogue_buffers(b_, args, epilogue_.kernel), status, params);
   }
 
   /// The lane n, or a vector of lanes from n on, whose sums lie in column `column` of the row.
@@ -219,7 +220,7 @@ class EpilogueEmitter {
 
 llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
                               const ContractKernel& kernel, const ContractPlan& plan,
-                              const Target& target) {
+                              const Target& target, StepParams& params) {
   llvm::LLVMContext& context = module.getContext();
   llvm::Type* const pointer = llvm::PointerType::get(context, 0);
   llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
@@ -232,7 +233,7 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
       plan.num_lanes != plan.n.extent || (plan.n.labels.size() > 1 && !is_affine(epilogue) &&
                                           plan.extent(plan.n.labels.back()) >= plan.width);
   if (by_runs) epilogue = flatten_epilogue(kernel, plan, true);
-  EpilogueEmitter(function, plan, epilogue, by_runs, target).emit();
+  EpilogueEmitter(function, plan, epilogue, by_runs, target, params).emit();
   return function;
 }
 
@@ -250,7 +251,7 @@ std::optional<FlatEpilogue> write_result_directly(const ContractKernel& kernel,
   FlatEpilogue flat = flatten_epilogue(kernel, plan, false);
   const IndexExpr& index = flat.kernel.stores[0].index;
   const IndexContext& context = flat.kernel.context;
-  int64_t lane_stride = 0, row_stride = 0;
+  SymInt lane_stride = 0, row_stride = 0;
   if (!context.affine_in(index, flat.lane, &lane_stride) || lane_stride != 1 ||
       !context.affine_in(index, flat.m, &row_stride))
     return std::nullopt;
@@ -264,7 +265,7 @@ DirectResult::DirectResult(StepContext& step, const FlatEpilogue& epilogue)
     : epilogue_(epilogue),
       b_(step.b),
       values_(b_, epilogue.kernel, step.target,
-              load_epilogue_buffers(b_, step.args, epilogue.kernel), nullptr) {}
+              load_epilogue_buffers(b_, step.args, epilogue.kernel), nullptr, step.params) {}
 
 llvm::Value* DirectResult::row(llvm::Value* p, llvm::Value* m) {
   llvm::Value* const zero = emit_i64(b_, 0);

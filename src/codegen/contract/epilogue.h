@@ -19,7 +19,7 @@ llvm::Value* load_buffer(llvm::IRBuilder<>& b, llvm::Value* buffers, size_t numb
 /// lanes n0 .. n1, whose sums lie in `result`.
 llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
                               const ContractKernel& kernel, const ContractPlan& plan,
-                              const Target& target);
+                              const Target& target, StepParams& params);
 
 /// The epilogue over the flat spaces p and m, and lanes as (run, place in the run).
 struct FlatEpilogue {

@@ -50,7 +50,8 @@ class StepEmitter : public StepContext {
                     llvm::IRBuilder<>(to.getContext()),
                     contract_element_type(to.getContext(), chosen.dtype)},
         direct_(direct) {
-    if (!direct) epilogue_ = emit_epilogue(module, symbol + ".finish", kernel, plan, target);
+    if (!direct)
+      epilogue_ = emit_epilogue(module, symbol + ".finish", kernel, plan, target, params);
     emit_micro_kernels();
     if (plan.matrix()) {
       matrix_rows_.emplace(*this, true);
@@ -64,6 +65,7 @@ class StepEmitter : public StepContext {
   void emit(llvm::Function* function) {
     b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));
     args = function->getArg(0);
+    params.start(function->getArg(0));
     read_sizes();
     llvm::Value* const buffers = load_argument(b, args, offsetof(StepArgs, buffers));
     row_source = load_buffer(b, buffers, plan.swapped ? 1 : 0);
@@ -359,7 +361,8 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
     llvm::Function* const units = declare_step(module, name, llvm::Function::InternalLinkage);
     StepEmitter(module, name, phases[i], plan, direct ? &*direct : nullptr, target, params)
         .emit(units);
-    const auto param = [&](int64_t value) { return params.add(b, function->getArg(0), value); };
+    params.start(function->getArg(0));
+    const auto param = [&](SymInt value) { return params.add(value); };
     llvm::Value* const first = i == 0 ? emit_i64(b, 0) : param(step.range);
     llvm::Value* const begin = emit_max(b, b.CreateSub(function->getArg(1), first), emit_i64(b, 0));
     llvm::Value* const end =

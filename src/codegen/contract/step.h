@@ -20,7 +20,7 @@ struct ContractStep {
   int64_t range = 1, chunk = 1;
   int64_t scratch_bytes = 0;  ///< per worker
   double flops = 0;
-  std::vector<int64_t> params;  ///< StepArgs::params
+  std::vector<SymInt> params;  ///< StepArgs::params
 };
 
 /// Adds `symbol`, a StepFunction, to the module.

@@ -28,7 +28,7 @@ struct StepContext {
     return b.CreateGEP(element, base, elements);
   }
   llvm::Value* constant(int64_t value) { return emit_i64(b, value); }
-  llvm::Value* param(int64_t value) { return params.add(b, args, value); }
+  llvm::Value* param(SymInt value) { return params.add(value); }
 };
 
 /// What is packed and multiplied at once: a group, rows and lanes, and steps of k.

@@ -80,6 +80,10 @@ std::string key_of(const KernelSource& source, const Target& target) {
                      body);
 }
 
+bool has_symbols(const KernelSource& source) {
+  return std::visit([](const auto& k) { return k.has_symbols(); }, source);
+}
+
 /// What a kernel needs besides its code.
 struct Unlinked {
   std::string symbol;
@@ -219,7 +223,8 @@ std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
         u.kernel->code = u.same->kernel->code;
         u.kernel->function = u.same->kernel->function;
       }
-      caches().kernels.insert(u.key, u.kernel);
+      // Symbols belong to one compilation; what they stand for is in the IR.
+      if (!has_symbols(*u.source)) caches().kernels.insert(u.key, u.kernel);
     }
     for (size_t i = 0; i < sources.size(); ++i)
       if (!result[i]) result[i] = by_key.at(keys[i])->kernel;

@@ -21,9 +21,9 @@ namespace coregrad {
 struct CompiledKernel {
   CodeHandle code;
   StepFunction function = nullptr;
-  int64_t range = 1, chunk = 1;
-  int64_t scratch_bytes = 0;
-  std::vector<int64_t> params;  ///< StepArgs::params
+  SymInt range = 1, chunk = 1;
+  SymInt scratch_bytes = 0;
+  std::vector<SymInt> params;  ///< StepArgs::params
 };
 
 using KernelSource = std::variant<LoopKernel, ContractKernel>;

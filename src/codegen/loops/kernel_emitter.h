@@ -44,11 +44,13 @@ class KernelEmitter {
         builder_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         axis_values_(kernel.axes.size(), builder_.getInt64(0)),
         // Without cheap masks (AVX2 has them for 4 and 8 bytes) the rest of a row goes one by one.
-        masked_rest_(target.has_masks || target.isa == Isa::Avx2) {}
+        masked_rest_(target.has_masks || target.isa == Isa::Avx2) {
+    params_.start(function->getArg(0));
+  }
 
   /// Writes the whole function.
   void run();
-  const std::vector<int64_t>& params() const { return params_.values(); }
+  const std::vector<SymInt>& params() const { return params_.values(); }
 
  private:
   using Value = llvm::Value;
@@ -77,6 +79,11 @@ class KernelEmitter {
   void for_units();
   int rows_at_once() const;
   void unit(Value* number, int rows);
+  /// Whether the axis of lanes is known to be one block.
+  bool fits_one_block(int axis) const {
+    const SymInt extent = kernel_.axes[axis].extent;
+    return extent.is_number() && extent.number() <= kernel_.block;
+  }
   void level_body(Group& outer, int axis, int copies, Value* base, VectorLane lane);
   void passes(Group& group);
   void emit_nest(Group& group, const LoopNest& nest);
@@ -93,8 +100,8 @@ class KernelEmitter {
                     const Body& body);
   /// The lane loop over [begin, end) of `axis`: `body(copies, base, lane)` emits `copies` vectors.
   using LaneBody = std::function<void(int copies, Value* base, const VectorLane& lane)>;
-  void for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, std::optional<int64_t> count,
-                 bool aligned, double cost, const LaneBody& body);
+  void for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, bool aligned, double cost,
+                 int unroll, const LaneBody& body);
   void static_lanes(ValueEmitter& at, int axis, Value* begin, int64_t count, bool aligned,
                     double cost, int unroll, const LaneBody& body);
   Value* lane_mask(Value* remaining);
@@ -120,12 +127,13 @@ class KernelEmitter {
 
   const KernelValue& value(ValueId id) const { return kernel_.values[id]; }
   Value* number(int64_t n) { return builder_.getInt64(static_cast<uint64_t>(n)); }
+  Value* size(SymInt n) { return params_.size(n); }
   void set_axis(ValueEmitter& at, int axis, llvm::Value* v) {
     at.set_axis(axis, v);
     axis_values_[axis] = v;
   }
 
-  /// The extent of the only parallel axis comes with the call.
+  /// The extent of the only parallel axis comes with the call, though it is a number.
   bool has_open_extent() const {
     return kernel_.any_size && kernel_.lane_parallel && kernel_.num_parallel == 1 &&
            kernel_.axes[0].extent > 1;

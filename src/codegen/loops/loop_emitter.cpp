@@ -59,8 +59,9 @@ void KernelEmitter::fill_partial_rows() {
     if (store.combine == Op::Literal || done[b]) continue;
     done[b] = true;
     const DType dtype = kernel_.buffers[b].dtype;
-    const int64_t bytes = checked_mul(store.row_elements, size_of(dtype), "partial row");
-    Value* const row = builder_.CreateUDiv(begin_, number(kernel_.chunk));
+    const int64_t elements = store.row_elements;
+    const int64_t bytes = checked_mul(elements, size_of(dtype), "partial row");
+    Value* const row = builder_.CreateUDiv(begin_, size(kernel_.chunk));
     buffers_[b] = builder_.CreateGEP(builder_.getInt8Ty(), buffers_[b],
                                      builder_.CreateMul(row, number(bytes)));
     llvm::Constant* identity = reduction_identity(builder_.getContext(), store.combine, dtype);
@@ -76,9 +77,9 @@ void KernelEmitter::fill_partial_rows() {
                                     llvm::Align(static_cast<uint64_t>(size_of(dtype))));
       });
     };
-    const int64_t whole = store.row_elements / width * width;
+    const int64_t whole = elements / width * width;
     fill(0, whole, width);
-    fill(whole, store.row_elements, 1);
+    fill(whole, elements, 1);
   }
 }
 
@@ -90,7 +91,7 @@ void KernelEmitter::run() {
   builder_.CreateCondBr(builder_.CreateICmpSLT(begin_, end_), work, done);
   builder_.SetInsertPoint(work);
   fill_partial_rows();
-  values_.emplace(builder_, kernel_, target_, buffers_, status_);
+  values_.emplace(builder_, kernel_, target_, buffers_, status_, params_);
   for (size_t b = 0; b < kernel_.buffers.size(); ++b)
     if (streams_ && kernel_.buffers[b].non_temporal)
       values_->set_alignment(static_cast<int>(b), kStreamAlignment);
@@ -116,12 +117,10 @@ void KernelEmitter::run() {
 void KernelEmitter::for_units() {
   const int last = kernel_.num_parallel - 1;
   if (kernel_.lane_parallel && kernel_.num_parallel == 1 &&
-      (kernel_.block < kernel_.axes[0].extent || has_open_extent())) {
+      (!fits_one_block(0) || has_open_extent())) {
     // One run of elements: units need not be told apart.
-    const auto size = [&](int64_t n) {
-      return has_open_extent() ? params_.add(builder_, function_->getArg(0), n) : number(n);
-    };
-    Value *const extent = size(kernel_.axes[0].extent), *const block = size(kernel_.block);
+    const auto of_call = [&](SymInt n) { return has_open_extent() ? params_.add(n) : size(n); };
+    Value *const extent = of_call(kernel_.axes[0].extent), *const block = of_call(kernel_.block);
     Value* const first = builder_.CreateNSWMul(begin_, block);
     Value* const end = builder_.CreateBinaryIntrinsic(llvm::Intrinsic::smin,
                                                       builder_.CreateNSWMul(end_, block), extent);
@@ -130,8 +129,8 @@ void KernelEmitter::for_units() {
       level_stores.insert(level_stores.end(), p.stores.begin(), p.stores.end());
     start_lane_sums(level_stores);
     Group group = {&*values_};
-    for_lanes(*values_, last, first, end, std::nullopt, kernel_.block % schedule_.width == 0,
-              schedule_.lane_cost, [&](int copies, Value* base, const VectorLane& lane) {
+    for_lanes(*values_, last, first, end, kernel_.block % schedule_.width == 0, schedule_.lane_cost,
+              schedule_.unroll, [&](int copies, Value* base, const VectorLane& lane) {
                 level_body(group, last, copies, base, lane);
               });
     finish_lane_sums(*values_, level_stores);
@@ -148,16 +147,15 @@ void KernelEmitter::for_units() {
 int KernelEmitter::rows_at_once() const {
   const int axis = kernel_.num_parallel - 2;
   if (!kernel_.lane_parallel || axis < 0 || !schedule_.loop_sets.empty()) return 1;
-  if (kernel_.block < kernel_.axes[static_cast<size_t>(axis) + 1].extent) return 1;
+  if (!fits_one_block(axis + 1)) return 1;
   const auto meets = [&](const Combine& c) {
     const IndexExpr& place = kernel_.stores[c.store].index;
     return c.place == Place::Memory &&
            (index_axes(kernel_, place, schedule_.value_axes) >> axis & 1) == 0;
   };
   if (std::none_of(combines_.begin(), combines_.end(), meets)) return 1;
-  const int64_t extent = kernel_.axes[axis].extent;
   for (const int rows : {4, 2})
-    if (extent % rows == 0 && kernel_.chunk % rows == 0 &&
+    if (is_multiple(kernel_.axes[axis].extent, rows) && is_multiple(kernel_.chunk, rows) &&
         rows * schedule_.unroll * schedule_.lane_cost <= kMostRowsCost)
       return rows;
   return 1;
@@ -169,13 +167,13 @@ void KernelEmitter::unit(Value* n, int rows) {
   Value* rest = n;
   Value* block_number = nullptr;
   for (int a = last; a >= 0; --a) {
-    const int64_t extent = kernel_.axes[a].extent;
+    const SymInt extent = kernel_.axes[a].extent;
     const bool in_blocks = has_lane_axis && a == last;
-    const int64_t count = in_blocks ? ceil_div(extent, kernel_.block) : extent;
+    const SymInt count = in_blocks ? ceil_div(extent, kernel_.block) : extent;
     Value* digit = number(0);
-    if (count > 1) {
-      digit = a == 0 ? rest : builder_.CreateURem(rest, number(count));
-      if (a > 0) rest = builder_.CreateUDiv(rest, number(count));
+    if (!count.is_identical(1)) {
+      digit = a == 0 ? rest : builder_.CreateURem(rest, size(count));
+      if (a > 0) rest = builder_.CreateUDiv(rest, size(count));
     }
     if (in_blocks)
       block_number = digit;
@@ -187,17 +185,17 @@ void KernelEmitter::unit(Value* n, int rows) {
     passes(group);
     return;
   }
-  const int64_t extent = kernel_.axes[last].extent;
+  const SymInt extent = kernel_.axes[last].extent;
   std::vector<size_t> level_stores;
   for (const LoopPass& p : schedule_.passes)
     level_stores.insert(level_stores.end(), p.stores.begin(), p.stores.end());
   Value* const first = builder_.CreateNSWMul(block_number, number(kernel_.block));
   Value* const end = builder_.CreateBinaryIntrinsic(
-      llvm::Intrinsic::smin, builder_.CreateNSWAdd(first, number(kernel_.block)), number(extent));
+      llvm::Intrinsic::smin, builder_.CreateNSWAdd(first, number(kernel_.block)), size(extent));
   std::optional<int64_t> count;
-  if (kernel_.block >= extent)
-    count = extent;
-  else if (extent % kernel_.block == 0)
+  if (fits_one_block(last))
+    count = extent.number();
+  else if (is_multiple(extent, kernel_.block))
     count = kernel_.block;
   start_lane_sums(level_stores);
   std::vector<std::unique_ptr<ValueEmitter>> others;
@@ -210,11 +208,15 @@ void KernelEmitter::unit(Value* n, int rows) {
     others.back()->set_axis(last - 1, row);
     others.back()->push_scope();
   }
-  for_lanes(*values_, last, first, end, count,
-            kernel_.block % schedule_.width == 0 || kernel_.block >= extent, schedule_.lane_cost,
-            [&](int copies, Value* base, const VectorLane& lane) {
-              level_body(group, last, copies, base, lane);
-            });
+  const bool is_aligned = kernel_.block % schedule_.width == 0 || fits_one_block(last);
+  const LaneBody body = [&](int copies, Value* base, const VectorLane& lane) {
+    level_body(group, last, copies, base, lane);
+  };
+  if (count)
+    static_lanes(*values_, last, first, *count, is_aligned, schedule_.lane_cost, schedule_.unroll,
+                 body);
+  else
+    for_lanes(*values_, last, first, end, is_aligned, schedule_.lane_cost, schedule_.unroll, body);
   finish_lane_sums(*values_, level_stores);
 }
 
@@ -265,8 +267,8 @@ bool streams(const LoopKernel& kernel, const Target& target) {
 
 }  // namespace
 
-std::vector<int64_t> emit_loop_kernel(llvm::Module& module, const std::string& symbol,
-                                      const LoopKernel& kernel, const Target& target) {
+std::vector<SymInt> emit_loop_kernel(llvm::Module& module, const std::string& symbol,
+                                     const LoopKernel& kernel, const Target& target) {
   llvm::LLVMContext& context = module.getContext();
   llvm::Type *const pointer = llvm::PointerType::get(context, 0),
                     *const i64 = llvm::Type::getInt64Ty(context),
@@ -317,7 +319,7 @@ std::vector<int64_t> emit_loop_kernel(llvm::Module& module, const std::string& s
   return emitter.params();
 }
 
-int64_t scratch_bytes(const LoopKernel& kernel, const Target& target) {
+SymInt scratch_bytes(const LoopKernel& kernel, const Target& target) {
   return schedule_loops(kernel, target).scratch_bytes;
 }
 

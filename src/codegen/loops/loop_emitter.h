@@ -15,10 +15,10 @@ class Module;
 namespace coregrad {
 
 /// Adds `symbol`, a StepFunction (runtime/plan.h), to the module; gives its StepArgs::params.
-std::vector<int64_t> emit_loop_kernel(llvm::Module& module, const std::string& symbol,
-                                      const LoopKernel& kernel, const Target& target);
+std::vector<SymInt> emit_loop_kernel(llvm::Module& module, const std::string& symbol,
+                                     const LoopKernel& kernel, const Target& target);
 
 /// Bytes of scratch a worker needs for the kernel's kept rows and accumulators.
-int64_t scratch_bytes(const LoopKernel& kernel, const Target& target);
+SymInt scratch_bytes(const LoopKernel& kernel, const Target& target);
 
 }  // namespace coregrad

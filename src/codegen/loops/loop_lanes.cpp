@@ -59,38 +59,40 @@ Value* KernelEmitter::lane_mask(Value* remaining) {
   return builder_.CreateICmpULT(llvm::ConstantVector::get(lanes), splat);
 }
 
-void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end,
-                              std::optional<int64_t> count, bool aligned, double cost,
-                              const LaneBody& body) {
+/// A number of elements that comes with the call.
+void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, bool aligned,
+                              double cost, int unroll, const LaneBody& body) {
   const int width = schedule_.width;
-  if (count) {
-    static_lanes(at, axis, begin, *count, aligned, cost, schedule_.unroll, body);
-    return;
-  }
+  const bool is_row = !kernel_.lane_parallel;
+  const std::span<const Cut> cuts = is_row ? cuts_of(kLaneLoop) : std::span<const Cut>{};
   at.push_scope();
   const VectorLane all{axis, width, nullptr, aligned};
   if (width == 1) {
-    loop(begin, end, 1, [&](Value* i) { body(1, i, all); });
+    blocked_loop(begin, end, 1, cuts, [&](Value* i) { body(1, i, all); });
     at.pop_scope();
     return;
   }
-  const int64_t extent = kernel_.axes[axis].extent;
+  // Whether elements come in steps of so many only.
   const bool is_open = axis == 0 && has_open_extent();
-  const bool whole_vectors = !is_open && extent % width == 0 && kernel_.block % width == 0;
-  const auto masked = [&](Value* first) {
-    loop(first, end, width, [&](Value* i) {
+  const auto come_in = [&](int64_t step) {
+    return !is_open && is_multiple(kernel_.axes[axis].extent, step) &&
+           (is_row || kernel_.block % step == 0);
+  };
+  const bool whole_vectors = come_in(width);
+  const auto masked = [&](Value* first, std::span<const Cut> in) {
+    blocked_loop(first, end, width, in, [&](Value* i) {
       VectorLane lane = all;
       if (!whole_vectors) lane.mask = lane_mask(builder_.CreateNSWSub(end, i));
       body(1, i, lane);
     });
   };
-  if (schedule_.unroll == 1 && (whole_vectors || (cost > kLargeBody && target_.has_masks))) {
-    masked(begin);
+  if (unroll == 1 && (whole_vectors || (cost > kLargeBody && target_.has_masks))) {
+    masked(begin, cuts);
     at.pop_scope();
     return;
   }
   // Whole steps, then the rest, each behind a test.
-  const int64_t step = int64_t{width} * schedule_.unroll;
+  const int64_t step = int64_t{width} * unroll;
   llvm::LLVMContext& context = builder_.getContext();
   const auto when = [&](Value* condition, const std::function<void()>& then) {
     auto* const yes = llvm::BasicBlock::Create(context, "some", function_);
@@ -104,11 +106,11 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
   Value* const whole = builder_.CreateNSWAdd(
       begin, builder_.CreateAnd(builder_.CreateNSWSub(end, begin), number(-step)));
   when(builder_.CreateICmpSLT(begin, whole),
-       [&] { loop(begin, whole, step, [&](Value* i) { body(schedule_.unroll, i, all); }); });
-  if (is_open || extent % step != 0 || kernel_.block % step != 0) {
+       [&] { blocked_loop(begin, whole, step, cuts, [&](Value* i) { body(unroll, i, all); }); });
+  if (!come_in(step)) {
     when(builder_.CreateICmpSLT(whole, end), [&] {
       if (masked_rest_ || whole_vectors)
-        masked(whole);
+        masked(whole, {});
       else
         loop(whole, end, 1, [&](Value* i) { body(1, i, VectorLane{axis, 1, nullptr, false}); });
     });

@@ -18,11 +18,11 @@ using llvm::Value;
 Value* KernelEmitter::loop_position(int loop_set, const VectorLane& lane, llvm::Type* type) {
   const std::vector<int>& axes = schedule_.loop_sets[loop_set];
   Value* position = number(0);
-  int64_t stride = 1;
+  SymInt stride = 1;
   for (size_t k = axes.size(); k-- > 0;) {
     const auto axis = static_cast<size_t>(axes[k]);
     position =
-        builder_.CreateNSWAdd(position, builder_.CreateNSWMul(axis_values_[axis], number(stride)));
+        builder_.CreateNSWAdd(position, builder_.CreateNSWMul(axis_values_[axis], size(stride)));
     stride *= kernel_.axes[axis].extent;
   }
   position = builder_.CreateTrunc(position, type);
@@ -58,15 +58,14 @@ Value* KernelEmitter::kept_address(ValueId id, int slot) {
     position = builder_.CreateNSWAdd(builder_.CreateNSWMul(position, number(lanes)),
                                      number(int64_t{slot} * schedule_.width));
   }
-  Value* const start = builder_.CreateConstGEP1_64(builder_.getInt8Ty(), scratch_,
-                                                   static_cast<uint64_t>(row.offset));
+  Value* const start = builder_.CreateGEP(builder_.getInt8Ty(), scratch_, size(row.offset));
   return builder_.CreateGEP(kept_type(id, 1), start, position);
 }
 
 void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
   const auto set = static_cast<size_t>(nest.loop_set);
   const std::vector<int>& axes = schedule_.loop_sets[set];
-  const int64_t iterations = schedule_.loop_set_iterations[set];
+  const SymInt iterations = schedule_.loop_set_iterations[set];
   const bool is_row = !kernel_.lane_parallel;
   const int width = is_row ? schedule_.width : group[0]->has_lanes() ? group[0]->lane().width : 1;
   const int slots = is_row ? nest.unroll : static_cast<int>(group.size());
@@ -76,7 +75,7 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
     const bool is_arg = v.op == Op::ArgMax || v.op == Op::ArgMin;
     sums.push_back(std::make_unique<Accumulator>(builder_, allocas_, v.op,
                                                  is_arg ? value(v.operands[0]).dtype : v.dtype,
-                                                 slots, width, iterations));
+                                                 slots, width, iterations.upper_bound()));
   }
   plan_cuts(nest, sums);
   for (const auto& sum : sums) sum->reset();
@@ -91,8 +90,8 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
         nest_body(group, nest, sums, 0);
         return;
       }
-      const int64_t extent = kernel_.axes[axes[k]].extent;
-      if (extent == 1) {
+      const SymInt extent = kernel_.axes[axes[k]].extent;
+      if (extent.is_identical(1)) {
         open(k + 1);
         return;
       }
@@ -101,7 +100,7 @@ void KernelEmitter::emit_nest(Group& group, const LoopNest& nest) {
         for (ValueEmitter* member : group) set_axis(*member, axes[k], i);
         open(k + 1);
       };
-      blocked_loop(number(0), number(extent), 1, cuts_of(k), turn);
+      blocked_loop(number(0), size(extent), 1, cuts_of(k), turn);
       for (ValueEmitter* member : group) member->pop_scope();
     };
     open(0);
@@ -126,7 +125,11 @@ void KernelEmitter::plan_cuts(const LoopNest& nest, Sums& sums) {
       1;  // terms that one turn of the loop adds to the level that is the highest so far
   for (size_t k = axes.size(); k-- > 0;) {
     const bool is_lanes = !kernel_.lane_parallel && k + 1 == axes.size();
-    int64_t turns = kernel_.axes[axes[k]].extent;
+    // Of more than so many the highest level adds longer chains.
+    constexpr int64_t kMostTurns = kChain * kChain * kChain;
+    const SymInt extent = kernel_.axes[axes[k]].extent;
+    int64_t turns =
+        extent.is_number() ? extent.number() : std::min(extent.upper_bound(), kMostTurns);
     if (is_lanes) turns = std::max<int64_t>(turns / (int64_t{schedule_.width} * nest.unroll), 1);
     int64_t block = 1;
     while (chain * ceil_div(turns, block) > kChain) {
@@ -155,17 +158,20 @@ void KernelEmitter::row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums
     nest_body(group, nest, sums, 0);
   } else {
     const int axis = axes.back();
-    static_lanes(at, axis, number(0), kernel_.axes[axis].extent, true, nest.cost, nest.unroll,
-                 [&](int copies, Value* base, const VectorLane& lane) {
-                   for (int u = 0; u < copies; ++u) {
-                     at.push_scope();
-                     set_axis(at, axis,
-                              builder_.CreateNSWAdd(base, number(int64_t{u} * lane.width)));
-                     at.set_lane(lane);
-                     nest_body(group, nest, sums, u);
-                     at.pop_scope();
-                   }
-                 });
+    const SymInt extent = kernel_.axes[axis].extent;
+    const LaneBody body = [&](int copies, Value* base, const VectorLane& lane) {
+      for (int u = 0; u < copies; ++u) {
+        at.push_scope();
+        set_axis(at, axis, builder_.CreateNSWAdd(base, number(int64_t{u} * lane.width)));
+        at.set_lane(lane);
+        nest_body(group, nest, sums, u);
+        at.pop_scope();
+      }
+    };
+    if (extent.is_number())
+      static_lanes(at, axis, number(0), extent.number(), true, nest.cost, nest.unroll, body);
+    else
+      for_lanes(at, axis, number(0), size(extent), true, nest.cost, nest.unroll, body);
   }
   finish_lane_sums(at, nest.stores);
 }

@@ -111,7 +111,7 @@ void KernelEmitter::combine_in_memory(ValueEmitter& at, const KernelStore& store
     return combine(builder_, store.combine, dtype, old_value, v);
   };
   const bool is_vector = at.has_lanes() && element->getType()->isVectorTy();
-  int64_t slope = 0;
+  SymInt slope = 0;
   if (!is_vector || (kernel_.context.affine_in(store.index, at.lane().axis, &slope) && slope != 0 &&
                      !has_varying_values(at, store.index))) {
     // Every lane has a place of its own.

@@ -34,12 +34,14 @@ void for_each_dependency(const LoopKernel& kernel, const KernelValue& v, F&& f) 
 }  // namespace
 
 ValueEmitter::ValueEmitter(llvm::IRBuilder<>& builder, const LoopKernel& kernel,
-                           const Target& target, std::span<Value* const> buffers, Value* status)
+                           const Target& target, std::span<Value* const> buffers, Value* status,
+                           StepParams& sizes)
     : builder_(builder),
       kernel_(kernel),
       target_(target),
       buffers_(buffers.begin(), buffers.end()),
       status_(status),
+      sizes_(sizes),
       axes_of_values_(value_axes(kernel)),
       axes_(kernel.axes.size(), {nullptr, 0}),
       emitted_(kernel.values.size()) {
@@ -47,7 +49,7 @@ ValueEmitter::ValueEmitter(llvm::IRBuilder<>& builder, const LoopKernel& kernel,
   scopes_.push_back({nullptr, {}, {}, {}, lane_, 0});
   // Axes of extent 1 stand at 0 for ever.
   for (size_t a = 0; a < axes_.size(); ++a)
-    if (kernel.axes[a].extent == 1) axes_[a].first = builder_.getInt64(0);
+    if (kernel.axes[a].extent.is_identical(1)) axes_[a].first = builder_.getInt64(0);
   llvm::MDBuilder metadata(builder_.getContext());
   llvm::MDNode* const domain = metadata.createAnonymousAliasScopeDomain();
   for (const KernelBuffer& b : kernel.buffers) alignments_.push_back(size_of(b.dtype));
@@ -236,21 +238,21 @@ ValueEmitter::Emitted ValueEmitter::emit_index_value(const KernelValue& v) {
 
 ValueEmitter::Emitted ValueEmitter::emit_in_range(const KernelValue& v) {
   const Range range = kernel_.context.range(v.index);
-  if (v.bounds.low <= range.low && range.high < v.bounds.high)
+  const auto is_below = [](SymInt a, SymInt b) { return SymInt::is_at_most(a + 1, b); };
+  if (SymInt::is_at_most(v.bounds.low, range.low) && is_below(range.high, v.bounds.high))
     return {builder_.getTrue(), nullptr, 0};
-  if (range.high < v.bounds.low || range.low >= v.bounds.high)
+  if (is_below(range.high, v.bounds.low) || SymInt::is_at_most(v.bounds.high, range.low))
     return {builder_.getFalse(), nullptr, 0};
   const int level = level_of(v.index);
   // low <= index < high is index - low < high - low for unsigned numbers.
   IndexExpr shifted = v.index;
   shifted.constant -= v.bounds.low;
-  const int64_t size = v.bounds.high - v.bounds.low;
+  const SymInt size = v.bounds.high - v.bounds.low;
   const auto inside = [&](Value* index) {
-    return builder_.CreateICmpULT(index,
-                                  ConstantInt::get(index->getType(), static_cast<uint64_t>(size)));
+    return builder_.CreateICmpULT(index, size_like(index->getType(), size));
   };
   if (index_varies_over_lanes(v.index)) {
-    const bool is_narrow = fits_int32(shifted) && size < (int64_t{1} << 30);
+    const bool is_narrow = fits_int32(shifted) && size.upper_bound() < (int64_t{1} << 30);
     const AtLevel at(*this, level);
     return {inside(vector_index(shifted, is_narrow ? 32 : 64)), nullptr, level};
   }
@@ -313,10 +315,9 @@ ValueEmitter::Emitted ValueEmitter::emit_check_index(const KernelValue& v) {
   Value* const counts = v.operands[1] == kNoValue ? nullptr : operand(v, 1, is_vector);
   const AtLevel at(*this, level);
   llvm::Type* const type = index->getType();
-  Value* const shifted =
-      builder_.CreateSub(index, ConstantInt::get(type, static_cast<uint64_t>(v.bounds.low)));
-  Value* const inside = builder_.CreateICmpULT(
-      shifted, ConstantInt::get(type, static_cast<uint64_t>(v.bounds.high - v.bounds.low)));
+  Value* const shifted = builder_.CreateSub(index, size_like(type, v.bounds.low));
+  Value* const inside =
+      builder_.CreateICmpULT(shifted, size_like(type, v.bounds.high - v.bounds.low));
   Value* const checked = builder_.CreateSelect(inside, index, ConstantInt::get(type, 0));
   Value* bad = builder_.CreateNot(inside);
   if (counts) bad = builder_.CreateAnd(bad, counts);
@@ -353,7 +354,7 @@ ValueEmitter::Emitted ValueEmitter::emit_check_index(const KernelValue& v) {
     store->setAtomic(llvm::AtomicOrdering::Monotonic);
   };
   report_to(0, first_bad);
-  report_to(8, builder_.getInt64(static_cast<uint64_t>(v.bounds.high)));
+  report_to(8, sizes_.size(v.bounds.high));
   builder_.CreateBr(after);
   if (after->empty())
     builder_.SetInsertPoint(after);

@@ -13,6 +13,7 @@
 //
 // value_emitter.cpp: scopes and values. value_index.cpp: indices. value_memory.cpp: loads, stores.
 
+#include "codegen/ir/step_params.h"
 #include "codegen/values/elementwise_emitter.h"
 #include "kernel/loop_kernel.h"
 #include "kernel/target.h"
@@ -38,7 +39,7 @@ class ValueEmitter {
   /// `buffers`: base pointers in the kernel's order. `status`: pointer to RunStatus or null when no
   /// value checks indices.
   ValueEmitter(llvm::IRBuilder<>& builder, const LoopKernel& kernel, const Target& target,
-               std::span<llvm::Value* const> buffers, llvm::Value* status);
+               std::span<llvm::Value* const> buffers, llvm::Value* status, StepParams& sizes);
 
   /// Value of an axis (i64); for the lane axis, of lane 0. Until the end of the scope.
   void set_axis(int axis, llvm::Value* value);
@@ -101,10 +102,10 @@ class ValueEmitter {
   /// An index taken apart: its value at lane 0, the step from lane to lane, and the rest.
   struct SplitIndex {
     IndexExpr base;
-    int64_t slope = 0;
+    SymInt slope = 0;
     std::vector<IndexExpr::Term> vectors;  ///< terms that are not affine in the lane
 
-    bool is_uniform() const { return slope == 0 && vectors.empty(); }
+    bool is_uniform() const { return slope.is_identical(0) && vectors.empty(); }
     bool is_affine() const { return vectors.empty(); }
   };
   /// Moves the builder to where values of a level are emitted, for its lifetime.
@@ -144,7 +145,9 @@ class ValueEmitter {
   llvm::Value* vector_atom(AtomId id, int bits);
   /// Sum of the lane-dependent parts: slope * lane + vectors, without the base.
   llvm::Value* lane_offsets(const SplitIndex& split, int bits);
-  llvm::Value* divide(AtomKind kind, llvm::Value* x, int64_t divisor, bool is_non_negative);
+  llvm::Value* divide(AtomKind kind, llvm::Value* x, SymInt divisor, bool is_non_negative);
+  /// A size of x's type.
+  llvm::Value* size_like(llvm::Type* type, SymInt size);
 
   llvm::Type* memory_type(DType dtype) const;
   llvm::Value* to_register(DType dtype, llvm::Value* memory);
@@ -167,6 +170,7 @@ class ValueEmitter {
   const Target& target_;
   std::vector<llvm::Value*> buffers_;
   llvm::Value* status_;
+  StepParams& sizes_;
   std::vector<int64_t> alignments_;  ///< of the buffers' pointers, in bytes
   std::vector<uint64_t> axes_of_values_;
   std::vector<std::pair<llvm::Value*, int>> axes_;  ///< value and level

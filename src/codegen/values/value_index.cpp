@@ -30,7 +30,7 @@ ValueEmitter::SplitIndex ValueEmitter::split(const IndexExpr& index) const {
       continue;
     }
     const Atom& atom = kernel_.context.atom(term.atom);
-    int64_t slope = 0;
+    SymInt slope = 0;
     bool is_affine = true;
     switch (atom.kind) {
       case AtomKind::Axis:
@@ -44,20 +44,21 @@ ValueEmitter::SplitIndex ValueEmitter::split(const IndexExpr& index) const {
         const SplitIndex inner = split(atom.operand);
         if (inner.is_uniform()) break;
         is_affine = false;
-        if (!inner.is_affine() || !lane_.aligned || inner.slope <= 0) break;
+        if (!inner.is_affine() || !lane_.aligned || !SymInt::is_at_most(1, inner.slope)) break;
         // Aligned lanes that stay between two multiples of the divisor share the quotient: the
         // operand is span * n + c + slope * lane with 0 <= c < slope, and span divides the divisor.
-        const int64_t span = inner.slope * lane_.width;
-        bool in_step =
-            atom.divisor % span == 0 && floor_mod(inner.base.constant, span) < inner.slope;
+        const SymInt span = inner.slope * lane_.width;
+        bool in_step = is_multiple(atom.divisor, span) &&
+                       SymInt::is_at_most(floor_mod(inner.base.constant, span) + 1, inner.slope);
         for (const auto& t : inner.base.terms) {
           const Atom& a = kernel_.context.atom(t.atom);
           const bool is_lane_axis = a.kind == AtomKind::Axis && a.id == lane_.axis;
-          in_step &= is_lane_axis ? t.factor == inner.slope : t.factor % span == 0;
+          in_step &=
+              is_lane_axis ? t.factor.is_identical(inner.slope) : is_multiple(t.factor, span);
         }
         if (!in_step) break;
         is_affine = true;
-        slope = atom.kind == AtomKind::Mod ? inner.slope : 0;
+        slope = atom.kind == AtomKind::Mod ? inner.slope : SymInt(0);
         break;
       }
     }
@@ -91,11 +92,21 @@ int ValueEmitter::level_of(const IndexExpr& index) const {
 bool ValueEmitter::fits_int32(const IndexExpr& index) const {
   // Half of the type's range is left to lanes beyond the end of an axis.
   const Range range = kernel_.context.range(index);
-  return range.low >= -(int64_t{1} << 30) && range.high < (int64_t{1} << 30);
+  return range.low.lower_bound() >= -(int64_t{1} << 30) &&
+         range.high.upper_bound() < (int64_t{1} << 30);
 }
 
-Value* ValueEmitter::divide(AtomKind kind, Value* x, int64_t divisor, bool is_non_negative) {
-  Value* const d = ConstantInt::get(x->getType(), static_cast<uint64_t>(divisor));
+Value* ValueEmitter::size_like(llvm::Type* type, SymInt size) {
+  llvm::Type* const element = type->getScalarType();
+  if (size.is_number())
+    return ConstantInt::get(type, static_cast<uint64_t>(size.number()), /*IsSigned=*/true);
+  Value* const scalar = builder_.CreateTrunc(sizes_.size(size), element);
+  const auto* const vector = llvm::dyn_cast<llvm::FixedVectorType>(type);
+  return vector ? builder_.CreateVectorSplat(vector->getNumElements(), scalar) : scalar;
+}
+
+Value* ValueEmitter::divide(AtomKind kind, Value* x, SymInt divisor, bool is_non_negative) {
+  Value* const d = size_like(x->getType(), divisor);
   if (is_non_negative)
     return kind == AtomKind::Div ? builder_.CreateUDiv(x, d) : builder_.CreateURem(x, d);
   Value* const zero = ConstantInt::get(x->getType(), 0);
@@ -132,12 +143,14 @@ std::pair<Value*, int> ValueEmitter::scalar_atom(AtomId id) {
   const Range range = kernel_.context.range(atom.operand);
   const AtLevel at(*this, level);
   Value* result = nullptr;
-  if (range.low >= 0 && range.high <= INT32_MAX && atom.divisor <= INT32_MAX) {
+  const bool is_non_negative = range.low.lower_bound() >= 0;
+  if (is_non_negative && range.high.upper_bound() <= INT32_MAX &&
+      atom.divisor.upper_bound() <= INT32_MAX) {
     Value* const narrow = builder_.CreateTrunc(operand, builder_.getInt32Ty());
     result =
         builder_.CreateZExt(divide(atom.kind, narrow, atom.divisor, true), builder_.getInt64Ty());
   } else {
-    result = divide(atom.kind, operand, atom.divisor, range.low >= 0);
+    result = divide(atom.kind, operand, atom.divisor, is_non_negative);
   }
   // The memo may have grown while the operand was emitted.
   scopes_[level].atoms.emplace_back(id.value, atoms_[id.value]);
@@ -149,7 +162,7 @@ Value* ValueEmitter::scalar_index(const IndexExpr& index) {
   struct Part {
     Value* value;
     int level;
-    int64_t factor;
+    SymInt factor;
     size_t position;
   };
   std::vector<Part> parts;
@@ -164,15 +177,14 @@ Value* ValueEmitter::scalar_index(const IndexExpr& index) {
   Value* sum = nullptr;
   for (const Part& part : parts) {
     const AtLevel at(*this, part.level);
-    Value* const product =
-        part.factor == 1 ? part.value
-                         : builder_.CreateNSWMul(
-                               part.value, builder_.getInt64(static_cast<uint64_t>(part.factor)));
+    Value* const product = part.factor.is_identical(1)
+                               ? part.value
+                               : builder_.CreateNSWMul(part.value, sizes_.size(part.factor));
     sum = sum ? builder_.CreateNSWAdd(sum, product) : product;
   }
-  Value* const constant = builder_.getInt64(static_cast<uint64_t>(index.constant));
+  Value* const constant = sizes_.size(index.constant);
   if (!sum) return constant;
-  if (index.constant == 0) return sum;
+  if (index.constant.is_identical(0)) return sum;
   const AtLevel at(*this, parts.back().level);
   return builder_.CreateNSWAdd(sum, constant);
 }
@@ -190,8 +202,8 @@ Value* ValueEmitter::vector_atom(AtomId id, int bits) {
       return builder_.CreateSExtOrTrunc(get_vector(atom.id), of_bits(bits));
     case AtomKind::Div:
     case AtomKind::Mod: {
-      const bool is_narrow = fits_int32(atom.operand) && atom.divisor <= INT32_MAX;
-      const bool is_non_negative = kernel_.context.range(atom.operand).low >= 0;
+      const bool is_narrow = fits_int32(atom.operand) && atom.divisor.upper_bound() <= INT32_MAX;
+      const bool is_non_negative = kernel_.context.range(atom.operand).low.lower_bound() >= 0;
       Value* const result = divide(atom.kind, vector_index(atom.operand, is_narrow ? 32 : 64),
                                    atom.divisor, is_non_negative);
       return builder_.CreateSExtOrTrunc(result, of_bits(bits));
@@ -203,20 +215,18 @@ Value* ValueEmitter::vector_atom(AtomId id, int bits) {
 Value* ValueEmitter::lane_offsets(const SplitIndex& index, int bits) {
   const auto width = static_cast<unsigned>(lane_.width);
   llvm::IntegerType* const element = builder_.getIntNTy(static_cast<unsigned>(bits));
-  const auto signed_constant = [&](int64_t n) {
-    return ConstantInt::get(element, static_cast<uint64_t>(n), /*IsSigned=*/true);
-  };
-  std::vector<llvm::Constant*> steps;
-  for (unsigned l = 0; l < width; ++l)
-    steps.push_back(signed_constant(index.slope * static_cast<int64_t>(l)));
-  Value* sum = llvm::ConstantVector::get(steps);
+  llvm::Type* const type = llvm::FixedVectorType::get(element, width);
+  Value* sum = nullptr;
+  if (!index.slope.is_identical(0) || index.vectors.empty()) {
+    std::vector<llvm::Constant*> lanes;
+    for (unsigned l = 0; l < width; ++l) lanes.push_back(ConstantInt::get(element, l));
+    sum = builder_.CreateMul(llvm::ConstantVector::get(lanes), size_like(type, index.slope));
+  }
   for (const auto& term : index.vectors) {
     Value* const atom = vector_atom(term.atom, bits);
-    Value* const factor = builder_.CreateVectorSplat(width, signed_constant(term.factor));
-    Value* const product = term.factor == 1 ? atom : builder_.CreateMul(atom, factor);
-    sum = index.slope == 0 && sum == llvm::ConstantVector::get(steps)
-              ? product
-              : builder_.CreateAdd(sum, product);
+    Value* const product =
+        term.factor.is_identical(1) ? atom : builder_.CreateMul(atom, size_like(type, term.factor));
+    sum = sum ? builder_.CreateAdd(sum, product) : product;
   }
   return sum;
 }

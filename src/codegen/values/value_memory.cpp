@@ -142,14 +142,14 @@ Value* ValueEmitter::lane_mask_and(Value* mask) {
 /// added to it.
 int64_t ValueEmitter::proven_alignment(int buffer, const SplitIndex& index) const {
   const int64_t size = size_of(kernel_.buffers[buffer].dtype);
-  int64_t bytes = std::gcd(alignments_[buffer], index.base.constant * size);
+  SymInt bytes = common_divisor(alignments_[buffer], index.base.constant * size);
   for (const auto& term : index.base.terms) {
     const Atom& atom = kernel_.context.atom(term.atom);
     const bool steps_by_vectors =
         lane_.aligned && atom.kind == AtomKind::Axis && atom.id == lane_.axis;
-    bytes = std::gcd(bytes, term.factor * size * (steps_by_vectors ? lane_.width : 1));
+    bytes = common_divisor(bytes, term.factor * size * (steps_by_vectors ? lane_.width : 1));
   }
-  return bytes;
+  return bytes.number();
 }
 
 Value* ValueEmitter::element_pointer(int buffer, const IndexExpr& index) {
@@ -176,10 +176,20 @@ Value* ValueEmitter::element_pointer(int buffer, const IndexExpr& index) {
     pointer = builder_.CreateGEP(type, pointer, offset);
     last = level;
   }
-  if (base.constant == 0) return pointer;
+  if (base.constant.is_identical(0)) return pointer;
   const AtLevel at(*this, last);
-  return builder_.CreateGEP(type, pointer, builder_.getInt64(static_cast<uint64_t>(base.constant)));
+  return builder_.CreateGEP(type, pointer, sizes_.size(base.constant));
 }
+
+namespace {
+
+/// Steps of so many elements from lane to lane are offsets of 32 bits.
+bool is_small(SymInt slope) {
+  constexpr int64_t kMost = int64_t{1} << 24;
+  return slope.lower_bound() > -kMost && slope.upper_bound() < kMost;
+}
+
+}  // namespace
 
 Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask) {
   const DType dtype = kernel_.buffers[buffer].dtype;
@@ -207,8 +217,8 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
   auto* const vector_type = llvm::FixedVectorType::get(type, width);
   llvm::Constant* const nothing = llvm::Constant::getNullValue(vector_type);
   Value* pointer = element_pointer(buffer, index.base);
-  if (index.is_affine() && (index.slope == 1 || index.slope == -1)) {
-    const bool is_reversed = index.slope == -1;
+  if (index.is_affine() && (index.slope.is_identical(1) || index.slope.is_identical(-1))) {
+    const bool is_reversed = index.slope.is_identical(-1);
     if (is_reversed) pointer = builder_.CreateConstGEP1_64(type, pointer, 1 - uint64_t{width});
     if (mask && !mask->getType()->isVectorTy()) {
       pointer = guarded(pointer, mask);
@@ -227,7 +237,7 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
         is_reversed ? builder_.CreateShuffleVector(loaded, reversed_lanes(lane_.width)) : loaded);
   }
   Value* const lanes = lane_mask_and(mask);
-  if (index.is_affine() && index.slope == 2 && !lanes) {
+  if (index.is_affine() && index.slope.is_identical(2) && !lanes) {
     // Two loads that end at the last element: the second begins one early.
     Value* const low = annotate(builder_.CreateAlignedLoad(vector_type, pointer, align), buffer);
     Value* const next = builder_.CreateConstGEP1_64(type, pointer, width - 1);
@@ -240,7 +250,7 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
     return to_register(dtype, builder_.CreateShuffleVector(low, high, even));
   }
   IndexExpr varying{0, index.vectors};
-  const bool is_narrow = fits_int32(varying) && std::abs(index.slope) < (int64_t{1} << 24);
+  const bool is_narrow = fits_int32(varying) && is_small(index.slope);
   Value* const addresses =
       builder_.CreateGEP(type, pointer, lane_offsets(index, is_narrow ? 32 : 64));
   return to_register(
@@ -255,7 +265,7 @@ bool ValueEmitter::is_of_nothing(const IndexExpr& index) const {
   kernel_.context.collect(index, axes, values);
   return std::any_of(values.begin(), values.end(), [&](int id) {
     const KernelValue& v = kernel_.values[id];
-    return v.kind == ValueKind::CheckIndex && v.bounds.low >= v.bounds.high;
+    return v.kind == ValueKind::CheckIndex && SymInt::is_at_most(v.bounds.high, v.bounds.low);
   });
 }
 
@@ -316,7 +326,8 @@ bool ValueEmitter::emit_store_pair(const KernelStore& even, const KernelStore& o
     return false;
   const IndexExpr distance = kernel_.context.sub(odd.index, even.index);
   const SplitIndex parts = split(even.index);
-  if (!parts.is_affine() || parts.slope != 2 || !distance.is_constant() || distance.constant != 1)
+  if (!parts.is_affine() || !parts.slope.is_identical(2) || !distance.is_constant() ||
+      !distance.constant.is_identical(1))
     return false;
   const DType dtype = kernel_.buffers[even.buffer].dtype;
   Value* const values[] = {to_memory(dtype, get_vector(even.value)),
@@ -353,29 +364,30 @@ void ValueEmitter::store_here(int buffer, const IndexExpr& index, Value* value) 
 
   Value* memory = to_memory(target.dtype, widen(value));
   Value* lanes = lane_.mask;
-  if (parts.is_affine() && (parts.slope == 1 || parts.slope == -1)) {
-    if (parts.slope == -1) {
+  if (parts.is_affine() && (parts.slope.is_identical(1) || parts.slope.is_identical(-1))) {
+    if (parts.slope.is_identical(-1)) {
       const auto width = static_cast<uint64_t>(lane_.width);
       pointer = builder_.CreateConstGEP1_64(type, pointer, 1 - width);
       memory = builder_.CreateShuffleVector(memory, reversed_lanes(lane_.width));
       if (lanes) lanes = pick_lanes(lanes, reversed_lanes(lane_.width));
     }
     if (lanes) return masked_store(memory, pointer, lanes, buffer);
-    whole_store(memory, pointer, parts.slope == 1 ? proven_alignment(buffer, parts) : 1, buffer);
+    whole_store(memory, pointer, parts.slope.is_identical(1) ? proven_alignment(buffer, parts) : 1,
+                buffer);
     return;
   }
-  if (parts.is_affine() && !lanes && !target_.has_masks) {
+  if (parts.is_affine() && parts.slope.is_number() && !lanes && !target_.has_masks) {
     // One by one at known distances: no vector of addresses that would be taken apart again.
     for (int l = 0; l < lane_.width; ++l)
-      annotate(
-          builder_.CreateAlignedStore(
-              builder_.CreateExtractElement(memory, static_cast<uint64_t>(l)),
-              builder_.CreateConstGEP1_64(type, pointer, static_cast<uint64_t>(l * parts.slope)),
-              align),
-          buffer);
+      annotate(builder_.CreateAlignedStore(
+                   builder_.CreateExtractElement(memory, static_cast<uint64_t>(l)),
+                   builder_.CreateConstGEP1_64(type, pointer,
+                                               static_cast<uint64_t>(l * parts.slope.number())),
+                   align),
+               buffer);
     return;
   }
-  const bool is_narrow = fits_int32({0, parts.vectors}) && std::abs(parts.slope) < (1 << 24);
+  const bool is_narrow = fits_int32({0, parts.vectors}) && is_small(parts.slope);
   Value* const addresses =
       builder_.CreateGEP(type, pointer, lane_offsets(parts, is_narrow ? 32 : 64));
   annotate(builder_.CreateMaskedScatter(memory, addresses, align, lanes), buffer);

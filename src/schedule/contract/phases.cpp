@@ -13,8 +13,8 @@ constexpr int64_t kMostPhases = 16;
 
 /// label = step * label' + offset, everywhere.
 void substitute_label(ContractKernel& kernel, int64_t label, int64_t step, int64_t offset) {
-  int64_t& extent = kernel.spec.extents[label];
-  extent = extent > offset ? ceil_div(extent - offset, step) : 0;
+  SymInt& extent = kernel.spec.extents[label];
+  extent = extent > offset ? ceil_div(extent - offset, step) : SymInt(0);
   for (std::vector<DimMap>* maps : {&kernel.spec.lhs, &kernel.spec.rhs}) {
     for (DimMap& map : *maps) {
       for (auto [used, factor] : {std::pair{map.u, &map.a}, std::pair{map.v, &map.b}}) {
@@ -31,7 +31,7 @@ void substitute_label(ContractKernel& kernel, int64_t label, int64_t step, int64
   epilogue.axes[axis].extent = extent;
   IndexContext& context = epilogue.context;
   const std::map<int, IndexExpr> replacement = {
-      {axis, context.add(context.mul(context.axis(axis, std::max<int64_t>(extent, 1)), step),
+      {axis, context.add(context.mul(context.axis(axis, max(extent, 1)), step),
                          IndexContext::constant(offset))}};
   for (KernelValue& value : epilogue.values)
     value.index = context.substitute(value.index, replacement);
@@ -71,11 +71,13 @@ std::optional<Division> find_division(const ContractKernel& kernel, int64_t most
         }
       }
       if (!fits || outputs != 1) continue;
-      const int64_t sum_extent = found.sum_label < 0 ? 1 : spec.extents[found.sum_label];
-      for (int64_t r = 0; r < map.s && fits; ++r) {
+      const int64_t sum_extent =
+          found.sum_label < 0 ? 1 : spec.extents[found.sum_label].specialized();
+      const int64_t s = map.s;
+      for (int64_t r = 0; r < s && fits; ++r) {
         found.sum_phase.push_back(-1);
-        for (int64_t q = 0; q < std::min(map.s, sum_extent); ++q) {
-          if (floor_mod(found.out_factor * r + found.sum_factor * q + map.c, map.s) != 0) continue;
+        for (int64_t q = 0; q < std::min(s, sum_extent); ++q) {
+          if (floor_mod(found.out_factor * r + found.sum_factor * q + map.c, s) != 0) continue;
           // A second remainder would need two sums for one output.
           if (found.sum_phase.back() >= 0) fits = false;
           found.sum_phase.back() = q;

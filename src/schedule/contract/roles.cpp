@@ -31,7 +31,7 @@ class Arranger {
  public:
   Arranger(const ContractKernel& kernel, const Target& target) {
     common_.dtype = kernel.dtype;
-    common_.extents = kernel.spec.extents;
+    common_.extents = specialized(kernel.spec.extents);
     common_.width = std::max<int64_t>(1, target.lanes(size_of(kernel.dtype)));
     common_.any_size = kernel.any_size;
     sides_[0] = affine_operand(kernel.lhs, kernel.dtype, kernel.spec.lhs, common_.extents);
@@ -43,11 +43,11 @@ class Arranger {
     const KernelStore& store = kernel.epilogue.stores.front();
     int axis = 0;
     for (const int64_t label : kernel.spec.out) {
-      int64_t factor = 0;
+      SymInt factor = 0;
       const bool is_affine = kernel.epilogue.context.affine_in(store.index, axis++, &factor);
       if (common_.extent(label) == 1) continue;
       outputs_.push_back(label);
-      store_factor_[label] = is_affine ? factor : 0;
+      store_factor_[label] = is_affine ? factor.specialized() : 0;
     }
   }
 

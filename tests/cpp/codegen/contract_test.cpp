@@ -105,7 +105,7 @@ void expect_exact(const ContractKernel& kernel, const Target& target, std::mt199
   int64_t wrong = 0;
   std::vector<int64_t> shape, strides;
   for (size_t axis = 0; axis < epilogue.axes.size(); ++axis) {
-    int64_t factor = 0;
+    SymInt factor = 0;
     ASSERT_TRUE(
         epilogue.context.affine_in(epilogue.stores[0].index, static_cast<int>(axis), &factor));
     shape.push_back(epilogue.axes[axis].extent);
@@ -419,8 +419,8 @@ ContractKernel random_contract(std::mt19937& random, DType dtype) {
       strides[order[i]] = reach;
       reach *= shape[side][order[i]] + (below(6) == 0 ? 3 : 0);
     }
-    operands[side].shape = shape[side];
-    operands[side].strides = strides;
+    operands[side].shape.assign(shape[side].begin(), shape[side].end());
+    operands[side].strides.assign(strides.begin(), strides.end());
     operands[side].offset = below(3) * 5;
   }
   ContractKernel kernel = plain_contract(dtype, spec, operands[0], operands[1]);
@@ -543,7 +543,7 @@ TEST_P(ContractOn, EpiloguesAddBiasRectifyAddAResidualAndStoreTwice) {
       compiled.run({lhs.data(), rhs.data(), out.as<void>(), bias.data(), residual.data(),
                     second.as<void>()});
       std::vector<int64_t> reversed(shape.rbegin(), shape.rend());
-      const std::vector<int64_t> second_strides = contiguous_strides(reversed);
+      const std::vector<int64_t> second_strides = specialized(contiguous_strides(reversed));
       for (int64_t i = 0; i < count; ++i) {
         int64_t rest = i, place = 0, bias_at = 0;
         for (size_t axis = shape.size(); axis-- > 0; rest /= shape[axis]) {

@@ -269,7 +269,8 @@ TEST(Interpreter, ContractsAMatrixProduct) {
   spec.lhs = {DimMap::label(0), DimMap::label(2)};
   spec.rhs = {DimMap::label(2), DimMap::label(1)};
   spec.out = {0, 1};
-  EXPECT_THAT(b.run<double>(b.node(Op::Contract, DType::Float64, {2, 2}, {x, y}, spec.encode())),
+  EXPECT_THAT(b.run<double>(
+                  b.node(Op::Contract, DType::Float64, {2, 2}, {x, y}, specialized(spec.encode()))),
               ElementsAre(19, 22, 43, 50));
 }
 
@@ -281,14 +282,16 @@ TEST(Interpreter, ContractsAPaddedStridedConvolution) {
   spec.lhs = {{0, 1, 2, 1, -1, 1}};
   spec.rhs = {DimMap::label(1)};
   spec.out = {0};
-  EXPECT_THAT(b.run<float>(b.node(Op::Contract, DType::Float32, {2}, {x, w}, spec.encode())),
-              ElementsAre(210, 432));
+  EXPECT_THAT(
+      b.run<float>(b.node(Op::Contract, DType::Float32, {2}, {x, w}, specialized(spec.encode()))),
+      ElementsAre(210, 432));
   ContractSpec transposed;  // out[i] = sum_k x[(i + 1 - k) / 2] w[k]: only even numerators count
   transposed.extents = {4, 3};
   transposed.lhs = {{0, 1, 1, -1, 1, 2}};
   transposed.rhs = {DimMap::label(1)};
   transposed.out = {0};
-  EXPECT_THAT(b.run<float>(b.node(Op::Contract, DType::Float32, {4}, {x, w}, transposed.encode())),
+  EXPECT_THAT(b.run<float>(b.node(Op::Contract, DType::Float32, {4}, {x, w},
+                                  specialized(transposed.encode()))),
               ElementsAre(10, 102, 20, 203));
 }
 

@@ -112,7 +112,7 @@ TEST_F(Verify, RefusesBrokenRules) {
   EXPECT_THAT(complaint(g, raw(Op::Select, f32, {2, 3}, {x, x, x})), HasSubstr("condition"));
   const ContractSpec spec{
       {2, 3}, {DimMap::label(0), DimMap::label(1)}, {DimMap::label(0), DimMap::label(1)}, {1}};
-  EXPECT_THAT(complaint(g, raw(Op::Contract, f32, {3}, {x, x}, spec.encode())),
+  EXPECT_THAT(complaint(g, raw(Op::Contract, f32, {3}, {x, x}, specialized(spec.encode()))),
               HasSubstr("numbered first"));
   EXPECT_THROW(verify(g, {{NodeId{12345}}}, "a pass"), InternalError);
 }

@@ -148,7 +148,7 @@ TEST(IndexExpr, RandomReshapesAndPermutesReadTheRightElement) {
       Dims permuted;
       for (int64_t o : step.order) permuted.push_back(current[static_cast<size_t>(o)]);
       std::vector<int64_t> moved;
-      const Dims strides = contiguous_strides(current);
+      const Dims strides = specialized(contiguous_strides(current));
       if (!permuted.empty())
         for_each_index(permuted, [&](const Dims& i) {
           int64_t at = 0;
@@ -227,7 +227,7 @@ TEST(IndexExpr, SubstitutionSimplifiesAgain) {
 TEST(IndexExpr, AffineFactorsAreReportedOnlyOutsideDivisions) {
   IndexContext c;
   const IndexExpr i = c.axis(0, 10), j = c.axis(1, 10);
-  int64_t factor = -1;
+  SymInt factor = -1;
   EXPECT_TRUE(c.affine_in(c.add(c.mul(i, 7), c.div(j, 3)), 0, &factor));
   EXPECT_EQ(factor, 7);
   EXPECT_FALSE(c.affine_in(c.add(c.mul(i, 7), c.div(j, 3)), 1, &factor));

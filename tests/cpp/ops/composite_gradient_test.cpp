@@ -1,6 +1,7 @@
 // Gradients of composites against central differences, and where naive formulas give NaN.
 
 #include "base/checked.h"
+#include "base/sym_int.h"
 #include "grad/gradient.h"
 #include "interp/interpreter.h"
 #include "ops/conv.h"

@@ -34,7 +34,7 @@ void expect_compiled_matches(const Graph& graph, std::span<const NodeId> outputs
 void check_strided(const Graph& g, NodeId output, const std::vector<int64_t>& strides) {
   const auto inputs = random_inputs(g, 5);
   const auto expected = run_compiled(g, std::span(&output, 1), inputs);
-  const OutputSpec spec{output, strides, -1};
+  const OutputSpec spec{output, {strides.begin(), strides.end()}, -1};
   const CompiledPlan compiled =
       compile(g, std::span(&spec, 1), static_cast<int64_t>(inputs.size()));
   const Shape shape = g.shape(output);

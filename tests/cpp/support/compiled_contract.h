@@ -37,8 +37,9 @@ struct CompiledContract {
   void run(const std::vector<void*>& buffers, int64_t piece = INT64_MAX,
            void* own_scratch = nullptr) const {
     RunStatus status;
-    const StepArgs args{buffers.data(), step.params.data(),
-                        own_scratch ? own_scratch : scratch.get(), &status, nullptr};
+    const std::vector<int64_t> params = specialized(step.params);
+    const StepArgs args{buffers.data(), params.data(), own_scratch ? own_scratch : scratch.get(),
+                        &status, nullptr};
     for (int64_t begin = 0; begin < step.range; begin += std::min(piece, step.range))
       function(&args, begin, std::min(step.range, begin + std::min(piece, step.range)), 0);
   }

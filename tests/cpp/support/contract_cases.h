@@ -39,7 +39,7 @@ inline ContractKernel plain_contract(DType dtype, ContractSpec spec, ContractOpe
 inline ContractOperand dense(std::vector<int64_t> shape) {
   ContractOperand operand;
   operand.strides = contiguous_strides(shape);
-  operand.shape = std::move(shape);
+  operand.shape.assign(shape.begin(), shape.end());
   return operand;
 }
 

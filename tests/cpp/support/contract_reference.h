@@ -68,10 +68,11 @@ std::vector<Sum> reference_contract(const ContractKernel& kernel, const T* lhs, 
     int64_t offset = operand.offset;
     for (size_t d = 0; d < maps.size(); ++d) {
       const DimMap& map = maps[d];
-      const int64_t x = map.a * at[static_cast<size_t>(map.u)] +
-                        (map.v >= 0 ? map.b * at[static_cast<size_t>(map.v)] : 0) + map.c;
-      if (floor_mod(x, map.s) != 0) return 0;
-      const int64_t index = floor_div(x, map.s);
+      const int64_t a = map.a, b = map.b, c = map.c, s = map.s;
+      const int64_t x = a * at[static_cast<size_t>(map.u)] +
+                        (map.v >= 0 ? b * at[static_cast<size_t>(map.v)] : 0) + c;
+      if (floor_mod(x, s) != 0) return 0;
+      const int64_t index = floor_div(x, s);
       if (index < 0 || index >= operand.shape[d]) return 0;
       offset += index * operand.strides[d];
     }

@@ -59,8 +59,8 @@ bool rounds(const Graph& graph, NodeId id) {
     case Family::Cast:
       return graph.dtype(id) != DType::Float64;
     case Family::Scatter:
-      return static_cast<ScatterMode>(graph.attr(id, 1)) == ScatterMode::Add ||
-             static_cast<ScatterMode>(graph.attr(id, 1)) == ScatterMode::Mul;
+      return static_cast<ScatterMode>(graph.attr(id, 1).number()) == ScatterMode::Add ||
+             static_cast<ScatterMode>(graph.attr(id, 1).number()) == ScatterMode::Mul;
     case Family::Leaf:
     case Family::Random:
     case Family::Compare:
@@ -78,7 +78,8 @@ bool rounds(const Graph& graph, NodeId id) {
 bool adds_terms(const Graph& graph, NodeId id) {
   const Op op = graph[id].op;
   return op == Op::Sum || op == Op::Contract || op == Op::CumSum ||
-         (op == Op::Scatter && static_cast<ScatterMode>(graph.attr(id, 1)) == ScatterMode::Add);
+         (op == Op::Scatter &&
+          static_cast<ScatterMode>(graph.attr(id, 1).number()) == ScatterMode::Add);
 }
 
 DType widened(DType dtype) { return is_float(dtype) ? DType::Float64 : dtype; }

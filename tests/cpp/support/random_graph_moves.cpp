@@ -322,7 +322,7 @@ void Maker::matmul() {
   if (batch * m * n > options_.max_elements || batch * k * n > options_.max_elements) return;
   ContractSpec spec;
   const auto row = static_cast<int64_t>(rank) - 2, inner = row + 1, column = row + 2;
-  spec.extents = s;
+  spec.extents.assign(s.begin(), s.end());
   spec.extents.push_back(n);
   Dims b_shape;
   for (int64_t d = 0; d < row; ++d) {

@@ -1,4 +1,4 @@
-#include "base/sym_int.h"
+#include "base/shape_env.h"
 
 #include "base/checked.h"
 
@@ -167,12 +167,13 @@ class RandomSizes {
       case 2:
         return add({a.x * b.x, [f, h](int64_t s, int64_t t) { return f(s, t) * h(s, t); }});
       case 3:
-        return add({max(a.x, b.x),
-                    [f, h](int64_t s, int64_t t) { return std::max(f(s, t), h(s, t)); }});
+        return add(
+            {max(a.x, b.x), [f, h](int64_t s, int64_t t) { return std::max(f(s, t), h(s, t)); }});
       case 4:
-        return add({min(a.x, b.x),
-                    [f, h](int64_t s, int64_t t) { return std::min(f(s, t), h(s, t)); }});
-      default: break;
+        return add(
+            {min(a.x, b.x), [f, h](int64_t s, int64_t t) { return std::min(f(s, t), h(s, t)); }});
+      default:
+        break;
     }
     if (b.x.hint() < 1) return;
     if (draw(0, 1) == 0)

@@ -1,7 +1,7 @@
-// Map: SymInt's operators, which find the environment; forms (terms, sums, products, quotients,
-// extremes); bounds; decisions; values and text.
+// SymInt and ShapeEnv. Map: SymInt's operators, which find the environment; forms (terms, sums,
+// products, quotients, extremes); bounds; decisions; values and text.
 
-#include "base/sym_int.h"
+#include "base/shape_env.h"
 
 #include "base/checked.h"
 
@@ -14,7 +14,7 @@ namespace {
 
 using Terms = std::vector<SizeTerm>;
 
-constexpr int kMostFactors = 8;   ///< of a term whose bound is sought by expansion
+constexpr int kMostFactors = 8;    ///< of a term whose bound is sought by expansion
 constexpr size_t kMostTerms = 64;  ///< of an expansion
 
 /// The order of monomials: by the power of the first atom, then of the next.
@@ -26,9 +26,8 @@ bool comes_before(const std::vector<uint32_t>& a, const std::vector<uint32_t>& b
 
 /// Sorted, with terms of one monomial added up.
 Terms in_form(Terms terms) {
-  std::ranges::sort(terms, [](const SizeTerm& a, const SizeTerm& b) {
-    return comes_before(a.atoms, b.atoms);
-  });
+  std::ranges::sort(
+      terms, [](const SizeTerm& a, const SizeTerm& b) { return comes_before(a.atoms, b.atoms); });
   Terms form;
   for (SizeTerm& term : terms) {
     if (!form.empty() && form.back().atoms == term.atoms)
@@ -87,30 +86,42 @@ SizeBounds product_of(SizeBounds a, SizeBounds b) {
 
 bool holds(int64_t value, Sign sign) {
   switch (sign) {
-    case Sign::Zero: return value == 0;
-    case Sign::NotZero: return value != 0;
-    case Sign::NotNegative: return value >= 0;
-    case Sign::Negative: return value < 0;
+    case Sign::Zero:
+      return value == 0;
+    case Sign::NotZero:
+      return value != 0;
+    case Sign::NotNegative:
+      return value >= 0;
+    case Sign::Negative:
+      return value < 0;
   }
   COREGRAD_UNREACHABLE("sign");
 }
 
 Sign opposite(Sign sign) {
   switch (sign) {
-    case Sign::Zero: return Sign::NotZero;
-    case Sign::NotZero: return Sign::Zero;
-    case Sign::NotNegative: return Sign::Negative;
-    case Sign::Negative: return Sign::NotNegative;
+    case Sign::Zero:
+      return Sign::NotZero;
+    case Sign::NotZero:
+      return Sign::Zero;
+    case Sign::NotNegative:
+      return Sign::Negative;
+    case Sign::Negative:
+      return Sign::NotNegative;
   }
   COREGRAD_UNREACHABLE("sign");
 }
 
 std::string_view text_of(Sign sign) {
   switch (sign) {
-    case Sign::Zero: return "= 0";
-    case Sign::NotZero: return "!= 0";
-    case Sign::NotNegative: return ">= 0";
-    case Sign::Negative: return "< 0";
+    case Sign::Zero:
+      return "= 0";
+    case Sign::NotZero:
+      return "!= 0";
+    case Sign::NotNegative:
+      return ">= 0";
+    case Sign::Negative:
+      return "< 0";
   }
   COREGRAD_UNREACHABLE("sign");
 }
@@ -150,11 +161,20 @@ SymInt SymInt::add(SymInt a, SymInt b) { return ShapeEnv::of(a, b).sum(a, b); }
 SymInt SymInt::multiply(SymInt a, SymInt b) {
   return both(a, b) ? SymInt(a.bits_ * b.bits_) : ShapeEnv::of(a, b).product(a, b);
 }
+SymInt SymInt::divide(SymInt a, SymInt b) {
+  if (!(a >= 0)) raise<ShapeError>("size: {} divided by {}", a, b);
+  return floor_div(a, b);
+}
 bool SymInt::decide_equal(SymInt a, SymInt b) {
   return ShapeEnv::of(a, b).decided(a - b, Sign::Zero);
 }
 bool SymInt::decide_less(SymInt a, SymInt b) {
   return ShapeEnv::of(a, b).decided(a - b, Sign::Negative);
+}
+
+std::strong_ordering SymInt::order_of_exprs(SymInt a, SymInt b) {
+  if (a.is_number() != b.is_number()) return b.is_number() <=> a.is_number();
+  return a.expr().index <=> b.expr().index;
 }
 
 bool SymInt::are_equal(SymInt a, SymInt b) {
@@ -180,6 +200,26 @@ SymInt floor_mod(SymInt a, SymInt b) {
   }
   return ShapeEnv::of(a, b).quotient(a, b, true);
 }
+bool is_multiple(SymInt a, SymInt b) {
+  if (a.is_number() && b.is_number()) return b.number() != 0 && a.number() % b.number() == 0;
+  return ShapeEnv::of(a, b).divides(b, a);
+}
+SymInt common_divisor(SymInt a, SymInt b) {
+  if (a.is_number() && b.is_number()) return std::gcd(a.number(), b.number());
+  if (is_multiple(a, b)) return b;
+  if (is_multiple(b, a)) return a;
+  ShapeEnv& env = ShapeEnv::of(a, b);
+  const std::scoped_lock lock(env.mutex_);
+  const Terms x = ShapeEnv::terms_of(a), y = ShapeEnv::terms_of(b);
+  SizeTerm common{std::gcd(content(x), content(y)), x.empty() ? y[0].atoms : x[0].atoms};
+  for (const Terms* terms : {&x, &y})
+    for (const SizeTerm& t : *terms) {
+      std::vector<uint32_t> both;
+      std::ranges::set_intersection(common.atoms, t.atoms, std::back_inserter(both));
+      common.atoms = std::move(both);
+    }
+  return env.intern({std::move(common)});
+}
 SymInt max(SymInt a, SymInt b) {
   if (a.is_number() && b.is_number()) return std::max(a.number(), b.number());
   return ShapeEnv::of(a, b).extreme(a, b, AtomOf::Max);
@@ -187,6 +227,29 @@ SymInt max(SymInt a, SymInt b) {
 SymInt min(SymInt a, SymInt b) {
   if (a.is_number() && b.is_number()) return std::min(a.number(), b.number());
   return ShapeEnv::of(a, b).extreme(a, b, AtomOf::Min);
+}
+
+SymInt checked_add(SymInt a, SymInt b, std::string_view what) {
+  if (!a.is_number() || !b.is_number()) return a + b;
+  return checked_add(a.number(), b.number(), what);
+}
+SymInt checked_sub(SymInt a, SymInt b, std::string_view what) {
+  if (!a.is_number() || !b.is_number()) return a - b;
+  return checked_sub(a.number(), b.number(), what);
+}
+SymInt checked_mul(SymInt a, SymInt b, std::string_view what) {
+  if (!a.is_number() || !b.is_number()) return a * b;
+  return checked_mul(a.number(), b.number(), what);
+}
+
+SymInt checked_numel(SymInts shape, std::string_view what) {
+  for (const SymInt extent : shape) {
+    if (extent < 0) raise<ShapeError>("{}: extents must not be negative, got {}", what, extent);
+    if (extent == 0) return 0;
+  }
+  SymInt n = 1;
+  for (const SymInt extent : shape) n = checked_mul(n, extent, what);
+  return n;
 }
 
 // Forms
@@ -263,8 +326,7 @@ ShapeEnv::Parts ShapeEnv::divided(SymInt a, SymInt b) {
   if (b.is_number()) {
     for (const SizeTerm& t : rest) {
       // What is left of a number is not negative.
-      const int64_t q =
-          t.atoms.empty() ? floor_div(t.factor, b.number()) : t.factor / b.number();
+      const int64_t q = t.atoms.empty() ? floor_div(t.factor, b.number()) : t.factor / b.number();
       quotient.push_back({q, t.atoms});
       undivided.push_back({t.factor - q * b.number(), t.atoms});
     }
@@ -315,10 +377,19 @@ SymInt ShapeEnv::quotient(SymInt a, SymInt b, bool wants_rest) {
   atom.hint = floor_div(x.hint(), by.hint());
   const int64_t least = std::max<int64_t>(low(by), 1), low_x = low(x), high_x = high(x);
   // A quotient lies between 0 and the dividend; small divisors make it largest.
-  atom.bounds = {low_x == -kUnbounded ? low_x : low_x >= 0 ? 0 : floor_div(low_x, least),
-                 high_x == kUnbounded ? high_x : high_x < 0 ? -1 : floor_div(high_x, least)};
+  atom.bounds = {low_x == -kUnbounded ? low_x
+                 : low_x >= 0         ? 0
+                                      : floor_div(low_x, least),
+                 high_x == kUnbounded ? high_x
+                 : high_x < 0         ? -1
+                                      : floor_div(high_x, least)};
   if (low_x >= 0 && high(by) < kUnbounded) atom.bounds.low = floor_div(low_x, high(by));
   return whole + intern_atom(std::move(atom));
+}
+
+bool ShapeEnv::divides(SymInt a, SymInt b) {
+  const std::scoped_lock lock(mutex_);
+  return !a.is_identical(0) && divided(b, a).rest.is_identical(0);
 }
 
 SymInt ShapeEnv::times(SymInt x, int64_t factor) { return product(x, factor); }
@@ -334,7 +405,9 @@ SymInt ShapeEnv::extreme(SymInt a, SymInt b, AtomOf kind) {
   };
   if (order(b) < order(a)) std::swap(a, b);
   SizeAtom atom{kind, a, b};
-  const auto pick = [&](int64_t x, int64_t y) { return wants_max ? std::max(x, y) : std::min(x, y); };
+  const auto pick = [&](int64_t x, int64_t y) {
+    return wants_max ? std::max(x, y) : std::min(x, y);
+  };
   atom.hint = pick(a.hint(), b.hint());
   atom.bounds = {pick(low(a), low(b)), pick(high(a), high(b))};
   return intern_atom(std::move(atom));
@@ -529,8 +602,7 @@ std::vector<std::string> ShapeEnv::guards() const {
     if (atom.bounds.high < given.high)
       lines.push_back(fmt::format("{} <= {}", name(atom.symbol), atom.bounds.high));
   }
-  for (const Guard& g : guards_)
-    lines.push_back(fmt::format("{} {}", text(g.x), text_of(g.sign)));
+  for (const Guard& g : guards_) lines.push_back(fmt::format("{} {}", text(g.x), text_of(g.sign)));
   return lines;
 }
 
@@ -565,11 +637,16 @@ std::string ShapeEnv::atom_text(uint32_t number) const {
   const SizeAtom& atom = atoms_[number];
   const std::string a = text(atom.a), b = text(atom.b);
   switch (atom.kind) {
-    case AtomOf::Symbol: return names_[static_cast<size_t>(atom.symbol)];
-    case AtomOf::FloorDiv: return fmt::format("(({}) // ({}))", a, b);
-    case AtomOf::FloorMod: return fmt::format("(({}) % ({}))", a, b);
-    case AtomOf::Max: return fmt::format("max({}, {})", a, b);
-    case AtomOf::Min: return fmt::format("min({}, {})", a, b);
+    case AtomOf::Symbol:
+      return names_[static_cast<size_t>(atom.symbol)];
+    case AtomOf::FloorDiv:
+      return fmt::format("(({}) // ({}))", a, b);
+    case AtomOf::FloorMod:
+      return fmt::format("(({}) % ({}))", a, b);
+    case AtomOf::Max:
+      return fmt::format("max({}, {})", a, b);
+    case AtomOf::Min:
+      return fmt::format("min({}, {})", a, b);
   }
   COREGRAD_UNREACHABLE("atom");
 }

@@ -1,0 +1,131 @@
+#pragma once
+// Owns symbols and the expressions of them that SymInts point at.
+//
+// Expressions are polynomials with integer factors over atoms (symbols, and quotients, remainders
+// and extremes of other expressions); equal ones exist once. So sums, products and differences have
+// one form, and most questions about sizes are questions about the sign of one polynomial.
+
+#include "base/sym_int.h"
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace coregrad {
+
+/// Inclusive; kUnbounded and -kUnbounded for none.
+struct SizeBounds {
+  int64_t low, high;
+};
+inline constexpr int64_t kUnbounded = int64_t{1} << 62;
+
+enum class AtomOf : uint8_t { Symbol, FloorDiv, FloorMod, Max, Min };
+
+/// What polynomials are made of. Of b > 0 where it divides.
+struct SizeAtom {
+  AtomOf kind;
+  SymInt a, b;
+  int64_t symbol = 0;  ///< its number
+  int64_t hint = 0;
+  SizeBounds bounds{};
+};
+
+/// factor * product of atoms, which are sorted and stand once for each power.
+struct SizeTerm {
+  int64_t factor;
+  std::vector<uint32_t> atoms;
+};
+
+/// A polynomial: terms in falling order of their atoms, the constant last, without factors of 0.
+struct SizeExpr {
+  ShapeEnv* env;
+  std::vector<SizeTerm> terms;
+  int64_t hint;
+  uint32_t index;  ///< in the order in which expressions were made
+};
+
+/// What a guard asks of an expression.
+enum class Sign : uint8_t { Zero, NotZero, NotNegative, Negative };
+
+/// Owns symbols and expressions, and keeps the guards. Thread-safe; not to be copied or moved.
+class ShapeEnv {
+ public:
+  ShapeEnv() = default;
+  ShapeEnv(const ShapeEnv&) = delete;
+  ShapeEnv& operator=(const ShapeEnv&) = delete;
+
+  /// A new symbol. `hint` lies in the bounds.
+  SymInt symbol(std::string name, SizeBounds bounds, int64_t hint);
+  int64_t num_symbols() const { return static_cast<int64_t>(names_.size()); }
+  std::string_view name(int64_t symbol) const { return names_[static_cast<size_t>(symbol)]; }
+
+  /// Whether what was decided holds where the symbols have these values: within bounds and guards.
+  bool admits(std::span<const int64_t> values) const;
+  /// The first bound or guard that does not hold, as text; empty if all do.
+  std::string refusal(std::span<const int64_t> values) const;
+  /// Bounds that decisions narrowed, and guards, a line each.
+  std::vector<std::string> guards() const;
+
+  /// ShapeError where it overflows.
+  int64_t evaluate(SymInt x, std::span<const int64_t> values) const;
+  std::string to_text(SymInt x) const;
+
+ private:
+  friend class SymInt;
+  friend class SizeProgram;
+  friend SymInt floor_div(SymInt, SymInt);
+  friend SymInt floor_mod(SymInt, SymInt);
+  friend bool is_multiple(SymInt, SymInt);
+  friend SymInt common_divisor(SymInt, SymInt);
+  friend SymInt max(SymInt, SymInt);
+  friend SymInt min(SymInt, SymInt);
+
+  using Terms = std::vector<SizeTerm>;
+  struct Guard {
+    SymInt x;
+    Sign sign;
+  };
+  struct Parts {
+    SymInt quotient, rest;
+  };
+
+  static ShapeEnv& of(SymInt a, SymInt b);
+  static Terms terms_of(SymInt x);
+
+  SymInt intern(Terms terms);
+  SymInt intern_atom(SizeAtom atom);
+  SymInt sum(SymInt a, SymInt b);
+  SymInt product(SymInt a, SymInt b);
+  SymInt times(SymInt x, int64_t factor);
+  /// a = quotient * b + rest, as far as polynomials divide.
+  Parts divided(SymInt a, SymInt b);
+  SymInt quotient(SymInt a, SymInt b, bool wants_rest);
+  SymInt extreme(SymInt a, SymInt b, AtomOf kind);
+  bool divides(SymInt a, SymInt b);
+
+  int64_t low(SymInt x) const;
+  int64_t high(SymInt x) const;
+  SizeBounds interval(const Terms& terms) const;
+  std::optional<int64_t> low_by_shift(const Terms& terms) const;
+  std::optional<bool> proven(SymInt x, Sign sign);
+  bool decided(SymInt x, Sign sign);
+  void narrow(SymInt x, Sign sign);
+  std::string text(SymInt x) const;
+  std::string atom_text(uint32_t atom) const;
+
+  mutable std::recursive_mutex mutex_;
+  std::vector<std::string> names_;
+  std::vector<SizeBounds> given_;  ///< the symbols' bounds as they came
+  std::deque<SizeAtom> atoms_;
+  std::map<std::vector<int64_t>, uint32_t> atom_index_;
+  std::map<std::vector<int64_t>, SizeExpr> exprs_;
+  std::vector<Guard> guards_;
+};
+
+}  // namespace coregrad

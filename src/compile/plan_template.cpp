@@ -1,0 +1,79 @@
+#include "compile/plan_template.h"
+
+#include "base/flags.h"
+#include "codegen/jit/host_target.h"
+#include "codegen/jit/kernel_cache.h"
+#include "runtime/executor.h"
+
+#include <algorithm>
+
+namespace coregrad {
+
+namespace {
+
+/// Makes a step run a kernel of numbers.
+void take_kernel(Plan& plan, size_t number, const CompiledKernel& kernel) {
+  Step& step = plan.steps[number];
+  step.function = kernel.function;
+  step.range = kernel.range.number();
+  step.chunk = kernel.chunk.number();
+  step.scratch_bytes = kernel.scratch_bytes.number();
+  step.first_param = static_cast<uint32_t>(plan.params.size());
+  step.num_params = static_cast<uint32_t>(kernel.params.size());
+  for (const SymInt x : kernel.params) plan.params.push_back(x.number());
+  plan.keep_alive.push_back(kernel.code);
+}
+
+}  // namespace
+
+std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const {
+  const auto number = [&](SymInt x) { return env ? env->evaluate(x, values) : x.number(); };
+  auto bound = std::make_shared<Plan>(plan);
+
+  std::vector<Lifetime> lifetimes;
+  for (const TemporarySizes& t : temporaries)
+    lifetimes.push_back({number(t.bytes), t.first_step, t.last_step});
+  const MemoryPlan memory =
+      flags().check_memory ? plan_guarded_memory(lifetimes) : plan_memory(lifetimes);
+  bound->temporary_bytes = memory.total_bytes;
+  bound->guard_pages = memory.guard_pages;
+
+  for (size_t i = 0; i < slots.size(); ++i) {
+    const SlotSizes& sizes = slots[i];
+    Slot& slot = bound->slots[i];
+    slot.bytes = number(sizes.bytes);
+    const int64_t offset = number(sizes.offset);
+    if (sizes.lifetime < 0)
+      slot.offset = offset;
+    else
+      slot.index = memory.offsets[static_cast<size_t>(sizes.lifetime)] + offset;
+  }
+  bound->params.clear();
+  for (const SymInt param : params) bound->params.push_back(number(param));
+  std::vector<KernelSource> sources;
+  for (const PlannedAnew& p : planned) {
+    sources.emplace_back(p.kernel.with_sizes([&](SymInt x) { return SymInt(number(x)); }));
+    std::get<ContractKernel>(sources.back()).any_size = true;
+  }
+  const auto kernels = compile_kernels(sources, host_target());
+  for (size_t i = 0; i < planned.size(); ++i) take_kernel(*bound, planned[i].step, *kernels[i]);
+  bound->max_scratch_bytes = 0;
+  for (size_t s = 0; s < steps.size(); ++s) {
+    const StepSizes& sizes = steps[s];
+    Step& step = bound->steps[s];
+    if (!sizes.is_planned) {
+      step.range = number(sizes.range);
+      step.chunk = std::clamp<int64_t>(number(sizes.chunk), 1, std::max<int64_t>(step.range, 1));
+      step.scratch_bytes = number(sizes.scratch_bytes);
+    }
+    bound->max_scratch_bytes = std::max(bound->max_scratch_bytes, step.scratch_bytes);
+    if (sizes.work.is_number()) continue;
+    const double growth = static_cast<double>(number(sizes.work)) /
+                          static_cast<double>(std::max<int64_t>(sizes.work.hint(), 1));
+    for (double* cost : {&step.flops, &step.bytes, &step.cost_ns}) *cost *= growth;
+  }
+  bound->totals = total_up(*bound);
+  return bound;
+}
+
+}  // namespace coregrad

@@ -1,0 +1,50 @@
+#pragma once
+// A plan whose sizes are symbols, and the plans that it is for numbers.
+
+#include "base/shape_env.h"
+#include "compile/memory_plan.h"
+#include "kernel/contract_kernel.h"
+#include "runtime/plan.h"
+
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace coregrad {
+
+/// What assemble_plan() makes. Every number of `plan` that a symbol decides has its expression
+/// here; what the plan itself holds in such a place means nothing.
+struct PlanTemplate {
+  struct SlotSizes {
+    SymInt bytes = 0;
+    SymInt offset = 0;      ///< from the start of an input, an output or a temporary
+    int64_t lifetime = -1;  ///< of a temporary
+  };
+  struct StepSizes {
+    SymInt range = 1, chunk = 1, scratch_bytes = 0;
+    SymInt work = 1;          ///< what costs grow with; the step's own are for the hint
+    bool is_planned = false;  ///< in `planned`
+  };
+  struct TemporarySizes {
+    SymInt bytes;
+    int64_t first_step, last_step;
+  };
+
+  std::shared_ptr<ShapeEnv> env;  ///< null: every size is a number
+  Plan plan;
+  std::vector<SlotSizes> slots;  ///< one a slot
+  std::vector<StepSizes> steps;  ///< one a step
+  std::vector<SymInt> params;    ///< in the order of the steps
+  std::vector<TemporarySizes> temporaries;
+  /// Steps whose kernels are planned, and their code looked up, for each set of values.
+  struct PlannedAnew {
+    size_t step;
+    ContractKernel kernel;
+  };
+  std::vector<PlannedAnew> planned;
+
+  /// The plan where the symbols have these values. The environment must admit them.
+  std::shared_ptr<Plan> bind(std::span<const int64_t> values) const;
+};
+
+}  // namespace coregrad

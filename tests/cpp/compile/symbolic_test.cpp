@@ -1,0 +1,199 @@
+// Graphs whose sizes are symbols: one compilation serves all sizes.
+
+#include "base/shape_env.h"
+#include "compile/compiler.h"
+#include "ops/operators.h"
+#include "ops/primitives.h"
+
+#include <fmt/ranges.h>
+#include <gtest/gtest.h>
+
+#include "compile_check.h"
+#include <functional>
+#include <memory>
+
+namespace coregrad {
+namespace {
+
+using Dims = std::vector<SymInt>;
+using Nodes = std::vector<NodeId>;
+/// The results of a graph over sizes s and t.
+using Build = std::function<Nodes(Graph&, SymInt s, SymInt t)>;
+
+NodeId in(Graph& g, int64_t index, const Dims& shape, DType dtype = DType::Float32) {
+  return ops::input(g, index, dtype, shape);
+}
+
+struct Case {
+  const char* name;
+  Build build;
+  int64_t least = 2;  ///< of both sizes
+  size_t every = 1;   ///< of the points: contractions are compiled for many of them
+
+  friend void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+};
+
+/// Few and many, full vectors and one more or less, primes.
+const std::vector<std::vector<int64_t>> kPoints = {
+    {2, 2},   {2, 3},   {3, 7},    {7, 8},    {8, 9},     {9, 16},    {16, 5},
+    {17, 31}, {33, 64}, {64, 100}, {100, 31}, {257, 263}, {512, 128}, {1000, 1001}};
+
+std::vector<std::vector<std::byte>> run_plan(const Plan& plan, const Graph& graph,
+                                             const Nodes& outputs,
+                                             const std::vector<std::vector<std::byte>>& inputs) {
+  std::vector<const void*> from;
+  for (const auto& b : inputs) from.push_back(b.data());
+  std::vector<std::vector<std::byte>> results;
+  for (const NodeId o : outputs)
+    results.emplace_back(static_cast<size_t>(graph.numel(o) * size_of(graph.dtype(o))));
+  std::vector<void*> to;
+  for (auto& b : results) to.push_back(b.data());
+  run(plan, from, to);
+  return results;
+}
+
+class Symbolic : public testing::TestWithParam<Case> {};
+
+TEST_P(Symbolic, OneCompilationServesAllSizes) {
+  const Build& build = GetParam().build;
+  const auto env = std::make_shared<ShapeEnv>();
+  const int64_t least = GetParam().least;
+  const SymInt s = env->symbol("s", {least, kUnbounded}, 257);
+  const SymInt t = env->symbol("t", {least, kUnbounded}, 263);
+  Graph graph;
+  std::vector<OutputSpec> specs;
+  for (const NodeId o : build(graph, s, t)) specs.push_back({o, {}, -1});
+  CompileOptions options;
+  options.env = env;
+  const CompiledPlan compiled = compile(graph, specs, 3, options);
+  ASSERT_NE(compiled.sizes, nullptr);
+  EXPECT_EQ(env->guards(), std::vector<std::string>{});
+  for (size_t p = 0; p < kPoints.size(); p += GetParam().every) {
+    const std::vector<int64_t>& point = kPoints[p];
+    if (std::ranges::min(point) < least) continue;
+    ASSERT_TRUE(env->admits(point)) << env->refusal(point);
+    Graph fixed;
+    const Nodes outputs = build(fixed, point[0], point[1]);
+    auto inputs = test::random_inputs(fixed, 3);
+    inputs.resize(3);
+    std::vector<InputView> views;
+    for (const auto& b : inputs) views.push_back({b.data()});
+    const std::vector<Array> expected = interpret(fixed, outputs, views);
+    const auto got = run_plan(*compiled.sizes->bind(point), fixed, outputs, inputs);
+    for (size_t k = 0; k < outputs.size(); ++k) {
+      const DType dtype = fixed.dtype(outputs[k]);
+      EXPECT_EQ(test::compare_results(dtype, got[k], expected[k].data), "")
+          << "s, t = " << fmt::format("{}", fmt::join(point, ", ")) << ", output " << k;
+    }
+  }
+}
+
+NodeId softmax_of(Graph& g, NodeId x) { return ops::softmax(g, x, -1, std::nullopt); }
+
+const Case kCases[] = {
+    {"elementwise",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t}), y = in(g, 1, {t});
+       return Nodes{ops::exp(g, ops::tanh(g, ops::add(g, ops::mul(g, x, y), x)))};
+     }},
+    {"transposed",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t}), y = in(g, 1, {t, s});
+       return Nodes{ops::add(g, ops::transpose(g, x, 0, 1), y)};
+     }},
+    {"flattened",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t, 4});
+       return Nodes{ops::relu(g, ops::reshape(g, x, Dims{s * t, 4})),
+                    ops::relu(g, ops::reshape(g, x, Dims{s, -1}))};
+     }},
+    {"halves",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, 2, t}), flat = ops::reshape(g, x, Dims{2 * s, t});
+       return Nodes{ops::relu(g, ops::reshape(g, ops::neg(g, flat), Dims{s, 2, t}))};
+     }},
+    {"sums",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t});
+       return Nodes{ops::reduce(g, Op::Sum, x, Dims{1}), ops::reduce(g, Op::Sum, x, Dims{0}),
+                    ops::reduce(g, Op::Sum, x, Dims{0, 1})};
+     }},
+    {"extremes",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t});
+       return Nodes{ops::reduce(g, Op::ReduceMax, x, Dims{1}),
+                    ops::reduce(g, Op::ArgMax, x, Dims{1}), ops::reduce(g, Op::ArgMin, x, Dims{0})};
+     }},
+    {"softmax",
+     [](Graph& g, SymInt s, SymInt t) { return Nodes{softmax_of(g, in(g, 0, {s, 3, t}))}; }},
+    {"mean",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t});
+       return Nodes{ops::mean(g, x, Dims{1}, true, std::nullopt),
+                    ops::var(g, x, Dims{1}, 1.0, false)};
+     }},
+    {"slices",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t});
+       return Nodes{ops::neg(g, ops::narrow(g, x, 1, 1, t)),
+                    ops::neg(g, ops::narrow(g, x, 0, 0, s - 1))};
+     },
+     3},  // what is left of 2 has one element, which is another program
+    {"joined",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t}), y = in(g, 1, {s, 5});
+       return Nodes{ops::concat(g, Nodes{ops::exp(g, x), ops::neg(g, y)}, 1),
+                    ops::concat(g, Nodes{x, ops::relu(g, x)}, 0)};
+     }},
+    {"padded",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t});
+       return Nodes{
+           ops::pad(g, x, Dims{1, 2}, Dims{0, 3}, Dims{0, 0}, Scalar::of(DType::Float32, 0.5))};
+     }},
+    {"flipped",
+     [](Graph& g, SymInt s, SymInt t) {
+       return Nodes{ops::relu(g, ops::flip(g, in(g, 0, {s, t}), Dims{1}))};
+     }},
+    {"gathered",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId table = in(g, 0, {8, t}), index = in(g, 1, {s}, DType::Int64);
+       return Nodes{ops::relu(g, ops::index_select(g, table, 0, index))};
+     }},
+    {"product of rows",
+     [](Graph& g, SymInt s, SymInt) {
+       const NodeId x = in(g, 0, {s, 24}), w = in(g, 1, {24, 40}), b = in(g, 2, {40});
+       return Nodes{ops::relu(g, ops::add(g, ops::matmul(g, x, w), b))};
+     },
+     2, 3},
+    {"product of everything",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t}), y = in(g, 1, {t, s});
+       return Nodes{ops::tanh(g, ops::matmul(g, x, y))};
+     },
+     2, 3},
+    {"attention",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId q = in(g, 0, {2, s, 8}), k = in(g, 1, {2, t, 8}), v = in(g, 2, {2, t, 8});
+       const NodeId scores = ops::matmul(g, q, ops::transpose(g, k, 1, 2));
+       return Nodes{ops::matmul(g, softmax_of(g, scores), v)};
+     },
+     2, 3},
+    {"causal",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t});
+       const NodeId row = ops::reshape(g, ops::iota(g, DType::Int64, s), Dims{s, 1});
+       const NodeId column = ops::reshape(g, ops::iota(g, DType::Int64, t), Dims{1, t});
+       const NodeId low = ops::full(g, Dims{}, Scalar::of(DType::Float32, -1e30));
+       return Nodes{softmax_of(g, ops::select(g, ops::compare(g, Op::Le, column, row), x, low))};
+     }},
+};
+
+INSTANTIATE_TEST_SUITE_P(Cases, Symbolic, testing::ValuesIn(kCases), [](const auto& info) {
+  std::string name = info.param.name;
+  std::ranges::replace(name, ' ', '_');
+  return name;
+});
+
+}  // namespace
+}  // namespace coregrad
