@@ -123,6 +123,9 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
       take(*kernel);
       // Its sizes are here now, and may outlive the symbols there.
       plan.keep_alive.push_back(kernel->code);
+    } else if (draft.library->make) {
+      made.planned.push_back({plan.steps.size(), draft.library->make});
+      made.steps.push_back({.work = draft.work, .is_planned = true});
     } else {
       take(*draft.library);
       step.context = draft.library->context;

@@ -1,7 +1,6 @@
 #pragma once
 // Graph in, plan out. Where sizes are symbols, a plan for each set of their values comes out.
 
-#include "compile/plan_template.h"
 #include "ir/graph.h"
 #include "runtime/plan.h"
 
@@ -11,6 +10,9 @@
 #include <vector>
 
 namespace coregrad {
+
+class ShapeEnv;
+struct PlanTemplate;  // compile/plan_template.h
 
 /// One result of the graph and where it goes.
 struct OutputSpec {

@@ -141,6 +141,8 @@ void Drafting::draft_library(const FusionUnit& unit) {
     if (!library.results_first) add_arguments(library.results, true);
     step.checked = library.completes;
     step.cost_ns = library.cost_ns;
+    for (const NodeId n : library.results) step.work = max(step.work, graph_.numel(n));
+    for (const NodeId n : library.operands) step.work = max(step.work, graph_.numel(n));
     step.library = std::move(library);
     draft_.steps.push_back(std::move(step));
   }

@@ -17,7 +17,87 @@ static_assert(static_cast<int>(Element::Float64) == static_cast<int>(DType::Floa
 static_assert(static_cast<int>(Element::UInt32) == static_cast<int>(DType::UInt32));
 static_assert(static_cast<int>(ScatterCombine::Min) == static_cast<int>(ScatterMode::Min));
 
-LibraryUnit from_step(std::string name, LibraryStep step) {
+std::vector<int64_t> numbers(SymInts sizes, const SizeFunction& value_of) {
+  std::vector<int64_t> result;
+  for (const SymInt x : sizes) result.push_back(value_of(x).number());
+  return result;
+}
+
+/// The step at once where all `sizes` are numbers; otherwise for their hints, and what makes it.
+LibraryUnit unit_of(std::string name, std::initializer_list<SymInts> sizes, MakeLibraryStep make) {
+  const bool waits = std::ranges::any_of(sizes, [](SymInts list) {
+    return std::ranges::any_of(list, [](SymInt x) { return !x.is_number(); });
+  });
+  LibraryUnit unit = library_unit(std::move(name), make([](SymInt x) { return SymInt(x.hint()); }));
+  if (waits) unit.make = std::move(make);
+  return unit;
+}
+
+using Sizes = std::vector<SymInt>;
+
+LibraryUnit fill_or_copy(const Graph& graph, NodeId node, const StridedView& from) {
+  const int64_t bytes = size_of(graph.dtype(node));
+  const Sizes shape(graph.shape(node).begin(), graph.shape(node).end());
+  if (const std::optional<Scalar> fill = ops::constant_value(graph, graph.operand(node, 0)))
+    return unit_of("fill", {shape}, [=, value = fill->memory_bits()](const SizeFunction& value_of) {
+      return make_fill(bytes, checked_numel(numbers(shape, value_of), "fill"), value);
+    });
+  const Sizes strides = from.strides;
+  LibraryUnit unit = unit_of("copy", {shape, strides}, [=](const SizeFunction& value_of) {
+    const std::vector<int64_t> extents = numbers(shape, value_of),
+                               source = numbers(strides, value_of),
+                               dense = specialized(contiguous_strides(extents));
+    StridedCopySpec copy{.element_bytes = bytes, .shape = extents};
+    copy.source_strides = source;
+    copy.destination_strides = dense;
+    return make_strided_copy(copy);
+  });
+  unit.operands = {from.base};
+  return unit;
+}
+
+std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
+  const NodeId index = graph.operand(node, 1);
+  const std::vector<StridedView> views = memory_operands(graph, node);
+  std::vector<LibraryUnit> units;
+  units.push_back(fill_or_copy(graph, node, views[0]));
+  units.back().results = {node};
+  units.back().completes = false;
+  if (graph.numel(index) == 0) return units;
+  const Sizes shape(graph.shape(node).begin(), graph.shape(node).end()),
+      index_shape(graph.shape(index).begin(), graph.shape(index).end());
+  const Element element = element_of(graph.dtype(node));
+  const auto combine = static_cast<ScatterCombine>(graph.attr(node, 1).number());
+  const int64_t dim = graph.attr(node, 0).number();
+  units.push_back(unit_of("scatter", {shape, index_shape, views[1].strides, views[2].strides},
+                          [=, index_steps = views[1].strides,
+                           value_steps = views[2].strides](const SizeFunction& value_of) {
+                            const std::vector<int64_t> extents = numbers(shape, value_of),
+                                                       places = numbers(index_shape, value_of),
+                                                       index_strides =
+                                                           numbers(index_steps, value_of),
+                                                       value_strides =
+                                                           numbers(value_steps, value_of);
+                            ScatterSpec spec{.element = element,
+                                             .combine = combine,
+                                             .dim = dim,
+                                             .shape = extents,
+                                             .index_shape = places};
+                            spec.index_strides = index_strides;
+                            spec.value_strides = value_strides;
+                            return make_scatter(spec);
+                          }));
+  units.back().operands = {views[1].base, views[2].base};
+  units.back().results = {node};
+  units.back().results_first = true;
+  // What the base held before is gone by then, so the interpreter cannot repeat this step.
+  units.back().completes = false;
+  return units;
+}
+
+}  // namespace
+
+LibraryUnit library_unit(std::string name, LibraryStep step) {
   LibraryUnit unit;
   unit.name = std::move(name);
   unit.kind = step.kind;
@@ -34,48 +114,6 @@ LibraryUnit from_step(std::string name, LibraryStep step) {
   unit.cost_ns = step.cost_ns;
   return unit;
 }
-
-std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
-  const NodeId x = graph.operand(node, 0), index = graph.operand(node, 1);
-  const std::vector<StridedView> views = memory_operands(graph, node);
-  const int64_t count = graph.numel(node), bytes = size_of(graph.dtype(node));
-  std::vector<LibraryUnit> units;
-  if (const std::optional<Scalar> fill = ops::constant_value(graph, x)) {
-    units.push_back(from_step("fill", make_fill(bytes, count, fill->memory_bits())));
-  } else {
-    const std::vector<int64_t> shape = specialized(graph.shape(node));
-    const std::vector<int64_t> dense = specialized(contiguous_strides(shape));
-    const std::vector<int64_t> source = specialized(views[0].strides);
-    StridedCopySpec copy{.element_bytes = bytes, .shape = shape};
-    copy.source_strides = source;
-    copy.destination_strides = dense;
-    units.push_back(from_step("copy", make_strided_copy(copy)));
-    units.back().operands = {views[0].base};
-  }
-  units.back().results = {node};
-  units.back().completes = false;
-  if (graph.numel(index) == 0) return units;
-  const std::vector<int64_t> shape = specialized(graph.shape(node)),
-                             index_shape = specialized(graph.shape(index)),
-                             index_strides = specialized(views[1].strides),
-                             value_strides = specialized(views[2].strides);
-  ScatterSpec spec{.element = element_of(graph.dtype(node)),
-                   .combine = static_cast<ScatterCombine>(graph.attr(node, 1).number()),
-                   .dim = graph.attr(node, 0),
-                   .shape = shape,
-                   .index_shape = index_shape};
-  spec.index_strides = index_strides;
-  spec.value_strides = value_strides;
-  units.push_back(from_step("scatter", make_scatter(spec)));
-  units.back().operands = {views[1].base, views[2].base};
-  units.back().results = {node};
-  units.back().results_first = true;
-  // What the base held before is gone by then, so the interpreter cannot repeat this step.
-  units.back().completes = false;
-  return units;
-}
-
-}  // namespace
 
 std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit& unit,
                                             std::span<const ExternalStep> externals) {
@@ -103,26 +141,30 @@ std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit
     return {std::move(made)};
   }
   if (graph.numel(node) == 0) return {};
+  const Sizes shape(graph.shape(node).begin(), graph.shape(node).end());
+  const int64_t dim = graph.attr(node, 0).number();
+  const auto with_operand = [&](LibraryUnit made) {
+    made.operands = {operands[0]};
+    made.results = {node};
+    return made;
+  };
   switch (family_of(graph[node].op)) {
     case Family::Scatter:
       return scatter_units(graph, node);
     case Family::Scan: {
       const ScanKind kind = graph[node].op == Op::CumSum ? ScanKind::Sum : ScanKind::Product;
-      LibraryUnit made = from_step(std::string(name_of(graph[node].op)),
-                                   make_scan(kind, element_of(graph.dtype(node)),
-                                             specialized(graph.shape(node)), graph.attr(node, 0)));
-      made.operands = {operands[0]};
-      made.results = {node};
-      return {std::move(made)};
+      const Element element = element_of(graph.dtype(node));
+      return {with_operand(
+          unit_of(std::string(name_of(graph[node].op)), {shape}, [=](const SizeFunction& value_of) {
+            return make_scan(kind, element, numbers(shape, value_of), dim);
+          }))};
     }
     case Family::Library: {
-      LibraryUnit made =
-          from_step("argsort", make_argsort(element_of(graph.dtype(operands[0])),
-                                            specialized(graph.shape(node)), graph.attr(node, 0),
-                                            graph.attr(node, 1) != 0));
-      made.operands = {operands[0]};
-      made.results = {node};
-      return {std::move(made)};
+      const Element element = element_of(graph.dtype(operands[0]));
+      const bool descending = graph.attr(node, 1) != 0;
+      return {with_operand(unit_of("argsort", {shape}, [=](const SizeFunction& value_of) {
+        return make_argsort(element, numbers(shape, value_of), dim, descending);
+      }))};
     }
     case Family::Leaf:
     case Family::Random:

@@ -3,13 +3,19 @@
 
 #include "compile/compiler.h"
 #include "compile/fusion.h"
+#include "kernel/loop_kernel.h"
+#include "runtime/library_steps.h"
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace coregrad {
+
+/// A step of the library, for sizes that `value_of` gives as numbers.
+using MakeLibraryStep = std::function<LibraryStep(const SizeFunction& value_of)>;
 
 /// One step of a library op. Its arguments are operands, then results, or the other way round.
 struct LibraryUnit {
@@ -24,7 +30,12 @@ struct LibraryUnit {
   int64_t range = 1, chunk = 1, scratch_bytes = 0;
   std::vector<SymInt> params;
   double cost_ns = 0;
+  /// Where sizes are symbols: makes what runs for those of a call. What is above is for hints.
+  MakeLibraryStep make;
 };
+
+/// The step that runs, as a unit without operands and results.
+LibraryUnit library_unit(std::string name, LibraryStep step);
 
 /// The steps of a Scatter, Scan, Library or External unit, in order.
 std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit& unit,

@@ -11,17 +11,17 @@ namespace coregrad {
 
 namespace {
 
-/// Makes a step run a kernel of numbers.
-void take_kernel(Plan& plan, size_t number, const CompiledKernel& kernel) {
+/// Makes a step run what was made for numbers.
+void take(Plan& plan, size_t number, const auto& made) {
+  const auto value = [](SymInt x) { return x.number(); };
   Step& step = plan.steps[number];
-  step.function = kernel.function;
-  step.range = kernel.range.number();
-  step.chunk = kernel.chunk.number();
-  step.scratch_bytes = kernel.scratch_bytes.number();
+  step.function = made.function;
+  step.range = value(made.range);
+  step.chunk = value(made.chunk);
+  step.scratch_bytes = value(made.scratch_bytes);
   step.first_param = static_cast<uint32_t>(plan.params.size());
-  step.num_params = static_cast<uint32_t>(kernel.params.size());
-  for (const SymInt x : kernel.params) plan.params.push_back(x.number());
-  plan.keep_alive.push_back(kernel.code);
+  step.num_params = static_cast<uint32_t>(made.params.size());
+  for (const SymInt x : made.params) plan.params.push_back(value(x));
 }
 
 }  // namespace
@@ -50,13 +50,27 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
   }
   bound->params.clear();
   for (const SymInt param : params) bound->params.push_back(number(param));
-  std::vector<KernelSource> sources;
+  const SizeFunction value_of = [&](SymInt x) { return SymInt(number(x)); };
+  std::vector<KernelSource> contracts;
+  std::vector<size_t> contract_steps;
   for (const PlannedAnew& p : planned) {
-    sources.emplace_back(p.kernel.with_sizes([&](SymInt x) { return SymInt(number(x)); }));
-    std::get<ContractKernel>(sources.back()).any_size = true;
+    if (const auto* make = std::get_if<MakeLibraryStep>(&p.source)) {
+      const LibraryUnit unit = library_unit({}, (*make)(value_of));
+      take(*bound, p.step, unit);
+      bound->steps[p.step].context = unit.context;
+      bound->keep_alive.push_back(unit.context_owner);
+      continue;
+    }
+    ContractKernel kernel = std::get<ContractKernel>(p.source).with_sizes(value_of);
+    kernel.any_size = true;
+    contracts.emplace_back(std::move(kernel));
+    contract_steps.push_back(p.step);
   }
-  const auto kernels = compile_kernels(sources, host_target());
-  for (size_t i = 0; i < planned.size(); ++i) take_kernel(*bound, planned[i].step, *kernels[i]);
+  const auto kernels = compile_kernels(contracts, host_target());
+  for (size_t i = 0; i < kernels.size(); ++i) {
+    take(*bound, contract_steps[i], *kernels[i]);
+    bound->keep_alive.push_back(kernels[i]->code);
+  }
   bound->max_scratch_bytes = 0;
   for (size_t s = 0; s < steps.size(); ++s) {
     const StepSizes& sizes = steps[s];

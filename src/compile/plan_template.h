@@ -2,12 +2,14 @@
 // A plan whose sizes are symbols, and the plans that it is for numbers.
 
 #include "base/shape_env.h"
+#include "compile/library_units.h"
 #include "compile/memory_plan.h"
 #include "kernel/contract_kernel.h"
 #include "runtime/plan.h"
 
 #include <memory>
 #include <span>
+#include <variant>
 #include <vector>
 
 namespace coregrad {
@@ -36,10 +38,11 @@ struct PlanTemplate {
   std::vector<StepSizes> steps;  ///< one a step
   std::vector<SymInt> params;    ///< in the order of the steps
   std::vector<TemporarySizes> temporaries;
-  /// Steps whose kernels are planned, and their code looked up, for each set of values.
+  /// Steps that are made for each set of values: planned, with code that sizes share, or the
+  /// library's.
   struct PlannedAnew {
     size_t step;
-    ContractKernel kernel;
+    std::variant<ContractKernel, MakeLibraryStep> source;
   };
   std::vector<PlannedAnew> planned;
 

@@ -2,6 +2,7 @@
 
 #include "base/shape_env.h"
 #include "compile/compiler.h"
+#include "compile/plan_template.h"
 #include "ops/operators.h"
 #include "ops/primitives.h"
 
@@ -150,6 +151,20 @@ const Case kCases[] = {
        const NodeId x = in(g, 0, {s, t});
        return Nodes{
            ops::pad(g, x, Dims{1, 2}, Dims{0, 3}, Dims{0, 0}, Scalar::of(DType::Float32, 0.5))};
+     }},
+    {"scattered",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId values = in(g, 0, {s, t}), index = in(g, 1, {s}, DType::Int64);
+       const NodeId zeros = ops::full(g, Dims{8, t}, Scalar::of(DType::Float32, 0));
+       const NodeId rows = ops::broadcast_to(g, ops::reshape(g, index, Dims{s, 1}), Dims{s, t});
+       return Nodes{ops::scatter(g, zeros, 0, rows, values, ScatterMode::Add),
+                    ops::relu(g, ops::scatter(g, in(g, 2, {8, t}), 0, rows, ops::neg(g, values),
+                                              ScatterMode::Max))};
+     }},
+    {"scanned",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t});
+       return Nodes{ops::scan(g, Op::CumSum, x, 1), ops::argsort(g, x, 0, true)};
      }},
     {"flipped",
      [](Graph& g, SymInt s, SymInt t) {
