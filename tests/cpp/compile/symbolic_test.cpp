@@ -3,6 +3,8 @@
 #include "base/shape_env.h"
 #include "compile/compiler.h"
 #include "compile/plan_template.h"
+#include "grad/gradient.h"
+#include "ops/nn.h"
 #include "ops/operators.h"
 #include "ops/primitives.h"
 
@@ -89,6 +91,15 @@ TEST_P(Symbolic, OneCompilationServesAllSizes) {
   }
 }
 
+/// The sum of all elements of all values, and its gradients.
+Nodes sum_and_gradients(Graph& g, const Nodes& values, const Nodes& targets) {
+  NodeId total = ops::full(g, Dims{}, Scalar::of(DType::Float32, 0));
+  for (const NodeId v : values) total = ops::add(g, total, ops::reduce(g, Op::Sum, v, {}));
+  Nodes results = gradients(g, Nodes{total}, {}, targets);
+  results.push_back(total);
+  return results;
+}
+
 NodeId softmax_of(Graph& g, NodeId x) { return ops::softmax(g, x, -1, std::nullopt); }
 
 const Case kCases[] = {
@@ -166,6 +177,30 @@ const Case kCases[] = {
        const NodeId x = in(g, 0, {s, t});
        return Nodes{ops::scan(g, Op::CumSum, x, 1), ops::argsort(g, x, 0, true)};
      }},
+    {"gradients of views and sums",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t}), y = in(g, 1, {t});
+       const NodeId turned = ops::flip(g, ops::transpose(g, x, 0, 1), Dims{0});
+       const NodeId joined = ops::concat(g, Nodes{ops::mul(g, x, y), ops::exp(g, x)}, 0);
+       const NodeId part = ops::narrow(g, joined, 0, 1, s + 1);
+       return sum_and_gradients(
+           g, Nodes{ops::mul(g, part, part), ops::tanh(g, turned), ops::cumsum(g, x, 1, {})},
+           {x, y});
+     }},
+    {"gradients of a normalised layer",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t}), w = in(g, 1, {t});
+       const NodeId normal = ops::layer_norm(g, x, 1, w, std::nullopt, 1e-5);
+       return sum_and_gradients(g, Nodes{ops::gelu(g, normal, "none"), softmax_of(g, x)}, {x, w});
+     }},
+    {"gradients of a perceptron",
+     [](Graph& g, SymInt s, SymInt) {
+       const NodeId x = in(g, 0, {s, 12}), w = in(g, 1, {12, 7}), b = in(g, 2, {7});
+       const NodeId y = ops::relu(g, ops::add(g, ops::matmul(g, x, w), b));
+       return sum_and_gradients(g, Nodes{ops::mean(g, ops::mul(g, y, y), {}, false, {})}, {x, w, b});
+     },
+     2,
+     3},
     {"flipped",
      [](Graph& g, SymInt s, SymInt t) {
        return Nodes{ops::relu(g, ops::flip(g, in(g, 0, {s, t}), Dims{1}))};
