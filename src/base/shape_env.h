@@ -72,13 +72,17 @@ class ShapeEnv {
   /// Bounds that decisions narrowed, and guards, a line each.
   std::vector<std::string> guards() const;
 
+  /// What an expression's terms are numbered by.
+  SizeAtom atom(uint32_t number) const {
+    const std::scoped_lock lock(mutex_);
+    return atoms_[number];
+  }
   /// ShapeError where it overflows.
   int64_t evaluate(SymInt x, std::span<const int64_t> values) const;
   std::string to_text(SymInt x) const;
 
  private:
   friend class SymInt;
-  friend class SizeProgram;
   friend SymInt floor_div(SymInt, SymInt);
   friend SymInt floor_mod(SymInt, SymInt);
   friend bool is_multiple(SymInt, SymInt);

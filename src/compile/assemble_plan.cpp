@@ -117,7 +117,7 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
     if (draft.source >= 0 && !parts.kernels[draft.source]) {
       made.planned.push_back(
           {plan.steps.size(), std::get<ContractKernel>(parts.draft.sources[draft.source])});
-      made.steps.push_back({.work = draft.work, .is_planned = true});
+      made.steps.push_back({.work = draft.work});
     } else if (draft.source >= 0) {
       const auto& kernel = parts.kernels[draft.source];
       take(*kernel);
@@ -125,7 +125,7 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
       plan.keep_alive.push_back(kernel->code);
     } else if (draft.library->make) {
       made.planned.push_back({plan.steps.size(), draft.library->make});
-      made.steps.push_back({.work = draft.work, .is_planned = true});
+      made.steps.push_back({.work = draft.work});
     } else {
       take(*draft.library);
       step.context = draft.library->context;
@@ -136,6 +136,7 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
   made.temporaries = temporaries.take();
   plan.serial_cost_ns = static_cast<double>(parts.target.thresholds.serial_ns);
   plan.gathering = gathering_origins(parts.graph);
+  made.finish();
   return made;
 }
 

@@ -26,39 +26,70 @@ void take(Plan& plan, size_t number, const auto& made) {
 
 }  // namespace
 
+void PlanTemplate::finish() {
+  std::vector<SymInt> all;  // in the order in which bind() takes them
+  for (const TemporarySizes& t : temporaries) all.push_back(t.bytes);
+  for (const SlotSizes& slot : slots) all.insert(all.end(), {slot.bytes, slot.offset});
+  all.insert(all.end(), params.begin(), params.end());
+  for (const StepSizes& s : steps)
+    all.insert(all.end(), {s.range, s.chunk, s.scratch_bytes, s.work});
+  sizes = SizeProgram(all);
+}
+
 std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const {
-  const auto number = [&](SymInt x) { return env ? env->evaluate(x, values) : x.number(); };
+  const std::vector<int64_t> numbers = sizes.run(values);
+  auto number = numbers.begin();
   auto bound = std::make_shared<Plan>(plan);
 
   std::vector<Lifetime> lifetimes;
   for (const TemporarySizes& t : temporaries)
-    lifetimes.push_back({number(t.bytes), t.first_step, t.last_step});
+    lifetimes.push_back({*number++, t.first_step, t.last_step});
   const MemoryPlan memory =
       flags().check_memory ? plan_guarded_memory(lifetimes) : plan_memory(lifetimes);
   bound->temporary_bytes = memory.total_bytes;
   bound->guard_pages = memory.guard_pages;
 
   for (size_t i = 0; i < slots.size(); ++i) {
-    const SlotSizes& sizes = slots[i];
     Slot& slot = bound->slots[i];
-    slot.bytes = number(sizes.bytes);
-    const int64_t offset = number(sizes.offset);
-    if (sizes.lifetime < 0)
+    slot.bytes = *number++;
+    const int64_t offset = *number++;
+    if (slots[i].lifetime < 0)
       slot.offset = offset;
     else
-      slot.index = memory.offsets[static_cast<size_t>(sizes.lifetime)] + offset;
+      slot.index = memory.offsets[static_cast<size_t>(slots[i].lifetime)] + offset;
   }
-  bound->params.clear();
-  for (const SymInt param : params) bound->params.push_back(number(param));
-  const SizeFunction value_of = [&](SymInt x) { return SymInt(number(x)); };
+  bound->params.assign(number, number + static_cast<std::ptrdiff_t>(params.size()));
+  number += static_cast<std::ptrdiff_t>(params.size());
+  for (size_t s = 0; s < steps.size(); ++s) {
+    Step& step = bound->steps[s];
+    step.range = *number++;
+    step.chunk = std::clamp<int64_t>(*number++, 1, std::max<int64_t>(step.range, 1));
+    step.scratch_bytes = *number++;
+    const auto work = static_cast<double>(*number++);
+    if (steps[s].work.is_number()) continue;
+    const double growth = work / static_cast<double>(std::max<int64_t>(steps[s].work.hint(), 1));
+    for (double* cost : {&step.flops, &step.bytes, &step.cost_ns}) *cost *= growth;
+  }
+  make_planned(*bound, values);
+  for (const Step& step : bound->steps)
+    bound->max_scratch_bytes = std::max(bound->max_scratch_bytes, step.scratch_bytes);
+  bound->totals = total_up(*bound);
+  return bound;
+}
+
+void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values) const {
+  if (planned.empty()) return;
+  const SizeFunction value_of = [&](SymInt x) {
+    return x.is_number() ? x : SymInt(env->evaluate(x, values));
+  };
   std::vector<KernelSource> contracts;
   std::vector<size_t> contract_steps;
   for (const PlannedAnew& p : planned) {
     if (const auto* make = std::get_if<MakeLibraryStep>(&p.source)) {
       const LibraryUnit unit = library_unit({}, (*make)(value_of));
-      take(*bound, p.step, unit);
-      bound->steps[p.step].context = unit.context;
-      bound->keep_alive.push_back(unit.context_owner);
+      take(bound, p.step, unit);
+      bound.steps[p.step].context = unit.context;
+      bound.keep_alive.push_back(unit.context_owner);
       continue;
     }
     ContractKernel kernel = std::get<ContractKernel>(p.source).with_sizes(value_of);
@@ -68,26 +99,9 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
   }
   const auto kernels = compile_kernels(contracts, host_target());
   for (size_t i = 0; i < kernels.size(); ++i) {
-    take(*bound, contract_steps[i], *kernels[i]);
-    bound->keep_alive.push_back(kernels[i]->code);
+    take(bound, contract_steps[i], *kernels[i]);
+    bound.keep_alive.push_back(kernels[i]->code);
   }
-  bound->max_scratch_bytes = 0;
-  for (size_t s = 0; s < steps.size(); ++s) {
-    const StepSizes& sizes = steps[s];
-    Step& step = bound->steps[s];
-    if (!sizes.is_planned) {
-      step.range = number(sizes.range);
-      step.chunk = std::clamp<int64_t>(number(sizes.chunk), 1, std::max<int64_t>(step.range, 1));
-      step.scratch_bytes = number(sizes.scratch_bytes);
-    }
-    bound->max_scratch_bytes = std::max(bound->max_scratch_bytes, step.scratch_bytes);
-    if (sizes.work.is_number()) continue;
-    const double growth = static_cast<double>(number(sizes.work)) /
-                          static_cast<double>(std::max<int64_t>(sizes.work.hint(), 1));
-    for (double* cost : {&step.flops, &step.bytes, &step.cost_ns}) *cost *= growth;
-  }
-  bound->totals = total_up(*bound);
-  return bound;
 }
 
 }  // namespace coregrad

@@ -2,6 +2,7 @@
 // A plan whose sizes are symbols, and the plans that it is for numbers.
 
 #include "base/shape_env.h"
+#include "base/size_program.h"
 #include "compile/library_units.h"
 #include "compile/memory_plan.h"
 #include "kernel/contract_kernel.h"
@@ -24,8 +25,7 @@ struct PlanTemplate {
   };
   struct StepSizes {
     SymInt range = 1, chunk = 1, scratch_bytes = 0;
-    SymInt work = 1;          ///< what costs grow with; the step's own are for the hint
-    bool is_planned = false;  ///< in `planned`
+    SymInt work = 1;  ///< what costs grow with; the step's own are for the hint
   };
   struct TemporarySizes {
     SymInt bytes;
@@ -45,9 +45,15 @@ struct PlanTemplate {
     std::variant<ContractKernel, MakeLibraryStep> source;
   };
   std::vector<PlannedAnew> planned;
+  SizeProgram sizes;  ///< of all of the above but `planned`, by finish()
 
+  /// To be called when everything is there.
+  void finish();
   /// The plan where the symbols have these values. The environment must admit them.
   std::shared_ptr<Plan> bind(std::span<const int64_t> values) const;
+
+ private:
+  void make_planned(Plan& bound, std::span<const int64_t> values) const;
 };
 
 }  // namespace coregrad

@@ -1,6 +1,7 @@
 #include "base/shape_env.h"
 
 #include "base/checked.h"
+#include "base/size_program.h"
 
 #include <gtest/gtest.h>
 
@@ -117,6 +118,15 @@ TEST_F(SymIntTest, QuestionsAloneLeaveNoGuard) {
   EXPECT_FALSE(has_guards());
 }
 
+TEST_F(SymIntTest, AProgramComputesWhatSizesShareOnce) {
+  const SymInt sizes[] = {3, s, 2 * s * t, ceil_div(s * t, 8), ceil_div(s * t, 8) * 4, s * t};
+  const SizeProgram program(sizes);
+  EXPECT_EQ(program.run(std::vector<int64_t>{5, 7}), (std::vector<int64_t>{3, 5, 70, 5, 20, 35}));
+  EXPECT_LE(program.num_instructions(), 8);
+  EXPECT_THROW(program.run(std::vector<int64_t>{INT64_MAX / 2, 3}), ShapeError);
+  EXPECT_EQ(SizeProgram(std::vector<SymInt>{1, 2}).run({}), (std::vector<int64_t>{1, 2}));
+}
+
 TEST_F(SymIntTest, OverflowIsAnError) {
   EXPECT_THROW(env.evaluate(s * t, std::vector<int64_t>{INT64_MAX / 2, 3}), ShapeError);
   EXPECT_THROW(s * (int64_t{1} << 40) * (int64_t{1} << 40), ShapeError);
@@ -213,6 +223,8 @@ TEST(RandomSymInts, EveryDecisionHoldsForWhatIsAdmitted) {
       ++admitted;
       const int64_t u = a.f(point[0], point[1]), v = b.f(point[0], point[1]);
       ASSERT_EQ(random.env.evaluate(x, point), u) << x.to_text() << " seed " << seed;
+      const SymInt both[] = {x, y};
+      ASSERT_EQ(SizeProgram(both).run(point), (std::vector<int64_t>{u, v})) << x.to_text();
       ASSERT_EQ(u < v, is_less) << x.to_text() << " < " << y.to_text() << " seed " << seed;
       ASSERT_EQ(u == v, is_equal) << x.to_text() << " = " << y.to_text() << " seed " << seed;
       ASSERT_TRUE(!at_most || u <= v);

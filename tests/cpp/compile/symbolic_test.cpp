@@ -197,10 +197,10 @@ const Case kCases[] = {
      [](Graph& g, SymInt s, SymInt) {
        const NodeId x = in(g, 0, {s, 12}), w = in(g, 1, {12, 7}), b = in(g, 2, {7});
        const NodeId y = ops::relu(g, ops::add(g, ops::matmul(g, x, w), b));
-       return sum_and_gradients(g, Nodes{ops::mean(g, ops::mul(g, y, y), {}, false, {})}, {x, w, b});
+       return sum_and_gradients(g, Nodes{ops::mean(g, ops::mul(g, y, y), {}, false, {})},
+                                {x, w, b});
      },
-     2,
-     3},
+     2, 3},
     {"flipped",
      [](Graph& g, SymInt s, SymInt t) {
        return Nodes{ops::relu(g, ops::flip(g, in(g, 0, {s, t}), Dims{1}))};

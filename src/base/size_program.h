@@ -1,0 +1,39 @@
+#pragma once
+// Many sizes of one environment as a straight line of integer instructions: what a set of sizes
+// costs when it is met first.
+
+#include "base/sym_int.h"
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace coregrad {
+
+class SizeProgram {
+ public:
+  SizeProgram() = default;
+  /// Of sizes that outlive nothing: numbers and instructions are copied.
+  explicit SizeProgram(SymInts sizes);
+
+  /// The sizes, in order, where symbols have these values (by number). ShapeError where one
+  /// overflows or a divisor is not positive.
+  std::vector<int64_t> run(std::span<const int64_t> symbols) const;
+  size_t num_instructions() const { return instructions_.size(); }
+
+ private:
+  friend class SizeProgramWriter;
+  enum class Code : uint8_t { Add, Multiply, FloorDiv, FloorMod, Max, Min };
+  struct Instruction {
+    Code code;
+    uint32_t a, b;  ///< registers; the result goes to the next free one
+  };
+
+  // Registers: symbols, constants, results of instructions.
+  uint32_t num_symbols_ = 0;
+  std::vector<int64_t> constants_;
+  std::vector<Instruction> instructions_;
+  std::vector<uint32_t> results_;
+};
+
+}  // namespace coregrad
