@@ -112,6 +112,7 @@ class ShapeEnv {
   SymInt quotient(SymInt a, SymInt b, bool wants_rest);
   SymInt extreme(SymInt a, SymInt b, AtomOf kind);
   bool divides(SymInt a, SymInt b);
+  SymInt common(SymInt a, SymInt b);
 
   int64_t low(SymInt x) const;
   int64_t high(SymInt x) const;

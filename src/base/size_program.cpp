@@ -73,8 +73,7 @@ class SizeProgramWriter {
 };
 
 SizeProgram::SizeProgram(SymInts sizes) {
-  const auto symbolic =
-      std::ranges::find_if(sizes, [](SymInt x) { return !x.is_number(); });
+  const auto symbolic = std::ranges::find_if(sizes, [](SymInt x) { return !x.is_number(); });
   const ShapeEnv* env = symbolic == sizes.end() ? nullptr : symbolic->expr().env;
   num_symbols_ = env ? static_cast<uint32_t>(env->num_symbols()) : 0;
   SizeProgramWriter writer(*this, env);
@@ -93,15 +92,23 @@ std::vector<int64_t> SizeProgram::run(std::span<const int64_t> symbols) const {
     const int64_t a = registers[i.a], b = registers[i.b];
     int64_t value = 0;
     switch (i.code) {
-      case Code::Add: value = checked_add(a, b, "size"); break;
-      case Code::Multiply: value = checked_mul(a, b, "size"); break;
+      case Code::Add:
+        value = checked_add(a, b, "size");
+        break;
+      case Code::Multiply:
+        value = checked_mul(a, b, "size");
+        break;
       case Code::FloorDiv:
       case Code::FloorMod:
         if (b <= 0) raise<ShapeError>("size: {} divided by {}", a, b);
         value = i.code == Code::FloorDiv ? floor_div(a, b) : floor_mod(a, b);
         break;
-      case Code::Max: value = std::max(a, b); break;
-      case Code::Min: value = std::min(a, b); break;
+      case Code::Max:
+        value = std::max(a, b);
+        break;
+      case Code::Min:
+        value = std::min(a, b);
+        break;
     }
     registers.push_back(value);
   }

@@ -37,6 +37,9 @@ void PlanTemplate::finish() {
 }
 
 std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const {
+  if (env)
+    if (const std::string why = env->refusal(values); !why.empty())
+      raise<ShapeError>("sizes: the plan is not for these: {}", why);
   const std::vector<int64_t> numbers = sizes.run(values);
   auto number = numbers.begin();
   auto bound = std::make_shared<Plan>(plan);

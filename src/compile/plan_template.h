@@ -49,7 +49,8 @@ struct PlanTemplate {
 
   /// To be called when everything is there.
   void finish();
-  /// The plan where the symbols have these values. The environment must admit them.
+  /// The plan where the symbols have these values. ShapeError where the environment does not admit
+  /// them.
   std::shared_ptr<Plan> bind(std::span<const int64_t> values) const;
 
  private:

@@ -71,6 +71,7 @@ TEST_P(Symbolic, OneCompilationServesAllSizes) {
   const CompiledPlan compiled = compile(graph, specs, 3, options);
   ASSERT_NE(compiled.sizes, nullptr);
   EXPECT_EQ(env->guards(), std::vector<std::string>{});
+  EXPECT_THROW(compiled.sizes->bind(std::vector<int64_t>{1, 5}), ShapeError);
   for (size_t p = 0; p < kPoints.size(); p += GetParam().every) {
     const std::vector<int64_t>& point = kPoints[p];
     if (std::ranges::min(point) < least) continue;
