@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <numeric>
-#include <tuple>
 
 namespace coregrad {
 namespace {
@@ -127,6 +126,22 @@ std::string_view text_of(Sign sign) {
 
 }  // namespace
 
+int64_t value_of(AtomOf kind, int64_t a, int64_t b) {
+  switch (kind) {
+    case AtomOf::FloorDiv:
+      return floor_div(a, b);
+    case AtomOf::FloorMod:
+      return floor_mod(a, b);
+    case AtomOf::Max:
+      return std::max(a, b);
+    case AtomOf::Min:
+      return std::min(a, b);
+    case AtomOf::Symbol:
+      break;
+  }
+  COREGRAD_UNREACHABLE("a symbol has no operands");
+}
+
 // Forms
 
 ShapeEnv& ShapeEnv::of(SymInt a, SymInt b) {
@@ -244,12 +259,11 @@ SymInt ShapeEnv::quotient(SymInt a, SymInt b, bool wants_rest) {
     }
   }
   SizeAtom atom{wants_rest ? AtomOf::FloorMod : AtomOf::FloorDiv, x, by};
+  atom.hint = value_of(atom.kind, x.hint(), by.hint());
   if (wants_rest) {
-    atom.hint = floor_mod(x.hint(), by.hint());
     atom.bounds = {0, bounded_sum(high(by), -1)};
-    return times(intern_atom(std::move(atom)), common);
+    return product(intern_atom(std::move(atom)), common);
   }
-  atom.hint = floor_div(x.hint(), by.hint());
   const int64_t least = std::max<int64_t>(low(by), 1), low_x = low(x), high_x = high(x);
   // A quotient lies between 0 and the dividend; small divisors make it largest.
   atom.bounds = {low_x == -kUnbounded ? low_x
@@ -270,7 +284,7 @@ bool ShapeEnv::divides(SymInt a, SymInt b) {
 SymInt ShapeEnv::common(SymInt a, SymInt b) {
   const std::scoped_lock lock(mutex_);
   const Terms x = terms_of(a), y = terms_of(b);
-  SizeTerm common{std::gcd(content(x), content(y)), x.empty() ? y[0].atoms : x[0].atoms};
+  SizeTerm common{std::gcd(content(x), content(y)), x[0].atoms};
   for (const Terms* terms : {&x, &y})
     for (const SizeTerm& t : *terms) {
       std::vector<uint32_t> both;
@@ -280,22 +294,14 @@ SymInt ShapeEnv::common(SymInt a, SymInt b) {
   return intern({std::move(common)});
 }
 
-SymInt ShapeEnv::times(SymInt x, int64_t factor) { return product(x, factor); }
-
 SymInt ShapeEnv::extreme(SymInt a, SymInt b, AtomOf kind) {
   const std::scoped_lock lock(mutex_);
   const bool wants_max = kind == AtomOf::Max;
   if (low(a - b) >= 0) return wants_max ? a : b;
   if (low(b - a) >= 0) return wants_max ? b : a;
-  const auto order = [](SymInt x) {
-    return x.is_number() ? std::tuple(0, x.number())
-                         : std::tuple(1, static_cast<int64_t>(x.expr().index));
-  };
-  if (order(b) < order(a)) std::swap(a, b);
+  if (SymInt::order(b, a) < 0) std::swap(a, b);
   SizeAtom atom{kind, a, b};
-  const auto pick = [&](int64_t x, int64_t y) {
-    return wants_max ? std::max(x, y) : std::min(x, y);
-  };
+  const auto pick = [&](int64_t x, int64_t y) { return value_of(kind, x, y); };
   atom.hint = pick(a.hint(), b.hint());
   atom.bounds = {pick(low(a), low(b)), pick(high(a), high(b))};
   return intern_atom(std::move(atom));
@@ -371,7 +377,7 @@ std::optional<bool> ShapeEnv::proven(SymInt x, Sign sign) {
   int64_t least = low(x), most = high(x);
   bool is_zero = false, is_not_zero = false;
   for (const Guard& g : guards_) {
-    const SymInt sums[] = {sum(x, times(g.x, -1)), sum(x, g.x)};
+    const SymInt sums[] = {x - g.x, x + g.x};
     for (const bool turned : {false, true}) {
       // x is d more than g.x, or than -g.x.
       const SymInt d = sums[turned];
@@ -448,11 +454,8 @@ int64_t ShapeEnv::evaluate(SymInt x, std::span<const int64_t> values) const {
         value = values[static_cast<size_t>(atom.symbol)];
       } else {
         const int64_t a = evaluate(atom.a, values), b = evaluate(atom.b, values);
-        value = atom.kind == AtomOf::Max        ? std::max(a, b)
-                : atom.kind == AtomOf::Min      ? std::min(a, b)
-                : b <= 0                        ? 0
-                : atom.kind == AtomOf::FloorDiv ? floor_div(a, b)
-                                                : floor_mod(a, b);
+        // A guard says that divisors are positive; it may come behind the one that is looked at.
+        value = divides_by(atom.kind) && b <= 0 ? 0 : value_of(atom.kind, a, b);
       }
       product = checked_mul(product, value, "size");
     }

@@ -26,6 +26,9 @@ struct SizeBounds {
 inline constexpr int64_t kUnbounded = int64_t{1} << 62;
 
 enum class AtomOf : uint8_t { Symbol, FloorDiv, FloorMod, Max, Min };
+inline bool divides_by(AtomOf kind) { return kind == AtomOf::FloorDiv || kind == AtomOf::FloorMod; }
+/// Of an atom with these operands; b > 0 where it divides.
+int64_t value_of(AtomOf kind, int64_t a, int64_t b);
 
 /// What polynomials are made of. Of b > 0 where it divides.
 struct SizeAtom {
@@ -106,7 +109,6 @@ class ShapeEnv {
   SymInt intern_atom(SizeAtom atom);
   SymInt sum(SymInt a, SymInt b);
   SymInt product(SymInt a, SymInt b);
-  SymInt times(SymInt x, int64_t factor);
   /// a = quotient * b + rest, as far as polynomials divide.
   Parts divided(SymInt a, SymInt b);
   SymInt quotient(SymInt a, SymInt b, bool wants_rest);

@@ -1,7 +1,6 @@
 #include "base/size_program.h"
 
 #include "base/checked.h"
-#include "base/shape_env.h"
 
 #include <algorithm>
 #include <map>
@@ -17,10 +16,8 @@ class SizeProgramWriter {
   static constexpr uint32_t kConstant = uint32_t{1} << 31;
 
   uint32_t constant(int64_t value) {
-    const auto [at, is_new] = constants_.try_emplace(
-        value, static_cast<uint32_t>(program_.constants_.size()) | kConstant);
-    if (is_new) program_.constants_.push_back(value);
-    return at->second;
+    program_.constants_.push_back(value);
+    return static_cast<uint32_t>(program_.constants_.size() - 1) | kConstant;
   }
 
   uint32_t size(SymInt x) {
@@ -28,12 +25,13 @@ class SizeProgramWriter {
     if (const auto at = sizes_.find(x.bits()); at != sizes_.end()) return at->second;
     std::optional<uint32_t> sum;
     for (const SizeTerm& t : x.expr().terms) {
-      uint32_t product = constant(t.factor);
-      for (size_t i = 0; i < t.atoms.size(); ++i) {
-        const uint32_t factor = atom(t.atoms[i]);
-        product = i == 0 && t.factor == 1 ? factor : emit(Code::Multiply, product, factor);
+      std::optional<uint32_t> product;
+      if (t.factor != 1 || t.atoms.empty()) product = constant(t.factor);
+      for (const uint32_t number : t.atoms) {
+        const uint32_t factor = atom(number);
+        product = product ? emit({Code::Multiply}, *product, factor) : factor;
       }
-      sum = sum ? emit(Code::Add, *sum, product) : product;
+      sum = sum ? emit({Code::Add}, *sum, *product) : product;
     }
     sizes_.emplace(x.bits(), *sum);
     return *sum;
@@ -54,21 +52,18 @@ class SizeProgramWriter {
     if (a.kind == AtomOf::Symbol) return static_cast<uint32_t>(a.symbol);
     if (const auto at = atoms_.find(number); at != atoms_.end()) return at->second;
     const uint32_t left = size(a.a), right = size(a.b);
-    const Code code = a.kind == AtomOf::FloorDiv   ? Code::FloorDiv
-                      : a.kind == AtomOf::FloorMod ? Code::FloorMod
-                      : a.kind == AtomOf::Max      ? Code::Max
-                                                   : Code::Min;
-    return atoms_.emplace(number, emit(code, left, right)).first->second;
+    return atoms_.emplace(number, emit({Code::Atom, a.kind}, left, right)).first->second;
   }
 
-  uint32_t emit(Code code, uint32_t a, uint32_t b) {
-    program_.instructions_.push_back({code, a, b});
+  uint32_t emit(SizeProgram::Instruction instruction, uint32_t a, uint32_t b) {
+    instruction.a = a, instruction.b = b;
+    program_.instructions_.push_back(instruction);
     return program_.num_symbols_ + static_cast<uint32_t>(program_.instructions_.size()) - 1;
   }
 
   SizeProgram& program_;
   const ShapeEnv* env_;
-  std::map<int64_t, uint32_t> constants_, sizes_;
+  std::map<int64_t, uint32_t> sizes_;
   std::map<uint32_t, uint32_t> atoms_;
 };
 
@@ -98,16 +93,9 @@ std::vector<int64_t> SizeProgram::run(std::span<const int64_t> symbols) const {
       case Code::Multiply:
         value = checked_mul(a, b, "size");
         break;
-      case Code::FloorDiv:
-      case Code::FloorMod:
-        if (b <= 0) raise<ShapeError>("size: {} divided by {}", a, b);
-        value = i.code == Code::FloorDiv ? floor_div(a, b) : floor_mod(a, b);
-        break;
-      case Code::Max:
-        value = std::max(a, b);
-        break;
-      case Code::Min:
-        value = std::min(a, b);
+      case Code::Atom:
+        if (divides_by(i.kind) && b <= 0) raise<ShapeError>("size: {} divided by {}", a, b);
+        value = value_of(i.kind, a, b);
         break;
     }
     registers.push_back(value);

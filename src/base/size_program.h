@@ -2,7 +2,7 @@
 // Many sizes of one environment as a straight line of integer instructions: what a set of sizes
 // costs when it is met first.
 
-#include "base/sym_int.h"
+#include "base/shape_env.h"
 
 #include <cstdint>
 #include <span>
@@ -23,10 +23,11 @@ class SizeProgram {
 
  private:
   friend class SizeProgramWriter;
-  enum class Code : uint8_t { Add, Multiply, FloorDiv, FloorMod, Max, Min };
+  enum class Code : uint8_t { Add, Multiply, Atom };
   struct Instruction {
     Code code;
-    uint32_t a, b;  ///< registers; the result goes to the next free one
+    AtomOf kind = AtomOf::Symbol;  ///< of an atom
+    uint32_t a = 0, b = 0;         ///< registers; the result goes to the next free one
   };
 
   // Registers: symbols, constants, results of instructions.

@@ -25,9 +25,7 @@ std::vector<int64_t> numbers(SymInts sizes, const SizeFunction& value_of) {
 
 /// The step at once where all `sizes` are numbers; otherwise for their hints, and what makes it.
 LibraryUnit unit_of(std::string name, std::initializer_list<SymInts> sizes, MakeLibraryStep make) {
-  const bool waits = std::ranges::any_of(sizes, [](SymInts list) {
-    return std::ranges::any_of(list, [](SymInt x) { return !x.is_number(); });
-  });
+  const bool waits = std::ranges::any_of(sizes, has_symbols);
   LibraryUnit unit = library_unit(std::move(name), make([](SymInt x) { return SymInt(x.hint()); }));
   if (waits) unit.make = std::move(make);
   return unit;

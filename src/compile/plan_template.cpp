@@ -82,9 +82,7 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
 
 void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values) const {
   if (planned.empty()) return;
-  const SizeFunction value_of = [&](SymInt x) {
-    return x.is_number() ? x : SymInt(env->evaluate(x, values));
-  };
+  const SizeFunction value_of = [&](SymInt x) { return SymInt(env->evaluate(x, values)); };
   std::vector<KernelSource> contracts;
   std::vector<size_t> contract_steps;
   for (const PlannedAnew& p : planned) {

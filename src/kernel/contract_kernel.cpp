@@ -10,15 +10,14 @@
 namespace coregrad {
 
 bool ContractKernel::has_symbols() const {
-  const auto is_symbolic = [](SymInt x) { return !x.is_number(); };
-  const auto map_is = [&](const DimMap& m) {
-    return is_symbolic(m.a) || is_symbolic(m.b) || is_symbolic(m.c) || is_symbolic(m.s);
+  const auto map_is = [](const DimMap& m) {
+    return coregrad::has_symbols(std::vector{m.a, m.b, m.c, m.s});
   };
-  const auto operand_is = [&](const ContractOperand& o) {
-    return is_symbolic(o.offset) || std::ranges::any_of(o.shape, is_symbolic) ||
-           std::ranges::any_of(o.strides, is_symbolic);
+  const auto operand_is = [](const ContractOperand& o) {
+    return !o.offset.is_number() || coregrad::has_symbols(o.shape) ||
+           coregrad::has_symbols(o.strides);
   };
-  return std::ranges::any_of(spec.extents, is_symbolic) || std::ranges::any_of(spec.lhs, map_is) ||
+  return coregrad::has_symbols(spec.extents) || std::ranges::any_of(spec.lhs, map_is) ||
          std::ranges::any_of(spec.rhs, map_is) || operand_is(lhs) || operand_is(rhs) ||
          epilogue.has_symbols();
 }

@@ -9,6 +9,10 @@
 
 namespace coregrad {
 
+bool has_symbols(SymInts sizes) {
+  return !std::ranges::all_of(sizes, [](SymInt x) { return x.is_number(); });
+}
+
 std::strong_ordering IndexExpr::operator<=>(const IndexExpr& other) const {
   if (const auto c = SymInt::order(constant, other.constant); c != 0) return c;
   for (size_t i = 0; i < terms.size() && i < other.terms.size(); ++i) {
@@ -282,6 +286,32 @@ std::string IndexContext::to_text(const IndexExpr& e) const {
   }
   if (text.empty()) return fmt::format("{}", e.constant);
   return e.constant.is_identical(0) ? text : fmt::format("{} + {}", text, e.constant);
+}
+
+IndexExpr translate(const IndexContext& from, const IndexExpr& e, std::span<const IndexExpr> axes,
+                    IndexContext& to, const SizeFunction& value_of) {
+  const auto size = [&](SymInt x) { return value_of ? value_of(x) : x; };
+  IndexExpr result = IndexContext::constant(size(e.constant));
+  for (const IndexExpr::Term& t : e.terms) {
+    const Atom& a = from.atom(t.atom);
+    IndexExpr inner;
+    switch (a.kind) {
+      case AtomKind::Axis:
+        inner = axes[a.id];
+        break;
+      case AtomKind::Value:
+        inner = to.value(a.id, {size(a.range.low), size(a.range.high)});
+        break;
+      case AtomKind::Div:
+        inner = to.div(translate(from, a.operand, axes, to, value_of), size(a.divisor));
+        break;
+      case AtomKind::Mod:
+        inner = to.mod(translate(from, a.operand, axes, to, value_of), size(a.divisor));
+        break;
+    }
+    result = to.add(result, to.mul(inner, size(t.factor)));
+  }
+  return result;
 }
 
 std::vector<SymInt> contiguous_strides(SymInts shape) {

@@ -9,12 +9,18 @@
 #include "base/sym_int.h"
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace coregrad {
+
+/// What stands in the place of a size.
+using SizeFunction = std::function<SymInt(SymInt)>;
+/// Whether a size of the list is no number.
+bool has_symbols(SymInts sizes);
 
 /// An atom of an affine sum: a loop axis, the run-time value of a kernel value (an index read from
 /// memory), or floor(e / d) or e mod d of another expression.
@@ -95,6 +101,11 @@ class IndexContext {
   SymInt split_by_factor(const IndexExpr& e, SymInt d, IndexExpr* high, IndexExpr* low) const;
   std::vector<Atom> atoms_;
 };
+
+/// The expression of one context in another, with every axis replaced: `axes[a]` for axis a, and
+/// sizes by `value_of`, if there is one.
+IndexExpr translate(const IndexContext& from, const IndexExpr& e, std::span<const IndexExpr> axes,
+                    IndexContext& to, const SizeFunction& value_of = {});
 
 /// The index of row-major element number `linear` in `shape`, one expression per dimension.
 std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linear, SymInts shape);

@@ -20,56 +20,29 @@ SymInt LoopKernel::range() const {
 }
 
 bool LoopKernel::has_symbols() const {
-  const auto is_symbolic = [](SymInt x) { return !x.is_number(); };
   const auto index_is = [&](const IndexExpr& e) { return context.has_symbols(e); };
-  return std::ranges::any_of(axes, [&](const LoopAxis& a) { return is_symbolic(a.extent); }) ||
+  return std::ranges::any_of(axes, [](const LoopAxis& a) { return !a.extent.is_number(); }) ||
          std::ranges::any_of(values,
                              [&](const KernelValue& v) {
-                               return index_is(v.index) || is_symbolic(v.bounds.low) ||
-                                      is_symbolic(v.bounds.high);
+                               return index_is(v.index) || !v.bounds.low.is_number() ||
+                                      !v.bounds.high.is_number();
                              }) ||
          std::ranges::any_of(stores, [&](const KernelStore& s) {
-           return index_is(s.index) || is_symbolic(s.row_elements);
+           return index_is(s.index) || !s.row_elements.is_number();
          });
 }
-
-namespace {
-
-IndexExpr with_sizes(const IndexContext& from, const IndexExpr& e, const LoopKernel& kernel,
-                     const SizeFunction& value_of, IndexContext& to) {
-  IndexExpr result = IndexContext::constant(value_of(e.constant));
-  for (const IndexExpr::Term& t : e.terms) {
-    const Atom& a = from.atom(t.atom);
-    const auto operand = [&] { return with_sizes(from, a.operand, kernel, value_of, to); };
-    IndexExpr inner;
-    switch (a.kind) {
-      case AtomKind::Axis:
-        inner = to.axis(a.id, value_of(kernel.axes[a.id].extent));
-        break;
-      case AtomKind::Value:
-        inner = to.value(a.id, {value_of(a.range.low), value_of(a.range.high)});
-        break;
-      case AtomKind::Div:
-        inner = to.div(operand(), value_of(a.divisor));
-        break;
-      case AtomKind::Mod:
-        inner = to.mod(operand(), value_of(a.divisor));
-        break;
-    }
-    result = to.add(result, to.mul(inner, value_of(t.factor)));
-  }
-  return result;
-}
-
-}  // namespace
 
 LoopKernel LoopKernel::with_sizes(const SizeFunction& value_of) const {
   LoopKernel kernel = *this;
   kernel.context = {};
+  std::vector<IndexExpr> new_axes;
+  for (LoopAxis& a : kernel.axes) {
+    a.extent = value_of(a.extent);
+    new_axes.push_back(kernel.context.axis(static_cast<int>(new_axes.size()), a.extent));
+  }
   const auto replace = [&](IndexExpr& e) {
-    e = coregrad::with_sizes(context, e, *this, value_of, kernel.context);
+    e = translate(context, e, new_axes, kernel.context, value_of);
   };
-  for (LoopAxis& a : kernel.axes) a.extent = value_of(a.extent);
   for (KernelValue& v : kernel.values) {
     replace(v.index);
     v.bounds = {value_of(v.bounds.low), value_of(v.bounds.high)};

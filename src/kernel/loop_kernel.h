@@ -27,7 +27,6 @@
 #include "kernel/index_expr.h"
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
@@ -97,9 +96,6 @@ struct KernelStore {
   Op combine = Op::Literal;
   SymInt row_elements = 0;
 };
-
-/// What stands in the place of a size.
-using SizeFunction = std::function<SymInt(SymInt)>;
 
 struct LoopKernel {
   IndexContext context;

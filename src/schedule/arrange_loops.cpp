@@ -15,32 +15,6 @@
 namespace coregrad {
 namespace {
 
-/// The expression in another context with every axis replaced.
-IndexExpr translate(const IndexContext& from, const IndexExpr& e,
-                    const std::vector<IndexExpr>& axes, IndexContext& to) {
-  IndexExpr result = IndexContext::constant(e.constant);
-  for (const IndexExpr::Term& t : e.terms) {
-    const Atom& a = from.atom(t.atom);
-    IndexExpr inner;
-    switch (a.kind) {
-      case AtomKind::Axis:
-        inner = axes[a.id];
-        break;
-      case AtomKind::Value:
-        inner = to.value(a.id, a.range);
-        break;
-      case AtomKind::Div:
-        inner = to.div(translate(from, a.operand, axes, to), a.divisor);
-        break;
-      case AtomKind::Mod:
-        inner = to.mod(translate(from, a.operand, axes, to), a.divisor);
-        break;
-    }
-    result = to.add(result, to.mul(inner, t.factor));
-  }
-  return result;
-}
-
 bool has_index(const KernelValue& v) {
   return v.kind == ValueKind::Load || v.kind == ValueKind::Index || v.kind == ValueKind::InRange ||
          v.kind == ValueKind::Random;
@@ -381,6 +355,18 @@ void keep_rows(LoopKernel& k, const Target& target) {
 
 namespace {
 
+/// Turns of the innermost loops in one unit of elements, at least 1.
+SymInt turns_of_loops(const LoopKernel& k) {
+  SymInt loops = 0;
+  for (int s = 0; s < k.num_loop_sets; ++s) {
+    SymInt n = 1;
+    for (const LoopAxis& a : k.axes)
+      if (a.loop_set == s) n *= a.extent;
+    loops += n;
+  }
+  return max(loops, 1);
+}
+
 /// Units of some `chunk_ns` of work, of a kernel that takes `ns` in all (by hints).
 SymInt chunk_of(const LoopKernel& k, double ns, double chunk_ns) {
   const SymInt range = max(k.range(), 1);
@@ -388,26 +374,10 @@ SymInt chunk_of(const LoopKernel& k, double ns, double chunk_ns) {
   const auto units = static_cast<int64_t>(chunk_ns / std::max(unit_ns, 1.0));
   if (range.is_number()) return std::clamp<int64_t>(units, 1, range.number());
   // What a unit takes grows with the loops in it.
-  SymInt elements = 1;
-  for (const LoopAxis& a : k.axes)
-    if (a.loop_set >= 0) elements *= max(a.extent, 1);
+  const SymInt elements = turns_of_loops(k);
   const auto of_elements = static_cast<int64_t>(
       std::min(static_cast<double>(units) * static_cast<double>(elements.hint()), 1e12));
   return max(min(floor_div(std::max<int64_t>(of_elements, 1), elements), range), 1);
-}
-
-/// Turns of the innermost loops, over all units.
-SymInt elements_of(const LoopKernel& k) {
-  SymInt units = 1, loops = 0;
-  for (const LoopAxis& a : k.axes)
-    if (a.loop_set < 0) units *= a.extent;
-  for (int s = 0; s < k.num_loop_sets; ++s) {
-    SymInt n = 1;
-    for (const LoopAxis& a : k.axes)
-      if (a.loop_set == s) n *= a.extent;
-    loops += n;
-  }
-  return units * max(loops, 1);
 }
 
 double size_of_range(const Range& r) {
@@ -427,24 +397,17 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   if (k.num_loop_sets > 0) keep_rows(k, target);
 
   // Elements of work, and how dear each is.
-  double elements = 1, per_element = 0;
+  LoopCost total;
+  total.elements = turns_of_loops(k);
   for (const LoopAxis& a : k.axes)
-    if (a.loop_set < 0) elements *= static_cast<double>(a.extent.hint());
-  double loop_elements = 0;
-  for (int s = 0; s < k.num_loop_sets; ++s) {
-    double n = 1;
-    for (const LoopAxis& a : k.axes)
-      if (a.loop_set == s) n *= static_cast<double>(a.extent.hint());
-    loop_elements += n;
-  }
-  elements *= std::max(1.0, loop_elements);
+    if (a.loop_set < 0) total.elements *= a.extent;
+  const auto elements = static_cast<double>(total.elements.hint());
+  double per_element = 0;
   for (const KernelValue& v : k.values) {
     if (v.kind == ValueKind::Load) per_element += 0.05 * size_of(v.dtype);
     if (const int cost = computing_cost(v); cost > 0) per_element += 0.01 + 0.02 * cost;
   }
   for (const KernelStore& s : k.stores) per_element += 0.08 * size_of(k.buffers[s.buffer].dtype);
-  LoopCost total;
-  total.elements = elements_of(k);
   total.ns = 20 + elements * std::max(per_element, 0.02);
 
   // Blocks and chunks: some ten microseconds of work a claim.
