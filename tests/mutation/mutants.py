@@ -223,8 +223,8 @@ MEMORY = [
     Mutant(
         "in-place-with-shifted-read",
         "src/compile/share_memory.cpp",
-        "return v.kind != ValueKind::Load || v.buffer != read || v.index == *place;",
-        "return v.kind != ValueKind::Load || v.buffer != read || v.index.terms == place->terms;",
+        "|| v.buffer != read || v.index == *place;",
+        "|| v.buffer != read || v.index.terms.size() == place->terms.size();",
         "a result takes over an operand's memory that it reads at other places",
     ),
     Mutant(
