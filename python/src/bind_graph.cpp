@@ -34,6 +34,7 @@ namespace coregrad::python {
 namespace {
 
 using Ints = std::vector<int64_t>;
+using Sizes = std::vector<SymInt>;
 
 std::string method_name(Op op) {
   std::string name(name_of(op));
@@ -59,12 +60,18 @@ std::vector<DimMap> dim_maps(const std::vector<MapTuple>& rows) {
   return maps;
 }
 
-/// A node, or a number that becomes a literal of `like`'s dtype.
+/// A number, or a size, as a node of rank 0.
+NodeId number_node(Graph& graph, nb::handle value, DType dtype, std::string_view operation) {
+  if (!nb::isinstance<SymbolicSize>(value))
+    return ops::literal(graph, to_scalar(value, dtype, operation));
+  return ops::cast(graph, ops::size(graph, nb::cast<const SymbolicSize&>(value).size), dtype);
+}
+
+/// A node, or a number that becomes one of `like`'s dtype.
 NodeRef operand_like(const NodeRef& like, nb::handle value) {
   NodeRef node;
   if (nb::try_cast(value, node)) return node;
-  return {like.graph,
-          ops::literal(*like.graph, to_scalar(value, like.graph->dtype(like.id), "literal"))};
+  return {like.graph, number_node(*like.graph, value, like.graph->dtype(like.id), "literal")};
 }
 
 /// Python operators with another node or a number on either side.
@@ -150,49 +157,53 @@ void bind_leaves(nb::class_<Graph>& graph) {
   graph
       .def(
           "input",
-          [](const GraphPtr& g, int64_t index, DType dtype, const Ints& shape,
-             const Ints& strides) {
+          [](const GraphPtr& g, int64_t index, DType dtype, const Sizes& shape,
+             const Sizes& strides) {
             return NodeRef{g, ops::input(*g, index, dtype, shape, strides)};
           },
-          nb::arg("index"), nb::arg("dtype"), nb::arg("shape"), nb::arg("strides") = Ints{},
+          nb::arg("index"), nb::arg("dtype"), nb::arg("shape"), nb::arg("strides") = Sizes{},
           "Input `index`, with strides in elements (none: contiguous).")
       .def(
           "literal",
           [](const GraphPtr& g, DType dtype, nb::handle value) {
-            return NodeRef{g, ops::literal(*g, to_scalar(value, dtype, "literal"))};
+            return NodeRef{g, number_node(*g, value, dtype, "literal")};
           },
           nb::arg("dtype"), nb::arg("value"))
       .def(
           "full",
-          [](const GraphPtr& g, const Ints& shape, DType dtype, nb::handle value) {
-            return NodeRef{g, ops::full(*g, shape, to_scalar(value, dtype, "full"))};
+          [](const GraphPtr& g, const Sizes& shape, DType dtype, nb::handle value) {
+            return NodeRef{g, ops::broadcast_to(*g, number_node(*g, value, dtype, "full"), shape)};
           },
           nb::arg("shape"), nb::arg("dtype"), nb::arg("value"))
       .def(
           "iota",
-          [](const GraphPtr& g, DType dtype, int64_t n) {
+          [](const GraphPtr& g, DType dtype, SymInt n) {
             return NodeRef{g, ops::iota(*g, dtype, n)};
           },
           nb::arg("dtype"), nb::arg("n"))
       .def(
           "arange",
-          [](const GraphPtr& g, DType dtype, Number start, Number step, int64_t n) {
-            const bool is_counted = is_integer(dtype) || start.index() + step.index() == 0;
+          [](const GraphPtr& g, DType dtype, nb::handle start, nb::handle step, SymInt n) {
+            const bool is_counted =
+                is_integer(dtype) || !(PyFloat_Check(start.ptr()) || PyFloat_Check(step.ptr()));
             const DType work = is_counted ? DType::Int64 : DType::Float64;
-            return NodeRef{
-                g, ops::arange(*g, dtype, scalar_of(start, work), scalar_of(step, work), n)};
+            const auto scalar = [&](nb::handle x) {
+              if (!PyFloat_Check(x.ptr())) return number_node(*g, x, work, "arange");
+              return ops::literal(*g, scalar_of(PyFloat_AS_DOUBLE(x.ptr()), work));
+            };
+            return NodeRef{g, ops::arange(*g, dtype, scalar(start), scalar(step), n)};
           },
           nb::arg("dtype"), nb::arg("start"), nb::arg("step"), nb::arg("n"),
           "start + i * step in int64, or in float64 unless all are whole, and then rounded.")
       .def(
           "eye",
-          [](const GraphPtr& g, DType dtype, int64_t rows, int64_t columns) {
+          [](const GraphPtr& g, DType dtype, SymInt rows, SymInt columns) {
             return NodeRef{g, ops::eye(*g, dtype, rows, columns)};
           },
           nb::arg("dtype"), nb::arg("rows"), nb::arg("columns"))
       .def(
           "random",
-          [](const GraphPtr& g, const NodeRef& seed, DType dtype, const Ints& shape,
+          [](const GraphPtr& g, const NodeRef& seed, DType dtype, const Sizes& shape,
              int64_t stream) {
             return NodeRef{g, ops::random(*g, id_in(g, seed, "random"), dtype, shape, stream)};
           },
@@ -213,22 +224,22 @@ void bind_views(nb::class_<Graph>& graph) {
   graph
       .def(
           "slice",
-          [](const GraphPtr& g, const NodeRef& x, const Ints& starts, const Ints& stops,
-             const Ints& steps) {
+          [](const GraphPtr& g, const NodeRef& x, const Sizes& starts, const Sizes& stops,
+             const Sizes& steps) {
             return NodeRef{g, ops::slice(*g, id_in(g, x, "slice"), starts, stops, steps)};
           },
           nb::arg("x"), nb::arg("starts"), nb::arg("stops"), nb::arg("steps"))
       .def(
           "narrow",
-          [](const GraphPtr& g, const NodeRef& x, int64_t dim, int64_t start, int64_t stop,
-             int64_t step) {
+          [](const GraphPtr& g, const NodeRef& x, int64_t dim, SymInt start, SymInt stop,
+             SymInt step) {
             return NodeRef{g, ops::narrow(*g, id_in(g, x, "narrow"), dim, start, stop, step)};
           },
           nb::arg("x"), nb::arg("dim"), nb::arg("start"), nb::arg("stop"), nb::arg("step") = 1)
       .def(
           "pad",
-          [](const GraphPtr& g, const NodeRef& x, const Ints& low, const Ints& high,
-             const Ints& interior, nb::handle fill) {
+          [](const GraphPtr& g, const NodeRef& x, const Sizes& low, const Sizes& high,
+             const Sizes& interior, nb::handle fill) {
             const NodeId id = id_in(g, x, "pad");
             return NodeRef{
                 g, ops::pad(*g, id, low, high, interior, to_scalar(fill, g->dtype(id), "pad"))};
@@ -237,7 +248,7 @@ void bind_views(nb::class_<Graph>& graph) {
       .def(
           "window",
           [](const GraphPtr& g, const NodeRef& x,
-             const std::vector<std::tuple<int64_t, int64_t, int64_t, int64_t>>& rows) {
+             const std::vector<std::tuple<int64_t, SymInt, SymInt, SymInt>>& rows) {
             std::vector<ops::WindowDim> windows;
             windows.reserve(rows.size());
             for (const auto& [dim, size, stride, dilation] : rows)
@@ -427,11 +438,11 @@ void bind_others(nb::class_<Graph>& graph) {
           nb::arg("x"), nb::arg("dtype"))
       .def(
           "contract",
-          [](const GraphPtr& g, const NodeRef& lhs, const NodeRef& rhs, const Ints& extents,
+          [](const GraphPtr& g, const NodeRef& lhs, const NodeRef& rhs, const Sizes& extents,
              const std::vector<MapTuple>& lhs_maps, const std::vector<MapTuple>& rhs_maps,
              const Ints& out) {
             ContractSpec spec;
-            spec.extents.assign(extents.begin(), extents.end());
+            spec.extents = extents;
             spec.lhs = dim_maps(lhs_maps);
             spec.rhs = dim_maps(rhs_maps);
             spec.out = out;
@@ -551,13 +562,16 @@ void bind_graph(nb::module_& m) {
                      if (tuple == nullptr) nb::raise_python_error();
                      for (size_t i = 0; i < shape.size(); ++i)
                        PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i),
-                                        PyLong_FromLongLong(shape[i]));
+                                        nb::cast(shape[i]).release().ptr());
                      return nb::steal<nb::tuple>(tuple);
                    })
       .def("__repr__", [](const NodeRef& n) { return ops::describe(*n.graph, n.id); });
 
   nb::class_<Graph> graph(m, "Graph", "Builds a graph; every method checks shapes and dtypes.");
   graph.def(nb::init<>())
+      .def(
+          "__init__", [](Graph* g, const std::shared_ptr<ShapeEnv>&) { new (g) Graph(); },
+          nb::arg("env"), nb::keep_alive<1, 2>(), "Of sizes that may have the symbols of `env`.")
       .def_prop_ro("size", &Graph::size)
       .def(
           "set_origin", [](Graph& g, const std::string& text) { g.set_origin(text); },

@@ -19,7 +19,7 @@
 namespace coregrad::python {
 namespace {
 
-using Ints = std::vector<int64_t>;
+using Sizes = std::vector<SymInt>;
 
 /// A distribution of numbers: (seed, stream, shape, numbers..).
 template <class... Numbers>
@@ -28,7 +28,7 @@ void define_distribution(nb::class_<Graph>& graph, const char* name,
                          const char* doc) {
   graph.def(
       name,
-      [name, make](const GraphPtr& g, const NodeRef& seed, int64_t stream, const Ints& shape,
+      [name, make](const GraphPtr& g, const NodeRef& seed, int64_t stream, const Sizes& shape,
                    Numbers... numbers) {
         return NodeRef{g, make(*g, {id_in(g, seed, name), stream}, shape, numbers...)};
       },
@@ -46,8 +46,8 @@ void bind_random(nb::class_<Graph>& graph) {
   graph
       .def(
           "uniform",
-          [](const GraphPtr& g, const NodeRef& seed, int64_t stream, DType dtype, const Ints& shape,
-             double low, double high) {
+          [](const GraphPtr& g, const NodeRef& seed, int64_t stream, DType dtype,
+             const Sizes& shape, double low, double high) {
             return NodeRef{
                 g, ops::uniform(*g, {id_in(g, seed, "uniform"), stream}, dtype, shape, low, high)};
           },
@@ -56,7 +56,7 @@ void bind_random(nb::class_<Graph>& graph) {
       .def(
           "standard_normal",
           [](const GraphPtr& g, const NodeRef& seed, int64_t stream, DType dtype,
-             const Ints& shape) {
+             const Sizes& shape) {
             return NodeRef{
                 g, ops::standard_normal(*g, {id_in(g, seed, "normal"), stream}, dtype, shape)};
           },
@@ -64,7 +64,7 @@ void bind_random(nb::class_<Graph>& graph) {
           "Takes the next stream too, as the other normal numbers do.")
       .def(
           "normal",
-          [](const GraphPtr& g, const NodeRef& seed, int64_t stream, const Ints& shape,
+          [](const GraphPtr& g, const NodeRef& seed, int64_t stream, const Sizes& shape,
              const NodeRef& mean, const NodeRef& deviation) {
             return NodeRef{g, ops::normal(*g, {id_in(g, seed, "normal"), stream}, shape,
                                           id_in(g, mean, "normal"), id_in(g, deviation, "normal"))};
@@ -73,7 +73,7 @@ void bind_random(nb::class_<Graph>& graph) {
           nb::arg("deviation"))
       .def(
           "bernoulli",
-          [](const GraphPtr& g, const NodeRef& seed, int64_t stream, const Ints& shape,
+          [](const GraphPtr& g, const NodeRef& seed, int64_t stream, const Sizes& shape,
              const NodeRef& p) {
             return NodeRef{g, ops::bernoulli(*g, {id_in(g, seed, "bernoulli"), stream}, shape,
                                              id_in(g, p, "bernoulli"))};

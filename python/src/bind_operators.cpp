@@ -68,8 +68,8 @@ struct Given<std::span<const Tensor>> {
 };
 template <>
 struct Given<SymInts> {
-  using Type = const DimList&;
-  static SymInts bind(const GraphPtr&, const DimList& dims, const char*) { return dims.values; }
+  using Type = const SizeList&;
+  static SymInts bind(const GraphPtr&, const SizeList& sizes, const char*) { return sizes.values; }
 };
 template <>
 struct Given<const Dims&> {

@@ -28,7 +28,8 @@ nb::list run_list(const Program& program, const nb::list& inputs) {
   return list;
 }
 
-nb::dict report(const Program& program) {
+template <class Compiled>
+nb::dict report(const Compiled& program) {
   const CompileReport& r = program.report();
   nb::dict d;
   d["nodes_in"] = r.nodes_in;
@@ -68,9 +69,14 @@ void bind_program(nb::module_& m) {
       "Runs plans on the threads behind a function like PyTorch's torch_parallel_for; 0: on our "
       "own.");
   nb::class_<Program>(m, "Program", "A compiled graph. Calling it from several threads is safe.")
-      .def(nb::init<const GraphPtr&, const std::vector<OutputTuple>&, int64_t,
-                    const std::vector<ExternalTuple>&, const std::string&, const std::string&, bool,
-                    int>(),
+      .def(nb::new_([](const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
+                       int64_t num_inputs, const std::vector<ExternalTuple>& externals,
+                       const std::string& name, const std::string& executor, bool any_size,
+                       int max_threads) {
+             return ProgramTemplate(graph, outputs, num_inputs, externals, name, executor, any_size,
+                                    max_threads, nullptr)
+                 .bind({});
+           }),
            nb::arg("graph"), nb::arg("outputs"), nb::arg("num_inputs"),
            nb::arg("externals") = std::vector<ExternalTuple>{}, nb::arg("name") = "graph",
            nb::arg("executor") = "plan", nb::arg("any_size") = false,
@@ -84,8 +90,26 @@ void bind_program(nb::module_& m) {
            "Runs on a list of tensors and returns a list of tensors.")
       .def("to_text", &Program::to_text)
       .def("to_dot", &Program::to_dot)
-      .def_prop_ro("report", report)
+      .def_prop_ro("report", report<Program>)
       .def_prop_ro("name", &Program::name);
+  nb::class_<ProgramTemplate>(m, "ProgramTemplate",
+                              "A graph compiled for sizes that are symbols: it gives programs.")
+      .def(nb::init<const GraphPtr&, const std::vector<OutputTuple>&, int64_t,
+                    const std::vector<ExternalTuple>&, const std::string&, const std::string&, bool,
+                    int, std::shared_ptr<ShapeEnv>>(),
+           nb::arg("graph"), nb::arg("outputs"), nb::arg("num_inputs"), nb::arg("externals"),
+           nb::arg("name"), nb::arg("executor"), nb::arg("any_size"), nb::arg("max_threads"),
+           nb::arg("env"), "As for Program; `env` owns the symbols in the graph's sizes.")
+      .def(
+          "bind",
+          [](const ProgramTemplate& program, const std::vector<int64_t>& values) {
+            return program.bind(values);
+          },
+          nb::arg("values"),
+          "The program where the symbols have these values; ShapeError where it is not for them.")
+      .def("to_dot", &ProgramTemplate::to_dot)
+      .def_prop_ro("report", report<ProgramTemplate>)
+      .def_prop_ro("name", &ProgramTemplate::name);
   m.def("make_entry", make_entry, nb::arg("program").none(), nb::arg("num_inputs"),
         nb::arg("constants"), nb::arg("draw_seed").none(), nb::arg("results"),
         nb::arg("written") = nb::list(), nb::arg("increment_version") = nb::none(),

@@ -1,6 +1,7 @@
 #pragma once
 // What the parts of the extension module share.
 
+#include "base/shape_env.h"
 #include "coregrad/ops.h"
 #include "coregrad/options.h"
 #include "ir/graph.h"
@@ -30,9 +31,20 @@ struct NodeRef {
 using GraphPtr = std::shared_ptr<Graph>;
 using MaybeNode = std::optional<NodeRef>;
 
+/// What Python sees of a SymInt that is no number, with what owns it.
+struct SymbolicSize {
+  std::shared_ptr<ShapeEnv> env;
+  SymInt size;
+};
+
 /// One dimension, several, or none for all.
 struct DimList {
   Dims values;
+};
+
+/// One size, several, or none.
+struct SizeList {
+  std::vector<SymInt> values;
 };
 
 /// One number, several, or none.
@@ -78,6 +90,7 @@ void set_python_error();
 Reduction to_reduction(const std::string& word, std::string_view operation);
 
 void bind_errors(nb::module_& m);
+void bind_sizes(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_program(nb::module_& m);
 void bind_tensor(nb::module_& m);
@@ -117,21 +130,47 @@ bool read_numbers(handle source, uint32_t flags, cleanup_list* cleanup,
   return true;
 }
 
-/// A size as an int: graphs that Python builds have no symbols.
+/// A size: an int where it is a number.
 template <>
 struct type_caster<coregrad::SymInt> {
-  NB_TYPE_CASTER(coregrad::SymInt, const_name("int"))
+  NB_TYPE_CASTER(coregrad::SymInt, const_name("int | SymInt"))
 
   bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
+    if (isinstance<coregrad::python::SymbolicSize>(source)) {
+      value = inst_ptr<coregrad::python::SymbolicSize>(source)->size;
+      return true;
+    }
     make_caster<int64_t> number;
-    if (!number.from_python(source, flags, cleanup)) return false;
+    if (!PyIndex_Check(source.ptr()) || !number.from_python(source, flags, cleanup)) return false;
+    if (number.value < -coregrad::kUnbounded) return false;  // such numbers stand for symbols
     value = number.value;
     return true;
   }
-  static handle from_cpp(coregrad::SymInt x, rv_policy, cleanup_list*) noexcept {
+  static handle from_cpp(coregrad::SymInt x, rv_policy, cleanup_list* cleanup) noexcept {
     if (x.is_number()) return PyLong_FromLongLong(x.number());
-    PyErr_SetString(PyExc_TypeError, "a size of symbols is no int");
-    return {};
+    return make_caster<coregrad::python::SymbolicSize>::from_cpp(
+        coregrad::python::SymbolicSize{x.expr().env->shared_from_this(), x}, rv_policy::move,
+        cleanup);
+  }
+};
+
+template <>
+struct type_caster<coregrad::python::SizeList> {
+  NB_TYPE_CASTER(coregrad::python::SizeList,
+                 const_name("int | collections.abc.Sequence[int] | None"))
+
+  bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
+    value.values.clear();
+    if (source.is_none()) return true;
+    make_caster<coregrad::SymInt> one;
+    if (one.from_python(source, flags, cleanup)) {
+      value.values = {one.value};
+      return true;
+    }
+    make_caster<std::vector<coregrad::SymInt>> several;
+    if (!several.from_python(source, flags, cleanup)) return false;
+    value.values = std::move(several.value);
+    return true;
   }
 };
 

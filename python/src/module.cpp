@@ -21,6 +21,7 @@ NB_MODULE(_core, m) {
   nb::set_leak_warnings(false);
   bind_errors(m);
   nb::object users = public_names(m);
+  bind_sizes(m);
   bind_graph(m);
   bind_program(m);
   const nb::object inner = public_names(m);

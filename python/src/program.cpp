@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "base/flags.h"
+#include "compile/plan_template.h"
 #include "ir/print.h"
 #include "runtime/allocator.h"
 
@@ -9,28 +10,34 @@
 
 namespace coregrad::python {
 
-Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
-                 const std::vector<ExternalTuple>& externals, const std::string& name,
-                 const std::string& executor_name, bool any_size, int max_threads)
-    : name_(name) {
+ProgramTemplate::ProgramTemplate(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
+                                 int64_t num_inputs, const std::vector<ExternalTuple>& externals,
+                                 const std::string& name, const std::string& executor_name,
+                                 bool any_size, int max_threads, std::shared_ptr<ShapeEnv> env)
+    : name_(name), max_threads_(max_threads) {
   const Executor executor = parse_executor(executor_name, "program: executor");
   std::vector<OutputSpec> specs;
   for (const auto& [node, strides, aliased] : outputs) {
     const Shape shape = graph->shape(id_in(graph, node, "program"));
     if (aliased >= num_inputs)
       raise<ValueError>("program: output overwrites input {} of {}", aliased, num_inputs);
-    outputs_.push_back({TensorSpec::make(graph->dtype(node.id), {shape.begin(), shape.end()},
-                                         strides.value_or(std::vector<int64_t>{})),
-                        aliased});
-    num_results_ += aliased < 0;
-    OutputSpec& spec = specs.emplace_back();
-    spec.node = node.id;
-    if (strides) spec.strides.assign(strides->begin(), strides->end());
-    spec.aliases_input = aliased;
+    BorderTensor& output = outputs_.emplace_back();
+    output.dtype = graph->dtype(node.id);
+    output.shape.assign(shape.begin(), shape.end());
+    output.strides = strides.value_or(std::vector<SymInt>{});
+    output.aliased = aliased;
+    specs.push_back({node.id, output.strides, aliased});
   }
   find_inputs(*graph, specs, num_inputs);
   std::vector<std::vector<ExternalResult>> results;
   const std::vector<ExternalStep> steps = make_steps(*graph, externals, &results);
+  std::vector<SymInt> sizes;
+  for (const std::vector<BorderTensor>* side : {&inputs_, &outputs_})
+    for (const BorderTensor& tensor : *side) {
+      sizes.insert(sizes.end(), tensor.shape.begin(), tensor.shape.end());
+      sizes.insert(sizes.end(), tensor.strides.begin(), tensor.strides.end());
+    }
+  sizes_ = SizeProgram(sizes);
   dot_ = [&] {
     std::vector<NodeId> roots;
     for (const OutputSpec& s : specs) roots.push_back(s.node);
@@ -38,7 +45,8 @@ Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
   }();
   const nb::gil_scoped_release release;
   if (executor == Executor::Interpreter) {
-    executable_ = make_oracle_executable(*graph, specs, num_inputs, steps, std::move(results));
+    if (env) raise<ValueError>("program: the interpreter knows no symbols");
+    interpreter_ = make_oracle_executable(*graph, specs, num_inputs, steps, std::move(results));
     return;
   }
   CompileOptions options;
@@ -46,14 +54,14 @@ Program::Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
   options.name = name;
   options.any_size = any_size;
   options.optimize = executor == Executor::Plan;
-  CompiledPlan compiled = compile(*graph, specs, num_inputs, options);
-  report_ = compiled.report;
-  dot_ = std::move(compiled.graph_dot);
-  executable_ = make_plan_executable(std::move(compiled.plan), max_threads);
+  options.env = std::move(env);
+  compiled_ = compile(*graph, specs, num_inputs, options);
+  report_ = compiled_.report;
+  dot_ = std::move(compiled_.graph_dot);
 }
 
-void Program::find_inputs(const Graph& graph, std::span<const OutputSpec> specs,
-                          int64_t num_inputs) {
+void ProgramTemplate::find_inputs(const Graph& graph, std::span<const OutputSpec> specs,
+                                  int64_t num_inputs) {
   if (num_inputs < 0) raise<ValueError>("program: {} inputs", num_inputs);
   inputs_.resize(static_cast<size_t>(num_inputs));
   std::vector<NodeId> roots;
@@ -66,21 +74,57 @@ void Program::find_inputs(const Graph& graph, std::span<const OutputSpec> specs,
     if (index >= num_inputs)
       raise<ValueError>("program: the graph reads input {}, there are {}", index, num_inputs);
     const Shape shape = graph.shape({i});
-    static_cast<TensorSpec&>(inputs_[index]) = TensorSpec::make(
-        graph.dtype({i}), {shape.begin(), shape.end()}, {attrs.begin() + 1, attrs.end()});
-    inputs_[index].is_used = true;
+    BorderTensor& input = inputs_[static_cast<size_t>(index)];
+    input.dtype = graph.dtype({i});
+    input.shape.assign(shape.begin(), shape.end());
+    input.strides.assign(attrs.begin() + 1, attrs.end());
+    input.is_used = true;
   }
-  for (const Output& o : outputs_) {
-    if (o.aliased < 0) continue;
-    Input& input = inputs_[o.aliased];
+  for (const BorderTensor& output : outputs_) {
+    if (output.aliased < 0) continue;
+    BorderTensor& input = inputs_[static_cast<size_t>(output.aliased)];
+    if (!input.is_used) {
+      input.dtype = output.dtype;
+      input.shape = output.shape;
+      input.strides = output.strides;
+    }
     input.is_written = true;
-    if (!input.is_used) static_cast<TensorSpec&>(input) = o.spec;
   }
 }
 
-std::vector<ExternalStep> Program::make_steps(const Graph& graph,
-                                              const std::vector<ExternalTuple>& externals,
-                                              std::vector<std::vector<ExternalResult>>* results) {
+std::shared_ptr<Program> ProgramTemplate::bind(std::span<const int64_t> values) const {
+  std::shared_ptr<const Executable> executable = interpreter_;
+  if (!executable) {
+    const nb::gil_scoped_release release;  // products may be compiled
+    executable = make_plan_executable(
+        compiled_.plan ? compiled_.plan : compiled_.sizes->bind(values), max_threads_);
+  }
+  const std::vector<int64_t> numbers = sizes_.run(values);
+  auto next = numbers.begin();
+  const auto take = [&next](const std::vector<SymInt>& sizes) {
+    const auto first = std::exchange(next, next + static_cast<std::ptrdiff_t>(sizes.size()));
+    return std::vector<int64_t>(first, next);
+  };
+  const auto spec_of = [&take](const BorderTensor& tensor) {
+    std::vector<int64_t> shape = take(tensor.shape);
+    return TensorSpec::make(tensor.dtype, std::move(shape), take(tensor.strides));
+  };
+  std::vector<Program::Input> inputs;
+  for (const BorderTensor& tensor : inputs_) {
+    Program::Input& input = inputs.emplace_back();
+    static_cast<TensorSpec&>(input) = spec_of(tensor);
+    input.is_used = tensor.is_used;
+    input.is_written = tensor.is_written;
+  }
+  std::vector<Program::Output> outputs;
+  for (const BorderTensor& tensor : outputs_) outputs.push_back({spec_of(tensor), tensor.aliased});
+  return std::make_shared<Program>(name_, std::move(inputs), std::move(outputs),
+                                   std::move(executable), report_, dot_);
+}
+
+std::vector<ExternalStep> ProgramTemplate::make_steps(
+    const Graph& graph, const std::vector<ExternalTuple>& externals,
+    std::vector<std::vector<ExternalResult>>* results) {
   std::vector<std::shared_ptr<ExternalCall>> calls;
   for (const auto& [label, function, types] : externals) {
     auto call = std::make_shared<ExternalCall>();
@@ -107,6 +151,18 @@ std::vector<ExternalStep> Program::make_steps(const Graph& graph,
   for (size_t i = 0; i < calls.size(); ++i)
     steps.push_back(make_external_step(std::get<0>(externals[i]), calls[i]));
   return steps;
+}
+
+Program::Program(std::string name, std::vector<Input> inputs, std::vector<Output> outputs,
+                 std::shared_ptr<const Executable> executable, const CompileReport& report,
+                 std::string dot)
+    : name_(std::move(name)),
+      inputs_(std::move(inputs)),
+      outputs_(std::move(outputs)),
+      executable_(std::move(executable)),
+      report_(report),
+      dot_(std::move(dot)) {
+  for (const Output& output : outputs_) num_results_ += output.aliased < 0;
 }
 
 void Program::run(std::span<PyObject* const> inputs, std::span<nb::object> results) const {

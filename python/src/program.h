@@ -1,6 +1,7 @@
 #pragma once
 // A compiled graph that takes and gives tensors.
 
+#include "base/size_program.h"
 #include "compile/compiler.h"
 #include "ir/graph.h"
 
@@ -22,16 +23,67 @@ namespace coregrad::python {
 
 using GraphPtr = std::shared_ptr<Graph>;
 /// (node, strides or None for contiguous, number of the input whose memory it overwrites or -1).
-using OutputTuple = std::tuple<NodeRef, std::optional<std::vector<int64_t>>, int64_t>;
+using OutputTuple = std::tuple<NodeRef, std::optional<std::vector<SymInt>>, int64_t>;
 using ResultTuple = std::pair<DType, std::vector<int64_t>>;
 /// (name, function, results).
 using ExternalTuple = std::tuple<std::string, nb::object, std::vector<ResultTuple>>;
 
+/// A tensor at the border of a program, of sizes that may be symbols.
+struct BorderTensor {
+  DType dtype = DType::Float32;
+  std::vector<SymInt> shape;
+  std::vector<SymInt> strides;  ///< empty: row-major
+  bool is_used = false;         ///< of an input: the graph reads it
+  bool is_written = false;      ///< of an input
+  int64_t aliased = -1;         ///< of an output: the input that it overwrites
+};
+
+class Program;
+
+/// What compiling a graph gives: programs, one for each set of the symbols' values.
+class ProgramTemplate {
+ public:
+  ProgramTemplate(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
+                  int64_t num_inputs, const std::vector<ExternalTuple>& externals,
+                  const std::string& name, const std::string& executor_name, bool any_size,
+                  int max_threads, std::shared_ptr<ShapeEnv> env);
+
+  /// The program where the symbols have these values; ShapeError where it is not for them. The GIL
+  /// is held on entry.
+  std::shared_ptr<Program> bind(std::span<const int64_t> values) const;
+
+  const std::string& name() const { return name_; }
+  const CompileReport& report() const { return report_; }
+  const std::string& to_dot() const { return dot_; }
+
+ private:
+  void find_inputs(const Graph& graph, std::span<const OutputSpec> specs, int64_t num_inputs);
+  std::vector<ExternalStep> make_steps(const Graph& graph,
+                                       const std::vector<ExternalTuple>& externals,
+                                       std::vector<std::vector<ExternalResult>>* results);
+
+  std::string name_;
+  std::vector<BorderTensor> inputs_, outputs_;
+  SizeProgram sizes_;  ///< of the shapes and strides of inputs and outputs
+  int max_threads_;
+  CompiledPlan compiled_;
+  std::shared_ptr<const Executable> interpreter_;  ///< in place of a plan
+  CompileReport report_;
+  std::string dot_;
+};
+
 class Program {
  public:
-  Program(const GraphPtr& graph, const std::vector<OutputTuple>& outputs, int64_t num_inputs,
-          const std::vector<ExternalTuple>& externals, const std::string& name,
-          const std::string& executor_name, bool any_size, int max_threads);
+  struct Input : TensorSpec {
+    bool is_written = false;
+  };
+  struct Output {
+    TensorSpec spec;
+    int64_t aliased;
+  };
+  Program(std::string name, std::vector<Input> inputs, std::vector<Output> outputs,
+          std::shared_ptr<const Executable> executable, const CompileReport& report,
+          std::string dot);
 
   size_t num_inputs() const { return inputs_.size(); }
   /// Outputs that own their memory; the others overwrite inputs.
@@ -47,18 +99,6 @@ class Program {
   const CompileReport& report() const { return report_; }
 
  private:
-  struct Input : TensorSpec {
-    bool is_written = false;
-  };
-  struct Output {
-    TensorSpec spec;
-    int64_t aliased;
-  };
-
-  void find_inputs(const Graph& graph, std::span<const OutputSpec> specs, int64_t num_inputs);
-  std::vector<ExternalStep> make_steps(const Graph& graph,
-                                       const std::vector<ExternalTuple>& externals,
-                                       std::vector<std::vector<ExternalResult>>* results);
   const void* bind_input(size_t i, PyObject* object, int64_t* scalar,
                          std::vector<Block>* copies) const;
   const void* bind_other_layout(size_t i, PyObject* object, std::vector<Block>* copies) const;
@@ -67,7 +107,7 @@ class Program {
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
   size_t num_results_ = 0;
-  std::unique_ptr<Executable> executable_;
+  std::shared_ptr<const Executable> executable_;
   CompileReport report_;
   std::string dot_;
 };

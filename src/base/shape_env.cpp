@@ -409,6 +409,7 @@ std::optional<bool> ShapeEnv::proven(SymInt x, Sign sign) {
 bool ShapeEnv::decided(SymInt x, Sign sign) {
   const std::scoped_lock lock(mutex_);
   if (const std::optional<bool> known = proven(x, sign)) return *known;
+  if (is_closed_) raise<InternalError>("sizes: {} was asked for after compiling", text(x));
   const bool outcome = holds(x.hint(), sign);
   narrow(x, outcome ? sign : opposite(sign));
   return outcome;

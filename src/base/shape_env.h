@@ -7,9 +7,11 @@
 
 #include "base/sym_int.h"
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
@@ -57,7 +59,7 @@ struct SizeExpr {
 enum class Sign : uint8_t { Zero, NotZero, NotNegative, Negative };
 
 /// Owns symbols and expressions, and keeps the guards. Thread-safe; not to be copied or moved.
-class ShapeEnv {
+class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
  public:
   ShapeEnv() = default;
   ShapeEnv(const ShapeEnv&) = delete;
@@ -72,6 +74,8 @@ class ShapeEnv {
   bool admits(std::span<const int64_t> values) const;
   /// The first bound or guard that does not hold, as text; empty if all do.
   std::string refusal(std::span<const int64_t> values) const;
+  /// From now on a decision that would need a guard is an error: what was compiled is in use.
+  void close() { is_closed_ = true; }
   /// Bounds that decisions narrowed, and guards, a line each.
   std::vector<std::string> guards() const;
 
@@ -133,6 +137,7 @@ class ShapeEnv {
   std::map<std::vector<int64_t>, uint32_t> atom_index_;
   std::map<std::vector<int64_t>, SizeExpr> exprs_;
   std::vector<Guard> guards_;
+  std::atomic<bool> is_closed_{false};
 };
 
 }  // namespace coregrad

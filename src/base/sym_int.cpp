@@ -45,10 +45,25 @@ SymInt SymInt::divide(SymInt a, SymInt b) {
   if (!(a >= 0)) raise<ShapeError>("size: {} divided by {}", a, b);
   return floor_div(a, b);
 }
+namespace {
+
+/// Whether one of them is a number that no size comes near ("as far as it goes").
+bool is_far_off(SymInt a, SymInt b) {
+  const auto is_far = [](SymInt x) {
+    return x.is_number() && (x.number() >= kUnbounded || x.number() <= -kUnbounded);
+  };
+  return is_far(a) || is_far(b);
+}
+/// Of two of which one is far off.
+bool is_less_by_far(SymInt a, SymInt b) { return a.is_number() ? a.number() < 0 : b.number() > 0; }
+
+}  // namespace
+
 bool SymInt::decide_equal(SymInt a, SymInt b) {
-  return ShapeEnv::of(a, b).decided(a - b, Sign::Zero);
+  return !is_far_off(a, b) && ShapeEnv::of(a, b).decided(a - b, Sign::Zero);
 }
 bool SymInt::decide_less(SymInt a, SymInt b) {
+  if (is_far_off(a, b)) return is_less_by_far(a, b);
   return ShapeEnv::of(a, b).decided(a - b, Sign::Negative);
 }
 
@@ -59,10 +74,11 @@ std::strong_ordering SymInt::order_of_exprs(SymInt a, SymInt b) {
 
 bool SymInt::are_equal(SymInt a, SymInt b) {
   if (both(a, b) || a.is_identical(b)) return a.is_identical(b);
-  return ShapeEnv::of(a, b).proven(a - b, Sign::Zero).value_or(false);
+  return !is_far_off(a, b) && ShapeEnv::of(a, b).proven(a - b, Sign::Zero).value_or(false);
 }
 bool SymInt::is_at_most(SymInt a, SymInt b) {
   if (both(a, b)) return a.bits_ <= b.bits_;
+  if (is_far_off(a, b)) return is_less_by_far(a, b);
   return ShapeEnv::of(a, b).proven(b - a, Sign::NotNegative).value_or(false);
 }
 
@@ -92,10 +108,12 @@ SymInt common_divisor(SymInt a, SymInt b) {
 }
 SymInt max(SymInt a, SymInt b) {
   if (a.is_number() && b.is_number()) return std::max(a.number(), b.number());
+  if (is_far_off(a, b)) return is_less_by_far(a, b) ? b : a;
   return ShapeEnv::of(a, b).extreme(a, b, AtomOf::Max);
 }
 SymInt min(SymInt a, SymInt b) {
   if (a.is_number() && b.is_number()) return std::min(a.number(), b.number());
+  if (is_far_off(a, b)) return is_less_by_far(a, b) ? a : b;
   return ShapeEnv::of(a, b).extreme(a, b, AtomOf::Min);
 }
 

@@ -119,7 +119,7 @@ NodeId index_put(Graph& g, NodeId x, std::span<const NodeId> indices, NodeId val
                  x_shape);
 }
 
-NodeId one_hot(Graph& g, NodeId index, int64_t classes, DType dtype) {
+NodeId one_hot(Graph& g, NodeId index, SymInt classes, DType dtype) {
   require_index(g, index, "one_hot");
   const NodeId positions = iota(g, g.dtype(index), classes);
   return cast(g, compare(g, Op::Eq, unsqueeze(g, index, -1), positions), dtype);
@@ -134,14 +134,14 @@ NodeId lower_mask(Graph& g, SymInt rows, SymInt columns, int64_t diagonal) {
 NodeId tril(Graph& g, NodeId x, int64_t diagonal) { return mask_triangle(g, x, diagonal, true); }
 NodeId triu(Graph& g, NodeId x, int64_t diagonal) { return mask_triangle(g, x, diagonal, false); }
 
-NodeId eye(Graph& g, DType dtype, int64_t rows, int64_t columns) {
+NodeId eye(Graph& g, DType dtype, SymInt rows, SymInt columns) {
   return one_hot(g, iota(g, DType::Int64, rows), columns, dtype);
 }
 
-NodeId arange(Graph& g, DType dtype, Scalar start, Scalar step, int64_t n) {
+NodeId arange(Graph& g, DType dtype, NodeId start, NodeId step, SymInt n) {
   if (dtype == DType::Bool) raise<DTypeError>("arange: the dtype must be a number: got bool");
-  const NodeId place = cast(g, iota(g, DType::Int64, n), start.dtype);
-  return cast(g, add(g, mul(g, place, literal(g, step)), literal(g, start)), dtype);
+  const NodeId place = cast(g, iota(g, DType::Int64, n), g.dtype(start));
+  return cast(g, add(g, mul(g, place, step), start), dtype);
 }
 
 NodeId roll(Graph& g, NodeId x, SymInts shifts, SymInts dims) {

@@ -18,12 +18,12 @@ NodeId index_leading(Graph& graph, NodeId x, std::span<const NodeId> indices);
 /// an error at run time.
 NodeId mask_put(Graph& graph, NodeId x, int64_t dim, NodeId mask, NodeId values, bool accumulate);
 /// 1 where the class index equals the last dimension's, in `dtype`.
-NodeId one_hot(Graph& graph, NodeId index, int64_t classes, DType dtype);
+NodeId one_hot(Graph& graph, NodeId index, SymInt classes, DType dtype);
 /// bool[rows, columns]: column - row <= diagonal.
 NodeId lower_mask(Graph& graph, SymInt rows, SymInt columns, int64_t diagonal = 0);
-NodeId eye(Graph& graph, DType dtype, int64_t rows, int64_t columns);
-/// start, start + step, .. (n values), computed in the numbers' own dtype, int64 or float64, and
-/// then rounded once.
-NodeId arange(Graph& graph, DType dtype, Scalar start, Scalar step, int64_t n);
+NodeId eye(Graph& graph, DType dtype, SymInt rows, SymInt columns);
+/// start, start + step, .. (n values), computed in the dtype of these scalars, int64 or float64,
+/// and then rounded once.
+NodeId arange(Graph& graph, DType dtype, NodeId start, NodeId step, SymInt n);
 
 }  // namespace coregrad::ops

@@ -71,7 +71,7 @@ Tensor arange(double start, double stop, double step, std::optional<DType> given
     raise<DTypeError>("arange: needs a number type, got {}", name_of(dtype));
   return record("arange", {}, [&](Graph& g, auto) {
     const DType work = is_integer(dtype) ? DType::Int64 : DType::Float64;
-    return ops::arange(g, dtype, Scalar::of(work, start), Scalar::of(work, step),
+    return ops::arange(g, dtype, ops::literal(g, work, start), ops::literal(g, work, step),
                        static_cast<int64_t>(count));
   });
 }

@@ -1,4 +1,4 @@
-"""Dynamic shapes: one trace, a program for each set of sizes, always the sizes of the call."""
+"""Dynamic shapes: one trace, one compilation for all sizes, always the sizes of the call."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def compiled(f, **kwargs):
 
 
 def graphs(kind):
-    """Reports of one kind (inference, forward, backward); each is one program."""
+    """Reports of one kind (inference, forward, backward); each is one compilation."""
     return [g for g in coregrad.torch.report().graphs if f" {kind}" in g.name]
 
 
@@ -148,7 +148,7 @@ def test_sizes_change_by_themselves_after_the_second_and_are_traced_twice_at_mos
         torch.testing.assert_close(call(x), model(x))
         call(x).sum().backward()
     assert traces() == 2
-    assert len(graphs("forward")) == 1 + 4
+    assert len(graphs("forward")) == 1 + 1
 
 
 def test_mark_dynamic_traces_once():
@@ -220,29 +220,88 @@ def test_dropout_of_every_size_is_seeded():
         assert 0.3 < (first == 0).float().mean() < 0.7
 
 
-def test_a_size_met_before_compiles_nothing_and_a_new_one_no_second_trace():
-    call = compiled(lambda x: x.exp().sum(1), dynamic=True)
-    for n in (3, 4, 3, 4, 3):
-        call(torch.randn(n, 5))
-    assert traces() == 1
-    assert len(graphs("inference")) == 2
+def test_a_new_size_is_neither_traced_nor_compiled():
+    def f(x, y):
+        scores = torch.softmax(x @ y.transpose(0, 1), -1)
+        return F.layer_norm(scores @ y, (6,))
 
-
-def test_the_programs_of_a_graph_are_bounded_and_the_latest_stay(monkeypatch):
-    monkeypatch.setattr(dynamic, "MAX_PROGRAMS", 3)
-    f = lambda x: x * 2 + x.shape[0]  # noqa: E731
     call = compiled(f, dynamic=True)
+    for n, m in ((3, 4), (4, 3), (17, 300), (300, 17), (2, 2)):
+        check(f, call, lambda n=n, m=m: [torch.randn(n, 6), torch.randn(m, 6)])
+    assert traces() == 1
+    assert len(graphs("forward")) == len(graphs("backward")) == 1
 
-    def programs_after(n):
-        x = torch.randn(n, 7)
-        torch.testing.assert_close(call(x), f(x))
-        return len(graphs("inference"))
 
-    assert [programs_after(n) for n in (2, 3, 4, 2, 5)] == [1, 2, 3, 3, 4]
-    assert programs_after(2) == 4  # used after 3, which had to go
-    assert programs_after(3) == 5
-    live = [g for g in graphs("inference") if g.compiled() is not None]
-    assert len(live) == 3
+def test_what_a_size_decides_is_decided_for_each_call():
+    """What cannot be compiled for all sizes is compiled for those that a call brings."""
+
+    def tail(x):
+        return x[-20:].sum(0) * x.shape[0]
+
+    def unrolled(x):
+        total = x[0]
+        for row in x.unbind(0):
+            total = (total + row).sin()
+        return total
+
+    for f in (tail, unrolled):
+        torch._dynamo.reset()
+        call = compiled(f, dynamic=True)
+        for n in (30, 5, 20, 21, 5, 19, 300):
+            check(f, call, lambda n=n: [torch.randn(n, 3)])
+
+
+class _Sizes:
+    """Stands for the sizes of a graph whose calls bring one number."""
+
+    written = ()
+
+    def of(self, args):
+        return (args[0],)
+
+
+class _Evens:
+    """A template that is for even numbers."""
+
+    def admits(self, sizes, args):
+        return sizes[0] % 2 == 0
+
+    def bind(self, sizes):
+        return lambda args: [("template", *sizes)]
+
+
+def test_programs_are_bounded_and_the_latest_stay(monkeypatch):
+    monkeypatch.setattr(dynamic, "MAX_PROGRAMS", 3)
+    made = []
+
+    def compile_for(sizes, args):
+        made.append(sizes[0])
+        return lambda args: [("numbers", *sizes)]
+
+    call = dynamic.PerSize(_Sizes(), lambda *_: None, compile_for)
+    for n in (2, 3, 4, 2, 5):
+        assert call([n]) == [("numbers", n)]
+    assert made == [2, 3, 4, 5]
+    call([2])  # used after 3, which had to go
+    assert made == [2, 3, 4, 5]
+    call([3])
+    assert made == [2, 3, 4, 5, 3]
+
+
+def test_a_template_is_used_for_what_it_admits_and_tried_near_a_size_else():
+    tried = []
+
+    def compile_template(sizes, args, is_near):
+        tried.append((sizes[0], is_near))
+        return None if is_near else _Evens()
+
+    call = dynamic.PerSize(
+        _Sizes(), compile_template, lambda sizes, _: lambda _: [("numbers", *sizes)]
+    )
+    assert call([4]) == [("template", 4)]
+    assert call([6]) == [("template", 6)]
+    assert call([3]) == [("numbers", 3)]
+    assert tried == [(4, False), (3, True)]
 
 
 def test_a_view_of_a_base_that_the_call_does_not_show_is_compiled():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -23,9 +24,10 @@ from .call_path import (
     training_call,
 )
 from .dynamic import PerSize, Sizes
-from .importer import Importer, Layouts, has_symbols, layouts_of
+from .importer import Importer, Layouts, has_symbols, layouts_of, symbolic_layouts
 from .metadata import CompilerFaultWarning, GraphRejected
 from .options import Options
+from .program import CompiledTemplate
 from .recurrence import replace_calls
 from .reporting import CallPath, GraphReport, reports
 from .threads import parallel_loop
@@ -34,6 +36,7 @@ from .value_checks import keep_checks
 _core.attach_exchange_api(torch.Tensor.__dlpack_c_exchange_api__)
 _core.attach_host_threads(parallel_loop())
 
+log = logging.getLogger(__name__)
 _numbers = itertools.count()
 
 
@@ -110,12 +113,30 @@ def compile_fx_graph(
         report = GraphReport(name, call_path=call_path)
         return _compile_concrete(module, options, report, sizes.traced(()), layouts)
 
+    def compile_template(
+        values: Sequence[int], args: list[Any], is_near: bool
+    ) -> CompiledTemplate | None:
+        env, symbols = sizes.symbols(values if is_near else None)
+        report = GraphReport(f"{name}, any {', '.join(map(str, symbols))}", call_path=call_path)
+        try:
+            traced, numbers = sizes.traced(symbols), sizes.traced(values)
+            chosen = symbolic_layouts(module, args, traced, numbers)
+            compiled = Importer(module, options, report, traced, chosen, env).run()
+        except Exception:
+            log.debug("no template for %s", name, exc_info=True)
+            return None
+        if compiled.admits(values, args):
+            _publish(report, options)
+        return compiled
+
     def compile_for(values: Sequence[int], args: list[Any]) -> Callable[[list[Any]], Any]:
         report = GraphReport(f"{name}, {sizes.text(values)}", call_path=call_path)
         traced = sizes.traced(values)
         return _compile_concrete(module, options, report, traced, layouts_of(module, args, traced))
 
-    return PerSize(sizes, compile_for)
+    if options.executor == "interpreter":
+        return PerSize(sizes, lambda *_: None, compile_for)
+    return PerSize(sizes, compile_template, compile_for)
 
 
 def _refuse(

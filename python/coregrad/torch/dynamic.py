@@ -1,16 +1,20 @@
-"""Graphs with symbolic sizes: one program for each set of concrete sizes that calls bring.
+"""Graphs with symbolic sizes: one compilation for all of them.
 
 The trace has every size as an expression over a few symbols. `Sizes` makes one function of all those
-expressions, so that a new set of sizes needs no second trace; `PerSize` keeps the programs.
+expressions: of CoreGrad's own symbols, from which a template of programs is compiled, or of numbers.
+`PerSize` keeps the templates, and the programs that they gave. What cannot be compiled for symbols is
+compiled for the sizes of a call.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
+import math
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import sympy
 import torch
@@ -21,16 +25,22 @@ from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP
 from torch.utils._sympy.printers import PythonPrinter
 from torch.utils._sympy.solve import try_solve
 
-from .metadata import GraphRejected, storage_key
+from .. import _core
+from .metadata import GraphRejected, contiguous_strides, storage_key
 
-#: Programs that one graph keeps, each for other sizes. Their machine code is kept apart, and longer.
-MAX_PROGRAMS = 64
+#: Programs that one graph keeps, each for other sizes: those of templates share their code.
+MAX_PROGRAMS = 256
+#: Templates that one graph keeps: what was decided for one may not hold for the sizes of the next.
+MAX_TEMPLATES = 64
+#: What symbols are taken for where a template is compiled: sizes that no program has as constants.
+HINTS = (257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347, 349)
 
 Boxed = Callable[[list[Any]], list[Any]]
+SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
 def _expression(value: Any) -> sympy.Basic:
-    if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+    if isinstance(value, SYMBOLIC):
         return value.node.expr
     return sympy.sympify(value)
 
@@ -55,6 +65,34 @@ class _Tensor:
         return (values[self.offset] + last + 1) * self.dtype.itemsize
 
 
+class SizedTensor(FakeTensor):
+    """A traced tensor whose sizes are expressions; PyTorch's own functions see the hints of these."""
+
+    _sizes: tuple[Any, ...] = ()
+    _steps: tuple[Any, ...] = ()
+    _start: Any = 0
+
+    @property
+    def shape(self) -> Any:
+        return self._sizes
+
+    def size(self, dim: int | None = None) -> Any:
+        return self._sizes if dim is None else self._sizes[dim]
+
+    def stride(self, dim: int | None = None) -> Any:
+        return self._steps if dim is None else self._steps[dim]
+
+    def storage_offset(self) -> Any:
+        return self._start
+
+    def numel(self) -> Any:
+        return math.prod(self._sizes)
+
+    def is_contiguous(self, memory_format: torch.memory_format = torch.contiguous_format) -> bool:
+        assert memory_format == torch.contiguous_format
+        return self._steps == contiguous_strides(self._sizes)
+
+
 class Sizes:
     """The traced values of a graph as functions of the symbols in its sizes.
 
@@ -64,6 +102,7 @@ class Sizes:
     def __init__(self, module: GraphModule) -> None:
         self._expressions: dict[sympy.Basic, int] = {}
         self._tensors: list[_Tensor] = []
+        self._shape_env: Any = None
         self._values = {
             node: self._describe(node.meta["val"])
             for node in module.graph.nodes
@@ -82,6 +121,7 @@ class Sizes:
             {s for e in self._expressions for s in e.free_symbols}, key=lambda s: s.name
         )
         self._names = [s.name for s in symbols]
+        self._symbols = symbols
         known = dict(_sources(placeholders))
         missing = [s.name for s in symbols if s not in known]
         if missing:
@@ -101,9 +141,35 @@ class Sizes:
     def text(self, sizes: Sequence[int]) -> str:
         return ", ".join(f"{name}={n}" for name, n in zip(self._names, sizes, strict=True))
 
-    def traced(self, sizes: Sequence[int]) -> dict[FxNode, Any]:
-        """Every node's value for these sizes; tensors are fake ones, made without running anything."""
-        values = [_plain(v) for v in self._evaluate(*sizes)]
+    def symbols(self, near: Sequence[int] | None = None) -> tuple[_core.ShapeEnv, list[Any]]:
+        """A new environment with the graph's symbols, whose hints are numbers of their own, or `near`
+        these.
+        """
+        env = _core.ShapeEnv()
+        symbols = []
+        for number, symbol in enumerate(self._symbols):
+            low, high = self._bounds(symbol)
+            hint = HINTS[number % len(HINTS)] if near is None else near[number]
+            symbols.append(env.symbol(symbol.name, low, high, min(max(hint, low), high)))
+        return env, symbols
+
+    def _bounds(self, symbol: sympy.Symbol) -> tuple[int, int]:
+        bounds = self._shape_env.var_to_range.get(symbol) if self._shape_env is not None else None
+        if bounds is None:
+            return 0, _core.UNBOUNDED
+        low, high = bounds.lower, bounds.upper
+        return (
+            int(low) if low.is_Integer else -_core.UNBOUNDED,
+            min(int(high), _core.UNBOUNDED) if high.is_Integer else _core.UNBOUNDED,
+        )
+
+    def traced(self, sizes: Sequence[Any]) -> dict[FxNode, Any]:
+        """Every node's value for these sizes, numbers or symbols; tensors are fake ones, made without
+        running anything.
+        """
+        expressions = [_plain(v) for v in self._evaluate(*sizes)]
+        is_sized = any(isinstance(n, _core.SymInt) for n in sizes)
+        values = [_hint(v) for v in expressions] if is_sized else expressions
         mode = FakeTensorMode(static_shapes=True)
         # The traced size of a storage may depend on a base that the call does not show.
         ends: dict[int, int] = {}
@@ -113,9 +179,14 @@ class Sizes:
 
         def build(what: Any) -> Any:
             if isinstance(what, _Tensor):
-                return self._tensor(mode, storages, what, values)
+                made = self._tensor(mode, storages, what, values, is_sized)
+                if isinstance(made, SizedTensor):
+                    made._sizes = tuple(expressions[n] for n in what.sizes)
+                    made._steps = tuple(expressions[n] for n in what.strides)
+                    made._start = expressions[what.offset]
+                return made
             if isinstance(what, _Number):
-                return values[what.place]
+                return expressions[what.place]
             if isinstance(what, (tuple, list)):
                 return type(what)(build(w) for w in what)
             return what
@@ -129,6 +200,7 @@ class Sizes:
         storages: dict[int, torch.UntypedStorage],
         what: _Tensor,
         values: Sequence[Any],
+        is_sized: bool,
     ) -> torch.Tensor:
         memory = torch.empty(0, dtype=what.dtype, device="meta").set_(
             storages[what.storage],
@@ -136,12 +208,12 @@ class Sizes:
             [values[n] for n in what.sizes],
             [values[n] for n in what.strides],
         )
-        return FakeTensor(mode, memory, what.device)
+        return (SizedTensor if is_sized else FakeTensor)(mode, memory, what.device)
 
     def _describe(self, value: Any) -> Any:
         if isinstance(value, (tuple, list)):
             return type(value)(self._describe(v) for v in value)
-        if isinstance(value, (torch.SymInt, torch.SymFloat, torch.SymBool)):
+        if isinstance(value, SYMBOLIC):
             return _Number(self._place(value))
         if not isinstance(value, torch.Tensor):
             return value
@@ -159,13 +231,30 @@ class Sizes:
         return tensor
 
     def _place(self, value: Any) -> int:
+        if isinstance(value, SYMBOLIC):
+            self._shape_env = value.node.shape_env
         return self._expressions.setdefault(_expression(value), len(self._expressions))
 
 
 def _function(parameters: Sequence[str], results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
     """A function of Python text for each result; it gives a tuple, of any length."""
     values = "".join(f"{r}, " for r in results)
-    return eval(f"lambda {', '.join(parameters)}: ({values})", dict(SYMPY_INTERP))
+    names = {**SYMPY_INTERP, "max": _largest, "min": _smallest}
+    return eval(f"lambda {', '.join(parameters)}: ({values})", names)
+
+
+def _largest(*values: Any) -> Any:
+    is_sized = any(isinstance(v, _core.SymInt) for v in values)
+    return functools.reduce(_core.sym_max, values) if is_sized else max(*values)
+
+
+def _smallest(*values: Any) -> Any:
+    is_sized = any(isinstance(v, _core.SymInt) for v in values)
+    return functools.reduce(_core.sym_min, values) if is_sized else min(*values)
+
+
+def _hint(value: Any) -> Any:
+    return value.hint if isinstance(value, _core.SymInt) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,15 +305,32 @@ def _sources(placeholders: Sequence[FxNode]) -> list[tuple[sympy.Symbol, str]]:
     return solved + outright[::-1]
 
 
+class Template(Protocol):
+    """A graph compiled for symbols."""
+
+    def admits(self, sizes: Sequence[int], args: Sequence[Any]) -> bool: ...
+
+    def bind(self, sizes: Sequence[int]) -> Boxed: ...
+
+
 class PerSize:
-    """Compiles for the sizes of each call on first sight; keeps the programs used last."""
+    """Finds the program for the sizes of each call; keeps those used last."""
 
     def __init__(
-        self, sizes: Sizes, compile_for: Callable[[Sequence[int], list[Any]], Boxed]
+        self,
+        sizes: Sizes,
+        compile_template: Callable[[Sequence[int], list[Any], bool], Template | None],
+        compile_for: Callable[[Sequence[int], list[Any]], Boxed],
     ) -> None:
+        """`compile_template` gets sizes, arguments, and whether hints are to be near these sizes;
+        `compile_for` makes what is for these sizes only.
+        """
         self._boxed_call = True  # on the instance: wrappers copy its attributes
         self._sizes = sizes
+        self._compile_template = compile_template
         self._compile_for = compile_for
+        self._templates: list[Template] = []  #: the one used last is the first
+        self._has_general = False  #: a template for hints of its own was tried
         self._programs: dict[Any, tuple[Boxed, list[int]]] = {}  # with the tick of the last use
         self._ticks = itertools.count()
         self._lock = threading.Lock()
@@ -243,9 +349,33 @@ class PerSize:
         with self._lock:
             found = self._programs.get(key)
             if found is None:
-                found = self._compile_for(sizes, list(args)), [next(self._ticks)]
+                template = self._template(sizes, args)
+                made = (
+                    self._compile_for(sizes, list(args))
+                    if template is None
+                    else template.bind(sizes)
+                )
+                found = made, [next(self._ticks)]
                 if len(self._programs) >= MAX_PROGRAMS:
                     oldest = min(self._programs, key=lambda k: self._programs[k][1][0])
                     del self._programs[oldest]
                 self._programs[key] = found
         return found
+
+    def _template(self, sizes: Sequence[int], args: list[Any]) -> Template | None:
+        """One that is for these sizes; None if none can be made."""
+        for template in self._templates:
+            if template.admits(sizes, args):
+                self._templates.remove(template)
+                self._templates.insert(0, template)
+                return template
+        for is_near in (False, True):
+            if not is_near and self._has_general:
+                continue
+            self._has_general = True
+            template = self._compile_template(sizes, list(args), is_near)
+            if template is not None and template.admits(sizes, args):
+                self._templates.insert(0, template)
+                del self._templates[MAX_TEMPLATES:]
+                return template
+        return None

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from .._core import DType, Graph, Node
+from .._core import DType, Graph, Node, SymInt
 from .lowering import Complex, interleaved
 from .metadata import TO_CORE, contiguous_strides, is_writable, part_dtype
 
@@ -103,6 +103,8 @@ class Template:
             return Place(value.place)
         if isinstance(value, Complex):
             value = interleaved(self._graph, value)
+        if isinstance(value, SymInt):
+            return int(value)  # a guard: the step is for this size
         if not isinstance(value, Node):
             return value
         self.nodes.append(value)
@@ -126,7 +128,7 @@ def _other_strides(traced: torch.Tensor) -> tuple[int, ...] | None:
     if 0 in shape or stride == contiguous_strides(shape):
         return None
     once = [n for n, s in zip(shape, stride) if s != 0]
-    return stride if is_writable(once, [s for s in stride if s != 0]) else None
+    return tuple(map(int, stride)) if is_writable(once, [s for s in stride if s != 0]) else None
 
 
 def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:

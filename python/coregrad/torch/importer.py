@@ -44,7 +44,7 @@ from .metadata import (
 )
 from .options import Options
 from .outputs import finish, viewed_input
-from .program import CompiledGraph
+from .program import same_strides
 from .reporting import GraphReport
 
 #: Operators whose result depends on their first operand's storage, not only on its elements.
@@ -86,8 +86,31 @@ def layouts_of(module: GraphModule, args: Sequence[Any], traced: Mapping[FxNode,
     )
 
 
+def symbolic_layouts(
+    module: GraphModule,
+    args: Sequence[Any],
+    traced: Mapping[FxNode, Any],
+    numbers: Mapping[FxNode, Any],
+) -> Layouts:
+    """As expressions: the traced strides, or row-major ones where a call's argument has those instead.
+    `numbers` are the traced values for the call's sizes.
+    """
+    placeholders = module.graph.find_nodes(op="placeholder")
+    layouts = Layouts()
+    for node, value in zip(placeholders, args, strict=True):
+        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
+            continue
+        if value.shape != numbers[node].shape:
+            continue
+        strides = tuple(traced[node].stride())
+        if not same_strides(value, tuple(numbers[node].stride())) and value.is_contiguous():
+            strides = contiguous_strides(tuple(traced[node].shape))
+        layouts.by_name[node.name] = strides
+    return layouts
+
+
 class Importer:
-    """Builds the program of one graph whose traced values are all concrete."""
+    """Builds the program of one graph whose traced values are concrete, or of one environment."""
 
     def __init__(
         self,
@@ -96,14 +119,17 @@ class Importer:
         report: GraphReport,
         values: Mapping[FxNode, Any] | None = None,
         layouts: Layouts | None = None,
+        env: _core.ShapeEnv | None = None,
     ) -> None:
         self.module = module
         self.options = options
         self.report = report
-        self.any_size = values is not None  # these are for one of several sets of sizes
+        self.env_of_sizes = env
+        # These values are for one of several sets of sizes.
+        self.any_size = values is not None and env is None
         self.traced = values if values is not None else _values_of(module)
         self.layouts = layouts if layouts is not None else Layouts()
-        self.graph = Graph()
+        self.graph = Graph() if env is None else Graph(env)
         self.lowering = Lowering(self.graph, self._seed, self._check)
         self.env: dict[FxNode, Any] = {}
         self.placeholders: list[FxNode] = []
@@ -121,8 +147,8 @@ class Importer:
         self.num_constants = sum(n.op == "get_attr" for n in module.graph.nodes)
         self.num_places = self.num_placeholders + self.num_constants
 
-    def run(self) -> CompiledGraph:
-        """The compiled graph; GraphRejected if the graph cannot be taken as a whole."""
+    def run(self) -> Any:
+        """The compiled graph, or a template of it; GraphRejected if it cannot be taken as a whole."""
         start = time.perf_counter()
         for node in self.module.graph.nodes:
             if node.op == "placeholder":
@@ -547,7 +573,7 @@ def _may_be_mistaken(node: FxNode) -> bool:
 
 
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (int, float, bool)) and not isinstance(value, torch.Tensor)
+    return isinstance(value, (int, float, bool, _core.SymInt))
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

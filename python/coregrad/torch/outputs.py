@@ -22,7 +22,15 @@ from .metadata import (
     output_strides,
     storage_key,
 )
-from .program import CompiledGraph, Fixed, FromFrame, FromInput, FromProgram, View
+from .program import (
+    CompiledGraph,
+    CompiledTemplate,
+    Fixed,
+    FromFrame,
+    FromInput,
+    FromProgram,
+    View,
+)
 from .threads import thread_limit
 
 if TYPE_CHECKING:
@@ -34,16 +42,18 @@ DETACHES = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 ProgramOutput = tuple[Any, list[int] | None, int]
 
 
-def finish(importer: Importer, outputs: Sequence[Any], start: float) -> CompiledGraph:
+def finish(
+    importer: Importer, outputs: Sequence[Any], start: float
+) -> CompiledGraph | CompiledTemplate:
     """Compiles what an importer recorded; `start` is when it began."""
     wanted = Outputs(importer, outputs)
     plan = [wanted.describe(o) for o in outputs]
     wanted.add_writes()
     imported = time.perf_counter()
     report = importer.report
-    program = None
+    program, env = None, importer.env_of_sizes
     if wanted.of_program:
-        program = _core.Program(
+        given = (
             importer.graph,
             wanted.of_program,
             importer.num_placeholders + importer.num_constants + 1,
@@ -53,12 +63,11 @@ def finish(importer: Importer, outputs: Sequence[Any], start: float) -> Compiled
             importer.any_size,
             thread_limit(),
         )
+        program = _core.Program(*given) if env is None else _core.ProgramTemplate(*given, env)
         report.plan = program.report
     report.import_ms = (imported - start) * 1e3
     report.compile_ms = (time.perf_counter() - imported) * 1e3
-    compiled = CompiledGraph(
-        program,
-        plan,
+    rest = (
         importer.num_placeholders,
         importer.constants,
         importer.seed is not None,
@@ -68,6 +77,11 @@ def finish(importer: Importer, outputs: Sequence[Any], start: float) -> Compiled
         importer.num_places if importer.has_held else 0,
         [(index, held.place) for index, held in importer.held_writes.items()],
     )
+    if env is not None:
+        written = {i: importer.strides(importer.placeholders[i]) for i in importer.written}
+        compiled = CompiledTemplate(env, program, plan, rest, written)
+    else:
+        compiled = CompiledGraph(program, plan, *rest)
     report.compiled = weakref.ref(compiled)
     return compiled
 
@@ -127,7 +141,7 @@ class Outputs:
     def _scalar(self, output: Any, value: Any) -> Any:
         if isinstance(output, FxNode) and output in self.placeholders:
             return FromInput(self.placeholders.index(output))
-        if value is None or isinstance(value, (int, float, bool)):
+        if value is None or isinstance(value, (int, float, bool, _core.SymInt)):
             return Fixed(value)
         raise GraphRejected(f"output {output} is a {type(value).__name__}")
 

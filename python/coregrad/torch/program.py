@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,7 +61,7 @@ class Fixed:
 Output = FromInput | FromProgram | FromFrame | View | Fixed
 
 
-def same_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> bool:
+def same_strides(tensor: torch.Tensor, strides: Sequence[int]) -> bool:
     """True when a tensor has these strides wherever they say something."""
     return not tensor.numel() or all(
         n == 1 or s == t for n, s, t in zip(tensor.shape, tensor.stride(), strides)
@@ -241,3 +241,66 @@ class CompiledGraph:
         results = self.entry(*args)
         args.clear()
         return list(results)
+
+
+def _sizes_in(value: Any) -> list[Any]:
+    """The symbolic sizes in an output."""
+    if isinstance(value, _core.SymInt):
+        return [value]
+    if dataclasses.is_dataclass(value):
+        value = [getattr(value, f.name) for f in dataclasses.fields(value)]
+    return [s for v in value for s in _sizes_in(v)] if isinstance(value, (list, tuple)) else []
+
+
+def _with_numbers(value: Any, numbers: Iterator[int]) -> Any:
+    """An output with numbers in the place of its symbolic sizes."""
+    if isinstance(value, _core.SymInt):
+        return next(numbers)
+    if isinstance(value, tuple):
+        return tuple([_with_numbers(v, numbers) for v in value])
+    if not dataclasses.is_dataclass(value):
+        return value
+    fields = [getattr(value, f.name) for f in dataclasses.fields(value)]
+    return type(value)(*[_with_numbers(v, numbers) for v in fields])
+
+
+class CompiledTemplate:
+    """A graph compiled for symbols: gives a CompiledGraph for each set of their values."""
+
+    def __init__(
+        self,
+        env: _core.ShapeEnv,
+        program: _core.ProgramTemplate | None,
+        outputs: Sequence[Output],
+        rest: Sequence[Any],
+        written: Mapping[int, tuple[Any, ...]],
+    ) -> None:
+        """`rest` are a CompiledGraph's other arguments; `written` the strides of inputs that the
+        program overwrites.
+        """
+        self.env = env
+        self.program = program
+        self.outputs = tuple(outputs)
+        self.rest = tuple(rest)
+        self._sized = tuple(bool(_sizes_in(o)) for o in outputs)
+        self._sizes = _core.SizeProgram([s for o in outputs for s in _sizes_in(o)])
+        self._written = tuple(written)
+        self._strides = tuple(_core.SizeProgram(list(s)) for s in written.values())
+        env.close()
+
+    def admits(self, sizes: Sequence[int], args: Sequence[Any]) -> bool:
+        """Whether what was decided holds for a call's sizes and arguments."""
+        return self.env.admits(sizes) and all(
+            same_strides(args[i], program.run(sizes))
+            for i, program in zip(self._written, self._strides)
+        )
+
+    def bind(self, sizes: Sequence[int]) -> CompiledGraph:
+        """The graph for these sizes, which are admitted."""
+        program = self.program.bind(sizes) if self.program is not None else None
+        numbers = iter(self._sizes.run(sizes))
+        outputs = [
+            _with_numbers(o, numbers) if is_sized else o
+            for o, is_sized in zip(self.outputs, self._sized)
+        ]
+        return CompiledGraph(program, outputs, *self.rest)

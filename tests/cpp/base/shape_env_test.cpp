@@ -118,6 +118,22 @@ TEST_F(SymIntTest, QuestionsAloneLeaveNoGuard) {
   EXPECT_FALSE(has_guards());
 }
 
+TEST_F(SymIntTest, NumbersThatNoSizeComesNearAreLargerWithoutAGuard) {
+  for (const int64_t far : {INT64_MAX, kUnbounded}) {
+    EXPECT_TRUE(s < far && s != far && -far < s);
+    EXPECT_TRUE(SymInt::is_at_most(s, far) && !SymInt::is_at_most(far, s));
+    EXPECT_TRUE(min(s, SymInt(far)).is_identical(s) && max(SymInt(-far), s).is_identical(s));
+  }
+  EXPECT_EQ(env.guards(), std::vector<std::string>{});
+}
+
+TEST_F(SymIntTest, AClosedEnvironmentDecidesWhatIsProvenOnly) {
+  env.close();
+  EXPECT_TRUE(s >= 2);
+  EXPECT_THROW((void)(s < 100), InternalError);
+  EXPECT_THROW((void)s.specialized(), InternalError);
+}
+
 TEST_F(SymIntTest, AProgramComputesWhatSizesShareOnce) {
   const SymInt sizes[] = {3, s, 2 * s * t, ceil_div(s * t, 8), ceil_div(s * t, 8) * 4, s * t};
   const SizeProgram program(sizes);

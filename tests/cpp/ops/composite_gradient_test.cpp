@@ -224,8 +224,8 @@ TEST(CompositeGradient, ReductionsAndNormalisations) {
 TEST(CompositeGradient, ConvolutionsAndPools) {
   const Values x = noise(2 * 4 * 6 * 5);
   const auto weight = [](Graph& g, Dims shape) {
-    const NodeId w = arange(g, DType::Float64, Scalar::of(DType::Float64, 0.1),
-                            Scalar::of(DType::Float64, 0.37), checked_numel(shape, "test"));
+    const NodeId w = arange(g, DType::Float64, literal(g, DType::Float64, 0.1),
+                            literal(g, DType::Float64, 0.37), checked_numel(shape, "test"));
     return reshape(g, unary(g, Op::Sin, w), shape);
   };
   for (const Function& f : std::initializer_list<Function>{

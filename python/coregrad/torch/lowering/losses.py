@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .shared import REDUCTIONS
-from .table import lower
+from .table import at_least_one, lower
 
 NONE, MEAN, SUM = 0, 1, 2
 
@@ -11,7 +11,7 @@ NONE, MEAN, SUM = 0, 1, 2
 def _spread(b, grad, like, reduction):
     """The gradient that reaches each element of an unreduced loss."""
     grad = b.expand(grad, like.shape)
-    return grad / float(max(like.numel, 1)) if reduction == MEAN else grad
+    return grad / at_least_one(like.numel) if reduction == MEAN else grad
 
 
 @lower("aten.binary_cross_entropy_backward.default")

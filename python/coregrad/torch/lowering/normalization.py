@@ -6,7 +6,7 @@ rstd * (g - mean(g) - y * mean(g * y)), where g is the incoming gradient times t
 
 from __future__ import annotations
 
-from .table import lower
+from .table import at_least_one, lower
 
 
 def _count(x, dims):
@@ -17,7 +17,7 @@ def _count(x, dims):
 
 
 def _input_gradient(b, g, y, rstd, dims):
-    n = float(max(_count(g, dims), 1))
+    n = at_least_one(_count(g, dims))
     mean_g = b.reduce("sum", g, dims, True) / n
     mean_gy = b.reduce("sum", g * y, dims, True) / n
     return rstd * (g - mean_g - y * mean_gy)

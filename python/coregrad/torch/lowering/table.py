@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ..._core import DType, Graph, Node
+from ..._core import DType, Graph, Node, sym_max
 from ..metadata import COMPUTED, TO_CORE, part_dtype
 
 Row = Callable[..., Any]
@@ -91,6 +91,11 @@ def _rounded(b: Lowering, result: Any, traced: Any) -> Any:
 def is_float(dtype: DType) -> bool:
     """Whether a row computes with floats: narrow ones are float32 by then."""
     return dtype in (DType.float32, DType.float64)
+
+
+def at_least_one(n: Any) -> Any:
+    """A number of elements as a divisor."""
+    return max(n, 1) if isinstance(n, int) else sym_max(n, 1)
 
 
 def each(values: Sequence[int], rank: int) -> list[int]:
