@@ -118,6 +118,12 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
       made.planned.push_back(
           {plan.steps.size(), std::get<ContractKernel>(parts.draft.sources[draft.source])});
       made.steps.push_back({.work = draft.work});
+    } else if (draft.source >= 0 && parts.kernels[draft.source]->symbolic) {
+      const auto& kernel = parts.kernels[draft.source];
+      made.planned.push_back({plan.steps.size(), kernel->symbolic});
+      made.steps.push_back({.work = draft.work});
+      step.function = kernel->function;
+      plan.keep_alive.push_back(kernel->code);
     } else if (draft.source >= 0) {
       const auto& kernel = parts.kernels[draft.source];
       take(*kernel);

@@ -14,6 +14,7 @@
 #include "compile/pipeline.h"
 #include "ir/print.h"
 #include "runtime/profiler.h"
+#include "schedule/contract/plan.h"
 
 #include <algorithm>
 #include <chrono>
@@ -141,10 +142,11 @@ void Compilation::share() {
 
 void Compilation::generate() {
   KernelCacheStats stats;
-  // Contracts of symbols are planned for the numbers of a call.
+  // Some contracts of symbols are planned for the numbers of a call.
   const auto waits = [](const KernelSource& source) {
     const auto* contract = std::get_if<ContractKernel>(&source);
-    return contract != nullptr && contract->has_symbols();
+    return contract != nullptr && contract->has_symbols() &&
+           !has_common_plan(*contract, host_target());
   };
   if (std::ranges::none_of(draft_.sources, waits)) {
     kernels_ = compile_kernels(draft_.sources, host_target(), &stats);

@@ -1,6 +1,7 @@
 #include "compile/plan_template.h"
 
 #include "base/flags.h"
+#include "codegen/contract/step.h"
 #include "codegen/jit/host_target.h"
 #include "codegen/jit/kernel_cache.h"
 #include "runtime/executor.h"
@@ -15,7 +16,7 @@ namespace {
 void take(Plan& plan, size_t number, const auto& made) {
   const auto value = [](SymInt x) { return x.number(); };
   Step& step = plan.steps[number];
-  step.function = made.function;
+  if constexpr (requires { made.function; }) step.function = made.function;
   step.range = value(made.range);
   step.chunk = value(made.chunk);
   step.scratch_bytes = value(made.scratch_bytes);
@@ -33,6 +34,9 @@ void PlanTemplate::finish() {
   all.insert(all.end(), params.begin(), params.end());
   for (const StepSizes& s : steps)
     all.insert(all.end(), {s.range, s.chunk, s.scratch_bytes, s.work});
+  for (const PlannedAnew& p : planned)
+    if (const auto* contract = std::get_if<std::shared_ptr<const SymbolicContract>>(&p.source))
+      all.insert(all.end(), (*contract)->sizes().begin(), (*contract)->sizes().end());
   sizes = SizeProgram(all);
 }
 
@@ -73,19 +77,27 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
     const double growth = work / static_cast<double>(std::max<int64_t>(steps[s].work.hint(), 1));
     for (double* cost : {&step.flops, &step.bytes, &step.cost_ns}) *cost *= growth;
   }
-  make_planned(*bound, values);
+  make_planned(*bound, values, {number, numbers.end()});
   for (const Step& step : bound->steps)
     bound->max_scratch_bytes = std::max(bound->max_scratch_bytes, step.scratch_bytes);
   bound->totals = total_up(*bound);
   return bound;
 }
 
-void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values) const {
+void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values,
+                                std::span<const int64_t> numbers) const {
   if (planned.empty()) return;
   const SizeFunction value_of = [&](SymInt x) { return SymInt(env->evaluate(x, values)); };
   std::vector<KernelSource> contracts;
   std::vector<size_t> contract_steps;
   for (const PlannedAnew& p : planned) {
+    if (const auto* contract = std::get_if<std::shared_ptr<const SymbolicContract>>(&p.source)) {
+      const size_t count = (*contract)->sizes().size();
+      const SymbolicContract::Bound made = (*contract)->bind(numbers.first(count));
+      numbers = numbers.subspan(count);
+      take(bound, p.step, made);
+      continue;
+    }
     if (const auto* make = std::get_if<MakeLibraryStep>(&p.source)) {
       const LibraryUnit unit = library_unit({}, (*make)(value_of));
       take(bound, p.step, unit);

@@ -15,6 +15,8 @@
 
 namespace coregrad {
 
+class SymbolicContract;  // codegen/contract/step.h
+
 /// What assemble_plan() makes. Every number of `plan` that a symbol decides has its expression
 /// here; what the plan itself holds in such a place means nothing.
 struct PlanTemplate {
@@ -38,14 +40,14 @@ struct PlanTemplate {
   std::vector<StepSizes> steps;  ///< one a step
   std::vector<SymInt> params;    ///< in the order of the steps
   std::vector<TemporarySizes> temporaries;
-  /// Steps that are made for each set of values: planned, with code that sizes share, or the
-  /// library's.
+  /// Steps that are made for each set of values: counts are planned, or all is, with code that
+  /// sizes share, or they are the library's.
   struct PlannedAnew {
     size_t step;
-    std::variant<ContractKernel, MakeLibraryStep> source;
+    std::variant<std::shared_ptr<const SymbolicContract>, ContractKernel, MakeLibraryStep> source;
   };
   std::vector<PlannedAnew> planned;
-  SizeProgram sizes;  ///< of all of the above but `planned`, by finish()
+  SizeProgram sizes;  ///< of all of the above, by finish()
 
   /// To be called when everything is there.
   void finish();
@@ -54,7 +56,9 @@ struct PlanTemplate {
   std::shared_ptr<Plan> bind(std::span<const int64_t> values) const;
 
  private:
-  void make_planned(Plan& bound, std::span<const int64_t> values) const;
+  /// `numbers` are those that `sizes` has for what is planned.
+  void make_planned(Plan& bound, std::span<const int64_t> values,
+                    std::span<const int64_t> numbers) const;
 };
 
 }  // namespace coregrad

@@ -63,7 +63,7 @@ bool can_be_memory(DType memory, DType dtype) {
 
 void check_kernel(const ContractKernel& kernel) {
   const auto labels = static_cast<int64_t>(kernel.spec.extents.size());
-  for (const int64_t extent : kernel.spec.extents) COREGRAD_CHECK(extent >= 0);
+  for (const SymInt extent : kernel.spec.extents) COREGRAD_CHECK(extent >= 0);
   for (const auto& [maps, operand] :
        {std::pair{&kernel.spec.lhs, &kernel.lhs}, std::pair{&kernel.spec.rhs, &kernel.rhs}}) {
     COREGRAD_CHECK(maps->size() == operand->shape.size());

@@ -37,17 +37,17 @@ std::vector<llvm::Value*> load_epilogue_buffers(llvm::IRBuilder<>& b, llvm::Valu
 FlatEpilogue flatten_epilogue(const ContractKernel& kernel, const ContractPlan& plan, bool runs) {
   FlatEpilogue result{.kernel = kernel.epilogue};
   LoopKernel& flat = result.kernel;
-  std::vector<IndexExpr> of_label(plan.extents.size());
+  std::vector<IndexExpr> of_label(plan.sizes.size());
   const auto add_axis = [&](std::span<const int64_t> labels) {
     const int axis = static_cast<int>(flat.axes.size());
-    int64_t extent = 1;
-    for (const int64_t label : labels) extent *= plan.extent(label);
+    SymInt extent = 1;
+    for (const int64_t label : labels) extent *= plan.sizes[label];
     IndexExpr rest = flat.context.axis(axis, extent);
     flat.axes.push_back({extent, -1});
     for (size_t i = labels.size(); i-- > 0;) {
       const auto label = static_cast<size_t>(labels[i]);
-      of_label[label] = i == 0 ? rest : flat.context.mod(rest, plan.extents[label]);
-      rest = flat.context.div(rest, plan.extents[label]);
+      of_label[label] = i == 0 ? rest : flat.context.mod(rest, plan.sizes[label]);
+      rest = flat.context.div(rest, plan.sizes[label]);
     }
     return axis;
   };
@@ -82,47 +82,52 @@ bool is_affine(const FlatEpilogue& flat) {
 class EpilogueEmitter {
  public:
   EpilogueEmitter(llvm::Function* function, const ContractPlan& plan, const FlatEpilogue& epilogue,
-                  bool by_runs, const Target& target, StepParams& params)
+                  bool by_runs, const Target& target, ContractParams& params)
       : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         function_(function),
         plan_(plan),
         epilogue_(epilogue),
         by_runs_(by_runs),
         target_(target),
-        values_(make_values(params)),
+        params_(params),
+        values_(make_values()),
         bound_(std::ranges::find(epilogue.kernel.values, ValueKind::Bound, &KernelValue::kind) -
                epilogue.kernel.values.begin()),
         element_(contract_element_type(function->getContext(), plan.dtype)),
         width_(static_cast<int>(plan.width)),
-        scalar_lanes_(plan.n.extent == 1 || width_ == 1) {}
+        scalar_lanes_(is_always(plan.n.size, 1) || width_ == 1) {}
 
   void emit() {
     llvm::Value *const m0 = function_->getArg(2), *const m1 = function_->getArg(3),
                        *const n0 = function_->getArg(4), *const n1 = function_->getArg(5);
+    llvm::Value* const stride =
+        params_.constant(plan_, [](const ContractPlan& p) { return p.result_stride; });
     values_.set_axis(epilogue_.p, function_->getArg(1));
     values_.push_scope();
     emit_loop(b_, m0, m1, 1, [&](llvm::Value* m) {
       values_.set_axis(epilogue_.m, m);
       row_ =
-          b_.CreateGEP(element_, function_->getArg(6),
-                       emit_mul_add(b_, b_.CreateSub(m, m0), plan_.result_stride, emit_i64(b_, 0)));
+          b_.CreateGEP(element_, function_->getArg(6), b_.CreateMul(b_.CreateSub(m, m0), stride));
       if (by_runs_) return emit_runs(n0, n1);
       values_.set_axis(epilogue_.run, emit_i64(b_, 0));
-      const bool may_be_cut = plan_.n.extent % width_ != 0 ||
+      const bool may_be_cut = !plan_.n.size.is_number() || plan_.n.extent % width_ != 0 ||
                               (plan_.num_lane_blocks > 1 && plan_.tile_lanes % width_ != 0);
-      emit_lanes(n0, n1, emit_i64(b_, 0), plan_.n.extent >= width_, may_be_cut);
+      emit_lanes(n0, n1, emit_i64(b_, 0), may_reach(plan_.n.size), may_be_cut);
     });
     values_.pop_scope();
     b_.CreateRetVoid();
   }
 
  private:
-  ValueEmitter make_values(StepParams& params) {
+  /// Whether so many lanes may fill a vector.
+  bool may_reach(SymInt lanes) const { return !lanes.is_number() || lanes.number() >= width_; }
+
+  ValueEmitter make_values() {
     llvm::Argument* const args = function_->getArg(0);
-    params.start(args);
+    params_.start(args);
     llvm::Value* const status = load_argument(b_, args, offsetof(StepArgs, status));
     return ValueEmitter(b_, epilogue_.kernel, target_,
-                        load_epilogue_buffers(b_, args, epilogue_.kernel), status, params);
+                        load_epilogue_buffers(b_, args, epilogue_.kernel), status, params_);
   }
 
   /// The lane n, or a vector of lanes from n on, whose sums lie in column `column` of the row.
@@ -165,21 +170,21 @@ class EpilogueEmitter {
 
   /// Packed lanes n0 .. n1 run by run. Between the runs there may be lanes that are none.
   void emit_runs(llvm::Value* n0, llvm::Value* n1) {
-    const int64_t run = epilogue_.run_extent;
-    llvm::Value* const pitch = emit_i64(b_, packed_extent(plan_.n.labels.back()));
+    const SymInt run = epilogue_.run_extent;
+    llvm::Value* const pitch = params_.size(packed_extent(plan_.n.labels.back()));
     llvm::Value* const last = b_.CreateUDiv(b_.CreateSub(n1, emit_i64(b_, 1)), pitch);
     llvm::Value* const first = b_.CreateUDiv(n0, pitch);
     emit_loop(b_, first, b_.CreateAdd(last, emit_i64(b_, 1)), 1, [&](llvm::Value* number) {
       const auto [outer, exists] = find_run(number);
       llvm::Value* const start = b_.CreateMul(number, pitch);
       llvm::Value* const begin = emit_max(b_, b_.CreateSub(n0, start), emit_i64(b_, 0));
-      llvm::Value* const run_end = emit_min(b_, b_.CreateSub(n1, start), emit_i64(b_, run));
+      llvm::Value* const run_end = emit_min(b_, b_.CreateSub(n1, start), params_.size(run));
       // Where the block begins behind the run's lanes, there is nothing to finish; what is read
       // ahead of the loop must be there all the same.
       llvm::Value* const end = b_.CreateSelect(exists, emit_max(b_, run_end, begin), begin);
       values_.push_scope();
       values_.set_axis(epilogue_.run, b_.CreateSelect(exists, outer, emit_i64(b_, 0)));
-      emit_lanes(begin, end, b_.CreateSub(b_.CreateAdd(start, begin), n0), run >= width_, true);
+      emit_lanes(begin, end, b_.CreateSub(b_.CreateAdd(start, begin), n0), may_reach(run), true);
       values_.pop_scope();
     });
   }
@@ -187,20 +192,20 @@ class EpilogueEmitter {
   /// Which run of lanes a run of packed lanes is, and whether it is one.
   std::pair<llvm::Value*, llvm::Value*> find_run(llvm::Value* number) {
     llvm::Value *rest = number, *outer = emit_i64(b_, 0), *exists = b_.getTrue();
-    int64_t stride = 1;
+    SymInt stride = 1;
     for (size_t i = plan_.n.labels.size() - 1; i-- > 0;) {
       const int64_t label = plan_.n.labels[i];
-      llvm::Value* const packed = emit_i64(b_, packed_extent(label));
+      llvm::Value* const packed = params_.size(packed_extent(label));
       llvm::Value* const index = i == 0 ? rest : b_.CreateURem(rest, packed);
-      exists = b_.CreateAnd(exists, b_.CreateICmpSLT(index, emit_i64(b_, plan_.extent(label))));
-      outer = emit_mul_add(b_, index, stride, outer);
-      stride *= plan_.extent(label);
+      exists = b_.CreateAnd(exists, b_.CreateICmpSLT(index, params_.size(plan_.sizes[label])));
+      outer = emit_mul_add(b_, params_, index, stride, outer);
+      stride *= plan_.sizes[label];
       if (i > 0) rest = b_.CreateUDiv(rest, packed);
     }
     return {outer, exists};
   }
 
-  int64_t packed_extent(int64_t label) const { return plan_.lane_windows.extents[label]; }
+  SymInt packed_extent(int64_t label) const { return plan_.lane_windows.extents[label]; }
 
   llvm::IRBuilder<> b_;
   llvm::Function* function_;
@@ -208,6 +213,7 @@ class EpilogueEmitter {
   const FlatEpilogue& epilogue_;
   bool by_runs_;
   const Target& target_;
+  ContractParams& params_;
   ValueEmitter values_;
   std::ptrdiff_t bound_;  ///< the value that is the sum
   llvm::Type* element_;
@@ -220,7 +226,7 @@ class EpilogueEmitter {
 
 llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
                               const ContractKernel& kernel, const ContractPlan& plan,
-                              const Target& target, StepParams& params) {
+                              const Target& target, ContractParams& params) {
   llvm::LLVMContext& context = module.getContext();
   llvm::Type* const pointer = llvm::PointerType::get(context, 0);
   llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
@@ -256,7 +262,7 @@ std::optional<FlatEpilogue> write_result_directly(const ContractKernel& kernel,
       !context.affine_in(index, flat.m, &row_stride))
     return std::nullopt;
   plan.writes_result = true;
-  plan.result_stride = row_stride;
+  plan.result_stride = row_stride.number();
   plan.result_elements = 0;
   return flat;
 }

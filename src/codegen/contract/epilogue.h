@@ -19,13 +19,13 @@ llvm::Value* load_buffer(llvm::IRBuilder<>& b, llvm::Value* buffers, size_t numb
 /// lanes n0 .. n1, whose sums lie in `result`.
 llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
                               const ContractKernel& kernel, const ContractPlan& plan,
-                              const Target& target, StepParams& params);
+                              const Target& target, ContractParams& params);
 
 /// The epilogue over the flat spaces p and m, and lanes as (run, place in the run).
 struct FlatEpilogue {
   LoopKernel kernel;  ///< no index uses another axis than these four, which are the last
   int p = 0, m = 0, run = 0, lane = 0;
-  int64_t run_extent = 1;
+  SymInt run_extent = 1;
 };
 
 /// The epilogue where it stores the sums as they are and does nothing else, in rows of neighbouring

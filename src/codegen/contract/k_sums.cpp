@@ -21,10 +21,11 @@ Distances lane_distances(const ContractPlan& plan) {
 
 }  // namespace
 
-KSums::KSums(llvm::Function* function, const ContractPlan& plan)
+KSums::KSums(llvm::Function* function, const ContractPlan& plan, ContractParams& params)
     : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
       function_(function),
       plan_(plan),
+      params_(params),
       row_(row_distances(plan)),
       lane_(lane_distances(plan)),
       element_(contract_element_type(function->getContext(), plan.dtype)),
@@ -32,6 +33,16 @@ KSums::KSums(llvm::Function* function, const ContractPlan& plan)
       align_(static_cast<uint64_t>(size_of(plan.dtype))),
       row_memory_(b_, plan.packs_rows() ? plan.dtype : plan.row_side.memory, plan.dtype),
       lane_memory_(b_, plan.packs_lanes() ? plan.dtype : plan.lane_side.memory, plan.dtype) {
+  params_.start(function->getArg(5));
+  if (plan.has_symbols) {
+    result_stride_ = params_.number(plan, [](const ContractPlan& p) { return p.result_stride; });
+    if (std::holds_alternative<RowRunsAlongK>(plan.rows))
+      packed_stride_ = params_.number(
+          plan, [](const ContractPlan& p) { return std::get<RowRunsAlongK>(p.rows).stride; });
+    if (std::holds_alternative<RowRunsAlongM>(plan.rows))
+      packed_stride_ = params_.number(
+          plan, [](const ContractPlan& p) { return std::get<RowRunsAlongM>(p.rows).stride; });
+  }
   if (const auto* lanes = std::get_if<LaneWindows>(&plan.lanes))
     lane_table_ = table(lanes->step_offsets(plan));
   if (const RowWindows* rows = plan.row_windows())
@@ -40,6 +51,7 @@ KSums::KSums(llvm::Function* function, const ContractPlan& plan)
 
 /// Steps of k that one call adds up, at most.
 int64_t KSums::most_steps() const {
+  if (plan_.has_symbols && plan_.k.size.is_number()) return plan_.k.extent;
   if (plan_.any_size) return INT64_MAX;
   return plan_.is_dot() ? plan_.k.extent : plan_.k_block;
 }
@@ -47,7 +59,7 @@ int64_t KSums::most_steps() const {
 std::vector<llvm::Value*> KSums::emit_sums(size_t count, llvm::Value* k_count, int64_t k_step,
                                            const Step& step) {
   const std::vector<llvm::Value*> zeros(count, llvm::Constant::getNullValue(vector_));
-  if (plan_.k.extent == 0) return zeros;
+  if (is_always(plan_.k.size, 0)) return zeros;
   State state{k_count, row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
               lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1)};
   if (!is_float(plan_.dtype) || most_steps() <= kChain * k_step) {
@@ -129,7 +141,9 @@ KSums::State KSums::emit_k_loop(State state, int64_t k_step, const Step& step) {
   const bool divides =
       !plan_.any_size && plan_.k_turn % unrolled == 0 && plan_.k_block % unrolled == 0;
   if (unrolled > 1) state = emit_k_steps(state, k_step, unrolled, !divides, step);
-  if (unrolled == 1 || !divides) state = emit_k_steps(state, k_step, 1, unrolled > 1, step);
+  const bool may_be_none = plan_.has_symbols && plan_.k.size.lower_bound() < 1;
+  if (unrolled == 1 || !divides)
+    state = emit_k_steps(state, k_step, 1, unrolled > 1 || may_be_none, step);
   return state;
 }
 
@@ -153,14 +167,17 @@ KSums::State KSums::emit_k_steps(const State& start, int64_t k_step, int64_t unr
   }
   State state(carried.begin(), carried.end());
   // From a step to the next: in a table of places, or in memory. Vectors of a dot tile run along k.
-  const auto advance = [&](llvm::Value*& at, bool by_table, llvm::Type* element, int64_t k) {
-    at = by_table ? behind(b_.getInt32Ty(), at, 1)
-                  : behind(element, at, plan_.is_dot() ? k_step : k_step * k);
+  const auto advance = [&](llvm::Value*& at, bool by_table, llvm::Type* element, SymInt k) {
+    at = by_table ? behind(b_.getInt32Ty(), at, int64_t{1})
+                  : behind(element, at, plan_.is_dot() ? SymInt(k_step) : k_step * k);
   };
   for (int64_t i = 0; i < unrolled; ++i) {
     step(std::span(state).subspan(kSums), place(row_table_, 0, state[kRows]),
          place(lane_table_, 1, state[kLanes]));
-    advance(state[kRows], row_table_, row_memory_.type(), row_.k);
+    if (packed_stride_ && std::holds_alternative<RowRunsAlongM>(plan_.rows))
+      state[kRows] = b_.CreateGEP(row_memory_.type(), state[kRows], packed_stride_);
+    else
+      advance(state[kRows], row_table_, row_memory_.type(), row_.k);
     advance(state[kLanes], lane_table_, lane_memory_.type(), lane_.k);
   }
   state[kLeft] = b_.CreateNSWSub(state[kLeft], taken);
@@ -194,6 +211,24 @@ llvm::Value* KSums::place(llvm::GlobalVariable* table, unsigned base, llvm::Valu
   if (!table) return at;
   llvm::Value* const offset = b_.CreateAlignedLoad(b_.getInt32Ty(), at, llvm::Align(4));
   return b_.CreateGEP(element_, function_->getArg(base), b_.CreateZExt(offset, b_.getInt64Ty()));
+}
+
+llvm::Value* KSums::row_at(llvm::Value* pointer, int64_t row) {
+  if (packed_stride_ && std::holds_alternative<RowRunsAlongK>(plan_.rows))
+    return b_.CreateGEP(row_memory_.type(), pointer,
+                        b_.CreateMul(packed_stride_, emit_i64(b_, row)));
+  const RowWindows* const windows = plan_.row_windows();
+  return behind(
+      row_memory_.type(), pointer,
+      windows ? SymInt(windows->row_offset(row) - windows->row_offset(0)) : row * row_.across);
+}
+
+llvm::Value* KSums::result(int64_t row, int64_t lane) {
+  if (!result_stride_)
+    return behind(element_, function_->getArg(2), row * plan_.result_stride + lane);
+  llvm::Value* const first =
+      b_.CreateGEP(element_, function_->getArg(2), b_.CreateMul(result_stride_, emit_i64(b_, row)));
+  return behind(element_, first, lane);
 }
 
 llvm::Value* KSums::first_lanes(int64_t active) {

@@ -6,8 +6,7 @@
 // all blocks in the result. (A chain of n additions has an error of sqrt(n) roundings or, where all
 // terms have one sign, n / 2 of them.)
 
-#include "codegen/contract/operand_address.h"
-#include "schedule/contract/plan.h"
+#include "codegen/contract/step_context.h"
 
 #include <llvm/IR/IRBuilder.h>
 
@@ -20,7 +19,7 @@ namespace coregrad {
 /// A micro-kernel under construction.
 class KSums {
  public:
-  KSums(llvm::Function* function, const ContractPlan& plan);
+  KSums(llvm::Function* function, const ContractPlan& plan, ContractParams& params);
 
  protected:
   /// Adds the products of one step to the sums; operands lie at the two pointers.
@@ -36,7 +35,14 @@ class KSums {
   llvm::Value* behind(llvm::Type* type, llvm::Value* pointer, int64_t elements) {
     return b_.CreateConstGEP1_64(type, pointer, static_cast<uint64_t>(elements));
   }
-  llvm::Value* result(int64_t element) { return behind(element_, function_->getArg(2), element); }
+  /// A row of the operand of a tile whose first is at the pointer.
+  llvm::Value* row_at(llvm::Value* pointer, int64_t row);
+  llvm::Value* behind(llvm::Type* type, llvm::Value* pointer, SymInt elements) {
+    if (elements.is_number()) return behind(type, pointer, elements.number());
+    return b_.CreateGEP(type, pointer, params_.size(elements));
+  }
+  /// An element of a row of the result.
+  llvm::Value* result(int64_t row, int64_t lane);
   /// A mask of the first lanes.
   llvm::Value* first_lanes(int64_t active);
   unsigned width() const { return static_cast<unsigned>(plan_.width); }
@@ -44,12 +50,16 @@ class KSums {
   llvm::IRBuilder<> b_;
   llvm::Function* function_;
   const ContractPlan& plan_;
+  ContractParams& params_;
   Distances row_, lane_;  ///< elements between neighbours of the operands
   /// Places of the steps of k, relative to the first, if windows are packed.
   llvm::GlobalVariable *row_table_ = nullptr, *lane_table_ = nullptr;
   llvm::Type* element_;
   llvm::FixedVectorType* vector_;
   llvm::Align align_;
+  // Of a plan with symbols.
+  llvm::Value* result_stride_ = nullptr;
+  llvm::Value* packed_stride_ = nullptr;  ///< from packed row to row, or from step to step of k
   ElementMemory row_memory_, lane_memory_;
 
  private:

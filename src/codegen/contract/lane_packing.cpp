@@ -14,13 +14,14 @@ class InPlace : public LanePacker {
   using LanePacker::LanePacker;
 
   void locate(const Block& block) override {
-    const PartialAddress address =
-        emit_address(b_, plan_, plan_.lane_side, {{plan_.p, block.p}, {plan_.k, block.k0}});
+    const PartialAddress address = emit_address(b_, step_.params, plan_, plan_.lane_side,
+                                                {{plan_.p, block.p}, {plan_.k, block.k0}});
     base_ = memory_.pointer(step_.lane_source, address.offset);
   }
   llvm::Value* tile(const Block&, llvm::Value* n, llvm::Value*) override {
-    return memory_.pointer(
-        base_, emit_mul_add(b_, n, LanesInPlace().distances(plan_).across, step_.constant(0)));
+    return memory_.pointer(base_,
+                           emit_mul_add(b_, step_.params, n, LanesInPlace().distances(plan_).across,
+                                        step_.constant(0)));
   }
 
  private:
@@ -31,21 +32,28 @@ class InPlace : public LanePacker {
 /// Run by run, or transposed.
 class Panels : public LanePacker {
  public:
-  Panels(StepContext& step, const LanePanels& lanes, bool is_transposed)
-      : LanePacker(step), lanes_(lanes) {
+  Panels(StepContext& step, bool is_transposed) : LanePacker(step) {
     const std::string name = step.symbol + ".pack_lanes";
-    function_ = is_transposed ? emit_pack_transposed(step.module, name, plan_, step.target)
-                              : emit_pack_runs(step.module, name, plan_, plan_.lane_windows,
-                                               plan_.tile_lanes, step.target);
+    function_ =
+        is_transposed
+            ? emit_pack_transposed(step.module, name, plan_, step.target, step.params)
+            : emit_pack_runs(
+                  step.module, name, plan_, plan_.lane_windows,
+                  [](const ContractPlan& p) { return p.tile_lanes; }, step.target, step.params);
   }
 
-  void read_sizes() override { panel_elements_ = step_.param(lanes_.panel_elements); }
+  void read_sizes() override {
+    panel_elements_ = step_.number([](const ContractPlan& p) {
+      const auto* transposed = std::get_if<LanesTransposed>(&p.lanes);
+      return (transposed ? *transposed : std::get<LanePanels>(p.lanes)).panel_elements;
+    });
+  }
   void pack(const Block& block) override {
     llvm::Value* const lanes = step_.constant(plan_.tile_lanes);
     emit_loop(b_, block.n0, block.n1, plan_.tile_lanes, [&](llvm::Value* n) {
       llvm::Value* const end = emit_min(b_, b_.CreateAdd(n, lanes), block.n1);
       b_.CreateCall(function_, {step_.lane_source, block.p, block.k0, block.k1, n, end,
-                                tile(block, n, nullptr)});
+                                tile(block, n, nullptr), step_.args});
     });
   }
   llvm::Value* tile(const Block& block, llvm::Value* n, llvm::Value*) override {
@@ -55,24 +63,25 @@ class Panels : public LanePacker {
   }
 
  private:
-  const LanePanels& lanes_;
   llvm::Function* function_ = nullptr;
   llvm::Value* panel_elements_ = nullptr;
 };
 
 class Windows : public LanePacker {
  public:
-  Windows(StepContext& step, const LaneWindows& lanes)
+  explicit Windows(StepContext& step)
       : LanePacker(step),
-        function_(emit_pack_runs(step.module, step.symbol + ".pack_lanes", plan_,
-                                 plan_.lane_windows, lanes.stride, step.target)) {}
+        function_(emit_pack_runs(
+            step.module, step.symbol + ".pack_lanes", plan_, plan_.lane_windows,
+            [](const ContractPlan& p) { return std::get<LaneWindows>(p.lanes).stride; },
+            step.target, step.params)) {}
 
   void pack(const Block& block) override {
     llvm::Value* const steps = step_.constant(plan_.lane_windows.steps());
     b_.CreateCall(function_, {step_.lane_source, block.p, b_.CreateUDiv(block.k0, steps),
                               b_.CreateUDiv(block.k1, steps), block.n0,
                               b_.CreateAdd(block.n1, step_.constant(plan_.lane_windows.reach())),
-                              step_.lane_pack});
+                              step_.lane_pack, step_.args});
   }
   llvm::Value* tile(const Block&, llvm::Value*, llvm::Value* local) override {
     return step_.at(step_.lane_pack, local);
@@ -88,11 +97,9 @@ struct Maker {
   using Made = std::unique_ptr<LanePacker>;
 
   Made operator()(const LanesInPlace&) { return std::make_unique<InPlace>(step); }
-  Made operator()(const LanePanels& lanes) { return std::make_unique<Panels>(step, lanes, false); }
-  Made operator()(const LanesTransposed& lanes) {
-    return std::make_unique<Panels>(step, lanes, true);
-  }
-  Made operator()(const LaneWindows& lanes) { return std::make_unique<Windows>(step, lanes); }
+  Made operator()(const LanePanels&) { return std::make_unique<Panels>(step, false); }
+  Made operator()(const LanesTransposed&) { return std::make_unique<Panels>(step, true); }
+  Made operator()(const LaneWindows&) { return std::make_unique<Windows>(step); }
   Made operator()(const MatrixPanels&) { COREGRAD_UNREACHABLE("matrix_packing.h packs these"); }
 };
 

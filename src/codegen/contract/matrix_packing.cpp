@@ -230,6 +230,12 @@ llvm::Function* emit_pack_matrix_rows(llvm::Module& module, const std::string& n
 
 }  // namespace
 
+template <bool is_row_side>
+static int64_t copied_stride(const ContractPlan& plan) {
+  if constexpr (is_row_side) return std::get<MatrixPanels>(plan.rows).stride;
+  return std::get<MatrixPanels>(plan.lanes).stride;
+}
+
 MatrixPacker::MatrixPacker(StepContext& step, bool is_row_side)
     : step_(step),
       is_row_side_(is_row_side),
@@ -242,11 +248,11 @@ MatrixPacker::MatrixPacker(StepContext& step, bool is_row_side)
     // As it is.
     ContractPlan as_memory = plan;
     as_memory.dtype = DType::BFloat16;
-    copy_ = emit_pack_runs(step.module, step.symbol + (is_row_side ? ".copy_rows" : ".copy_lanes"),
-                           as_memory,
-                           how_.along_k ? plain_packing(operand_, space_, plan.k, plan.extents)
-                                        : plain_packing(operand_, plan.k, space_, plan.extents),
-                           how_.stride, step.target);
+    copy_ = emit_pack_runs(
+        step.module, step.symbol + (is_row_side ? ".copy_rows" : ".copy_lanes"), as_memory,
+        how_.along_k ? plain_packing(operand_, space_, plan.k, plan.sizes)
+                     : plain_packing(operand_, plan.k, space_, plan.sizes),
+        is_row_side ? copied_stride<true> : copied_stride<false>, step.target, step.params);
   }
   pack_ = is_row_side
               ? emit_pack_matrix_rows(step.module, step.symbol + ".pack_rows", how_, step.target)
@@ -259,13 +265,13 @@ void MatrixPacker::pack(const Block& block, llvm::Value* first, llvm::Value* end
   llvm::Value* const memory = is_row_side_ ? step_.row_source : step_.lane_source;
   llvm::Value* source = step_.copy;
   if (!how_.is_copied) {
-    const PartialAddress address =
-        emit_address(b, plan, operand_, {{plan.p, block.p}, {plan.k, block.k0}, {space_, first}});
+    const PartialAddress address = emit_address(
+        b, step_.params, plan, operand_, {{plan.p, block.p}, {plan.k, block.k0}, {space_, first}});
     source = ElementMemory(b, operand_.memory, plan.dtype).pointer(memory, address.offset);
   } else if (how_.along_k) {
-    b.CreateCall(copy_, {memory, block.p, first, end, block.k0, block.k1, source});
+    b.CreateCall(copy_, {memory, block.p, first, end, block.k0, block.k1, source, step_.args});
   } else {
-    b.CreateCall(copy_, {memory, block.p, block.k0, block.k1, first, end, source});
+    b.CreateCall(copy_, {memory, block.p, block.k0, block.k1, first, end, source, step_.args});
   }
   b.CreateCall(pack_, {source, b.CreateSub(block.k1, block.k0), b.CreateSub(end, first),
                        is_row_side_ ? step_.row_pack : step_.lane_pack});

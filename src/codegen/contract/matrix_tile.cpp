@@ -38,8 +38,9 @@ void emit_matrix_end(llvm::IRBuilder<>& b) {
   b.CreateIntrinsic(llvm::Intrinsic::x86_tilerelease, {}, {});
 }
 
-void emit_matrix_tile(llvm::Function* function, const ContractPlan& plan, int64_t rows,
-                      int64_t lanes) {
+void emit_matrix_tile(llvm::Function* function, const ContractPlan& plan, const TileSize& size) {
+  const auto [rows, lanes, is_cut] = size;
+  COREGRAD_CHECK(!is_cut);
   llvm::LLVMContext& context = function->getContext();
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(context, "entry", function));
 

@@ -8,52 +8,61 @@
 #include <llvm/IR/Module.h>
 
 namespace coregrad {
-std::vector<llvm::Value*> emit_decode(llvm::IRBuilder<>& builder, llvm::Value* flat,
-                                      const std::vector<Segment>& segments) {
+
+llvm::Value* emit_mul_add(llvm::IRBuilder<>& builder, StepParams& params, llvm::Value* value,
+                          SymInt factor, llvm::Value* sum) {
+  if (factor.is_number()) return emit_mul_add(builder, value, factor.number(), sum);
+  return builder.CreateAdd(sum, builder.CreateMul(value, params.size(factor)));
+}
+
+std::vector<llvm::Value*> emit_decode(llvm::IRBuilder<>& builder, StepParams& params,
+                                      llvm::Value* flat, const std::vector<Segment>& segments) {
   std::vector<llvm::Value*> values(segments.size());
   for (size_t i = segments.size(); i-- > 0;) {
     if (i == 0) {
       values[i] = flat;
       break;
     }
-    llvm::Value* const extent = emit_i64(builder, segments[i].extent);
+    llvm::Value* const extent = params.size(segments[i].extent);
     values[i] = builder.CreateURem(flat, extent);
     flat = builder.CreateUDiv(flat, extent);
   }
   return values;
 }
 
-PartialAddress emit_base(llvm::IRBuilder<>& builder, const AffineOperand& operand) {
+PartialAddress emit_base(llvm::IRBuilder<>& builder, StepParams& params,
+                         const AffineOperand& operand) {
   PartialAddress address;
-  address.offset = emit_i64(builder, operand.base);
+  address.offset = params.size(operand.base);
   for (const CheckedDim& check : operand.checks)
     address.positions.push_back(emit_i64(builder, check.c));
   return address;
 }
 
-void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand, const Segment& segment,
-                  llvm::Value* value, PartialAddress& address) {
-  address.offset = emit_mul_add(builder, value, segment.coef, address.offset);
+void emit_advance(llvm::IRBuilder<>& builder, StepParams& params, const AffineOperand& operand,
+                  const Segment& segment, llvm::Value* value, PartialAddress& address) {
+  address.offset = emit_mul_add(builder, params, value, segment.coef, address.offset);
   if (segment.label < 0) return;
   for (size_t c = 0; c < operand.checks.size(); ++c)
     address.positions[c] =
         emit_mul_add(builder, value, operand.checks[c].factor(segment.label), address.positions[c]);
 }
 
-void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand,
+void emit_advance(llvm::IRBuilder<>& builder, StepParams& params, const AffineOperand& operand,
                   const std::vector<Segment>& segments, llvm::Value* flat,
                   PartialAddress& address) {
-  const std::vector<llvm::Value*> values = emit_decode(builder, flat, segments);
+  const std::vector<llvm::Value*> values = emit_decode(builder, params, flat, segments);
   for (size_t i = 0; i < segments.size(); ++i)
-    emit_advance(builder, operand, segments[i], values[i], address);
+    emit_advance(builder, params, operand, segments[i], values[i], address);
 }
 
-PartialAddress emit_address(llvm::IRBuilder<>& builder, const ContractRoles& roles,
-                            const AffineOperand& operand,
+PartialAddress emit_address(llvm::IRBuilder<>& builder, StepParams& params,
+                            const ContractRoles& roles, const AffineOperand& operand,
                             std::initializer_list<FlatPosition> positions) {
-  PartialAddress address = emit_base(builder, operand);
+  PartialAddress address = emit_base(builder, params, operand);
   for (const FlatPosition& position : positions)
-    emit_advance(builder, operand, roles.segments(operand, position.space), position.at, address);
+    emit_advance(builder, params, operand, roles.segments(operand, position.space), position.at,
+                 address);
   return address;
 }
 

@@ -3,6 +3,7 @@
 // they are read.
 
 #include "codegen/ir/control_flow.h"
+#include "codegen/ir/step_params.h"
 #include "schedule/contract/plan.h"
 
 #include <llvm/IR/IRBuilder.h>
@@ -11,9 +12,13 @@
 
 namespace coregrad {
 
+/// value * factor + sum, without the multiplication where it is trivial.
+llvm::Value* emit_mul_add(llvm::IRBuilder<>& builder, StepParams& params, llvm::Value* value,
+                          SymInt factor, llvm::Value* sum);
+
 /// The value of each segment at a flat position, outermost first.
-std::vector<llvm::Value*> emit_decode(llvm::IRBuilder<>& builder, llvm::Value* flat,
-                                      const std::vector<Segment>& segments);
+std::vector<llvm::Value*> emit_decode(llvm::IRBuilder<>& builder, StepParams& params,
+                                      llvm::Value* flat, const std::vector<Segment>& segments);
 
 /// An element address under construction: what some of the labels contribute.
 struct PartialAddress {
@@ -21,11 +26,12 @@ struct PartialAddress {
   std::vector<llvm::Value*> positions;  ///< x of each CheckedDim
 };
 
-PartialAddress emit_base(llvm::IRBuilder<>& builder, const AffineOperand& operand);
-void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand, const Segment& segment,
-                  llvm::Value* value, PartialAddress& address);
+PartialAddress emit_base(llvm::IRBuilder<>& builder, StepParams& params,
+                         const AffineOperand& operand);
+void emit_advance(llvm::IRBuilder<>& builder, StepParams& params, const AffineOperand& operand,
+                  const Segment& segment, llvm::Value* value, PartialAddress& address);
 /// Adds a flat position of a whole space.
-void emit_advance(llvm::IRBuilder<>& builder, const AffineOperand& operand,
+void emit_advance(llvm::IRBuilder<>& builder, StepParams& params, const AffineOperand& operand,
                   const std::vector<Segment>& segments, llvm::Value* flat, PartialAddress& address);
 
 /// A position of a whole space.
@@ -34,8 +40,8 @@ struct FlatPosition {
   llvm::Value* at;
 };
 /// What the given positions contribute.
-PartialAddress emit_address(llvm::IRBuilder<>& builder, const ContractRoles& roles,
-                            const AffineOperand& operand,
+PartialAddress emit_address(llvm::IRBuilder<>& builder, StepParams& params,
+                            const ContractRoles& roles, const AffineOperand& operand,
                             std::initializer_list<FlatPosition> positions);
 
 /// LLVM type of an element of a contraction.

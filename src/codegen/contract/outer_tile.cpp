@@ -11,24 +11,32 @@ constexpr int64_t kPrefetchSteps = 8;
 
 class OuterTileEmitter : KSums {
  public:
-  OuterTileEmitter(llvm::Function* function, const ContractPlan& plan, int64_t rows, int64_t lanes,
-                   const Target& target)
-      : KSums(function, plan),
+  OuterTileEmitter(llvm::Function* function, const ContractPlan& plan, const TileSize& size,
+                   const Target& target, ContractParams& params)
+      : KSums(function, plan, params),
         target_(target),
-        rows_(rows),
-        lanes_(lanes),
-        vectors_(ceil_div(lanes, plan.width)) {}
+        rows_(size.rows),
+        lanes_(size.lanes),
+        vectors_(ceil_div(size.lanes, plan.width)) {
+    if (!size.is_cut) return;
+    llvm::Value* const active =
+        params.number(plan, [](const ContractPlan& p) { return p.last_lanes(); });
+    for (int64_t v = 0; v < vectors_; ++v)
+      cut_.push_back(emit_lane_mask(b_, emit_i64(b_, 0),
+                                    b_.CreateSub(active, emit_i64(b_, v * plan.width)), width(),
+                                    size_of(plan.dtype), target));
+  }
 
   void emit() {
     std::vector<llvm::Value*> sums = emit_sums(
         static_cast<size_t>(rows_ * vectors_), function_->getArg(3), 1,
         [&](std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b) { add_step(acc, a, b); });
-    if (plan_.num_k_blocks > 1) add_blocks_before(sums);
-    for_each_sum([&](size_t i, int64_t place, int64_t active) {
+    if (plan_.may_cut_k()) add_blocks_before(sums);
+    for_each_sum([&](size_t i, llvm::Value* place, int64_t active) {
       if (plan_.writes_result && active < plan_.width)
-        b_.CreateMaskedStore(sums[i], result(place), align_, first_lanes(active));
+        b_.CreateMaskedStore(sums[i], place, align_, first_lanes(active));
       else
-        b_.CreateAlignedStore(sums[i], result(place), align_);
+        b_.CreateAlignedStore(sums[i], place, align_);
     });
     b_.CreateRetVoid();
   }
@@ -40,7 +48,7 @@ class OuterTileEmitter : KSums {
     size_t i = 0;
     for (int64_t r = 0; r < rows_; ++r)
       for (int64_t v = 0; v < vectors_; ++v)
-        visit(i++, r * plan_.result_stride + v * plan_.width, lanes_ - v * plan_.width);
+        visit(i++, result(r, v * plan_.width), lanes_ - v * plan_.width);
   }
 
   void add_step(std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b) {
@@ -55,8 +63,7 @@ class OuterTileEmitter : KSums {
     }
     auto sum = acc.begin();
     for (int64_t r = 0; r < rows_; ++r) {
-      llvm::Value* const at = behind(row_memory_.type(), a, row_offset(r));
-      llvm::Value* const splat = b_.CreateVectorSplat(width(), row_memory_.load(at, 0));
+      llvm::Value* const splat = b_.CreateVectorSplat(width(), row_memory_.load(row_at(a, r), 0));
       for (llvm::Value* lanes : lane_values) {
         *sum = emit_multiply_add(b_, splat, lanes, *sum);
         ++sum;
@@ -72,8 +79,8 @@ class OuterTileEmitter : KSums {
     b_.CreateCondBr(function_->getArg(4), add, ready);
     b_.SetInsertPoint(add);
     std::vector<llvm::Value*> totals;
-    for_each_sum([&](size_t i, int64_t place, int64_t) {
-      totals.push_back(sum_of(b_.CreateAlignedLoad(vector_, result(place), align_), sums[i]));
+    for_each_sum([&](size_t i, llvm::Value* place, int64_t) {
+      totals.push_back(sum_of(b_.CreateAlignedLoad(vector_, place, align_), sums[i]));
     });
     b_.CreateBr(ready);
     b_.SetInsertPoint(ready);
@@ -85,12 +92,6 @@ class OuterTileEmitter : KSums {
     }
   }
 
-  /// From the tile's first row to another.
-  int64_t row_offset(int64_t r) const {
-    const RowWindows* const windows = plan_.row_windows();
-    return windows ? windows->row_offset(r) - windows->row_offset(0) : r * row_.across;
-  }
-
   /// Whether all packed lanes are in the first cache, where packing has just put them.
   bool lanes_are_near() const {
     return !plan_.any_size && plan_.packs_lanes() &&
@@ -100,7 +101,7 @@ class OuterTileEmitter : KSums {
   /// From lanes to those some steps of k later, or, where a window reads lanes again, to the next
   /// that no step has read. In memory there is nothing behind the last of few steps: then to those
   /// of the next panel.
-  int64_t lanes_ahead() const {
+  SymInt lanes_ahead() const {
     if (!plan_.any_size && !plan_.packs_lanes() && plan_.k_block <= 4 * kPrefetchSteps)
       return lanes_;
     return ceil_div(kPrefetchSteps, plan_.lane_windows.steps()) * lane_.k;
@@ -109,6 +110,7 @@ class OuterTileEmitter : KSums {
   /// Vector v of a k row; in place, lanes behind the last are not read.
   llvm::Value* load_lanes(llvm::Value* base, int64_t v) {
     llvm::Value* const at = behind(lane_memory_.type(), base, v * plan_.width);
+    if (!cut_.empty()) return lane_memory_.load(at, width(), cut_[static_cast<size_t>(v)]);
     const int64_t active = std::min(plan_.width, lanes_ - v * plan_.width);
     if (active < plan_.width && !plan_.packs_lanes())
       return lane_memory_.load(at, width(), first_lanes(active));
@@ -117,13 +119,14 @@ class OuterTileEmitter : KSums {
 
   const Target& target_;
   int64_t rows_, lanes_, vectors_;
+  std::vector<llvm::Value*> cut_;  ///< masks of the lanes that are there, if some may not be
 };
 
 }  // namespace
 
-void emit_outer_tile(llvm::Function* function, const ContractPlan& plan, int64_t rows,
-                     int64_t lanes, const Target& target) {
-  OuterTileEmitter(function, plan, rows, lanes, target).emit();
+void emit_outer_tile(llvm::Function* function, const ContractPlan& plan, const TileSize& size,
+                     const Target& target, ContractParams& params) {
+  OuterTileEmitter(function, plan, size, target, params).emit();
 }
 
 }  // namespace coregrad

@@ -10,7 +10,7 @@ llvm::Function* declare_pack(llvm::Module& module, const std::string& name, size
   llvm::LLVMContext& context = module.getContext();
   llvm::Type* const pointer = llvm::PointerType::get(context, 0);
   llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
-  std::vector<llvm::Type*> types = {pointer, i64, i64, i64, i64, i64, pointer};
+  std::vector<llvm::Type*> types = {pointer, i64, i64, i64, i64, i64, pointer, pointer};
   types.insert(types.end(), more, i64);
   return declare_part(module, name, types, {0, 6});
 }

@@ -4,7 +4,7 @@
 // Padding, dilation and stride of windows are resolved here: a place outside the operand is packed
 // as zero, so a convolution is multiplied like a matrix.
 
-#include "schedule/contract/plan.h"
+#include "codegen/contract/step_context.h"
 
 #include <llvm/IR/IRBuilder.h>
 
@@ -15,22 +15,24 @@
 namespace coregrad {
 
 /// The signature that packing functions share: void (ptr source, i64 p, i64 r0, i64 r1, i64 c0, i64
-/// c1, ptr target), and as many numbers behind it.
+/// c1, ptr target, ptr StepArgs), and as many numbers behind it.
 llvm::Function* declare_pack(llvm::Module& module, const std::string& name, size_t more = 0);
+constexpr unsigned kPackArgs = 7;  ///< number of its last argument
 
 /// Packs target[(r - r0) * stride + (c - c0)] = element at (p, r, c) for packed rows r and columns
 /// c, run by run along the columns. May write up to 2 * width - 1 elements behind each row. A plan
 /// whose dtype is narrow packs memory as it is.
 llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
                                const ContractPlan& plan, const WindowPacking& packing,
-                               int64_t stride, const Target& target);
+                               NumberOfPlan stride, const Target& target, ContractParams& params);
 
 /// The same signature and result for a panel of lanes (rows = k, columns = n) where memory is
 /// contiguous along k: 16-byte pieces of a vector of lanes are transposed in registers. May write a
 /// piece's steps of k too many, and lanes in front of the first column
 /// (ContractPlan::lane_pack_offset).
 llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& name,
-                                     const ContractPlan& plan, const Target& target);
+                                     const ContractPlan& plan, const Target& target,
+                                     ContractParams& params);
 
 /// Within each 16-byte block, element (row i, place j) of the given vectors goes to (row j, place
 /// i). Vectors hold as many rows as a block has elements: four or two.

@@ -27,13 +27,14 @@ llvm::Value* floor_divide(llvm::IRBuilder<>& b, llvm::Value* x, int64_t d) {
 class RunPacker {
  public:
   RunPacker(llvm::Function* function, const ContractPlan& plan, const WindowPacking& packing,
-            int64_t stride, const Target& target)
+            NumberOfPlan stride, const Target& target, ContractParams& params)
       : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         plan_(plan),
         packing_(packing),
         operand_(packing.operand),
         stride_(stride),
         target_(target),
+        params_(params),
         function_(function),
         width_(static_cast<unsigned>(plan.width)),
         memory_(b_, operand_.memory, plan.dtype),
@@ -42,27 +43,28 @@ class RunPacker {
                      : contract_element_type(function->getContext(), plan.dtype)) {}
 
   void emit() {
-    const auto row_segments = segments_of(operand_, packing_.rows, plan_.extents);
+    params_.start(function_->getArg(kPackArgs));
+    llvm::Value* const stride = params_.constant(plan_, stride_);
+    const auto row_segments = segments_of(operand_, packing_.rows, plan_.sizes);
     auto outer = segments_of(operand_, packing_.columns, packing_.extents);
     run_ = outer.back();
     outer.pop_back();
     const PartialAddress base =
-        emit_address(b_, plan_, operand_, {{plan_.p, function_->getArg(1)}});
+        emit_address(b_, params_, plan_, operand_, {{plan_.p, function_->getArg(1)}});
     llvm::Value *const r0 = function_->getArg(2), *const r1 = function_->getArg(3),
                        *const c0 = function_->getArg(4), *const c1 = function_->getArg(5);
-    llvm::Value* const extent = emit_i64(b_, run_.extent);
+    llvm::Value* const extent = params_.size(run_.extent);
     const RunStart start =
         outer.empty() ? RunStart{emit_i64(b_, 0), c0} : emit_run_start(b_, c0, extent);
     const bool short_runs = !outer.empty() && has_short_runs(outer);
     // The machine's own prefetching follows the runs of a row, but not to the next row.
     for (const Segment& segment : row_segments)
-      if (std::abs(segment.coef) * size_of(plan_.dtype) >= kFarBytes) ahead_ = segment.coef;
+      if (std::abs(segment.coef.hint()) * size_of(plan_.dtype) >= kFarBytes) ahead_ = segment.coef;
     emit_loop(b_, r0, r1, 1, [&](llvm::Value* r) {
       PartialAddress row = base;
-      emit_advance(b_, operand_, row_segments, r, row);
+      emit_advance(b_, params_, operand_, row_segments, r, row);
       llvm::Value* const target_row =
-          b_.CreateGEP(element_, function_->getArg(6),
-                       emit_mul_add(b_, b_.CreateSub(r, r0), stride_, emit_i64(b_, 0)));
+          b_.CreateGEP(element_, function_->getArg(6), b_.CreateMul(b_.CreateSub(r, r0), stride));
       if (outer.empty()) {
         emit_run(row, c0, c1, target_row);
         return;
@@ -72,7 +74,7 @@ class RunPacker {
       emit_runs(
           b_, start, c0, c1, nullptr, [&](llvm::Value* c, llvm::Value* number, llvm::Value* u) {
             PartialAddress here = row;
-            emit_advance(b_, operand_, outer, number, here);
+            emit_advance(b_, params_, operand_, outer, number, here);
             llvm::Value* const length = emit_min(b_, b_.CreateSub(extent, u), b_.CreateSub(c1, c));
             llvm::Value* const place = b_.CreateGEP(element_, target_row, b_.CreateSub(c, c0));
             if (short_runs)
@@ -96,12 +98,17 @@ class RunPacker {
   /// The run positions u with 0 <= x + f * u < reach, where f is not 0.
   std::pair<llvm::Value*, llvm::Value*> limits_along_run(const CheckedDim& check, llvm::Value* x) {
     const int64_t f = check.factor(run_.label);
-    const int64_t reach = checked_mul(check.extent, check.s, "contract");
+    const SymInt reach = checked_mul(check.extent, check.s, "contract");
     if (f > 0)
       return {b_.CreateNeg(floor_divide(b_, x, f)),
-              b_.CreateNeg(floor_divide(b_, b_.CreateSub(x, emit_i64(b_, reach)), f))};
-    return {b_.CreateNeg(floor_divide(b_, b_.CreateSub(emit_i64(b_, reach - 1), x), -f)),
+              b_.CreateNeg(floor_divide(b_, b_.CreateSub(x, params_.size(reach)), f))};
+    return {b_.CreateNeg(floor_divide(b_, b_.CreateSub(params_.size(reach - 1), x), -f)),
             b_.CreateAdd(floor_divide(b_, x, -f), emit_i64(b_, 1))};
+  }
+
+  /// Whether a run may have more positions.
+  bool is_longer_than(int64_t positions) const {
+    return !run_.extent.is_number() || run_.extent.number() > positions;
   }
 
   bool is_along_run(const CheckedDim& check) const {
@@ -110,8 +117,7 @@ class RunPacker {
 
   /// Whether each run is one vector whose border is the same for all runs of a row: small images.
   bool has_short_runs(const std::vector<Segment>& outer) const {
-    if (!target_.has_masks || run_.coef != 1 || run_.extent > static_cast<int64_t>(width_))
-      return false;
+    if (!target_.has_masks || !is_always(run_.coef, 1) || is_longer_than(width_)) return false;
     return std::all_of(
         operand_.checks.begin(), operand_.checks.end(), [&](const CheckedDim& check) {
           return check.s == 1 &&
@@ -124,7 +130,7 @@ class RunPacker {
 
   /// Bit u: whether the row's runs have an element at position u.
   llvm::Value* row_bits(const PartialAddress& row) {
-    llvm::Value *low = emit_i64(b_, 0), *high = emit_i64(b_, run_.extent);
+    llvm::Value *low = emit_i64(b_, 0), *high = params_.size(run_.extent);
     for (size_t i = 0; i < operand_.checks.size(); ++i) {
       if (!is_along_run(operand_.checks[i])) continue;
       const auto [from, to] = limits_along_run(operand_.checks[i], row.positions[i]);
@@ -145,7 +151,7 @@ class RunPacker {
     for (size_t i = 0; i < operand_.checks.size(); ++i) {
       const CheckedDim& check = operand_.checks[i];
       if (is_along_run(check)) continue;
-      word = b_.CreateSelect(b_.CreateICmpULT(address.positions[i], emit_i64(b_, check.extent)),
+      word = b_.CreateSelect(b_.CreateICmpULT(address.positions[i], params_.size(check.extent)),
                              word, emit_i64(b_, 0));
     }
     llvm::Value* const mask = to_mask(word);
@@ -157,8 +163,8 @@ class RunPacker {
 
   /// Asks for the elements of the next row.
   void prefetch(llvm::Value* source) {
-    if (ahead_ == 0) return;
-    llvm::Value* const at = memory_.pointer(source, emit_i64(b_, ahead_));
+    if (is_always(ahead_, 0)) return;
+    llvm::Value* const at = memory_.pointer(source, params_.size(ahead_));
     b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
                        {at, b_.getInt32(0), b_.getInt32(3), b_.getInt32(1)});
   }
@@ -185,13 +191,13 @@ class RunPacker {
         run.high = emit_min(b_, run.high, to);
         continue;
       }
-      const int64_t reach = checked_mul(check.extent, check.s, "contract");
-      llvm::Value* ok = b_.CreateICmpULT(x, emit_i64(b_, reach));
+      const SymInt reach = checked_mul(check.extent, check.s, "contract");
+      llvm::Value* ok = b_.CreateICmpULT(x, params_.size(reach));
       if (check.s > 1) {
         llvm::Value* const s = emit_i64(b_, check.s);
         ok = b_.CreateAnd(ok, b_.CreateICmpEQ(b_.CreateSRem(x, s), emit_i64(b_, 0)));
         run.address.offset =
-            emit_mul_add(b_, b_.CreateSDiv(x, s), check.stride, run.address.offset);
+            emit_mul_add(b_, params_, b_.CreateSDiv(x, s), check.stride, run.address.offset);
       }
       run.high = b_.CreateSelect(ok, run.high, run.low);
     }
@@ -204,11 +210,12 @@ class RunPacker {
                 llvm::Value* target) {
     const Run run = find_inside(address, begin, end, target);
     const auto width = static_cast<int64_t>(width_);
-    if (operand_.checks.empty() && run_.coef == 1)
+    if (operand_.checks.empty() && is_always(run_.coef, 1))
       emit_whole_vectors(run);
-    else if (run_.coef == 1 && run.stepped.empty() && target_.has_masks && run_.extent > width)
+    else if (is_always(run_.coef, 1) && run.stepped.empty() && target_.has_masks &&
+             is_longer_than(width))
       emit_masked_pairs(run);
-    else if (run.stepped.empty() && run_.extent <= width / 2)
+    else if (run.stepped.empty() && !is_longer_than(width / 2))
       emit_elements(run);
     else
       emit_loop(b_, begin, end, width, [&](llvm::Value* u) { store(run, u, load(run, u)); });
@@ -260,7 +267,8 @@ class RunPacker {
             either(
                 inside,
                 [&] {
-                  llvm::Value* const place = emit_mul_add(b_, u, run_.coef, emit_i64(b_, 0));
+                  llvm::Value* const place =
+                      emit_mul_add(b_, params_, u, run_.coef, emit_i64(b_, 0));
                   return memory_.load(memory_.pointer(run.source, place), 0);
                 },
                 [&] { return llvm::Constant::getNullValue(element_); }));
@@ -270,8 +278,8 @@ class RunPacker {
   /// A vector from position u on, zero outside.
   llvm::Value* load(const Run& run, llvm::Value* u) {
     if (!run.stepped.empty()) return stepped_load(run, u);
-    if (run_.coef == 1) return contiguous_load(run, u);
-    return run_.coef == 2 ? every_second_load(run, u) : strided_load(run, u);
+    if (is_always(run_.coef, 1)) return contiguous_load(run, u);
+    return is_always(run_.coef, 2) ? every_second_load(run, u) : strided_load(run, u);
   }
 
   llvm::Align align() const { return llvm::Align(static_cast<uint64_t>(size_of(plan_.dtype))); }
@@ -368,14 +376,14 @@ class RunPacker {
   llvm::Value* strided_load(const Run& run, llvm::Value* u) {
     llvm::Value* const lanes = emit_lane_numbers(b_, width_);
     llvm::Value* const places = b_.CreateMul(b_.CreateAdd(lanes, b_.CreateVectorSplat(width_, u)),
-                                             b_.CreateVectorSplat(width_, emit_i64(b_, run_.coef)));
+                                             b_.CreateVectorSplat(width_, params_.size(run_.coef)));
     return memory_.gather(run.source, places, lane_mask(run, u));
   }
 
   /// Dimensions that divide: only every s-th lane may lie on an element.
   llvm::Value* stepped_load(const Run& run, llvm::Value* u) {
     const auto splat = [&](llvm::Value* v) { return b_.CreateVectorSplat(width_, v); };
-    const auto constant = [&](int64_t v) { return splat(emit_i64(b_, v)); };
+    const auto constant = [&](SymInt v) { return splat(params_.size(v)); };
     llvm::Value* const at = b_.CreateAdd(emit_lane_numbers(b_, width_), splat(u));
     llvm::Value* places =
         b_.CreateAdd(splat(run.address.offset), b_.CreateMul(at, constant(run_.coef)));
@@ -405,23 +413,24 @@ class RunPacker {
   const ContractPlan& plan_;
   const WindowPacking& packing_;
   const AffineOperand& operand_;
-  int64_t stride_;
+  NumberOfPlan stride_;
   const Target& target_;
+  ContractParams& params_;
   llvm::Function* function_;
   unsigned width_;
   ElementMemory memory_;
   llvm::Type* element_;
   Segment run_;
-  int64_t ahead_ = 0;  ///< elements to the next row, if it is far
+  SymInt ahead_ = 0;  ///< elements to the next row, if it is far
 };
 
 }  // namespace
 
 llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
                                const ContractPlan& plan, const WindowPacking& packing,
-                               int64_t stride, const Target& target) {
+                               NumberOfPlan stride, const Target& target, ContractParams& params) {
   llvm::Function* const function = declare_pack(module, name);
-  RunPacker(function, plan, packing, stride, target).emit();
+  RunPacker(function, plan, packing, stride, target, params).emit();
   return function;
 }
 

@@ -12,12 +12,14 @@ namespace {
 
 class TransposePacker {
  public:
-  TransposePacker(llvm::Function* function, const ContractPlan& plan, const Target& target)
+  TransposePacker(llvm::Function* function, const ContractPlan& plan, const Target& target,
+                  ContractParams& params)
       : b_(llvm::BasicBlock::Create(function->getContext(), "entry", function)),
         function_(function),
         plan_(plan),
         operand_(plan.lane_side),
         machine_(target),
+        params_(params),
         lanes_(plan.segments(operand_, plan.n)),
         outer_(plan.segments(operand_, plan.k)),
         run_(outer_.back()),
@@ -25,14 +27,15 @@ class TransposePacker {
         element_(contract_element_type(function->getContext(), plan.dtype)),
         width_(static_cast<unsigned>(plan.width)),
         block_(16 / static_cast<unsigned>(size_of(plan.dtype))) {
-    COREGRAD_CHECK(operand_.checks.empty() && run_.coef == 1);
+    COREGRAD_CHECK(operand_.checks.empty() && is_always(run_.coef, 1));
     outer_.pop_back();
+    params_.start(function->getArg(kPackArgs));
   }
 
   void emit() {
     llvm::Value *const n0 = function_->getArg(4), *const n1 = function_->getArg(5);
     const PartialAddress base =
-        emit_address(b_, plan_, operand_, {{plan_.p, function_->getArg(1)}});
+        emit_address(b_, params_, plan_, operand_, {{plan_.p, function_->getArg(1)}});
     emit_loop(b_, n0, n1, width_, [&](llvm::Value* first) {
       llvm::Value* const n = find_lanes(base, first, n1);
       target_ = b_.CreateGEP(element_, function_->getArg(6), b_.CreateSub(n, n0));
@@ -46,20 +49,20 @@ class TransposePacker {
   llvm::Value* find_lanes(const PartialAddress& base, llvm::Value* first, llvm::Value* n1) {
     // The last vector of lanes is moved back to end at the last lane: it repeats lanes that are
     // packed already, in front of n0 if need be, where the row before has its padding.
-    const bool moves_back = lanes_.size() == 1 && plan_.n.extent >= plan_.width;
+    const bool moves_back = lanes_.size() == 1 && SymInt::is_at_most(plan_.width, plan_.n.size);
     llvm::Value* const n =
-        moves_back ? emit_min(b_, first, emit_i64(b_, plan_.n.extent - plan_.width)) : first;
+        moves_back ? emit_min(b_, first, params_.size(plan_.n.size - plan_.width)) : first;
     sources_.clear();
     for (unsigned l = 0; l < width_; ++l) {
       PartialAddress lane = base;
       if (moves_back) {
-        emit_advance(b_, operand_, lanes_, n, lane);
-        lane.offset =
-            b_.CreateAdd(lane.offset, emit_i64(b_, checked_mul(l, lanes_[0].coef, "contract")));
+        emit_advance(b_, params_, operand_, lanes_, n, lane);
+        lane.offset = b_.CreateAdd(
+            lane.offset, params_.size(checked_mul(lanes_[0].coef, int64_t{l}, "contract")));
       } else {
         // Lanes behind the last one repeat it: they are not used, but must be readable.
         emit_advance(
-            b_, operand_, lanes_,
+            b_, params_, operand_, lanes_,
             emit_min(b_, b_.CreateAdd(n, emit_i64(b_, l)), b_.CreateSub(n1, emit_i64(b_, 1))),
             lane);
       }
@@ -71,19 +74,19 @@ class TransposePacker {
   /// The vector's steps k0 .. k1, in pieces of one run.
   void emit_steps() {
     llvm::Value *const k0 = function_->getArg(2), *const k1 = function_->getArg(3);
-    llvm::Value* const extent = emit_i64(b_, run_.extent);
+    llvm::Value* const extent = params_.size(run_.extent);
     const RunStart start =
         outer_.empty() ? RunStart{emit_i64(b_, 0), k0} : emit_run_start(b_, k0, extent);
     emit_runs(b_, start, k0, k1, b_.CreateICmpSLT(k0, k1),
               [&](llvm::Value* k, llvm::Value* number, llvm::Value* u) {
                 PartialAddress here{emit_i64(b_, 0), {}};
-                if (!outer_.empty()) emit_advance(b_, operand_, outer_, number, here);
+                if (!outer_.empty()) emit_advance(b_, params_, operand_, outer_, number, here);
                 llvm::Value* const place = b_.CreateAdd(here.offset, u);
                 llvm::Value* const length =
                     emit_min(b_, b_.CreateSub(extent, u), b_.CreateSub(k1, k));
                 // All of a cache line that a lane's row of memory brings is used while it is there:
                 // rows that lie a power of two apart push each other out of the caches.
-                const unsigned blocks = run_.extent >= plan_.width ? width_ / block_ : 1;
+                const unsigned blocks = run_.extent.hint() >= plan_.width ? width_ / block_ : 1;
                 const auto multiple_of = [&](unsigned steps) {
                   return b_.CreateAnd(length, emit_i64(b_, -static_cast<int64_t>(steps)));
                 };
@@ -152,6 +155,7 @@ class TransposePacker {
   const ContractPlan& plan_;
   const AffineOperand& operand_;
   const Target& machine_;
+  ContractParams& params_;
   std::vector<Segment> lanes_, outer_;  ///< outer_: of k, around the run
   Segment run_;
   ElementMemory memory_;
@@ -189,9 +193,10 @@ void transpose_blocks(llvm::IRBuilder<>& b, std::vector<llvm::Value*>& rows, int
 }
 
 llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& name,
-                                     const ContractPlan& plan, const Target& target) {
+                                     const ContractPlan& plan, const Target& target,
+                                     ContractParams& params) {
   llvm::Function* const function = declare_pack(module, name);
-  TransposePacker(function, plan, target).emit();
+  TransposePacker(function, plan, target, params).emit();
   return function;
 }
 

@@ -9,9 +9,15 @@
 namespace coregrad {
 namespace {
 
-llvm::Function* emit_runs_of_rows(StepContext& step, const WindowPacking& packing, int64_t stride) {
+llvm::Function* emit_runs_of_rows(StepContext& step, const WindowPacking& packing,
+                                  NumberOfPlan stride) {
   return emit_pack_runs(step.module, step.symbol + ".pack_rows", step.plan, packing, stride,
-                        step.target);
+                        step.target, step.params);
+}
+
+template <class Packing>
+int64_t stride_of(const ContractPlan& plan) {
+  return std::get<Packing>(plan.rows).stride;
 }
 
 class InPlace : public RowPacker {
@@ -19,13 +25,19 @@ class InPlace : public RowPacker {
   using RowPacker::RowPacker;
 
   void locate(const Block& block) override {
-    const PartialAddress address =
-        emit_address(b_, plan_, plan_.row_side, {{plan_.p, block.p}, {plan_.k, block.k0}});
+    const PartialAddress address = emit_address(b_, step_.params, plan_, plan_.row_side,
+                                                {{plan_.p, block.p}, {plan_.k, block.k0}});
     base_ = memory_.pointer(step_.row_source, address.offset);
   }
   llvm::Value* tile(const Block&, const RowPanel& panel) override {
     return memory_.pointer(
-        base_, emit_mul_add(b_, panel.m, RowsInPlace().distances(plan_).across, step_.constant(0)));
+        base_, emit_mul_add(b_, step_.params, panel.m, RowsInPlace().distances(plan_).across,
+                            step_.constant(0)));
+  }
+  llvm::Value* row(llvm::Value* tile, llvm::Value* number) override {
+    return memory_.pointer(
+        tile, emit_mul_add(b_, step_.params, number, RowsInPlace().distances(plan_).across,
+                           step_.constant(0)));
   }
 
  private:
@@ -35,35 +47,41 @@ class InPlace : public RowPacker {
 
 class RunsAlongK : public RowPacker {
  public:
-  RunsAlongK(StepContext& step, const RowRunsAlongK& rows)
+  explicit RunsAlongK(StepContext& step)
       : RowPacker(step),
-        rows_(rows),
-        function_(emit_runs_of_rows(
-            step, plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.extents), rows.stride)) {}
+        function_(emit_runs_of_rows(step,
+                                    plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.sizes),
+                                    stride_of<RowRunsAlongK>)) {}
+
+  void read_sizes() override { stride_ = step_.params.constant(plan_, stride_of<RowRunsAlongK>); }
 
   void pack(const Block& block) override {
     b_.CreateCall(function_, {step_.row_source, block.p, block.m0, block.m1, block.k0, block.k1,
-                              step_.row_pack});
+                              step_.row_pack, step_.args});
   }
   llvm::Value* tile(const Block&, const RowPanel& panel) override {
-    return step_.at(step_.row_pack, b_.CreateMul(panel.local, step_.constant(rows_.stride)));
+    return row(step_.row_pack, panel.local);
+  }
+  llvm::Value* row(llvm::Value* tile, llvm::Value* number) override {
+    return step_.at(tile, b_.CreateMul(number, stride_));
   }
 
  private:
-  const RowRunsAlongK& rows_;
   llvm::Function* function_;
+  llvm::Value* stride_ = nullptr;
 };
 
 class RunsAlongM : public RowPacker {
  public:
-  RunsAlongM(StepContext& step, const RowRunsAlongM& rows)
+  explicit RunsAlongM(StepContext& step)
       : RowPacker(step),
-        function_(emit_runs_of_rows(
-            step, plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.extents), rows.stride)) {}
+        function_(emit_runs_of_rows(step,
+                                    plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.sizes),
+                                    stride_of<RowRunsAlongM>)) {}
 
   void pack(const Block& block) override {
     b_.CreateCall(function_, {step_.row_source, block.p, block.k0, block.k1, block.m0, block.m1,
-                              step_.row_pack});
+                              step_.row_pack, step_.args});
   }
   llvm::Value* tile(const Block&, const RowPanel& panel) override {
     return step_.at(step_.row_pack, panel.local);
@@ -73,29 +91,36 @@ class RunsAlongM : public RowPacker {
   llvm::Function* function_;
 };
 
-/// (source, p, k0, k1, first panel, end panel, target, num_tall_panels, panel_elements): rows that
-/// are neighbours in memory (one segment each way, no checks) to [panel][k][row of the panel].
-llvm::Function* emit_pack_panels(llvm::Module& module, const std::string& name,
-                                 const ContractPlan& plan) {
+/// (source, p, k0, k1, first panel, end panel, target, args, num_tall_panels, panel_elements): rows
+/// that are neighbours in memory (one segment each way, no checks) to [panel][k][row of the panel].
+llvm::Function* emit_pack_panels(StepContext& step, const std::string& name) {
+  llvm::Module& module = step.module;
+  const ContractPlan& plan = step.plan;
+  ContractParams& params = step.params;
   llvm::Function* const function = declare_pack(module, name, 2);
+  params.start(function->getArg(kPackArgs));
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
   const AffineOperand& operand = plan.row_side;
   llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
   const auto width = static_cast<unsigned>(plan.width);
   const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
   ElementMemory memory(b, operand.memory, plan.dtype);
-  const int64_t row_k = plan.segments(operand, plan.k).back().coef;
+  const SymInt row_k = plan.segments(operand, plan.k).back().coef;
   llvm::Value *const k0 = function->getArg(2), *const k1 = function->getArg(3),
                      *const first = function->getArg(4), *const end = function->getArg(5);
-  const PartialAddress base = emit_address(b, plan, operand, {{plan.p, function->getArg(1)}});
+  const PartialAddress base =
+      emit_address(b, params, plan, operand, {{plan.p, function->getArg(1)}});
   llvm::Value* const source = memory.pointer(function->getArg(0), base.offset);
-  llvm::Value *const num_tall_panels = function->getArg(7), *const panel_elements =
-                                                                function->getArg(8);
+  llvm::Value *const num_tall_panels = function->getArg(kPackArgs + 1), *const panel_elements =
+                                                                            function->getArg(
+                                                                                kPackArgs + 2);
+  llvm::Value* const num_rows = plan.may_cut_rows() ? params.size(plan.m.size) : nullptr;
   llvm::Value* const tall_end = emit_min(b, end, num_tall_panels);
   // Steps of k outside: memory is read in its own order. A panel's vectors are stored whole; what
   // is too much lies where the next step is stored afterwards.
   emit_loop(b, k0, k1, 1, [&](llvm::Value* k) {
-    llvm::Value* const from = memory.pointer(source, emit_mul_add(b, k, row_k, emit_i64(b, 0)));
+    llvm::Value* const from =
+        memory.pointer(source, emit_mul_add(b, params, k, row_k, emit_i64(b, 0)));
     llvm::Value* const to =
         b.CreateGEP(element, function->getArg(6),
                     emit_mul_add(b, b.CreateSub(k, k0), plan.tile_rows, emit_i64(b, 0)));
@@ -109,8 +134,14 @@ llvm::Function* emit_pack_panels(llvm::Module& module, const std::string& name,
       for (int64_t done = 0; done < rows; done += width) {
         std::vector<llvm::Constant*> bits;
         for (int64_t l = 0; l < width; ++l) bits.push_back(b.getInt1(done + l < rows));
+        llvm::Value* mask = llvm::ConstantVector::get(bits);
+        if (num_rows)  // the last panel may be cut
+          mask = b.CreateAnd(
+              mask, emit_lane_mask(b, emit_i64(b, 0),
+                                   b.CreateSub(num_rows, b.CreateAdd(m, emit_i64(b, done))), width,
+                                   size_of(plan.dtype), step.target));
         llvm::Value* const at = memory.pointer(memory.pointer(from, m), emit_i64(b, done));
-        b.CreateAlignedStore(memory.load(at, width, llvm::ConstantVector::get(bits)),
+        b.CreateAlignedStore(memory.load(at, width, mask),
                              b.CreateConstGEP1_64(element, place, static_cast<uint64_t>(done)),
                              align);
       }
@@ -126,16 +157,17 @@ llvm::Function* emit_pack_panels(llvm::Module& module, const std::string& name,
 
 class Panels : public RowPacker {
  public:
-  Panels(StepContext& step, const RowPanels& rows)
-      : RowPacker(step),
-        rows_(rows),
-        function_(emit_pack_panels(step.module, step.symbol + ".pack_rows", plan_)) {}
+  explicit Panels(StepContext& step)
+      : RowPacker(step), function_(emit_pack_panels(step, step.symbol + ".pack_rows")) {}
 
-  void read_sizes() override { panel_elements_ = step_.param(rows_.panel_elements); }
+  void read_sizes() override {
+    panel_elements_ = step_.number(
+        [](const ContractPlan& p) { return std::get<RowPanels>(p.rows).panel_elements; });
+  }
   void pack(const Block& block) override {
-    b_.CreateCall(function_,
-                  {step_.row_source, block.p, block.k0, block.k1, block.first_panel,
-                   block.end_panel, step_.row_pack, step_.num_tall_panels, panel_elements_});
+    b_.CreateCall(function_, {step_.row_source, block.p, block.k0, block.k1, block.first_panel,
+                              block.end_panel, step_.row_pack, step_.args, step_.num_tall_panels,
+                              panel_elements_});
   }
   llvm::Value* tile(const Block& block, const RowPanel& panel) override {
     return step_.at(step_.row_pack,
@@ -143,7 +175,6 @@ class Panels : public RowPacker {
   }
 
  private:
-  const RowPanels& rows_;
   llvm::Function* function_;
   llvm::Value* panel_elements_ = nullptr;
 };
@@ -154,7 +185,7 @@ class Windows : public RowPacker {
       : RowPacker(step),
         rows_(rows),
         packing_(rows.windows),
-        function_(emit_runs_of_rows(step, packing_, rows.stride)) {}
+        function_(emit_runs_of_rows(step, packing_, stride_of<RowWindows>)) {}
 
   void pack(const Block& block) override {
     llvm::Value* const steps = step_.constant(packing_.steps());
@@ -165,7 +196,7 @@ class Windows : public RowPacker {
         rows_.span, step_.constant(rows_.span_rest));
     b_.CreateCall(function_, {step_.row_source, block.p, b_.CreateUDiv(block.m0, steps),
                               b_.CreateAdd(last, step_.constant(1)), column,
-                              b_.CreateAdd(column, columns), step_.row_pack});
+                              b_.CreateAdd(column, columns), step_.row_pack, step_.args});
   }
   llvm::Value* tile(const Block& block, const RowPanel& panel) override {
     llvm::Value* const row = row_offset(panel.m);
@@ -181,7 +212,7 @@ class Windows : public RowPacker {
     columns.coef.assign(plan_.extents.size(), 0);
     for (const int64_t label : packing_.columns.labels)
       columns.coef[label] = packing_.position_step(label);
-    return emit_address(b_, plan_, columns, {{plan_.k, k}}).offset;
+    return emit_address(b_, step_.params, plan_, columns, {{plan_.k, k}}).offset;
   }
 
   /// RowWindows::row_offset, but for a constant.
@@ -196,7 +227,7 @@ class Windows : public RowPacker {
     }
     for (const SlidingWindow& window : packing_.windows)
       rows.coef[window.window] = window.window_step * packing_.column_stride(window.sliding);
-    return emit_address(b_, plan_, rows, {{plan_.m, m}}).offset;
+    return emit_address(b_, step_.params, plan_, rows, {{plan_.m, m}}).offset;
   }
 
   llvm::Value* whole_windows(llvm::Value* m) {
@@ -215,9 +246,9 @@ struct Maker {
   using Made = std::unique_ptr<RowPacker>;
 
   Made operator()(const RowsInPlace&) { return std::make_unique<InPlace>(step); }
-  Made operator()(const RowRunsAlongK& rows) { return std::make_unique<RunsAlongK>(step, rows); }
-  Made operator()(const RowRunsAlongM& rows) { return std::make_unique<RunsAlongM>(step, rows); }
-  Made operator()(const RowPanels& rows) { return std::make_unique<Panels>(step, rows); }
+  Made operator()(const RowRunsAlongK&) { return std::make_unique<RunsAlongK>(step); }
+  Made operator()(const RowRunsAlongM&) { return std::make_unique<RunsAlongM>(step); }
+  Made operator()(const RowPanels&) { return std::make_unique<Panels>(step); }
   Made operator()(const RowWindows& rows) { return std::make_unique<Windows>(step, rows); }
   Made operator()(const MatrixPanels&) { COREGRAD_UNREACHABLE("matrix_packing.h packs these"); }
 };

@@ -41,7 +41,7 @@ class StepEmitter : public StepContext {
  public:
   StepEmitter(llvm::Module& to, const std::string& name, const ContractKernel& kernel,
               const ContractPlan& chosen, const FlatEpilogue* direct, const Target& machine,
-              StepParams& sizes)
+              ContractParams& sizes)
       : StepContext{to,
                     name,
                     chosen,
@@ -72,9 +72,10 @@ class StepEmitter : public StepContext {
     lane_source = load_buffer(b, buffers, plan.swapped ? 0 : 1);
     llvm::Value* const scratch = load_argument(b, args, offsetof(StepArgs, scratch));
     lane_pack = at(scratch, constant(plan.lane_pack_offset));
-    row_pack = at(scratch, param(plan.lane_pack_elements));
-    result = at(row_pack, param(plan.row_pack_elements));
-    if (plan.copy_elements > 0) copy = at(result, param(plan.result_elements));
+    row_pack = at(scratch, number([](const Plan& p) { return p.lane_pack_elements; }));
+    result = at(row_pack, number([](const Plan& p) { return p.row_pack_elements; }));
+    if (plan.copy_elements > 0)
+      copy = at(result, number([](const Plan& p) { return p.result_elements; }));
     if (direct_) direct_result_.emplace(*this, *direct_);
     if (plan.matrix()) emit_matrix_begin(b);
     emit_loop(b, function->getArg(1), function->getArg(2), 1,
@@ -84,18 +85,21 @@ class StepEmitter : public StepContext {
   }
 
  private:
+  using Plan = ContractPlan;
+
   /// Micro-kernels for panels of one width.
   struct Kernels {
-    llvm::Function *tall = nullptr, *low = nullptr;
+    llvm::Function *tall = nullptr, *low = nullptr, *single = nullptr;
   };
 
-  int64_t last_lanes() const {
-    return plan.num_lanes - (plan.num_lane_panels - 1) * plan.tile_lanes;
-  }
+  int64_t last_lanes() const { return plan.last_lanes(); }
+  /// Whether the number of lanes is a symbol's.
+  bool has_any_lanes() const { return !plan.n.size.is_number(); }
 
   /// Whether the last lane panel needs micro-kernels of its own: fewer vectors, or memory that must
   /// not be read behind its lanes.
   bool has_tail() const {
+    if (has_any_lanes()) return plan.is_dot() || !plan.packs_lanes();
     if (last_lanes() == plan.tile_lanes) return false;
     if (plan.is_dot()) return true;
     return (plan.is_outer() && (!plan.packs_lanes() || plan.writes_result)) ||
@@ -103,52 +107,71 @@ class StepEmitter : public StepContext {
   }
 
   void emit_micro_kernels() {
-    const auto emit = [&](int64_t rows, int64_t lanes) {
-      return emit_micro_kernel(module, fmt::format("{}.tile{}x{}", symbol, rows, lanes), plan, rows,
-                               lanes, target);
-    };
-    const auto both = [&](int64_t lanes) {
+    const auto each = [&](int64_t lanes, bool is_cut = false) {
+      const auto emit = [&](int64_t rows) {
+        return emit_micro_kernel(
+            module, fmt::format("{}.tile{}x{}{}", symbol, rows, lanes, is_cut ? ".cut" : ""), plan,
+            {rows, lanes, is_cut}, target, params);
+      };
       Kernels kernels;
-      kernels.tall = emit(plan.tile_rows, lanes);
+      kernels.tall = emit(plan.tile_rows);
       if (plan.has_low_panels())
-        kernels.low = emit(plan.matrix() ? kMatrixSide : plan.tile_rows - 1, lanes);
+        kernels.low = emit(plan.matrix() ? kMatrixSide : plan.tile_rows - 1);
+      if (plan.may_cut_rows()) kernels.single = emit(1);
       return kernels;
     };
-    if (!has_tail() || plan.num_lane_panels > 1) full_ = both(plan.tile_lanes);
+    if (has_any_lanes()) {
+      full_ = each(plan.tile_lanes);
+      // Dot tiles take what is left lane by lane.
+      if (has_tail()) tail_ = plan.is_dot() ? each(1) : each(plan.tile_lanes, true);
+      return;
+    }
+    if (!has_tail() || plan.num_lane_panels > 1) full_ = each(plan.tile_lanes);
     if (has_tail())
-      tail_ = both(plan.matrix() ? round_up(last_lanes(), kMatrixSide) : last_lanes());
+      tail_ = each(plan.matrix() ? round_up(last_lanes(), kMatrixSide) : last_lanes());
   }
 
   /// A number of blocks: most often one, which needs no division.
-  llvm::Value* count(int64_t blocks) { return blocks == 1 ? constant(1) : param(blocks); }
+  llvm::Value* count(NumberOfPlan blocks) {
+    return blocks(plan) == 1 && !plan.has_symbols ? constant(1) : number(blocks);
+  }
 
   /// What depends on the extents and on nothing else of the structure.
   void read_sizes() {
-    num_row_panels_ = param(plan.num_row_panels);
-    num_tall_panels = param(plan.num_tall_panels);
-    num_lane_panels_ = param(plan.num_lane_panels);
-    num_row_blocks_ = count(plan.num_row_blocks);
-    num_lane_blocks_ = count(plan.num_lane_blocks);
-    num_k_blocks_ = count(plan.num_k_blocks);
-    p_per_unit_ = count(plan.p_per_unit);
-    p_extent_ = param(plan.p.extent);
-    num_lanes_ = param(plan.num_lanes);
-    k_turn_ = param(plan.k_turn);
-    k_block_ = param(plan.k_block);
-    if (plan.matrix()) {
-      num_rows_ = param(plan.m.extent);
-    } else {
+    num_row_panels_ = number([](const Plan& p) { return p.num_row_panels; });
+    num_tall_panels = number([](const Plan& p) { return p.num_tall_panels; });
+    num_lane_panels_ = number([](const Plan& p) { return p.num_lane_panels; });
+    num_row_blocks_ = count([](const Plan& p) { return p.num_row_blocks; });
+    num_lane_blocks_ = count([](const Plan& p) { return p.num_lane_blocks; });
+    num_k_blocks_ = count([](const Plan& p) { return p.num_k_blocks; });
+    p_per_unit_ = count([](const Plan& p) { return p.p_per_unit; });
+    p_extent_ = number([](const Plan& p) { return p.p.extent; });
+    num_lanes_ = number([](const Plan& p) { return p.num_lanes; });
+    k_turn_ = number([](const Plan& p) { return p.k_turn; });
+    k_block_ = number([](const Plan& p) { return p.k_block; });
+    if (plan.may_cut_rows()) result_stride_ = number([](const Plan& p) { return p.result_stride; });
+    if (plan.may_cut_k())
+      sums_stride_ = params.constant(
+          plan, [](const Plan& p) { return p.num_k_blocks > 1 ? p.result_stride : 0; });
+    if (plan.matrix() || plan.may_cut_rows())
+      num_rows_ = number([](const Plan& p) { return p.m.extent; });
+    if (!plan.matrix()) {
       rows_->read_sizes();
       lanes_->read_sizes();
     }
-    if (has_tail()) full_lanes_ = param(plan.num_lanes - last_lanes());
+    if (has_tail())
+      full_lanes_ = number([](const Plan& p) {
+        const bool is_whole = p.has_symbols && p.last_lanes() == p.tile_lanes;
+        return is_whole ? p.num_lanes : p.num_lanes - p.last_lanes();
+      });
   }
 
   llvm::Value* panel_row(llvm::Value* panel) {
     llvm::Value* const tall = b.CreateMul(panel, constant(plan.tile_rows));
     if (plan.matrix()) return emit_min(b, tall, num_rows_);
     llvm::Value* const behind = b.CreateSub(panel, num_tall_panels);
-    return b.CreateSub(tall, emit_max(b, behind, constant(0)));
+    llvm::Value* const row = b.CreateSub(tall, emit_max(b, behind, constant(0)));
+    return num_rows_ ? emit_min(b, row, num_rows_) : row;
   }
 
   /// The panels [first, end) of one of `blocks` blocks, which differ by one panel at most: a short
@@ -199,48 +222,75 @@ class StepEmitter : public StepContext {
       llvm::Value* const sums =
           direct_result_ ? at(direct_result_->row(block.p, m), block.n0) : sums_of_row(local_m);
       llvm::Value* const is_tall = b.CreateICmpSLT(panel, num_tall_panels);
-      emit_lane_panels(block.n0, block.n1, is_tall, [&](llvm::Value* n) {
+      const auto operands = [&](llvm::Value* n, llvm::Value* rows_at, llvm::Value* sums_at) {
         llvm::Value* const local_n = b.CreateSub(n, block.n0);
         llvm::Value* const lanes = lanes_->tile(block, n, local_n);
-        return std::vector{rows, lanes, at(sums, local_n), k_count, accumulate};
-      });
+        return std::vector{rows_at, lanes, at(sums_at, local_n), k_count, accumulate};
+      };
+      const auto whole = [&] {
+        emit_lane_panels(block.n0, block.n1, is_tall,
+                         [&](llvm::Value* n) { return operands(n, rows, sums); });
+      };
+      if (plan.may_cut_rows())
+        emit_rows(b.CreateSub(next_m, m), whole, [&](llvm::Value* row) {
+          llvm::Value* const rows_at = rows_->row(rows, row);
+          llvm::Value* const sums_at = at(sums, b.CreateMul(row, result_stride_));
+          emit_lane_panels(block.n0, block.n1, nullptr,
+                           [&](llvm::Value* n) { return operands(n, rows_at, sums_at); });
+        });
+      else
+        whole();
       if (epilogue_) emit_finish(k_block, block.p, m, next_m, block.n0, block.n1, sums);
     });
   }
 
   /// Where sums are kept between blocks of k, or until the epilogue reads them.
   llvm::Value* sums_of_row(llvm::Value* local_m) {
-    if (plan.num_k_blocks == 1) return result;
-    return at(result, b.CreateMul(local_m, constant(plan.result_stride)));
+    if (!plan.may_cut_k()) return result;
+    return at(result, b.CreateMul(local_m, sums_stride_));
+  }
+
+  /// A panel of so many rows: a whole one, or row by row.
+  template <class Whole, class Single>
+  void emit_rows(llvm::Value* rows, Whole whole, Single single) {
+    llvm::Value* const is_cut = b.CreateICmpSLT(rows, constant(plan.tile_rows - 1));
+    emit_if(b, b.CreateNot(is_cut), whole);
+    emit_if(b, is_cut, [&] { emit_loop(b, constant(0), rows, 1, single); });
   }
 
   /// Calls micro-kernels for the panels of lanes [first, end); operands(n) are those of one call.
+  /// Without `is_tall`: for one row.
   template <class Operands>
   void emit_lane_panels(llvm::Value* first, llvm::Value* end, llvm::Value* is_tall,
                         Operands operands) {
     const auto multiply = [&](const Kernels& kernels, llvm::Value* n) {
-      const std::vector<llvm::Value*> arguments = operands(n);
-      llvm::Value* callee = kernels.tall;
-      if (kernels.low) callee = b.CreateSelect(is_tall, kernels.tall, kernels.low);
+      std::vector<llvm::Value*> arguments = operands(n);
+      arguments.push_back(args);
+      llvm::Value* callee = is_tall ? kernels.tall : kernels.single;
+      if (is_tall && kernels.low) callee = b.CreateSelect(is_tall, kernels.tall, kernels.low);
       b.CreateCall(kernels.tall->getFunctionType(), callee, arguments);
     };
     llvm::Value* const full_end = has_tail() ? emit_min(b, end, full_lanes_) : end;
     if (full_.tall)
       emit_loop(b, first, full_end, plan.tile_lanes, [&](llvm::Value* n) { multiply(full_, n); });
-    if (has_tail()) emit_if(b, b.CreateICmpSLT(full_end, end), [&] { multiply(tail_, full_end); });
+    if (has_tail() && has_any_lanes() && plan.is_dot())
+      emit_loop(b, emit_max(b, first, full_end), end, 1,
+                [&](llvm::Value* n) { multiply(tail_, n); });
+    else if (has_tail())
+      emit_if(b, b.CreateICmpSLT(full_end, end), [&] { multiply(tail_, full_end); });
   }
 
   /// The epilogue, after the last block of k.
   void emit_finish(llvm::Value* k_block, llvm::Value* p, llvm::Value* m, llvm::Value* next_m,
                    llvm::Value* n0, llvm::Value* n1, llvm::Value* sums) {
     const auto finish = [&] { b.CreateCall(epilogue_, {args, p, m, next_m, n0, n1, sums}); };
-    if (plan.num_k_blocks == 1) return finish();
+    if (!plan.may_cut_k()) return finish();
     emit_if(b, b.CreateICmpEQ(k_block, b.CreateSub(num_k_blocks_, constant(1))), finish);
   }
 
   /// Packs rows where they are not there from the p before.
   void emit_rows_once(llvm::Value* p0, llvm::Value* p, const std::function<void()>& pack) {
-    if (plan.num_k_blocks > 1 || !plan.shares_rows()) return pack();
+    if (plan.may_cut_k() || !plan.shares_rows()) return pack();
     emit_if(b, b.CreateICmpEQ(p, p0), pack);
   }
 
@@ -299,7 +349,7 @@ class StepEmitter : public StepContext {
     const int64_t blocks =
         std::max<int64_t>(ceil_div(plan.k_turn, std::max<int64_t>(plan.k_block, 1)), 1);
     llvm::Value *turn = constant(0), *block = k_block;
-    if (plan.num_k_blocks > blocks) {
+    if (!plan.has_symbols && plan.num_k_blocks > blocks) {
       turn = b.CreateMul(b.CreateUDiv(k_block, constant(blocks)), k_turn_);
       block = b.CreateURem(k_block, constant(blocks));
     }
@@ -319,6 +369,8 @@ class StepEmitter : public StepContext {
   llvm::Value *p_per_unit_ = nullptr, *p_extent_ = nullptr;
   llvm::Value *num_rows_ = nullptr, *num_lanes_ = nullptr, *full_lanes_ = nullptr;
   llvm::Value *k_turn_ = nullptr, *k_block_ = nullptr;
+  llvm::Value* sums_stride_ = nullptr;    ///< from row to row of sums that are kept
+  llvm::Value* result_stride_ = nullptr;  ///< from row to row of a tile's sums
 };
 
 llvm::Function* declare_step(llvm::Module& module, const std::string& name,
@@ -332,8 +384,12 @@ llvm::Function* declare_step(llvm::Module& module, const std::string& name,
 }
 
 bool is_empty(const ContractKernel& kernel) {
-  return std::ranges::any_of(kernel.spec.out,
-                             [&](int64_t label) { return kernel.spec.extents[label] == 0; });
+  return std::ranges::any_of(
+      kernel.spec.out, [&](int64_t label) { return is_always(kernel.spec.extents[label], 0); });
+}
+
+int64_t scratch_bytes(const ContractPlan& plan) {
+  return checked_mul(plan.scratch_elements(), size_of(plan.dtype), "contract scratch");
 }
 
 }  // namespace
@@ -344,16 +400,21 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
   llvm::Function* const function = declare_step(module, symbol, llvm::Function::ExternalLinkage);
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
   ContractStep step;
-  StepParams params;
+  ContractParams params;
   step.range = 0;
   if (is_empty(kernel)) {
     b.CreateRetVoid();
     return step;
   }
   // The units of all phases, one phase after the other.
-  const std::vector<ContractKernel> phases = split_phases(kernel, target);
+  const bool has_symbols = kernel.has_symbols();
+  std::optional<ContractPlan> symbolic;
+  COREGRAD_CHECK(!has_symbols || has_common_plan(kernel, target));
+  const std::vector<ContractKernel> phases =
+      has_symbols ? std::vector{kernel} : split_phases(kernel, target);
   for (size_t i = 0; i < phases.size(); ++i) {
     ContractPlan plan = plan_contract(phases[i], target);
+    if (has_symbols) symbolic = plan;
     const std::optional<FlatEpilogue> direct = write_result_directly(phases[i], plan);
     if (flags().debug >= 3) log().debug("{}: {}", symbol, plan.to_text());
     const std::string name =
@@ -362,23 +423,51 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
     StepEmitter(module, name, phases[i], plan, direct ? &*direct : nullptr, target, params)
         .emit(units);
     params.start(function->getArg(0));
-    const auto param = [&](SymInt value) { return params.add(value); };
-    llvm::Value* const first = i == 0 ? emit_i64(b, 0) : param(step.range);
+    llvm::Value* const first = i == 0 ? emit_i64(b, 0) : params.add(step.range);
     llvm::Value* const begin = emit_max(b, b.CreateSub(function->getArg(1), first), emit_i64(b, 0));
     llvm::Value* const end =
-        emit_min(b, b.CreateSub(function->getArg(2), first), param(plan.units()));
+        emit_min(b, b.CreateSub(function->getArg(2), first),
+                 params.number(plan, [](const ContractPlan& p) { return p.units(); }));
     emit_if(b, b.CreateICmpSLT(begin, end),
             [&] { b.CreateCall(units, {function->getArg(0), begin, end, function->getArg(3)}); });
     step.range = checked_add(step.range, plan.units(), "contract");
-    step.scratch_bytes =
-        std::max(step.scratch_bytes,
-                 checked_mul(plan.scratch_elements(), size_of(plan.dtype), "contract scratch"));
+    step.scratch_bytes = std::max(step.scratch_bytes, scratch_bytes(plan));
     step.flops += 2.0 * static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *
                   static_cast<double>(plan.n.extent) * static_cast<double>(plan.k.extent);
   }
   b.CreateRetVoid();
   step.params = params.values();
+  if (symbolic) {
+    step.symbolic = std::make_shared<SymbolicContract>(std::move(*symbolic), target,
+                                                       params.values(), params.chosen());
+  }
   return step;
+}
+
+SymbolicContract::SymbolicContract(ContractPlan plan, Target target, std::vector<SymInt> params,
+                                   std::vector<ContractParams::Chosen> chosen)
+    : plan_(std::move(plan)),
+      target_(std::move(target)),
+      params_(std::move(params)),
+      chosen_(std::move(chosen)) {
+  plan_.with_sizes(
+      [&](SymInt size) {
+        sizes_.push_back(size);
+        return SymInt(size.hint());
+      },
+      target_);
+  sizes_.insert(sizes_.end(), params_.begin(), params_.end());
+}
+
+SymbolicContract::Bound SymbolicContract::bind(std::span<const int64_t> values) const {
+  auto next = values.begin();
+  const ContractPlan plan = plan_.with_sizes([&](SymInt) { return SymInt(*next++); }, target_);
+  Bound bound;
+  bound.range = plan.units();
+  bound.scratch_bytes = scratch_bytes(plan);
+  bound.params.assign(next, values.end());
+  for (const auto& [param, of] : chosen_) bound.params[param] = of(plan);
+  return bound;
 }
 
 }  // namespace coregrad

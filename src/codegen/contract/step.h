@@ -2,10 +2,13 @@
 // Contractions as machine code: packing, register-tile micro-kernel, blocking, fused epilogue. What
 // is chosen stands in schedule/contract/plan.h.
 
+#include "codegen/contract/step_context.h"
 #include "kernel/contract_kernel.h"
 #include "kernel/target.h"
 
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,12 +18,36 @@ class Module;
 
 namespace coregrad {
 
+/// A step of symbols when they have values: what is planned again then.
+class SymbolicContract {
+ public:
+  SymbolicContract(ContractPlan plan, Target target, std::vector<SymInt> params,
+                   std::vector<ContractParams::Chosen> chosen);
+
+  struct Bound {
+    int64_t range = 1, chunk = 1, scratch_bytes = 0;
+    std::vector<int64_t> params;
+  };
+  /// The sizes that bind() takes the values of.
+  const std::vector<SymInt>& sizes() const { return sizes_; }
+  Bound bind(std::span<const int64_t> values) const;
+
+ private:
+  ContractPlan plan_;
+  Target target_;
+  std::vector<SymInt> params_;
+  std::vector<ContractParams::Chosen> chosen_;
+  std::vector<SymInt> sizes_;
+};
+
 /// What the executor needs to know of the generated step.
 struct ContractStep {
   int64_t range = 1, chunk = 1;
   int64_t scratch_bytes = 0;  ///< per worker
   double flops = 0;
   std::vector<SymInt> params;  ///< StepArgs::params
+  /// Where there are symbols; what is above is for hints then.
+  std::shared_ptr<const SymbolicContract> symbolic;
 };
 
 /// Adds `symbol`, a StepFunction, to the module.

@@ -11,13 +11,40 @@
 
 namespace coregrad {
 
+/// A number that planning chooses.
+using NumberOfPlan = int64_t (*)(const ContractPlan&);
+
+/// The parameters of a step. Where there are symbols, numbers of the plan are chosen again when
+/// they have values: what is told here is which parameters these are.
+class ContractParams : public StepParams {
+ public:
+  struct Chosen {
+    size_t param;
+    NumberOfPlan of;
+  };
+
+  /// As a parameter.
+  llvm::Value* number(const ContractPlan& plan, NumberOfPlan of) {
+    if (plan.has_symbols) chosen_.push_back({values().size(), of});
+    return add(of(plan));
+  }
+  /// As a constant where there are no symbols.
+  llvm::Value* constant(const ContractPlan& plan, NumberOfPlan of) {
+    return plan.has_symbols ? number(plan, of) : size(of(plan));
+  }
+  const std::vector<Chosen>& chosen() const { return chosen_; }
+
+ private:
+  std::vector<Chosen> chosen_;
+};
+
 /// A function of units under construction, and its values.
 struct StepContext {
   llvm::Module& module;
   const std::string& symbol;
   const ContractPlan& plan;
   const Target& target;
-  StepParams& params;
+  ContractParams& params;
   llvm::IRBuilder<> b;
   llvm::Type* element;
   llvm::Value *args = nullptr, *row_source = nullptr, *lane_source = nullptr;
@@ -28,7 +55,7 @@ struct StepContext {
     return b.CreateGEP(element, base, elements);
   }
   llvm::Value* constant(int64_t value) { return emit_i64(b, value); }
-  llvm::Value* param(SymInt value) { return params.add(value); }
+  llvm::Value* number(NumberOfPlan of) { return params.number(plan, of); }
 };
 
 /// What is packed and multiplied at once: a group, rows and lanes, and steps of k.

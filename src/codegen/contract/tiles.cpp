@@ -7,20 +7,21 @@
 namespace coregrad {
 
 llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
-                                  const ContractPlan& plan, int64_t rows, int64_t lanes,
-                                  const Target& target) {
+                                  const ContractPlan& plan, const TileSize& size,
+                                  const Target& target, ContractParams& params) {
   llvm::LLVMContext& context = module.getContext();
   llvm::Type* const pointer = llvm::PointerType::get(context, 0);
-  llvm::Function* const function = declare_part(
-      module, name,
-      {pointer, pointer, pointer, llvm::Type::getInt64Ty(context), llvm::Type::getInt1Ty(context)},
-      {0, 1, 2});
+  llvm::Function* const function =
+      declare_part(module, name,
+                   {pointer, pointer, pointer, llvm::Type::getInt64Ty(context),
+                    llvm::Type::getInt1Ty(context), pointer},
+                   {0, 1, 2});
   if (plan.matrix())
-    emit_matrix_tile(function, plan, rows, lanes);
+    emit_matrix_tile(function, plan, size);
   else if (plan.is_dot())
-    emit_dot_tile(function, plan, rows, lanes);
+    emit_dot_tile(function, plan, size, params);
   else
-    emit_outer_tile(function, plan, rows, lanes, target);
+    emit_outer_tile(function, plan, size, target, params);
   return function;
 }
 

@@ -2,7 +2,7 @@
 // Micro-kernels: one tile of results, kept in registers over a range of k. A file each:
 // outer_tile.cpp, dot_tile.cpp, matrix_tile.cpp.
 
-#include "schedule/contract/plan.h"
+#include "codegen/contract/step_context.h"
 
 #include <llvm/IR/IRBuilder.h>
 
@@ -10,21 +10,28 @@
 
 namespace coregrad {
 
-/// A function (ptr row source, ptr lane source, ptr result tile, i64 k count, i1 accumulate), which
-/// share no memory, for `rows` x `lanes` results of the plan's kind of tile: result[r][c] = sum
-/// over k of row element times lane element, plus the old value if `accumulate`. Operands are read
-/// where the plan says: packed, or in place. Result rows lie result_stride apart and are written in
-/// whole vectors, unless the tile is the step's result.
+/// Rows and lanes of a tile.
+struct TileSize {
+  int64_t rows = 1, lanes = 1;
+  /// So many of the lanes are there, in the last panel of a plan with symbols.
+  bool is_cut = false;
+};
+
+/// A function (ptr row source, ptr lane source, ptr result tile, i64 k count, i1 accumulate, ptr
+/// StepArgs), which share no memory, for `rows` x `lanes` results of the plan's kind of tile:
+/// result[r][c] = sum over k of row element times lane element, plus the old value if `accumulate`.
+/// Operands are read where the plan says: packed, or in place. Result rows lie result_stride apart
+/// and are written in whole vectors, unless the tile is the step's result.
 llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
-                                  const ContractPlan& plan, int64_t rows, int64_t lanes,
-                                  const Target& target);
+                                  const ContractPlan& plan, const TileSize& size,
+                                  const Target& target, ContractParams& params);
 
 // Fill the function with the code of one kind; tile registers take multiples of 16 rows and lanes.
-void emit_outer_tile(llvm::Function* function, const ContractPlan& plan, int64_t rows,
-                     int64_t lanes, const Target& target);
-void emit_dot_tile(llvm::Function* function, const ContractPlan& plan, int64_t rows, int64_t lanes);
-void emit_matrix_tile(llvm::Function* function, const ContractPlan& plan, int64_t rows,
-                      int64_t lanes);
+void emit_outer_tile(llvm::Function* function, const ContractPlan& plan, const TileSize& size,
+                     const Target& target, ContractParams& params);
+void emit_dot_tile(llvm::Function* function, const ContractPlan& plan, const TileSize& size,
+                   ContractParams& params);
+void emit_matrix_tile(llvm::Function* function, const ContractPlan& plan, const TileSize& size);
 
 /// Between these two, tile registers may be used. Nothing else uses them, and no other function
 /// changes them.

@@ -109,6 +109,7 @@ void emit(llvm::Module& module, const std::string& symbol, const KernelSource& s
   k.range = step.range;
   k.chunk = step.chunk;
   k.scratch_bytes = step.scratch_bytes;
+  k.symbolic = std::move(step.symbolic);
 }
 
 /// Fills in everything but the code, and gives the kernel's IR a name.

@@ -17,6 +17,8 @@
 
 namespace coregrad {
 
+class SymbolicContract;  // codegen/contract/step.h
+
 /// A kernel ready to become a step.
 struct CompiledKernel {
   CodeHandle code;
@@ -24,6 +26,8 @@ struct CompiledKernel {
   SymInt range = 1, chunk = 1;
   SymInt scratch_bytes = 0;
   std::vector<SymInt> params;  ///< StepArgs::params
+  /// Of a contraction with symbols, in place of the sizes above.
+  std::shared_ptr<const SymbolicContract> symbolic = nullptr;
 };
 
 using KernelSource = std::variant<LoopKernel, ContractKernel>;

@@ -15,21 +15,22 @@ MatrixPanels choose_packing(const ContractPlan& plan, const AffineOperand& opera
                             const FlatSpace& space, bool is_lane_side, double* cost) {
   const Segment across = plan.segments(operand, space).back(),
                 k = plan.segments(operand, plan.k).back();
-  const bool next_k = k.coef == 1 || plan.k.extent == 1,
-             next_across = across.coef == 1 || space.extent == 1;
+  const bool next_k = is_always(k.coef, 1) || plan.k.extent == 1,
+             next_across = is_always(across.coef, 1) || space.extent == 1;
   const bool is_plain = plan.is_plain(operand, space);
   MatrixPanels result;
   result.along_k = next_k && (is_plain || !next_across || k.extent > across.extent);
   // Measured with operands that come from L3.
   *cost = result.along_k ? (is_lane_side ? 11 : 9) : (is_lane_side ? 13 : 16);
   if (is_plain && (next_k || next_across)) {
-    result.stride = result.along_k ? across.coef : k.coef;
+    result.stride = (result.along_k ? across.coef : k.coef).number();
     return result;
   }
   result.is_copied = true;
   const Segment& run = result.along_k ? k : across;
   const auto w = static_cast<double>(plan.width);
-  *cost += (run.coef == 1 ? 2.5 : 2 * w) + 8 * w / static_cast<double>(run.extent);
+  *cost +=
+      (is_always(run.coef, 1) ? 2.5 : 2 * w) + 8 * w / static_cast<double>(run.extent.number());
   return result;
 }
 

@@ -7,7 +7,7 @@
 namespace coregrad {
 
 bool AffineOperand::depends_on(int64_t label) const {
-  return coef[label] != 0 || is_checked(label);
+  return !is_always(coef[label], 0) || is_checked(label);
 }
 
 bool AffineOperand::is_checked(int64_t label) const {
@@ -16,18 +16,19 @@ bool AffineOperand::is_checked(int64_t label) const {
 }
 
 AffineOperand affine_operand(const ContractOperand& operand, DType dtype,
-                             const std::vector<DimMap>& maps, const std::vector<int64_t>& extents) {
+                             const std::vector<DimMap>& maps, const std::vector<SymInt>& sizes) {
   AffineOperand form;
   form.memory = operand.memory.value_or(dtype);
   form.base = operand.offset;
-  form.coef.assign(extents.size(), 0);
+  form.coef.assign(sizes.size(), 0);
   for (size_t d = 0; d < maps.size(); ++d) {
     const DimMap& map = maps[d];
-    const int64_t extent = operand.shape[d], stride = operand.strides[d];
+    const SymInt extent = operand.shape[d], stride = operand.strides[d];
     CheckedDim dim;
     dim.c = map.c, dim.s = map.s, dim.extent = extent, dim.stride = stride;
     const auto put = [&](int64_t label, int64_t factor) {
-      if (label < 0 || factor == 0 || extents[label] <= 1) return;
+      if (label < 0 || factor == 0 || is_always(sizes[label], 1) || is_always(sizes[label], 0))
+        return;
       if (dim.u < 0 || dim.u == label) {
         dim.u = label, dim.a = checked_add(dim.a, factor, "contract");
       } else {
@@ -39,14 +40,15 @@ AffineOperand affine_operand(const ContractOperand& operand, DType dtype,
     if (dim.s > 1 && dim.a % dim.s == 0 && dim.b % dim.s == 0 && dim.c % dim.s == 0)
       dim.a /= dim.s, dim.b /= dim.s, dim.c /= dim.s, dim.s = 1;
     const auto [low, high] = index_range(
-        {std::max<int64_t>(dim.u, 0), dim.v, dim.u < 0 ? 0 : dim.a, dim.b, dim.c, 1}, extents);
-    const bool can_leave = low < 0 || high > checked_mul(extent, dim.s, "contract");
+        {std::max<int64_t>(dim.u, 0), dim.v, dim.u < 0 ? 0 : dim.a, dim.b, dim.c, 1}, sizes);
+    const bool can_leave = !SymInt::is_at_most(0, low) ||
+                           !SymInt::is_at_most(high, checked_mul(extent, dim.s, "contract"));
     if (dim.s == 1) {
-      form.base = checked_add(form.base, checked_mul(dim.c, stride, "contract"), "contract");
+      form.base = checked_add(form.base, checked_mul(stride, dim.c, "contract"), "contract");
       for (const auto& [label, factor] : {std::pair{dim.u, dim.a}, std::pair{dim.v, dim.b}}) {
         if (label < 0) continue;
-        int64_t& coef = form.coef[label];
-        coef = checked_add(coef, checked_mul(factor, stride, "contract"), "contract");
+        SymInt& coef = form.coef[label];
+        coef = checked_add(coef, checked_mul(stride, factor, "contract"), "contract");
       }
     }
     if (dim.s > 1 || can_leave) form.checks.push_back(dim);
@@ -55,15 +57,14 @@ AffineOperand affine_operand(const ContractOperand& operand, DType dtype,
 }
 
 std::vector<Segment> segments_of(const AffineOperand& operand, const FlatSpace& space,
-                                 const std::vector<int64_t>& extents) {
+                                 const std::vector<SymInt>& sizes) {
   std::vector<Segment> segments;
   bool last_is_checked = false;
   for (const int64_t label : space.labels) {
-    const int64_t extent = extents[label];
-    const int64_t coef = operand.coef[label];
+    const SymInt extent = sizes[label], coef = operand.coef[label];
     const bool checked = operand.is_checked(label);
     if (!segments.empty() && !checked && !last_is_checked &&
-        segments.back().coef == checked_mul(coef, extent, "contract")) {
+        SymInt::are_equal(segments.back().coef, checked_mul(coef, extent, "contract"))) {
       segments.back() = {segments.back().extent * extent, coef, -1};
     } else {
       segments.push_back({extent, coef, label});

@@ -115,11 +115,12 @@ struct Extents {
 double choose_tile(ContractPlan& plan, const Target& target) {
   const RowWindows* const windows = plan.row_windows();
   const bool are_neighbours = plan.is_plain(plan.row_side, plan.m) &&
-                              plan.segments(plan.row_side, plan.m)[0].coef == 1 &&
-                              plan.segments(plan.row_side, plan.k)[0].coef != 1;
+                              is_always(plan.segments(plan.row_side, plan.m)[0].coef, 1) &&
+                              !is_always(plan.segments(plan.row_side, plan.k)[0].coef, 1);
   const int64_t line = are_neighbours ? 64 / size_of(plan.dtype) : 0;
   const bool split = plan.num_lanes != plan.n.extent;
-  const bool has_common_height = plan.any_size && !windows;
+  const bool has_common_height =
+      plan.any_size && !windows && !(plan.has_symbols && plan.m.size.is_number());
   const auto [p, m, n, k, w] = Extents(plan);
   TileCost tile;
   if (has_common_height) {
@@ -134,10 +135,8 @@ double choose_tile(ContractPlan& plan, const Target& target) {
   }
   if (std::isinf(tile.slots)) return INFINITY;
   plan.set_panels(tile.rows, tile.lanes);
-  if (has_common_height) {
-    plan.tile_rows = tile.rows;
-    plan.num_tall_panels = plan.m.extent - plan.num_row_panels * (plan.tile_rows - 1);
-  }
+  if (has_common_height) plan.tile_rows = tile.rows;
+  if (has_common_height || plan.has_symbols) plan.count_panels();
   const auto row_panels = static_cast<double>(plan.num_row_panels),
              lane_panels = static_cast<double>(plan.num_lane_panels);
   return p *
@@ -153,25 +152,27 @@ double choose_lane_packing(ContractPlan& plan, const Target& target) {
   const Segment run = segments_of(packing.operand, packing.columns, packing.extents).back();
   const bool stepped = std::ranges::any_of(
       checks, [&](const CheckedDim& d) { return d.s > 1 && d.factor(run.label) != 0; });
-  const double per_run = 8.0 / static_cast<double>(std::max<int64_t>(run.extent, 1));
+  const double per_run = 8.0 / static_cast<double>(std::max<int64_t>(run.extent.hint(), 1));
   double copy = (stepped ? 4 : 2) + per_run;
-  if (!stepped && run.coef == 1) copy = 2.5 / w + per_run;
-  if (!stepped && run.coef == 2) copy = 5 / w + per_run;
+  if (!stepped && is_always(run.coef, 1)) copy = 2.5 / w + per_run;
+  if (!stepped && is_always(run.coef, 2)) copy = 5 / w + per_run;
   if (!packing.is_window()) {
     plan.lanes = LanePanels();
-    const bool can_transpose = checks.empty() && lane_k.coef == 1 && lane_k.extent > 1;
-    if (can_transpose && run.coef != 1 && 7 / w < copy)
+    const bool can_transpose =
+        checks.empty() && is_always(lane_k.coef, 1) && !is_always(lane_k.extent, 1);
+    if (can_transpose && !is_always(run.coef, 1) && 7 / w < copy)
       plan.lanes = LanesTransposed(), copy = 7 / w;
   }
   const double row_blocks = std::ceil(m / 256);
   plan.lane_copy_cost = copy * w;
   const double packed = p * k * static_cast<double>(plan.num_lanes) * row_blocks *
                         lane_copy_cost(plan, lanes_of_block(plan, target)) / w;
-  if (!plan.is_plain(plan.lane_side, plan.n) || run.coef != 1 || packing.is_window()) return packed;
+  if (!plan.is_plain(plan.lane_side, plan.n) || !is_always(run.coef, 1) || packing.is_window())
+    return packed;
   const double bytes = k * n * size_of(plan.dtype);
   // Panels after the first find the lanes in a cache, unless rows of lanes lie so far apart that
   // they push each other out.
-  const bool apart = std::abs(lane_k.coef) * size_of(plan.dtype) >= 1024;
+  const bool apart = std::abs(lane_k.coef.hint()) * size_of(plan.dtype) >= 1024;
   const double again = bytes <= 24 * 1024 ? 0.05 : apart ? 0.9 : 0.3;
   const auto row_panels = static_cast<double>(plan.num_row_panels);
   const double widen = plan.lane_side.memory != plan.dtype ? row_panels : 0;
@@ -184,8 +185,8 @@ double choose_lane_packing(ContractPlan& plan, const Target& target) {
 
 /// To copy an element of a run.
 double cost_of_copy(const ContractPlan& plan, const Segment& run) {
-  return (run.coef == 1 ? 2.5 / static_cast<double>(plan.width) : 2) +
-         8.0 / static_cast<double>(run.extent);
+  return (is_always(run.coef, 1) ? 2.5 / static_cast<double>(plan.width) : 2) +
+         8.0 / static_cast<double>(run.extent.hint());
 }
 
 /// Each row's next elements share a line where they are neighbours along k. Otherwise each step of
@@ -207,7 +208,7 @@ double choose_row_packing(ContractPlan& plan, const Target& target) {
   const Segment rows = plan.segments(plan.row_side, plan.m).back(),
                 row_k = plan.segments(plan.row_side, plan.k).back();
   const bool is_plain = plan.is_plain(plan.row_side, plan.m);
-  const bool near_along_k = row_k.coef == 1 || plan.k.extent == 1;
+  const bool near_along_k = is_always(row_k.coef, 1) || is_always(plan.k.size, 1);
   const bool fits =
       m * k * static_cast<double>(size_of(plan.dtype)) <= static_cast<double>(target.l2_bytes) / 4;
   const auto row_panels = static_cast<double>(plan.num_row_panels),
@@ -216,7 +217,7 @@ double choose_row_packing(ContractPlan& plan, const Target& target) {
   const double widen = plan.row_side.memory != plan.dtype ? p * k * m * lane_panels : 0;
   const double in_place =
       (near_along_k ? 0 : p * k * row_panels * lane_panels * (fits ? 0.5 : 4)) + widen;
-  const bool by_panels = is_plain && rows.coef == 1;
+  const bool by_panels = is_plain && is_always(rows.coef, 1);
   const double along_m =
                    by_panels ? 4 / static_cast<double>(plan.tile_rows) : cost_of_copy(plan, rows),
                along_k = cost_of_copy(plan, row_k);
@@ -247,8 +248,7 @@ std::optional<Candidate> plan_outer(ContractPlan plan, const Target& target) {
 std::optional<ContractPlan> with_row_windows(ContractPlan plan) {
   constexpr int64_t kMostSlidingStep = 4, kMostBlock = 1024, kLeastBlock = 128;
   const auto find = [&] {
-    return find_windows(plan.row_side, plan.m, plan.k, plan.k.labels, plan.extents,
-                        kMostSlidingStep);
+    return find_windows(plan.row_side, plan.m, plan.k, plan.k.labels, plan.sizes, kMostSlidingStep);
   };
   RowWindows rows{.windows = find()};
   if (!rows.windows.is_window()) return std::nullopt;
@@ -271,7 +271,7 @@ std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all, const
   const std::vector<int64_t> sliding =
       all ? plan.n.labels : std::vector<int64_t>{plan.n.labels.front()};
   WindowPacking& packing = plan.lane_windows;
-  packing = find_windows(plan.lane_side, plan.k, plan.n, sliding, plan.extents, 1);
+  packing = find_windows(plan.lane_side, plan.k, plan.n, sliding, plan.sizes, 1);
   if (!packing.is_window()) return std::nullopt;
   // From the outermost window inwards.
   LaneWindows lanes;

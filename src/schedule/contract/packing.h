@@ -15,8 +15,8 @@ struct ContractPlan;
 
 /// Elements between neighbours of a tile's operand.
 struct Distances {
-  int64_t across = 0;  ///< to the next row or lane
-  int64_t k = 0;       ///< to the next step of k
+  SymInt across = 0;  ///< to the next row or lane
+  SymInt k = 0;       ///< to the next step of k
 };
 
 /// Blocks in memory as it is.

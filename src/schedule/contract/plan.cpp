@@ -18,6 +18,38 @@ void ContractPlan::set_panels(int64_t rows_of_tile, int64_t lanes_of_tile) {
   num_lane_panels = std::max<int64_t>(1, ceil_div(num_lanes, tile_lanes));
 }
 
+void ContractPlan::count_panels() {
+  num_row_panels = std::max<int64_t>(1, ceil_div(m.extent, tile_rows));
+  num_tall_panels = m.extent - num_row_panels * (tile_rows - 1);
+  if (num_tall_panels < 0) num_tall_panels = num_row_panels;
+  num_lane_panels = std::max<int64_t>(1, ceil_div(num_lanes, tile_lanes));
+}
+
+ContractPlan ContractPlan::with_sizes(const SizeFunction& value_of, const Target& target) const {
+  ContractPlan plan = *this;
+  const auto replace = [&](SymInt& x) { x = value_of(x); };
+  const auto replace_operand = [&](AffineOperand& operand) {
+    replace(operand.base);
+    std::ranges::for_each(operand.coef, replace);
+    for (CheckedDim& check : operand.checks) replace(check.extent), replace(check.stride);
+  };
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    replace(plan.sizes[i]);
+    plan.extents[i] = plan.sizes[i].number();
+  }
+  replace_operand(plan.row_side);
+  replace_operand(plan.lane_side);
+  for (FlatSpace* space : {&plan.p, &plan.m, &plan.n, &plan.k}) {
+    replace(space->size);
+    space->extent = space->size.number();
+  }
+  plan.lane_windows = plain_packing(plan.lane_side, plan.k, plan.n, plan.sizes);
+  plan.num_lanes = plan.n.extent;
+  plan.count_panels();
+  choose_blocks(plan, target);
+  return plan;
+}
+
 int64_t ContractPlan::units() const {
   if (p.extent == 0 || m.extent == 0 || n.extent == 0) return 0;
   return checked_mul(checked_mul(num_p_groups, num_row_blocks, "contract"), num_lane_blocks,
@@ -36,6 +68,8 @@ int64_t ContractPlan::whole_lines(int64_t elements) const {
 bool ContractPlan::has_low_panels() const {
   if (matrix())
     return tile_rows > kMatrixSide && (any_size || (m.extent - 1) % tile_rows < kMatrixSide);
+  if (has_symbols)
+    return tile_rows > 1 && (!m.size.is_number() || num_tall_panels < num_row_panels);
   return num_tall_panels < num_row_panels ||
          (any_size && tile_rows > 1 && is_outer() && !row_windows());
 }
@@ -64,6 +98,15 @@ double cost_of_stores(const ContractPlan& plan) {
   return plan.store_step * size_of(plan.dtype) <= 16 ? 1.7 : 6;
 }
 
+bool has_common_plan(const ContractKernel& kernel, const Target& target) {
+  const auto is_narrow_memory = [](const ContractOperand& operand) {
+    return operand.memory == DType::BFloat16;
+  };
+  const bool has_matrix_tile =
+      target.has_amx && is_narrow_memory(kernel.lhs) && is_narrow_memory(kernel.rhs);
+  return !kernel.spec.has_windows() && !has_matrix_tile;
+}
+
 ContractPlan plan_contract(const ContractKernel& kernel, const Target& target) {
   std::optional<Candidate> best;
   const auto consider = [&](std::optional<Candidate> candidate) {
@@ -73,6 +116,7 @@ ContractPlan plan_contract(const ContractKernel& kernel, const Target& target) {
     const ContractPlan plan(roles);
     consider(plan_outer(plan, target));
     consider(plan_dot(plan, target));
+    if (roles.has_symbols) continue;
     consider(plan_matrix(plan, target));
     if (const auto windows = with_row_windows(plan)) consider(plan_outer(*windows, target));
     for (const bool all : {false, true})

@@ -69,7 +69,7 @@ struct ContractPlan : ContractRoles {
   /// Roles alone: nothing is packed.
   explicit ContractPlan(const ContractRoles& roles)
       : ContractRoles(roles),
-        lane_windows(plain_packing(lane_side, k, n, extents)),
+        lane_windows(plain_packing(lane_side, k, n, sizes)),
         num_lanes(n.extent) {}
 
   const MatrixTile* matrix() const { return std::get_if<MatrixTile>(&tile); }
@@ -81,18 +81,35 @@ struct ContractPlan : ContractRoles {
 
   /// Panels of about equal height.
   void set_panels(int64_t rows_of_tile, int64_t lanes_of_tile);
+  /// Panels of this tile. Where there are symbols and rows are no sum of panels of tile_rows and
+  /// tile_rows - 1, the last is cut.
+  void count_panels();
+  /// Where symbols have these values: the same code, other counts.
+  ContractPlan with_sizes(const SizeFunction& value_of, const Target& target) const;
+  /// Of the last lane panel.
+  int64_t last_lanes() const { return num_lanes - (num_lane_panels - 1) * tile_lanes; }
   int64_t units() const;
   int64_t scratch_elements() const;
   /// `elements` rounded up to whole cache lines.
   int64_t whole_lines(int64_t elements) const;
   /// Whether code for panels of tile_rows - 1 is there; sizes that share it may need it.
   bool has_low_panels() const;
+  /// Whether the last panel of rows may be cut: its rows are multiplied one by one.
+  bool may_cut_rows() const { return has_symbols && !m.size.is_number() && tile_rows > 2; }
+  /// Whether sums of several blocks of k may have to be added.
+  bool may_cut_k() const {
+    return num_k_blocks > 1 || (has_symbols && (packs_lanes() || packs_rows()));
+  }
   int64_t rows_per_block() const;  ///< most rows of a block
   int64_t lanes_per_block() const { return panels_per_lane_block * tile_lanes; }
   std::string to_text() const;
 };
 
-/// Chooses everything. `kernel` must be valid (emit_contract_kernel checks it).
+/// Chooses everything. `kernel` must be valid (emit_contract_kernel checks it), and have no symbols
+/// unless has_common_plan().
 ContractPlan plan_contract(const ContractKernel& kernel, const Target& target);
+
+/// Whether all values of the kernel's symbols can have one plan. (Windows are packed by numbers.)
+bool has_common_plan(const ContractKernel& kernel, const Target& target);
 
 }  // namespace coregrad

@@ -20,8 +20,8 @@ namespace {
 
 /// Orders labels by falling distance in memory, so that neighbours can merge and the last is the
 /// closest. Stable: equal ones keep their order.
-void sort_by_distance(std::vector<int64_t>& labels, const std::vector<int64_t>& distances) {
-  const auto distance = [&](int64_t label) { return std::abs(distances[label]); };
+void sort_by_distance(std::vector<int64_t>& labels, const std::vector<SymInt>& distances) {
+  const auto distance = [&](int64_t label) { return std::abs(distances[label].hint()); };
   std::stable_sort(labels.begin(), labels.end(),
                    [&](int64_t x, int64_t y) { return distance(x) > distance(y); });
 }
@@ -31,13 +31,15 @@ class Arranger {
  public:
   Arranger(const ContractKernel& kernel, const Target& target) {
     common_.dtype = kernel.dtype;
-    common_.extents = specialized(kernel.spec.extents);
+    common_.sizes = kernel.spec.extents;
+    for (const SymInt size : common_.sizes) common_.extents.push_back(size.hint());
+    common_.has_symbols = kernel.has_symbols();
     common_.width = std::max<int64_t>(1, target.lanes(size_of(kernel.dtype)));
-    common_.any_size = kernel.any_size;
-    sides_[0] = affine_operand(kernel.lhs, kernel.dtype, kernel.spec.lhs, common_.extents);
-    sides_[1] = affine_operand(kernel.rhs, kernel.dtype, kernel.spec.rhs, common_.extents);
-    for (int64_t label = 0; label < std::ssize(common_.extents); ++label)
-      if (common_.extent(label) != 1 && kernel.spec.is_summed(label)) summed_.push_back(label);
+    common_.any_size = kernel.any_size || common_.has_symbols;
+    sides_[0] = affine_operand(kernel.lhs, kernel.dtype, kernel.spec.lhs, common_.sizes);
+    sides_[1] = affine_operand(kernel.rhs, kernel.dtype, kernel.spec.rhs, common_.sizes);
+    for (int64_t label = 0; label < std::ssize(common_.sizes); ++label)
+      if (!is_one(label) && kernel.spec.is_summed(label)) summed_.push_back(label);
     // Where the first result goes decides along which labels vectors can be stored.
     store_factor_.resize(common_.extents.size(), 0);
     const KernelStore& store = kernel.epilogue.stores.front();
@@ -45,9 +47,9 @@ class Arranger {
     for (const int64_t label : kernel.spec.out) {
       SymInt factor = 0;
       const bool is_affine = kernel.epilogue.context.affine_in(store.index, axis++, &factor);
-      if (common_.extent(label) == 1) continue;
+      if (is_one(label)) continue;
       outputs_.push_back(label);
-      store_factor_[label] = is_affine ? factor.specialized() : 0;
+      store_factor_[label] = is_affine ? factor : SymInt(0);
     }
   }
 
@@ -66,9 +68,9 @@ class Arranger {
     }
     sort_by_distance(lanes, store_factor_);
     if (only_contiguous) {
-      int64_t reach = 1;
-      while (!lanes.empty() && store_factor(lanes.back()) == reach) {
-        reach *= roles.extent(lanes.back());
+      SymInt reach = 1;
+      while (!lanes.empty() && SymInt::are_equal(store_factor_[lanes.back()], reach)) {
+        reach *= roles.sizes[lanes.back()];
         n.insert(n.begin(), lanes.back());
         lanes.pop_back();
       }
@@ -80,22 +82,25 @@ class Arranger {
     sort_by_distance(k, (k_by_rows ? roles.row_side : roles.lane_side).coef);
     roles.p = space(std::move(p)), roles.m = space(std::move(m));
     roles.n = space(std::move(n)), roles.k = space(std::move(k));
-    int64_t reach = 1;
+    SymInt reach = 1;
     for (auto label = roles.n.labels.rbegin(); label != roles.n.labels.rend(); ++label) {
-      roles.stores_vectors = roles.stores_vectors && store_factor(*label) == reach;
-      reach *= roles.extent(*label);
+      roles.stores_vectors =
+          roles.stores_vectors && SymInt::are_equal(store_factor_[*label], reach);
+      reach *= roles.sizes[*label];
     }
-    if (!roles.n.labels.empty()) roles.store_step = std::abs(store_factor(roles.n.labels.back()));
+    if (!roles.n.labels.empty())
+      roles.store_step = std::abs(store_factor_[roles.n.labels.back()].hint());
     return roles;
   }
 
  private:
-  int64_t store_factor(int64_t label) const { return store_factor_[label]; }
+  bool is_one(int64_t label) const { return is_always(common_.sizes[label], 1); }
 
   FlatSpace space(std::vector<int64_t> labels) const {
     FlatSpace result;
     for (const int64_t label : labels)
-      result.extent = checked_mul(result.extent, common_.extent(label), "contract");
+      result.size = checked_mul(result.size, common_.sizes[label], "contract");
+    result.extent = result.size.hint();
     result.labels = std::move(labels);
     return result;
   }
@@ -103,7 +108,7 @@ class Arranger {
   ContractRoles common_;
   AffineOperand sides_[2];
   std::vector<int64_t> outputs_, summed_;
-  std::vector<int64_t> store_factor_;  ///< of each label, in the index of the first store
+  std::vector<SymInt> store_factor_;  ///< of each label, in the index of the first store
 };
 
 }  // namespace

@@ -16,19 +16,21 @@ namespace coregrad {
 
 struct ContractRoles {
   DType dtype = DType::Float32;
-  std::vector<int64_t> extents;  ///< one per label
+  std::vector<SymInt> sizes;     ///< one per label
+  std::vector<int64_t> extents;  ///< the sizes, or their hints
   bool swapped = false;          ///< the row side is rhs
   AffineOperand row_side, lane_side;
   FlatSpace p, m, n, k;
   int64_t width = 1;           ///< elements of a vector
-  bool any_size = false;       ///< ContractKernel::any_size
+  bool any_size = false;       ///< ContractKernel::any_size, or there are symbols
+  bool has_symbols = false;    ///< one plan for all their values
   bool stores_vectors = true;  ///< neighbouring lanes of the first result are neighbours in memory
   int64_t store_step = 1;      ///< elements from one lane of it to the next, within the last label
 
   int64_t extent(int64_t label) const { return extents[label]; }
   /// A space as an operand sees it.
   std::vector<Segment> segments(const AffineOperand& operand, const FlatSpace& space) const {
-    return segments_of(operand, space, extents);
+    return segments_of(operand, space, sizes);
   }
   /// Whether an operand's memory is a matrix of `space` and k: one stride each, nothing to check.
   bool is_plain(const AffineOperand& operand, const FlatSpace& space) const;

@@ -13,9 +13,9 @@ size_t at(int64_t label) { return static_cast<size_t>(label); }
 
 /// Calls visit(label, index) for the labels of a flat position, innermost first.
 template <class Visit>
-void decode(const FlatSpace& space, const std::vector<int64_t>& extents, int64_t i, Visit visit) {
+void decode(const FlatSpace& space, const std::vector<SymInt>& extents, int64_t i, Visit visit) {
   for (size_t l = space.labels.size(); l-- > 0;) {
-    const int64_t label = space.labels[l], extent = extents[at(label)];
+    const int64_t label = space.labels[l], extent = extents[at(label)].number();
     visit(label, l == 0 ? i : i % extent);
     i /= extent;
   }
@@ -23,7 +23,7 @@ void decode(const FlatSpace& space, const std::vector<int64_t>& extents, int64_t
 
 /// What makes t a window over u, or nothing.
 std::optional<SlidingWindow> window_between(const AffineOperand& operand, int64_t t, int64_t u) {
-  const int64_t over = operand.coef[at(t)], under = operand.coef[at(u)];
+  const int64_t over = operand.coef[at(t)].number(), under = operand.coef[at(u)].number();
   if (over == 0 || under == 0) return std::nullopt;
   const int64_t unit = std::gcd(over, under) * (under < 0 ? -1 : 1);
   const SlidingWindow window{t, u, over / unit, under / unit};
@@ -38,8 +38,9 @@ std::optional<SlidingWindow> window_between(const AffineOperand& operand, int64_
 }
 
 /// From the first to the last step of a window.
-int64_t reach_of(const SlidingWindow& window, const std::vector<int64_t>& extents) {
-  return checked_mul(std::abs(window.window_step), extents[at(window.window)] - 1, "contract");
+int64_t reach_of(const SlidingWindow& window, const std::vector<SymInt>& extents) {
+  return checked_mul(std::abs(window.window_step), extents[at(window.window)].number() - 1,
+                     "contract");
 }
 
 }  // namespace
@@ -58,7 +59,7 @@ double WindowPacking::share() const {
 int64_t WindowPacking::column_stride(int64_t label) const {
   int64_t stride = 1;
   for (size_t l = columns.labels.size(); l-- > 0 && columns.labels[l] != label;)
-    stride = checked_mul(stride, extents[at(columns.labels[l])], "contract");
+    stride = checked_mul(stride, extents[at(columns.labels[l])].number(), "contract");
   return stride;
 }
 
@@ -81,7 +82,7 @@ int64_t WindowPacking::packed_row(int64_t i) const {
                     [&](const SlidingWindow& window) { return window.window == label; }))
       return;
     row += index * stride;
-    stride *= from_extents[at(label)];
+    stride *= from_extents[at(label)].number();
   });
   return row;
 }
@@ -106,13 +107,13 @@ int64_t WindowPacking::reach() const {
 }
 
 WindowPacking plain_packing(const AffineOperand& operand, const FlatSpace& rows,
-                            const FlatSpace& columns, const std::vector<int64_t>& extents) {
+                            const FlatSpace& columns, const std::vector<SymInt>& extents) {
   return {{}, rows, columns, rows, columns, extents, extents, operand};
 }
 
 WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
                            const FlatSpace& columns, const std::vector<int64_t>& sliding,
-                           const std::vector<int64_t>& extents, int64_t most_step) {
+                           const std::vector<SymInt>& extents, int64_t most_step) {
   WindowPacking packing = plain_packing(operand, rows, columns, extents);
   if (rows.extent == 0 || columns.extent == 0) return packing;
   packing.rows = {};
@@ -125,19 +126,21 @@ WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
       // Farther apart than the label slides, or side by side: another dimension, which only
       // happens to be a multiple or a fraction.
       const int64_t reach = reach_of(*found, extents);
-      if (reach < found->sliding_step || reach >= found->sliding_step * extents[at(u)]) continue;
+      if (reach < found->sliding_step || reach >= found->sliding_step * extents[at(u)].number())
+        continue;
       if (!best || std::abs(found->window_step) < std::abs(best->window_step)) best = found;
     }
     if (!best) {
       packing.rows.labels.push_back(t);
-      packing.rows.extent *= extents[at(t)];
+      packing.rows.extent *= extents[at(t)].number();
+      packing.rows.size = packing.rows.extent;
       continue;
     }
     packing.windows.push_back(*best);
     const int64_t u = best->sliding, reach = reach_of(*best, extents);
-    int64_t& extent = packing.extents[at(u)];
-    extent =
-        checked_add(checked_mul(best->sliding_step, extent - 1, "contract"), reach + 1, "contract");
+    SymInt& extent = packing.extents[at(u)];
+    extent = checked_add(checked_mul(best->sliding_step, extent.number() - 1, "contract"),
+                         reach + 1, "contract");
     AffineOperand& moved = packing.operand;
     moved.coef[at(u)] /= best->sliding_step;
     if (best->window_step < 0) moved.base -= reach * moved.coef[at(u)];
@@ -149,7 +152,8 @@ WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
   packing.columns.extent = 1;
   for (const int64_t label : packing.columns.labels)
     packing.columns.extent =
-        checked_mul(packing.columns.extent, packing.extents[at(label)], "contract");
+        checked_mul(packing.columns.extent, packing.extents[at(label)].number(), "contract");
+  packing.columns.size = packing.columns.extent;
   return packing;
 }
 

@@ -25,8 +25,8 @@ struct WindowPacking {
   std::vector<SlidingWindow> windows;
   FlatSpace from_rows, from_columns;  ///< before
   FlatSpace rows, columns;            ///< as packed
-  std::vector<int64_t> from_extents;  ///< of each label
-  std::vector<int64_t> extents;       ///< of each label, sliding labels as packed
+  std::vector<SymInt> from_extents;   ///< of each label
+  std::vector<SymInt> extents;        ///< of each label, sliding labels as packed
   AffineOperand operand;  ///< moved so that no step of a window is in front of the first
 
   bool is_window() const { return !windows.empty(); }
@@ -50,12 +50,12 @@ struct WindowPacking {
 
 /// The operand without windows.
 WindowPacking plain_packing(const AffineOperand& operand, const FlatSpace& rows,
-                            const FlatSpace& columns, const std::vector<int64_t>& extents);
+                            const FlatSpace& columns, const std::vector<SymInt>& extents);
 
-/// Takes out each label of `rows` that is a window over one of the labels `sliding` of `columns`,
-/// whose steps are at most `most_step`.
+/// Of numbers only. Takes out each label of `rows` that is a window over one of the labels
+/// `sliding` of `columns`, whose steps are at most `most_step`.
 WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
                            const FlatSpace& columns, const std::vector<int64_t>& sliding,
-                           const std::vector<int64_t>& extents, int64_t most_step);
+                           const std::vector<SymInt>& extents, int64_t most_step);
 
 }  // namespace coregrad

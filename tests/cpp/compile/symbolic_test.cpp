@@ -1,6 +1,7 @@
 // Graphs whose sizes are symbols: one compilation serves all sizes.
 
 #include "base/shape_env.h"
+#include "codegen/jit/host_target.h"
 #include "compile/compiler.h"
 #include "compile/plan_template.h"
 #include "grad/gradient.h"
@@ -12,8 +13,10 @@
 #include <gtest/gtest.h>
 
 #include "compile_check.h"
+#include <array>
 #include <functional>
 #include <memory>
+#include <random>
 
 namespace coregrad {
 namespace {
@@ -31,7 +34,6 @@ struct Case {
   const char* name;
   Build build;
   int64_t least = 2;  ///< of both sizes
-  size_t every = 1;   ///< of the points: contractions are compiled for many of them
 
   friend void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 };
@@ -57,38 +59,62 @@ std::vector<std::vector<std::byte>> run_plan(const Plan& plan, const Graph& grap
 
 class Symbolic : public testing::TestWithParam<Case> {};
 
-TEST_P(Symbolic, OneCompilationServesAllSizes) {
-  const Build& build = GetParam().build;
-  const auto env = std::make_shared<ShapeEnv>();
-  const int64_t least = GetParam().least;
-  const SymInt s = env->symbol("s", {least, kUnbounded}, 257);
-  const SymInt t = env->symbol("t", {least, kUnbounded}, 263);
-  Graph graph;
-  std::vector<OutputSpec> specs;
-  for (const NodeId o : build(graph, s, t)) specs.push_back({o, {}, -1});
-  CompileOptions options;
-  options.env = env;
-  const CompiledPlan compiled = compile(graph, specs, 3, options);
-  ASSERT_NE(compiled.sizes, nullptr);
-  EXPECT_EQ(env->guards(), std::vector<std::string>{});
-  EXPECT_THROW(compiled.sizes->bind(std::vector<int64_t>{1, 5}), ShapeError);
-  for (size_t p = 0; p < kPoints.size(); p += GetParam().every) {
-    const std::vector<int64_t>& point = kPoints[p];
-    if (std::ranges::min(point) < least) continue;
-    ASSERT_TRUE(env->admits(point)) << env->refusal(point);
+struct SymbolicGraph {
+  std::shared_ptr<ShapeEnv> env = std::make_shared<ShapeEnv>();
+  std::vector<SymInt> symbols;
+
+  explicit SymbolicGraph(const std::vector<int64_t>& least) {
+    constexpr int64_t kHints[] = {257, 263, 269, 271};
+    for (size_t i = 0; i < least.size(); ++i)
+      symbols.push_back(env->symbol(std::string(1, static_cast<char>('s' + i)),
+                                    {least[i], kUnbounded}, kHints[i]));
+  }
+
+  CompiledPlan compile(const std::function<Nodes(Graph&, const Dims&)>& build) const {
+    Graph graph;
+    std::vector<OutputSpec> specs;
+    for (const NodeId o : build(graph, symbols)) specs.push_back({o, {}, -1});
+    CompileOptions options;
+    options.env = env;
+    return coregrad::compile(graph, specs, 3, options);
+  }
+
+  /// Compares the plan for a point with the interpreter; what differs, as text.
+  static std::string check(const CompiledPlan& compiled,
+                           const std::function<Nodes(Graph&, const Dims&)>& build,
+                           const std::vector<int64_t>& point) {
     Graph fixed;
-    const Nodes outputs = build(fixed, point[0], point[1]);
+    const Nodes outputs = build(fixed, {point.begin(), point.end()});
     auto inputs = test::random_inputs(fixed, 3);
     inputs.resize(3);
     std::vector<InputView> views;
     for (const auto& b : inputs) views.push_back({b.data()});
     const std::vector<Array> expected = interpret(fixed, outputs, views);
     const auto got = run_plan(*compiled.sizes->bind(point), fixed, outputs, inputs);
+    std::string wrong;
     for (size_t k = 0; k < outputs.size(); ++k) {
       const DType dtype = fixed.dtype(outputs[k]);
-      EXPECT_EQ(test::compare_results(dtype, got[k], expected[k].data), "")
-          << "s, t = " << fmt::format("{}", fmt::join(point, ", ")) << ", output " << k;
+      if (const std::string text = test::compare_results(dtype, got[k], expected[k].data);
+          !text.empty())
+        wrong += fmt::format("at {}, output {}: {}\n", fmt::join(point, ", "), k, text);
     }
+    return wrong;
+  }
+};
+
+TEST_P(Symbolic, OneCompilationServesAllSizes) {
+  const int64_t least = GetParam().least;
+  const SymbolicGraph graph({least, least});
+  const auto build = [](Graph& g, const Dims& s) { return GetParam().build(g, s[0], s[1]); };
+  const CompiledPlan compiled = graph.compile(build);
+  ASSERT_NE(compiled.sizes, nullptr);
+  EXPECT_EQ(graph.env->guards(), std::vector<std::string>{});
+  EXPECT_THROW(compiled.sizes->bind(std::vector<int64_t>{1, 5}), ShapeError);
+  graph.env->close();
+  for (const std::vector<int64_t>& point : kPoints) {
+    if (std::ranges::min(point) < least) continue;
+    ASSERT_TRUE(graph.env->admits(point)) << graph.env->refusal(point);
+    EXPECT_EQ(SymbolicGraph::check(compiled, build, point), "");
   }
 }
 
@@ -200,8 +226,7 @@ const Case kCases[] = {
        const NodeId y = ops::relu(g, ops::add(g, ops::matmul(g, x, w), b));
        return sum_and_gradients(g, Nodes{ops::mean(g, ops::mul(g, y, y), {}, false, {})},
                                 {x, w, b});
-     },
-     2, 3},
+     }},
     {"flipped",
      [](Graph& g, SymInt s, SymInt t) {
        return Nodes{ops::relu(g, ops::flip(g, in(g, 0, {s, t}), Dims{1}))};
@@ -215,21 +240,18 @@ const Case kCases[] = {
      [](Graph& g, SymInt s, SymInt) {
        const NodeId x = in(g, 0, {s, 24}), w = in(g, 1, {24, 40}), b = in(g, 2, {40});
        return Nodes{ops::relu(g, ops::add(g, ops::matmul(g, x, w), b))};
-     },
-     2, 3},
+     }},
     {"product of everything",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {s, t}), y = in(g, 1, {t, s});
        return Nodes{ops::tanh(g, ops::matmul(g, x, y))};
-     },
-     2, 3},
+     }},
     {"attention",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId q = in(g, 0, {2, s, 8}), k = in(g, 1, {2, t, 8}), v = in(g, 2, {2, t, 8});
        const NodeId scores = ops::matmul(g, q, ops::transpose(g, k, 1, 2));
        return Nodes{ops::matmul(g, softmax_of(g, scores), v)};
-     },
-     2, 3},
+     }},
     {"causal",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {s, t});
@@ -245,6 +267,62 @@ INSTANTIATE_TEST_SUITE_P(Cases, Symbolic, testing::ValuesIn(kCases), [](const au
   std::ranges::replace(name, ' ', '_');
   return name;
 });
+
+/// A product of matrices, or of several, whose sizes are numbers or symbols.
+class SymbolicProducts : public testing::TestWithParam<int> {};
+
+TEST_P(SymbolicProducts, OneKernelServesAllSizes) {
+  std::mt19937 random(static_cast<unsigned>(GetParam()));
+  const auto choose = [&](auto... options) {
+    const std::array all{options...};
+    return all[random() % all.size()];
+  };
+  const std::vector<int64_t> least = {choose(0, 1, 2), choose(0, 2), choose(1, 2), 2};
+  const SymbolicGraph graph(least);
+  // A negative number stands for a symbol.
+  const int64_t m = choose(-1, -1, 1, 3, 5, 40), n = choose(-2, -2, -1, 1, 2, 3, 33, 70),
+                k = choose(-3, -3, -2, 1, 7, 64, 300), batch = choose(0, 0, -4, 3);
+  const bool turn_lhs = choose(false, true), turn_rhs = choose(false, true),
+             adds = choose(false, true), turn_result = choose(false, false, true);
+  const DType dtype = choose(DType::Float32, DType::Float32, DType::Float64, DType::Int32);
+  const DType memory =
+      dtype == DType::Float32 ? choose(DType::Float32, DType::Float32, DType::BFloat16) : dtype;
+  const auto build = [&](Graph& g, const Dims& symbols) {
+    const auto size = [&](int64_t x) {
+      return x < 0 ? symbols[static_cast<size_t>(-x - 1)] : SymInt(x);
+    };
+    const auto operand = [&](int64_t index, int64_t rows, int64_t columns, bool turned) {
+      Dims shape = {size(turned ? columns : rows), size(turned ? rows : columns)};
+      if (batch != 0) shape.insert(shape.begin(), size(batch));
+      const NodeId x = ops::cast(g, in(g, index, shape, memory), dtype);
+      return turned ? ops::transpose(g, x, -2, -1) : x;
+    };
+    NodeId y = ops::matmul(g, operand(0, m, k, turn_lhs), operand(1, k, n, turn_rhs));
+    if (adds) y = ops::add(g, y, ops::cast(g, in(g, 2, {size(n)}, memory), dtype));
+    if (turn_result) y = ops::transpose(g, ops::relu(g, y), -2, -1);
+    return Nodes{turn_result ? ops::neg(g, y) : y};
+  };
+  const CompiledPlan compiled = graph.compile(build);
+  graph.env->close();
+  ASSERT_NE(compiled.sizes, nullptr);
+  for (const PlanTemplate::PlannedAnew& planned : compiled.sizes->planned)
+    EXPECT_FALSE(std::holds_alternative<ContractKernel>(planned.source) && !host_target().has_amx);
+  int tried = 0;
+  for (int i = 0; i < 14; ++i) {
+    std::vector<int64_t> point;
+    for (size_t s = 0; s < least.size(); ++s)
+      point.push_back(choose(0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 15, 16, 17, 23, 31, 33, 64, 65, 90));
+    if (!graph.env->admits(point)) continue;
+    ++tried;
+    EXPECT_EQ(SymbolicGraph::check(compiled, build, point), "")
+        << "m " << m << ", n " << n << ", k " << k << ", batch " << batch << ", turned " << turn_lhs
+        << turn_rhs << turn_result << ", adds " << adds << ", " << name_of(dtype) << " of "
+        << name_of(memory);
+  }
+  EXPECT_GT(tried, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SymbolicProducts, testing::Range(0, 80));
 
 }  // namespace
 }  // namespace coregrad

@@ -407,11 +407,10 @@ TEST_F(Composite, IndexingHelpers) {
   expect(roll(g, in({0, 1, 2, 3}), {{-5}}, {{0}}), {1, 2, 3, 0});
   expect(one_hot(g, ints({2}, {1, 0}), 3, DType::Int64), {0, 1, 0, 1, 0, 0});
   expect(eye(g, DType::Float64, 2, 3), {1, 0, 0, 0, 1, 0});
-  expect(
-      arange(g, DType::Float64, Scalar::of(DType::Float64, 1), Scalar::of(DType::Float64, 0.5), 3),
-      {1, 1.5, 2});
-  expect(arange(g, DType::Float32, Scalar::of_int(DType::Int64, 7),
-                Scalar::of_int(DType::Int64, -2), 3),
+  const auto number = [&](DType dtype, double x) { return literal(g, dtype, x); };
+  expect(arange(g, DType::Float64, number(DType::Float64, 1), number(DType::Float64, 0.5), 3),
+         {1, 1.5, 2});
+  expect(arange(g, DType::Float32, number(DType::Int64, 7), number(DType::Int64, -2), 3),
          {7, 5, 3});
   expect(tile(g, in({1, 2}), {{2, 2}}), {1, 2, 1, 2, 1, 2, 1, 2});
   expect(repeat_interleave(g, in({1, 2}), 2, 0), {1, 1, 2, 2});
