@@ -13,6 +13,7 @@
 #include "bindings.h"
 #include "entry.h"
 #include "program.h"
+#include "sized_entry.h"
 #include "small_array.h"
 #include "tensor_exchange.h"
 
@@ -119,6 +120,11 @@ void bind_program(nb::module_& m) {
         "(\"derived\", function, source). `constants` and an int from `draw_seed`\n"
         "follow the inputs; the inputs `written` are first given to `increment_version`.\n"
         "`owner` lives as long as the function.");
+  m.def("make_sized_entry", make_sized_entry, nb::arg("places"), nb::arg("make"), nb::arg("limit"),
+        "A function of tensors that calls what make(*arguments) gave for sizes like those of the\n"
+        "call. `places` tells where they stand: (kind, argument, dimension), of kind \"int\" or\n"
+        "\"float\" (the argument itself), \"size\" or \"stride\" (of a tensor that is strided\n"
+        "memory), or \"shape\" (of any other). What was used last is kept, up to `limit`.");
 }
 
 }  // namespace coregrad::python

@@ -303,15 +303,15 @@ CODE = [
     Mutant(
         "window-packed-one-short",
         "src/schedule/contract/windows.cpp",
-        'extent - 1, "contract"), reach + 1, "contract");',
-        'extent - 1, "contract"), reach, "contract");',
+        'reach + 1, "contract");\n    AffineOperand',
+        'reach, "contract");\n    AffineOperand',
         "the last element under a window is not packed",
     ),
     Mutant(
         "packing-backward-limit",
         "src/codegen/contract/pack_runs.cpp",
-        "emit_i64(b_, reach - 1), x), -f))",
-        "emit_i64(b_, reach), x), -f))",
+        "params_.size(reach - 1), x), -f)),",
+        "params_.size(reach), x), -f)),",
         "a run that is read backwards begins one element too late or early",
     ),
     Mutant(

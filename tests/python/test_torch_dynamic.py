@@ -254,7 +254,7 @@ def test_what_a_size_decides_is_decided_for_each_call():
 class _Sizes:
     """Stands for the sizes of a graph whose calls bring one number."""
 
-    written = ()
+    places = [("int", 0, 0)]  # noqa: RUF012
 
     def of(self, args):
         return (args[0],)
@@ -267,7 +267,11 @@ class _Evens:
         return sizes[0] % 2 == 0
 
     def bind(self, sizes):
-        return lambda args: [("template", *sizes)]
+        return _boxed("template", sizes)
+
+
+def _boxed(kind, sizes):
+    return lambda args: [(kind, *sizes)]
 
 
 def test_programs_are_bounded_and_the_latest_stay(monkeypatch):
@@ -276,9 +280,9 @@ def test_programs_are_bounded_and_the_latest_stay(monkeypatch):
 
     def compile_for(sizes, args):
         made.append(sizes[0])
-        return lambda args: [("numbers", *sizes)]
+        return _boxed("numbers", sizes)
 
-    call = dynamic.PerSize(_Sizes(), lambda *_: None, compile_for)
+    call = dynamic.SizedGraph(_Sizes(), lambda *_: None, compile_for)
     for n in (2, 3, 4, 2, 5):
         assert call([n]) == [("numbers", n)]
     assert made == [2, 3, 4, 5]
@@ -295,9 +299,7 @@ def test_a_template_is_used_for_what_it_admits_and_tried_near_a_size_else():
         tried.append((sizes[0], is_near))
         return None if is_near else _Evens()
 
-    call = dynamic.PerSize(
-        _Sizes(), compile_template, lambda sizes, _: lambda _: [("numbers", *sizes)]
-    )
+    call = dynamic.SizedGraph(_Sizes(), compile_template, lambda sizes, _: _boxed("numbers", sizes))
     assert call([4]) == [("template", 4)]
     assert call([6]) == [("template", 6)]
     assert call([3]) == [("numbers", 3)]

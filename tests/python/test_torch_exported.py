@@ -134,7 +134,7 @@ def test_dynamic_dimensions_take_every_size_within_their_range():
     for size in ((3, 7), (1, 4), (9, 2), (3, 7), (5, 33)):
         x = torch.randn(*size, 16)
         torch.testing.assert_close(call(x), model(x))
-    assert len(coregrad.torch.report().graphs) == 4
+    assert len(coregrad.torch.report().graphs) == 2  # a batch of one is compiled for itself
     with pytest.raises(RuntimeError, match="to be <= 9, but got 10"):
         call(torch.randn(10, 3, 16))
 

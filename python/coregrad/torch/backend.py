@@ -23,11 +23,11 @@ from .call_path import (
     refusal,
     training_call,
 )
-from .dynamic import PerSize, Sizes
+from .dynamic import SizedGraph, Sizes
 from .importer import Importer, Layouts, has_symbols, layouts_of, symbolic_layouts
 from .metadata import CompilerFaultWarning, GraphRejected
 from .options import Options
-from .program import CompiledTemplate
+from .program import CompiledGraph, CompiledTemplate
 from .recurrence import replace_calls
 from .reporting import CallPath, GraphReport, reports
 from .threads import parallel_loop
@@ -135,8 +135,8 @@ def compile_fx_graph(
         return _compile_concrete(module, options, report, traced, layouts_of(module, args, traced))
 
     if options.executor == "interpreter":
-        return PerSize(sizes, lambda *_: None, compile_for)
-    return PerSize(sizes, compile_template, compile_for)
+        return SizedGraph(sizes, lambda *_: None, compile_for)
+    return SizedGraph(sizes, compile_template, compile_for)
 
 
 def _refuse(
@@ -213,7 +213,7 @@ def backend(
         call = torch._dynamo.disable(wrapped)
     elif capture.kind == "inference":
         call = inference_call(capture)
-        if not capture.forward.enters_python:
+        if isinstance(capture.forward, CompiledGraph) and not capture.forward.enters_python:
             call_directly(call)
     else:
         call = training_call(capture)

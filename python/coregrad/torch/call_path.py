@@ -18,6 +18,7 @@ from torch.autograd.function import _SingleLevelFunction
 from torch.fx import GraphModule
 
 from . import compat
+from .dynamic import SizedGraph
 from .program import CompiledGraph, FromFrame, View
 
 FUNCTORCH_FORWARD = (
@@ -123,7 +124,8 @@ class LazyBackward:
 
     def _first_run(self, *args: Any) -> Sequence[Any]:
         compiled = self.boxed()
-        self.run = compiled.entry if isinstance(compiled, CompiledGraph) else _unboxed(compiled)
+        is_ours = isinstance(compiled, (CompiledGraph, SizedGraph))
+        self.run = compiled.entry if is_ours else _unboxed(compiled)
         return self.run(*args)
 
 
@@ -181,11 +183,13 @@ def refusal(capture: Capture, example_inputs: Sequence[Any]) -> str | None:
         return "it was not compiled under Dynamo"
     if unknown := compat.unknown_fields(meta):
         return f"this version of PyTorch has metadata that is new to us ({', '.join(unknown)})"
-    if not isinstance(capture.forward, CompiledGraph):
-        return "sizes are symbolic, or the graph runs in PyTorch"
+    if not isinstance(capture.forward, (CompiledGraph, SizedGraph)):
+        return "the graph runs in PyTorch"
     if capture.num_inputs != len(example_inputs):
         return "inputs were merged, split or added"
-    if not all(isinstance(x, torch.Tensor) for x in example_inputs):
+    # Sizes come as numbers.
+    numbers = (int, torch.SymInt) if isinstance(capture.forward, SizedGraph) else ()
+    if not all(isinstance(x, (torch.Tensor, *numbers)) for x in example_inputs):
         return "an input is not a tensor"
     if meta.num_mutated_inp_runtime_indices:
         return "an input is mutated outside of the graph"
@@ -206,8 +210,10 @@ def refusal(capture: Capture, example_inputs: Sequence[Any]) -> str | None:
         return "random states are inputs"
     if meta.grad_enabled_mutation is not None:
         return "the graph switches gradients on or off"
-    if meta.dynamic_outputs or compat.has_asynchronous_inputs(meta):
-        return "an output has symbolic sizes, or an input is asynchronous"
+    if compat.has_asynchronous_inputs(meta):
+        return "an input is asynchronous"
+    if meta.dynamic_outputs and compat.mark_dynamic_dims is None:
+        return "an output has symbolic sizes"
     return _training_refusal(capture) if capture.kind == "forward" else None
 
 
@@ -229,8 +235,8 @@ def _training_refusal(capture: Capture) -> str | None:
         return "compiled autograd is on"
     if saved_tensors_hooks_are_inlineable(top_saved_tensors_hooks()):
         return "hooks on saved tensors were traced"
-    if meta.num_symints_saved_for_bw or meta.num_opaque_objects_saved_for_bw:
-        return "numbers or objects are saved for the backward"
+    if meta.num_opaque_objects_saved_for_bw:
+        return "objects are saved for the backward"
     if meta.num_tensors_saved_with_no_vc_check:
         return "tensors are saved without a version check"
     if capture.backward_writes:
@@ -253,8 +259,30 @@ def _differentiable(meta: Any) -> tuple[int, ...]:
 
 def inference_call(capture: Capture) -> Callable[..., Sequence[Any]]:
     """A built-in function where it can be: arguments to pointers, run, a tuple of results."""
+    return _marking_dynamic_dims(_own_entry(capture), capture.metadata)
+
+
+def _own_entry(capture: Capture) -> Callable[..., Sequence[Any]]:
     written = capture.metadata.mutated_graph_handled_indices_seen_by_autograd
     return capture.forward.owning_entry(written)
+
+
+def _marking_dynamic_dims(
+    call: Callable[..., Sequence[Any]], meta: Any
+) -> Callable[..., Sequence[Any]]:
+    """`call`, which tells Dynamo of the symbolic sizes of outputs, for functions that get them next."""
+    dims = tuple((i, o.dynamic_dims) for i, o in enumerate(meta.output_info) if o.dynamic_dims)
+    if not dims:
+        return call
+    mark = compat.mark_dynamic_dims
+
+    def marking(*args: Any) -> Sequence[Any]:
+        outputs = call(*args)
+        for i, which in dims:
+            mark(outputs[i], which)
+        return outputs
+
+    return marking
 
 
 class _FirstOrderOnly(torch.autograd.Function):
@@ -273,12 +301,17 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
     """The two programs as one node of PyTorch's graph."""
     meta, lazy = capture.metadata, capture.backward
     assert lazy is not None
-    run = inference_call(capture)
-    num_outputs = meta.num_outputs
+    run = _own_entry(capture)
+    num_outputs, num_sizes = meta.num_outputs, meta.num_symints_saved_for_bw
     constants = tuple(i for i, info in enumerate(meta.output_info) if not info.requires_grad)
     differentiable = _differentiable(meta)
     takes_all = differentiable == tuple(range(num_outputs))
-    has_views = any(isinstance(o, (View, FromFrame)) for o in capture.forward.outputs)
+    graph = capture.forward
+    not_made = (
+        frozenset(i for i, o in enumerate(graph.outputs) if isinstance(o, (View, FromFrame)))
+        if isinstance(graph, CompiledGraph)
+        else None
+    )
     must_stay_nondeterministic = meta.deterministic is False
     in_functorch = torch._C._functorch.peek_interpreter_stack
     is_grad_enabled = torch.is_grad_enabled
@@ -290,12 +323,17 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
             if in_functorch() is not None:
                 raise RuntimeError(FUNCTORCH_FORWARD)
             values = run(*args)
-            if has_views:  # a view that was made in here could not be written to
+            # A view that was made in here could not be written to.
+            if not_made or (not_made is None and graph.gives_views):
                 values = tuple(
-                    v.detach() if isinstance(o, (View, FromFrame)) else v
-                    for v, o in zip(values, capture.forward.outputs)
+                    v.detach()
+                    if isinstance(v, torch.Tensor) and (not_made is None or i in not_made)
+                    else v
+                    for i, v in enumerate(values)
                 )
-            ctx.save_for_backward(*values[num_outputs:])
+            end = len(values) - num_sizes
+            ctx.sizes = values[end:]
+            ctx.save_for_backward(*values[num_outputs:end])
             outputs = values[:num_outputs]
             if constants:
                 ctx.mark_non_differentiable(
@@ -316,8 +354,10 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
                 gradients = tuple([gradients[i] for i in differentiable])
             if is_grad_enabled():
                 anchor = torch.empty(0, requires_grad=True)
-                return _FirstOrderOnly.apply(lazy.run, anchor, *ctx.saved_tensors, *gradients)
-            return lazy.run(*ctx.saved_tensors, *gradients)
+                return _FirstOrderOnly.apply(
+                    lazy.run, anchor, *ctx.sizes, *ctx.saved_tensors, *gradients
+                )
+            return lazy.run(*ctx.sizes, *ctx.saved_tensors, *gradients)
 
     # Past the Python half of Function.apply: forward() has its check for functorch.
     apply = super(_SingleLevelFunction, CompiledGraphFunction).apply
@@ -339,4 +379,4 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
                 raise
             return apply(*alive)
 
-    return call
+    return _marking_dynamic_dims(call, meta)

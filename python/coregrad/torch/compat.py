@@ -58,6 +58,16 @@ def replaces_data(info: Any) -> bool:
     return getattr(info, "mutation_is_shallow_copy_data", False)
 
 
+def _mark_dynamic_dims() -> Any:
+    from torch._functorch._aot_autograd import runtime_wrappers
+
+    return getattr(runtime_wrappers, "mark_dynamo_propagated_dynamic_indices", None)
+
+
+#: Tells Dynamo which dimensions of a tensor are of symbolic size: (tensor, dimensions); None if unknown.
+mark_dynamic_dims = _mark_dynamic_dims()
+
+
 def globals_of_traced_frame() -> dict[str, Any] | None:
     """Where Dynamo puts the compiled graphs of the frame that this thread traces, if it traces one."""
     from torch._dynamo import symbolic_convert

@@ -2,7 +2,7 @@
 
 The trace has every size as an expression over a few symbols. `Sizes` makes one function of all those
 expressions: of CoreGrad's own symbols, from which a template of programs is compiled, or of numbers.
-`PerSize` keeps the templates, and the programs that they gave. What cannot be compiled for symbols is
+`SizedGraph` keeps the templates, and the programs that they gave. What cannot be compiled for symbols is
 compiled for the sizes of a call.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import itertools
 import math
 import threading
 from collections.abc import Callable, Sequence
@@ -26,7 +25,9 @@ from torch.utils._sympy.printers import PythonPrinter
 from torch.utils._sympy.solve import try_solve
 
 from .. import _core
-from .metadata import GraphRejected, contiguous_strides, storage_key
+from .fallback import is_dense
+from .metadata import TO_CORE, GraphRejected, contiguous_strides, part_dtype, storage_key
+from .program import CompiledGraph
 
 #: Programs that one graph keeps, each for other sizes: those of templates share their code.
 MAX_PROGRAMS = 256
@@ -122,15 +123,19 @@ class Sizes:
         )
         self._names = [s.name for s in symbols]
         self._symbols = symbols
-        known = dict(_sources(placeholders))
+        known = _sources(placeholders)
         missing = [s.name for s in symbols if s not in known]
         if missing:
             raise GraphRejected(f"a size depends on data ({', '.join(missing)})")
         printer = PythonPrinter()
         #: The symbols' values from a call's arguments.
         self.of: Callable[[Sequence[Any]], tuple[int, ...]] = _function(
-            ["a"], [known[s] for s in symbols]
+            ["a"], [known[s].text for s in symbols]
         )
+        #: Where a call's arguments tell the symbols, and the strides of what is written.
+        self.places = [known[s].place for s in symbols] + [
+            ("stride", i, d) for i in self.written for d in range(placeholders[i].meta["val"].ndim)
+        ]
         self._evaluate = _function(self._names, [printer.doprint(e) for e in self._expressions])
 
     @property
@@ -275,34 +280,48 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _sources(placeholders: Sequence[FxNode]) -> list[tuple[sympy.Symbol, str]]:
-    """For each symbol that the arguments `a` of a call tell, Python text for its value. What says it
-    outright comes last, and so counts.
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """How the arguments `a` of a call tell a symbol."""
+
+    text: str  #: Python for its value
+    place: tuple[str, int, int]  #: what decides it, as _core.make_sized_entry takes it
+
+
+def _places_of(number: int, value: Any) -> list[tuple[Any, str, tuple[str, int, int]]]:
+    """The sizes that an argument tells: traced, as Python text, and their places."""
+    if isinstance(value, torch.Tensor):
+        kind = "size" if is_dense(value) and part_dtype(value.dtype) in TO_CORE else "shape"
+        return [
+            (n, f"a[{number}].shape[{d}]", (kind, number, d)) for d, n in enumerate(value.shape)
+        ]
+    kind = "float" if isinstance(value, torch.SymFloat) else "int"
+    return [(value, f"a[{number}]", (kind, number, 0))]
+
+
+def _sources(placeholders: Sequence[FxNode]) -> dict[sympy.Symbol, _Source]:
+    """For each symbol that the arguments of a call tell, the first place that says it outright, or else
+    one from which it can be solved.
     """
-    outright, solved = [], []
+    outright: dict[sympy.Symbol, _Source] = {}
+    solved: dict[sympy.Symbol, _Source] = {}
     printer = PythonPrinter()
     for number, node in enumerate(placeholders):
-        value = node.meta.get("val")
-        places = [(value, f"a[{number}]")]
-        if isinstance(value, torch.Tensor):
-            places = [(n, f"a[{number}].shape[{d}]") for d, n in enumerate(value.shape)]
-        for what, text in places:
+        for what, text, place in _places_of(number, node.meta.get("val")):
             if not isinstance(what, (torch.SymInt, torch.SymFloat)):
                 continue
             expression = _expression(what)
             if isinstance(expression, sympy.Symbol):
-                outright.append((expression, text))
+                outright.setdefault(expression, _Source(text, place))
                 continue
             if len(expression.free_symbols) == 1:
                 (symbol,) = expression.free_symbols
                 given = sympy.Symbol("given", integer=True, positive=True)
                 solution = try_solve(sympy.Eq(expression, given), symbol)
                 if solution is not None and solution[1].free_symbols == {given}:
-                    solved.append(
-                        (symbol, f"(lambda given: {printer.doprint(solution[1])})({text})")
-                    )
-    # The first place that says it is as good as any other.
-    return solved + outright[::-1]
+                    value = f"(lambda given: {printer.doprint(solution[1])})({text})"
+                    solved.setdefault(symbol, _Source(value, place))
+    return solved | outright
 
 
 class Template(Protocol):
@@ -310,11 +329,11 @@ class Template(Protocol):
 
     def admits(self, sizes: Sequence[int], args: Sequence[Any]) -> bool: ...
 
-    def bind(self, sizes: Sequence[int]) -> Boxed: ...
+    def bind(self, sizes: Sequence[int]) -> CompiledGraph: ...
 
 
-class PerSize:
-    """Finds the program for the sizes of each call; keeps those used last."""
+class SizedGraph:
+    """A compiled graph of symbolic sizes: finds the program for the sizes of each call."""
 
     def __init__(
         self,
@@ -326,41 +345,63 @@ class PerSize:
         `compile_for` makes what is for these sizes only.
         """
         self._boxed_call = True  # on the instance: wrappers copy its attributes
-        self._sizes = sizes
+        self._programs = _Programs(sizes, compile_template, compile_for)
+        self.entry = self.owning_entry(())
+
+    def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
+        """A built-in function of the graph's inputs, which tells autograd that the `written` ones
+        change.
+        """
+        programs = self._programs
+        return _core.make_sized_entry(
+            programs.sizes.places,
+            torch._dynamo.disable(functools.partial(programs.entry_for, tuple(written))),
+            MAX_PROGRAMS,
+        )
+
+    @property
+    def gives_views(self) -> bool:
+        """Whether some program so far has an output that it did not make itself."""
+        return self._programs.give_views
+
+    def __call__(self, args: list[Any]) -> list[Any]:
+        """Runs on the graph's inputs; `args` is emptied."""
+        results = self.entry(*args)
+        args.clear()
+        return list(results)
+
+
+class _Programs:
+    """What a graph was compiled to. An entry holds it, which the garbage collector does not see: it
+    must not hold an entry.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        compile_template: Callable[[Sequence[int], list[Any], bool], Template | None],
+        compile_for: Callable[[Sequence[int], list[Any]], Boxed],
+    ) -> None:
+        self.sizes = sizes
+        self.give_views = False
         self._compile_template = compile_template
         self._compile_for = compile_for
         self._templates: list[Template] = []  #: the one used last is the first
         self._has_general = False  #: a template for hints of its own was tried
-        self._programs: dict[Any, tuple[Boxed, list[int]]] = {}  # with the tick of the last use
-        self._ticks = itertools.count()
         self._lock = threading.Lock()
 
-    def __call__(self, args: list[Any]) -> list[Any]:
-        key = sizes = self._sizes.of(args)
-        if self._sizes.written:
-            key = sizes, tuple([args[i].stride() for i in self._sizes.written])
-        found = self._programs.get(key)
-        if found is None:
-            found = self._add(key, sizes, args)
-        found[1][0] = next(self._ticks)
-        return found[0](args)
-
-    def _add(self, key: Any, sizes: Sequence[int], args: list[Any]) -> tuple[Boxed, list[int]]:
+    def entry_for(self, written: Sequence[int], *args: Any) -> Callable[..., tuple[Any, ...]]:
+        """A function for arguments of these sizes."""
+        sizes = self.sizes.of(args)
         with self._lock:
-            found = self._programs.get(key)
-            if found is None:
-                template = self._template(sizes, args)
-                made = (
-                    self._compile_for(sizes, list(args))
-                    if template is None
-                    else template.bind(sizes)
-                )
-                found = made, [next(self._ticks)]
-                if len(self._programs) >= MAX_PROGRAMS:
-                    oldest = min(self._programs, key=lambda k: self._programs[k][1][0])
-                    del self._programs[oldest]
-                self._programs[key] = found
-        return found
+            template = self._template(sizes, list(args))
+            made = (
+                self._compile_for(sizes, list(args)) if template is None else template.bind(sizes)
+            )
+        if not isinstance(made, CompiledGraph):
+            return lambda *args: tuple(made(list(args)))
+        self.give_views |= made.gives_views
+        return made.owning_entry(written) if written else made.entry
 
     def _template(self, sizes: Sequence[int], args: list[Any]) -> Template | None:
         """One that is for these sizes; None if none can be made."""
@@ -373,7 +414,7 @@ class PerSize:
             if not is_near and self._has_general:
                 continue
             self._has_general = True
-            template = self._compile_template(sizes, list(args), is_near)
+            template = self._compile_template(sizes, args, is_near)
             if template is not None and template.admits(sizes, args):
                 self._templates.insert(0, template)
                 del self._templates[MAX_TEMPLATES:]

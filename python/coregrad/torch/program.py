@@ -215,6 +215,11 @@ class CompiledGraph:
             or any(isinstance(o, View) for o in self.outputs)
         )
 
+    @property
+    def gives_views(self) -> bool:
+        """Whether an output may be something that the program did not make itself."""
+        return any(isinstance(o, (View, FromFrame)) for o in self.outputs)
+
     def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
         """Like `entry`, and keeps this object alive; tells autograd that the `written` inputs change."""
         return self._make_entry(written, self)
