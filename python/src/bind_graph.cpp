@@ -212,7 +212,7 @@ void bind_leaves(nb::class_<Graph>& graph) {
       .def(
           "external",
           [](const GraphPtr& g, int64_t id, int64_t number, const std::vector<NodeRef>& operands,
-             DType dtype, const Ints& shape) {
+             DType dtype, const Sizes& shape) {
             return NodeRef{
                 g, ops::external(*g, id, number, ids_in(g, operands, "external"), dtype, shape)};
           },

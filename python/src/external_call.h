@@ -12,10 +12,17 @@
 
 namespace coregrad::python {
 
+/// A tensor that a step reads or fills: row-major, of sizes that may be symbols.
+struct ExternalTensor {
+  DType dtype;
+  std::vector<SymInt> shape;
+};
+
 struct ExternalCall {
-  nanobind::object function;  ///< called with (operands, results), lists of tensors over the
-                              ///< buffers; a result that nobody reads is None
-  std::vector<TensorSpec> operands, results;
+  nanobind::object function;  ///< called with (operands, results, sizes): lists of tensors over the
+                              ///< buffers, and of numbers; a result that nobody reads is None
+  std::vector<ExternalTensor> operands, results;
+  std::vector<SymInt> sizes;  ///< that the function is told
 };
 
 /// The step for compile(). Calls are made with the GIL, on whatever thread runs the step; an

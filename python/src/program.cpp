@@ -10,6 +10,33 @@
 
 namespace coregrad::python {
 
+namespace {
+
+std::vector<std::shared_ptr<const ExternalCall>> make_calls(
+    const Graph& graph, const std::vector<ExternalTuple>& externals) {
+  std::vector<std::shared_ptr<ExternalCall>> calls;
+  for (const auto& [label, function, types, sizes] : externals) {
+    auto call = std::make_shared<ExternalCall>();
+    call->function = function;
+    for (const auto& [dtype, shape] : types) call->results.push_back({dtype, shape});
+    call->sizes = sizes;
+    calls.push_back(std::move(call));
+  }
+  for (uint32_t i = 0; i < graph.size(); ++i) {
+    if (graph[{i}].op != Op::External) continue;
+    const auto id = static_cast<size_t>(graph.attr({i}, 0));
+    if (id >= calls.size()) raise<ValueError>("program: external {} was not given", id);
+    if (!calls[id]->operands.empty()) continue;
+    for (NodeId operand : graph.operands({i})) {
+      const Shape shape = graph.shape(operand);
+      calls[id]->operands.push_back({graph.dtype(operand), {shape.begin(), shape.end()}});
+    }
+  }
+  return {calls.begin(), calls.end()};
+}
+
+}  // namespace
+
 ProgramTemplate::ProgramTemplate(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
                                  int64_t num_inputs, const std::vector<ExternalTuple>& externals,
                                  const std::string& name, const std::string& executor_name,
@@ -29,8 +56,10 @@ ProgramTemplate::ProgramTemplate(const GraphPtr& graph, const std::vector<Output
     specs.push_back({node.id, output.strides, aliased});
   }
   find_inputs(*graph, specs, num_inputs);
-  std::vector<std::vector<ExternalResult>> results;
-  const std::vector<ExternalStep> steps = make_steps(*graph, externals, &results);
+  const auto calls = make_calls(*graph, externals);
+  std::vector<ExternalStep> steps;
+  for (size_t i = 0; i < calls.size(); ++i)
+    steps.push_back(make_external_step(std::get<0>(externals[i]), calls[i]));
   std::vector<SymInt> sizes;
   for (const std::vector<BorderTensor>* side : {&inputs_, &outputs_})
     for (const BorderTensor& tensor : *side) {
@@ -46,6 +75,12 @@ ProgramTemplate::ProgramTemplate(const GraphPtr& graph, const std::vector<Output
   const nb::gil_scoped_release release;
   if (executor == Executor::Interpreter) {
     if (env) raise<ValueError>("program: the interpreter knows no symbols");
+    std::vector<std::vector<ExternalResult>> results;
+    for (const auto& call : calls) {
+      results.emplace_back();
+      for (const auto& [dtype, shape] : call->results)
+        results.back().push_back({dtype, specialized(shape)});
+    }
     interpreter_ = make_oracle_executable(*graph, specs, num_inputs, steps, std::move(results));
     return;
   }
@@ -120,37 +155,6 @@ std::shared_ptr<Program> ProgramTemplate::bind(std::span<const int64_t> values) 
   for (const BorderTensor& tensor : outputs_) outputs.push_back({spec_of(tensor), tensor.aliased});
   return std::make_shared<Program>(name_, std::move(inputs), std::move(outputs),
                                    std::move(executable), report_, dot_);
-}
-
-std::vector<ExternalStep> ProgramTemplate::make_steps(
-    const Graph& graph, const std::vector<ExternalTuple>& externals,
-    std::vector<std::vector<ExternalResult>>* results) {
-  std::vector<std::shared_ptr<ExternalCall>> calls;
-  for (const auto& [label, function, types] : externals) {
-    auto call = std::make_shared<ExternalCall>();
-    call->function = function;
-    results->emplace_back();
-    for (const auto& [dtype, shape] : types) {
-      call->results.push_back(TensorSpec::make(dtype, shape, {}));
-      results->back().push_back({dtype, shape});
-    }
-    calls.push_back(std::move(call));
-  }
-  for (uint32_t i = 0; i < graph.size(); ++i) {
-    if (graph[{i}].op != Op::External) continue;
-    const auto id = static_cast<size_t>(graph.attr({i}, 0));
-    if (id >= calls.size()) raise<ValueError>("program: external {} was not given", id);
-    if (!calls[id]->operands.empty()) continue;
-    for (NodeId operand : graph.operands({i})) {
-      const Shape shape = graph.shape(operand);
-      calls[id]->operands.push_back(
-          TensorSpec::make(graph.dtype(operand), {shape.begin(), shape.end()}, {}));
-    }
-  }
-  std::vector<ExternalStep> steps;
-  for (size_t i = 0; i < calls.size(); ++i)
-    steps.push_back(make_external_step(std::get<0>(externals[i]), calls[i]));
-  return steps;
 }
 
 Program::Program(std::string name, std::vector<Input> inputs, std::vector<Output> outputs,

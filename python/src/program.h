@@ -24,9 +24,10 @@ namespace coregrad::python {
 using GraphPtr = std::shared_ptr<Graph>;
 /// (node, strides or None for contiguous, number of the input whose memory it overwrites or -1).
 using OutputTuple = std::tuple<NodeRef, std::optional<std::vector<SymInt>>, int64_t>;
-using ResultTuple = std::pair<DType, std::vector<int64_t>>;
-/// (name, function, results).
-using ExternalTuple = std::tuple<std::string, nb::object, std::vector<ResultTuple>>;
+using ResultTuple = std::pair<DType, std::vector<SymInt>>;
+/// (name, function, results, sizes that the function is told).
+using ExternalTuple =
+    std::tuple<std::string, nb::object, std::vector<ResultTuple>, std::vector<SymInt>>;
 
 /// A tensor at the border of a program, of sizes that may be symbols.
 struct BorderTensor {
@@ -58,9 +59,6 @@ class ProgramTemplate {
 
  private:
   void find_inputs(const Graph& graph, std::span<const OutputSpec> specs, int64_t num_inputs);
-  std::vector<ExternalStep> make_steps(const Graph& graph,
-                                       const std::vector<ExternalTuple>& externals,
-                                       std::vector<std::vector<ExternalResult>>* results);
 
   std::string name_;
   std::vector<BorderTensor> inputs_, outputs_;

@@ -131,7 +131,7 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
       plan.keep_alive.push_back(kernel->code);
     } else if (draft.library->make) {
       made.planned.push_back({plan.steps.size(), draft.library->make});
-      made.steps.push_back({.work = draft.work});
+      take(*draft.library);
     } else {
       take(*draft.library);
       step.context = draft.library->context;

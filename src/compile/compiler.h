@@ -2,8 +2,10 @@
 // Graph in, plan out. Where sizes are symbols, a plan for each set of their values comes out.
 
 #include "ir/graph.h"
+#include "kernel/index_expr.h"
 #include "runtime/plan.h"
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -32,6 +34,8 @@ struct ExternalStep {
   const void* context;
   std::shared_ptr<const void> keep_alive;
   int64_t num_results = 1;
+  /// Where sizes are symbols: the context for those that `value_of` gives as numbers.
+  std::function<std::shared_ptr<const void>(const SizeFunction& value_of)> make_context = nullptr;
 };
 
 struct CompileOptions {

@@ -136,6 +136,13 @@ std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit
       made.params.at(static_cast<size_t>(graph.attr(unit.results[r], 1))) =
           static_cast<int64_t>(operands.size() + r);
     made.cost_ns = 1000;
+    if (step.make_context)
+      made.make = [step](const SizeFunction& value_of) {
+        return LibraryStep{.function = step.function,
+                           .context = step.make_context(value_of),
+                           .kind = StepKind::External,
+                           .range = 1};
+      };
     return {std::move(made)};
   }
   if (graph.numel(node) == 0) return {};

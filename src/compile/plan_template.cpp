@@ -20,6 +20,7 @@ void take(Plan& plan, size_t number, const auto& made) {
   step.range = value(made.range);
   step.chunk = value(made.chunk);
   step.scratch_bytes = value(made.scratch_bytes);
+  if (made.params.empty()) return;  // those that it has are for all sizes
   step.first_param = static_cast<uint32_t>(plan.params.size());
   step.num_params = static_cast<uint32_t>(made.params.size());
   for (const SymInt x : made.params) plan.params.push_back(value(x));

@@ -398,6 +398,36 @@ def test_threads_that_bring_new_sizes_at_once_get_their_own():
     assert not wrong
 
 
+#: name -> (function of tensors, function of two sizes that makes shapes)
+IN_PYTORCH = {
+    "a size among the arguments": (
+        lambda x: torch.histc(x.sin(), x.shape[0] * 2) + x.shape[1],
+        lambda n, m: [(n, m)],
+    ),
+    "other strides than row-major ones": (
+        lambda x: torch.renorm((x * 2).mT, 2, 0, 1.0) + 1,
+        lambda n, m: [(n, m)],
+    ),
+    "a gradient": (lambda x: torch.linalg.svdvals(x).sum() * x, lambda n, m: [(n, m)]),
+    "complex results": (lambda x: torch.linalg.eigvals(x * 2).abs().sum(), lambda n, m: [(n, n)]),
+    "a step that checks": (
+        lambda x: torch.floor_divide((x * 9).long(), (x * 9).long() ** 2 + 1),
+        lambda n, m: [(n, m)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", IN_PYTORCH)
+def test_a_step_that_runs_in_pytorch_serves_all_sizes(name):
+    f, shapes = IN_PYTORCH[name]
+    call = compiled(f, dynamic=True)
+    for n, m in ((3, 5), (6, 4), (2, 9), (17, 16)):
+        check(f, call, lambda n=n, m=m: [torch.randn(s, dtype=torch.float64) for s in shapes(n, m)])
+    # PyTorch traces a matrix that is taller than wide anew.
+    assert max(len(graphs("forward")), len(graphs("backward"))) <= traces()
+    assert not any(g.rejected for g in coregrad.torch.report().graphs)
+
+
 def test_a_size_that_depends_on_data_runs_in_pytorch_and_is_right():
     f = lambda x: x.nonzero() * 2  # noqa: E731
     with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):

@@ -21,10 +21,11 @@ from .lowering import Complex, interleaved
 from .metadata import TO_CORE, contiguous_strides, is_writable, part_dtype
 
 Frame = list[Any]
-StepFunction = Callable[[list[torch.Tensor], list[torch.Tensor | None]], None]
+#: Of operands, results and sizes.
+StepFunction = Callable[[list[torch.Tensor], list[torch.Tensor | None], list[int]], None]
 
 #: What a step's result has as memory: dtype and shape.
-Memory = tuple[DType, list[int]]
+Memory = tuple[DType, list[Any]]
 TOKEN: Memory = (DType.int32, [1])
 
 
@@ -58,20 +59,32 @@ class Held:
 
 
 @dataclasses.dataclass(frozen=True)
+class Size:
+    """Stands for a size that a call of the plan brings."""
+
+    number: int
+
+    def read(self, sizes: Sequence[int]) -> int:
+        return sizes[self.number]
+
+
+@dataclasses.dataclass(frozen=True)
 class Operand:
     """Stands for a tensor of the program's memory among an operator's arguments."""
 
     number: int
     dtype: torch.dtype  #: which the operator is to see
-    strides: tuple[int, ...] | None  #: those it was traced with; None: row-major
+    strides: tuple[int | Size, ...] | None  #: those it was traced with; None: row-major
 
-    def read(self, operands: Sequence[torch.Tensor]) -> torch.Tensor:
+    def read(self, operands: Sequence[torch.Tensor], sizes: Sequence[int]) -> torch.Tensor:
         x = operands[self.number]
         if self.dtype.is_complex:
             x = torch.view_as_complex(x)
         elif x.dtype != self.dtype:
             x = x.to(self.dtype)
-        return x if self.strides is None else with_strides(x, self.strides)
+        if self.strides is None:
+            return x
+        return with_strides(x, [s.read(sizes) if isinstance(s, Size) else s for s in self.strides])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +101,7 @@ class Template:
         """`traced` has the traced values of `args`, which may be nested."""
         self._graph = graph
         self.nodes: list[Node] = []  #: what the step reads: its operands, then tokens
+        self.sizes: list[SymInt] = []  #: what it is told
         tokens: list[Node] = []
         values, self.spec = pytree.tree_flatten(args)
         self.leaves = [
@@ -104,34 +118,43 @@ class Template:
         if isinstance(value, Complex):
             value = interleaved(self._graph, value)
         if isinstance(value, SymInt):
-            return int(value)  # a guard: the step is for this size
+            return self._size(value)
         if not isinstance(value, Node):
             return value
         self.nodes.append(value)
-        return Operand(len(self.nodes) - 1, traced.dtype, _other_strides(traced))
+        strides = _other_strides(traced)
+        if strides is not None:
+            strides = tuple([self._size(s) if isinstance(s, SymInt) else s for s in strides])
+        return Operand(len(self.nodes) - 1, traced.dtype, strides)
 
-    def fill(self, operands: Sequence[torch.Tensor], frame: Frame) -> Any:
+    def _size(self, size: SymInt) -> Size:
+        self.sizes.append(size)
+        return Size(len(self.sizes) - 1)
+
+    def fill(self, operands: Sequence[torch.Tensor], frame: Frame, sizes: Sequence[int]) -> Any:
         """The arguments of one call."""
         values = []
         for leaf in self.leaves:
             if isinstance(leaf, Operand):
-                leaf = leaf.read(operands)
+                leaf = leaf.read(operands, sizes)
+            elif isinstance(leaf, Size):
+                leaf = leaf.read(sizes)
             elif isinstance(leaf, Place):
                 leaf = frame[leaf.number]
             values.append(leaf)
         return pytree.tree_unflatten(values, self.spec)
 
 
-def _other_strides(traced: torch.Tensor) -> tuple[int, ...] | None:
+def _other_strides(traced: torch.Tensor) -> tuple[Any, ...] | None:
     """A traced tensor's strides, None where row-major memory does."""
     shape, stride = tuple(traced.shape), tuple(traced.stride())
     if 0 in shape or stride == contiguous_strides(shape):
         return None
     once = [n for n, s in zip(shape, stride) if s != 0]
-    return tuple(map(int, stride)) if is_writable(once, [s for s in stride if s != 0]) else None
+    return stride if is_writable(once, [s for s in stride if s != 0]) else None
 
 
-def with_strides(tensor: torch.Tensor, strides: tuple[int, ...]) -> torch.Tensor:
+def with_strides(tensor: torch.Tensor, strides: Sequence[int]) -> torch.Tensor:
     """A copy with other strides; what a stride of 0 repeats is written once."""
     copy = torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype)
     once = tuple(slice(0, 1) if s == 0 else slice(None) for s in strides)
@@ -180,13 +203,15 @@ def make_call(
     `copies` they are copied first: a sparse tensor may keep them.
     """
 
-    def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
+    def call(
+        operands: list[torch.Tensor], results: list[torch.Tensor | None], sizes: list[int]
+    ) -> None:
         frame = _calls.frame
         # The graph has autocast's casts already.
         with torch._C._AutoDispatchBelowAutograd(), torch.no_grad(), torch._C._DisableAutocast():
             if copies:
                 operands = [x.clone() for x in operands]
-            args, kwargs = template.fill(operands, frame)
+            args, kwargs = template.fill(operands, frame, sizes)
             got = operator(*args, **kwargs)
             got = got if isinstance(got, (tuple, list)) else (got,)
             tensors = [t for t in got if isinstance(t, torch.Tensor)]

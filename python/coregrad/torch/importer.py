@@ -134,7 +134,7 @@ class Importer:
         self.env: dict[FxNode, Any] = {}
         self.placeholders: list[FxNode] = []
         self.constants: list[torch.Tensor | None] = []
-        self.externals: list[tuple[str, Any, list[tuple[Any, list[int]]]]] = []
+        self.externals: list[tuple[str, Any, list[fallback.Memory], list[Any]]] = []
         self.written: dict[int, Node] = {}  #: input number -> what overwrites it
         self.seed: Node | None = None
         self.adapted_inputs: list[int] = []
@@ -231,7 +231,9 @@ class Importer:
         """A step that raises where a node of truth values has a true one."""
         found = self.graph.reduce_max(bad, list(range(bad.ndim)), False) if bad.ndim else bad
 
-        def call(operands: list[torch.Tensor], results: list[torch.Tensor | None]) -> None:
+        def call(
+            operands: list[torch.Tensor], results: list[torch.Tensor | None], _: list[int]
+        ) -> None:
             if bool(operands[0]):
                 raise RuntimeError(message)
             for result in results:
@@ -374,7 +376,7 @@ class Importer:
         places: list[Place | None] = [None if k else self._new_place() for k in kept]
         copies = any(v.layout != torch.strided for v in tensors)
         call = fallback.make_call(operator, template, places, copies)
-        made = self._external(name, call, template.nodes, memory)
+        made = self._external(name, call, template.nodes, memory, template.sizes)
         token = made.pop() if needs_token or not all(kept) else None
         from_memory = iter(made)
         results = iter(
@@ -391,10 +393,11 @@ class Importer:
         call: fallback.StepFunction,
         operands: Sequence[Node],
         memory: Sequence[fallback.Memory],
+        sizes: Sequence[Any] = (),
     ) -> list[Node]:
-        """The results of a step that calls a function of Python."""
+        """The results of a step that calls a function of Python, which is told `sizes`."""
         number = len(self.externals)
-        self.externals.append((name, call, list(memory)))
+        self.externals.append((name, call, list(memory), list(sizes)))
         return [self.graph.external(number, i, list(operands), *m) for i, m in enumerate(memory)]
 
     def _new_place(self) -> Place:
@@ -417,7 +420,7 @@ class Importer:
         place = self._new_place()
         call = fallback.make_call(operator, template, [place], copies=False)
         name = f"{verb} {traced.dtype}"
-        (done,) = self._external(name, call, template.nodes, [fallback.TOKEN])
+        (done,) = self._external(name, call, template.nodes, [fallback.TOKEN], template.sizes)
         return Held(place.number, traced, done)
 
     def load(self, held: Held) -> Any:
@@ -439,7 +442,9 @@ class Importer:
             shape = [*x.shape, 2] if x.is_complex() else list(x.shape)
             memory = (TO_CORE[part_dtype(x.dtype)], shape)
             call = fallback.make_call(fallback.loaded, template, [None], copies=False)
-            (node,) = self._external(f"read {x.dtype}", call, template.nodes, [memory])
+            (node,) = self._external(
+                f"read {x.dtype}", call, template.nodes, [memory], template.sizes
+            )
             found = split_pairs(self.graph, node) if x.is_complex() else node
         self.loads[held.place] = found
         return found

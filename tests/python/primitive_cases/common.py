@@ -35,7 +35,7 @@ class Case:
     exact_gradient: bool = False  # the adjoint moves data too
     values: Callable | None = None  # the right values, where PyTorch's are not
     slopes: Callable | None = None  # (seed, *inputs) -> the right gradients likewise
-    external: tuple | None = None  # for Op::External: name, function, results
+    external: tuple | None = None  # for Op::External: name, function, results, sizes
 
 
 # Values

@@ -92,7 +92,7 @@ def random_cases(_):
             )
 
 
-def copy_operand(operands, results):
+def copy_operand(operands, results, sizes):
     results[0].copy_(operands[0])
 
 
@@ -105,7 +105,7 @@ def external_cases(_):
             lambda x: x,
             moves=True,
             differentiable=False,  # refused: see the bad inputs
-            external=("copy", copy_operand, [(DTYPES[x.dtype], list(x.shape))]),
+            external=("copy", copy_operand, [(DTYPES[x.dtype], list(x.shape))], []),
         )
 
 
