@@ -81,14 +81,14 @@ void bind_random(nb::class_<Graph>& graph) {
           nb::arg("seed"), nb::arg("stream"), nb::arg("shape"), nb::arg("p"))
       .def(
           "permutation",
-          [](const GraphPtr& g, const NodeRef& seed, int64_t stream, int64_t n) {
+          [](const GraphPtr& g, const NodeRef& seed, int64_t stream, SymInt n) {
             return NodeRef{g, ops::permutation(*g, {id_in(g, seed, "permutation"), stream}, n)};
           },
           nb::arg("seed"), nb::arg("stream"), nb::arg("n"))
       .def(
           "multinomial",
           [](const GraphPtr& g, const NodeRef& seed, int64_t stream, const NodeRef& weights,
-             int64_t count, bool replacement) {
+             SymInt count, bool replacement) {
             return NodeRef{g,
                            ops::multinomial(*g, {id_in(g, seed, "multinomial"), stream},
                                             id_in(g, weights, "multinomial"), count, replacement)};

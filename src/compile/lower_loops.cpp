@@ -423,7 +423,7 @@ LoweredLoops Lowering::run() {
     if (root.concat.is_valid()) {
       const ValueId value = evaluate({root.node, index, kNoValue});
       const auto dim = static_cast<size_t>(graph_.attr(root.concat, 0));
-      int64_t offset = 0;
+      SymInt offset = 0;
       for (int64_t p = 0; p < root.part; ++p)
         offset += graph_.shape(graph_.operand(root.concat, static_cast<size_t>(p)))[dim];
       index[dim] = out_.kernel.context.add(index[dim], IndexContext::constant(offset));

@@ -29,7 +29,7 @@ std::vector<IndexExpr> map_through_reshape(IndexContext& context, Shape from, Sh
       else if (j < from.size())
         there *= from[j++];
       else
-        COREGRAD_UNREACHABLE("a reshape keeps the number of elements");
+        break;  // all that is left on both sides, which are of one size
     }
     const std::vector<IndexExpr> run =
         delinearize(context,

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "grad/rules.h"
+#include "ops/detail.h"
 
 #include <algorithm>
 
@@ -225,7 +226,7 @@ class Propagation {
  private:
   void add(NodeId node, NodeId contribution) {
     COREGRAD_CHECK(graph_.dtype(contribution) == graph_.dtype(node) &&
-                   graph_[contribution].shape == graph_[node].shape);
+                   ops::same_shape(graph_.shape(contribution), graph_.shape(node)));
     NodeId& sum = gradients_[node.value];
     sum = sum.is_valid() ? accumulate(graph_, sum, contribution) : contribution;
     ++stats_.edges_followed;

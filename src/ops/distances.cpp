@@ -23,7 +23,7 @@ NodeId pdist(Graph& g, NodeId x, double p) {
   if (g.rank(x) != 2)
     raise<ShapeError>("pdist: the input must be a matrix: got {}", describe(g, x));
   if (p < 0) raise<ValueError>("pdist: p must not be negative: got {}", p);
-  const int64_t n = g.shape(x)[0];
+  const SymInt n = g.shape(x)[0];
   const SymInt last[] = {-1};
   // Pairs i < j come row by row; those of the rows before i are n i - i (i + 1) / 2 in number.
   const Expr rows(g, iota(g, DType::Int64, n)), pairs(g, iota(g, DType::Int64, n * (n - 1) / 2));

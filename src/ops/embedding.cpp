@@ -20,14 +20,15 @@ void require_table(const Graph& g, NodeId weight, std::string_view operation) {
 // The row that does not count, from 0 on.
 std::optional<int64_t> padding_row(const Graph& g, NodeId weight, std::optional<int64_t> given,
                                    std::string_view operation) {
-  const int64_t rows = g.shape(weight)[0];
-  if (given && (*given < -rows || *given >= rows))
+  if (!given) return given;
+  const SymInt rows = g.shape(weight)[0];
+  if (*given < -rows || *given >= rows)
     raise<IndexError>("{}: padding index {} is out of range for {}", operation, *given,
                       describe(g, weight));
-  return given && *given < 0 ? *given + rows : given;
+  return *given < 0 ? (*given + rows).specialized() : *given;
 }
 
-NodeId no_number(Graph& g, int64_t n) { return full(g, {{n}}, Scalar::of_int(DType::Int64, 0)); }
+NodeId no_number(Graph& g, SymInt n) { return full(g, {{n}}, Scalar::of_int(DType::Int64, 0)); }
 
 // Consecutive parts of a vector of n indices.
 struct Bags {
@@ -35,11 +36,11 @@ struct Bags {
   NodeId bag;                  ///< int64 [n]: the number of each index's bag
   std::optional<NodeId> used;  ///< bool [n, 1]: which count, if not all
   NodeId sizes;                ///< int64 [count]: how many count in each bag
-  int64_t count;
+  SymInt count;
 
-  Bags(Graph& g, NodeId indices, NodeId offsets, int64_t bags, std::optional<int64_t> padding)
+  Bags(Graph& g, NodeId indices, NodeId offsets, SymInt bags, std::optional<int64_t> padding)
       : index(cast(g, indices, DType::Int64)), count(bags) {
-    const int64_t n = g.numel(index);
+    const SymInt n = g.numel(index);
     const NodeId one = whole(g, 1), starts = narrow(g, offsets, 0, 0, count);
     const NodeId begun =
         index_add(g, no_number(g, n + 1), 0, starts, broadcast_to(g, one, {{count}}), 1);
@@ -72,7 +73,7 @@ NodeId summed(Graph& g, NodeId weight, const Bags& bags, std::optional<NodeId> f
 
 // int64 [count, width]: the index of each bag's first largest row; of an empty bag any.
 NodeId largest_of(Graph& g, NodeId weight, const Bags& bags) {
-  const int64_t n = g.numel(bags.index), width = g.shape(weight)[1];
+  const SymInt n = g.numel(bags.index), width = g.shape(weight)[1];
   const SymInt wide[] = {n, width}, result[] = {bags.count, width}, row[] = {-1};
   constexpr double kLowest = -std::numeric_limits<double>::infinity();
   const NodeId every = broadcast_to(g, unsqueeze(g, bags.bag, 1), wide);
@@ -84,9 +85,9 @@ NodeId largest_of(Graph& g, NodeId weight, const Bags& bags) {
   Expr is_most = (given == most) | ((given != given) & (most != most));
   if (bags.used) is_most = is_most & Expr(g, broadcast_to(g, *bags.used, wide));
   const Expr place(g, broadcast_to(g, unsqueeze(g, iota(g, DType::Int64, n), 1), wide));
-  const NodeId behind = broadcast_to(g, whole(g, n), result);
-  const NodeId first = scatter_reduce(
-      g, behind, 0, every, where(is_most, place, static_cast<double>(n)).node, "amin", true);
+  const NodeId behind = broadcast_to(g, size(g, n), result);
+  const NodeId first =
+      scatter_reduce(g, behind, 0, every, where(is_most, place, n).node, "amin", true);
   const NodeId ends[] = {bags.index, no_number(g, 1)};
   return reshape(g, index_select(g, concat(g, ends, 0), 0, reshape(g, first, row)), result);
 }
@@ -128,10 +129,9 @@ EmbeddingBag embedding_bag_with_parts(Graph& g, NodeId indices, NodeId weight,
     raise<ShapeError>(
         "embedding_bag: the indices must be a vector with offsets, or [bags, n] without: got {}",
         describe(g, indices));
-  const NodeId offsets = given_offsets
-                             ? cast(g, *given_offsets, DType::Int64)
-                             : mul(g, iota(g, DType::Int64, shape[0]), whole(g, shape[1]));
-  const int64_t bags = g.numel(offsets) - (given_offsets && include_last_offset ? 1 : 0);
+  const NodeId offsets = given_offsets ? cast(g, *given_offsets, DType::Int64)
+                                       : mul(g, iota(g, DType::Int64, shape[0]), size(g, shape[1]));
+  const SymInt bags = g.numel(offsets) - (given_offsets && include_last_offset ? 1 : 0);
   if (g.rank(offsets) != 1 || bags < 0)
     raise<ShapeError>(
         "embedding_bag: the offsets must be a vector, of one at least if they "

@@ -40,7 +40,7 @@ Pair median_in(Graph& g, NodeId x, int64_t dim, bool keepdim, bool ignores_nan) 
   const std::string_view operation = ignores_nan ? "nanmedian" : "median";
   if (is_scalar_dim(g, x, dim)) return {x, whole(g, 0)};
   dim = require_elements(g, x, dim, operation);
-  const int64_t extent = g.shape(x)[dim], middle = (extent - 1) / 2;
+  const SymInt extent = g.shape(x)[dim], middle = (extent - 1) / 2;
   const NodeId order = argsort(g, x, dim, false);
   if (!is_float(g.dtype(x))) {
     const NodeId index = narrow(g, order, dim, middle, middle + 1);
@@ -48,9 +48,8 @@ Pair median_in(Graph& g, NodeId x, int64_t dim, bool keepdim, bool ignores_nan) 
   }
   const NodeId count = cast(g, compare(g, Op::Ne, x, x), DType::Int64);
   const Expr nan(g, reduce(g, Op::Sum, count, {{dim}}, true));
-  const auto n = static_cast<double>(extent);
-  const Expr half(g, binary(g, Op::Div, maximum((n - 1) - nan, 0).node, whole(g, 2)));
-  const Expr place = ignores_nan ? half : where(nan > 0, n - nan, static_cast<double>(middle));
+  const Expr half(g, binary(g, Op::Div, maximum(Expr(extent - 1) - nan, 0).node, whole(g, 2)));
+  const Expr place = ignores_nan ? half : where(nan > 0, Expr(extent) - nan, middle);
   return kept(g, at_place(g, x, dim, order, place.node), dim, keepdim);
 }
 
@@ -66,7 +65,7 @@ NodeId median_of_all(Graph& g, NodeId x, bool ignores_nan) {
 // join(earlier, later) must be associative.
 template <class Join>
 std::vector<NodeId> joined_before(Graph& g, std::vector<NodeId> values, int64_t dim, Join join) {
-  const int64_t extent = g.shape(values[0])[dim];
+  const SymInt extent = g.shape(values[0])[dim];
   for (int64_t step = 1; step < extent; step *= 2) {
     std::vector<NodeId> earlier, later;
     for (const NodeId v : values) {
@@ -137,7 +136,7 @@ NodeId nanmedian(Graph& g, NodeId x) { return median_of_all(g, x, true); }
 std::pair<NodeId, NodeId> mode(Graph& g, NodeId x, int64_t dim, bool keepdim) {
   if (is_scalar_dim(g, x, dim)) return {x, whole(g, 0)};
   dim = require_elements(g, x, dim, "mode");
-  const int64_t extent = g.shape(x)[dim];
+  const SymInt extent = g.shape(x)[dim];
   const NodeId order = argsort(g, x, dim, false), values = gather(g, x, dim, order);
   const NodeId place = places_along(g, x, dim);
   Dims one = shape_of(g, x);

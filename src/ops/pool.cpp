@@ -34,21 +34,25 @@ struct Pool {
     padding = per_dimension(options.padding, spatial, 0, operation, "padding");
     dilation = per_dimension(options.dilation, spatial, 1, operation, "dilation");
     for (size_t d = 0; d < spatial; ++d) {
-      const int64_t extent = g.shape(x)[first + d];
+      const SymInt extent = g.shape(x)[first + d];
       if (padding[d] > kernel[d] / 2)
         raise<ValueError>("{}: padding must be at most half the kernel: got {} for {}", operation,
                           padding[d], kernel[d]);
-      const int64_t reach = checked_mul(dilation[d], kernel[d] - 1, operation);
-      const int64_t room = checked_add(extent, 2 * padding[d], operation) - reach - 1;
+      const SymInt reach = checked_mul(dilation[d], kernel[d] - 1, operation);
+      const SymInt room = checked_add(extent, 2 * padding[d], operation) - reach - 1;
       if (room < 0)
         raise<ShapeError>("{}: the window must fit into the padded input: got {} on {}", operation,
                           kernel[d], describe(g, x));
-      int64_t count = (options.ceil_mode ? ceil_div(room, stride[d]) : room / stride[d]) + 1;
+      SymInt count = (options.ceil_mode ? ceil_div(room, stride[d]) : room / stride[d]) + 1;
       // A window must begin inside the input or its left padding.
-      if (options.ceil_mode && (count - 1) * stride[d] >= extent + padding[d]) --count;
+      if (options.ceil_mode && (count - 1) * stride[d] >= extent + padding[d]) count -= 1;
       output.push_back(count);
-      const int64_t used = (count - 1) * stride[d] + reach + 1;
-      high.push_back(std::max(padding[d], used - extent - padding[d]));
+      if (!options.ceil_mode) {
+        high.push_back(padding[d]);
+        continue;
+      }
+      const SymInt used = (count - 1) * stride[d] + reach + 1, missing = used - extent - padding[d];
+      high.push_back(missing > padding[d] ? missing : padding[d]);
     }
   }
 
@@ -83,22 +87,24 @@ Scalar lowest(DType dtype) {
 // Elements of a window that are compared one by one, in one elementwise kernel.
 constexpr int64_t kLargestUnrolled = 16;
 
-NodeId integer(Graph& g, DType dtype, int64_t v) { return literal(g, Scalar::of_int(dtype, v)); }
+NodeId integer(Graph& g, DType dtype, SymInt v) {
+  return v.is_number() ? literal(g, Scalar::of_int(dtype, v.number())) : cast(g, size(g, v), dtype);
+}
 
-int64_t product(SymInts extents, std::string_view operation) {
-  int64_t all = 1;
-  for (const int64_t n : extents) all = checked_mul(all, n, operation);
+SymInt product(SymInts extents, std::string_view operation) {
+  SymInt all = 1;
+  for (const SymInt n : extents) all = checked_mul(all, n, operation);
   return all;
 }
 
 // int32 where it holds every position of the pooled dimensions, which is cheaper.
 DType position_dtype(const Graph& g, NodeId x, size_t first) {
-  const int64_t area = product(g.shape(x).subspan(first), "max_pool");
+  const SymInt area = product(g.shape(x).subspan(first), "max_pool");
   return area <= INT32_MAX ? DType::Int32 : DType::Int64;
 }
 
 // The first place inside the input of windows that may start in front of it.
-NodeId first_inside(Graph& g, NodeId start, int64_t dilation, int64_t extent) {
+NodeId first_inside(Graph& g, NodeId start, SymInt dilation, SymInt extent) {
   const DType dtype = g.dtype(start);
   const NodeId zero = integer(g, dtype, 0);
   if (dilation == 1) return maximum(g, start, zero);
@@ -143,7 +149,7 @@ NodeId place_of_largest(Graph& g, NodeId windows) {
 // The dimensions from `kept` on as one.
 NodeId flattened(Graph& g, NodeId x, size_t kept) {
   Dims shape = shape_of(g, x);
-  const int64_t elements = product(std::span(shape).subspan(kept), "pool");
+  const SymInt elements = product(std::span(shape).subspan(kept), "pool");
   shape.resize(kept);
   shape.push_back(elements);
   return reshape(g, x, shape);
@@ -173,12 +179,11 @@ size_t require_adaptive(const Graph& g, NodeId x, SymInts output, std::string_vi
 struct AdaptiveBounds {
   NodeId start, end;
 
-  AdaptiveBounds(Graph& g, int64_t extent, int64_t places) {
+  AdaptiveBounds(Graph& g, SymInt extent, SymInt places) {
     checked_mul(extent, places, "adaptive_pool");
-    const auto whole = [&](int64_t v) { return integer(g, DType::Int64, v); };
-    const NodeId begun = mul(g, iota(g, DType::Int64, places), whole(extent));
-    start = binary(g, Op::Div, begun, whole(places));
-    end = binary(g, Op::Div, add(g, begun, whole(extent + places - 1)), whole(places));
+    const NodeId begun = mul(g, iota(g, DType::Int64, places), size(g, extent));
+    start = binary(g, Op::Div, begun, size(g, places));
+    end = binary(g, Op::Div, add(g, begun, size(g, extent + places - 1)), size(g, places));
   }
 };
 
@@ -204,8 +209,8 @@ NodeId even_windows(Graph& g, NodeId x, size_t first, SymInts output) {
 
 // The mean, for each window over a dimension, of its elements. They are not multiplied by 0 and 1:
 // an infinite element would make every sum NaN.
-NodeId mean_of_windows(Graph& g, NodeId x, size_t dim, int64_t places) {
-  const int64_t extent = g.shape(x)[dim];
+NodeId mean_of_windows(Graph& g, NodeId x, size_t dim, SymInt places) {
+  const SymInt extent = g.shape(x)[dim];
   const auto rank = static_cast<size_t>(g.rank(x));
   const AdaptiveBounds bounds(g, extent, places);
   const NodeId column = iota(g, DType::Int64, extent);
@@ -303,7 +308,8 @@ std::pair<NodeId, NodeId> max_pool_with_indices(Graph& g, NodeId x, const PoolOp
   for (int64_t element = 0; element < elements; ++element) {
     // Digits of the element's number are its offsets in the window.
     NodeId value = windows;
-    int64_t rest = element, step = 0, pitch = 1;
+    int64_t rest = element;
+    SymInt step = 0, pitch = 1;
     for (size_t d = pool.spatial; d-- > 0;) {
       const int64_t offset = rest % pool.kernel[d];
       rest /= pool.kernel[d];
@@ -344,16 +350,15 @@ NodeId avg_pool(Graph& g, NodeId x, const PoolOptions& options) {
     const SymInt low = options.count_include_pad ? -pool.padding[d] : SymInt(0);
     const SymInt end = extent + (options.count_include_pad ? pool.padding[d] : SymInt(0));
     const SymInt last = (pool.output[d] - 1) * pool.stride[d] - pool.padding[d] + pool.kernel[d];
-    if (-pool.padding[d] >= low && last <= end) {
+    if (SymInt::is_at_most(low, -pool.padding[d]) && SymInt::is_at_most(last, end)) {
       count = mul(g, count, number_like(g, x, static_cast<double>(pool.kernel[d])));
       continue;
     }
-    const auto whole = [&](int64_t v) { return integer(g, DType::Int64, v); };
     const NodeId begin =
-        add(g, mul(g, iota(g, DType::Int64, pool.output[d]), whole(pool.stride[d])),
-            whole(-pool.padding[d]));
-    const NodeId stop = minimum(g, add(g, begin, whole(pool.kernel[d])), whole(end));
-    const NodeId inside = sub(g, stop, maximum(g, begin, whole(low)));
+        add(g, mul(g, iota(g, DType::Int64, pool.output[d]), size(g, pool.stride[d])),
+            size(g, -pool.padding[d]));
+    const NodeId stop = minimum(g, add(g, begin, size(g, pool.kernel[d])), size(g, end));
+    const NodeId inside = sub(g, stop, maximum(g, begin, size(g, low)));
     count =
         mul(g, count,
             along(g, cast(g, inside, g.dtype(x)), pool.first + d, static_cast<size_t>(g.rank(x))));

@@ -39,23 +39,26 @@ NodeId standard_normal(Graph& g, const Draw& draw, DType dtype, Shape shape) {
   return cast(g, (radius * cos(turn * (2 * std::numbers::pi))).node, dtype);
 }
 
-NodeId whole_numbers(Graph& g, const Draw& draw, Shape shape, int64_t low, int64_t high) {
-  const double span = static_cast<double>(high) - static_cast<double>(low);
+NodeId whole_numbers(Graph& g, const Draw& draw, Shape shape, int64_t low, SymInt high) {
+  const Expr span = high.is_number()
+                        ? Expr(static_cast<double>(high.number()) - static_cast<double>(low))
+                        : Expr(high - low);
   const Expr scaled = uniform64(g, draw, shape) * span;
   return add(g, cast(g, scaled.node, DType::Int64), literal(g, Scalar::of_int(DType::Int64, low)));
 }
 
-NodeId permutation(Graph& g, const Draw& draw, int64_t n) {
+NodeId permutation(Graph& g, const Draw& draw, SymInt n) {
   const SymInt shape[] = {n};
   if (n == 0) return full(g, shape, Scalar::of_int(DType::Int64, 0));
   return argsort(g, uniform64(g, draw, shape).node, 0, false);
 }
 
-NodeId multinomial(Graph& g, const Draw& draw, NodeId x, int64_t count, bool replacement) {
+NodeId multinomial(Graph& g, const Draw& draw, NodeId x, SymInt count, bool replacement) {
   if (g.rank(x) < 1 || g.rank(x) > 2 || g.numel(x) == 0)
     raise<ShapeError>("multinomial: the weights must be [n] or [rows, n] and not empty: got {}",
                       describe(g, x));
-  const int64_t dim = g.rank(x) - 1, extent = g.shape(x)[dim];
+  const int64_t dim = g.rank(x) - 1;
+  const SymInt extent = g.shape(x)[dim];
   if (count < 1 || (!replacement && count > extent))
     raise<ValueError>("multinomial: {} samples cannot be taken from {} without replacement", count,
                       extent);
@@ -68,8 +71,7 @@ NodeId multinomial(Graph& g, const Draw& draw, NodeId x, int64_t count, bool rep
   if (replacement) {
     shape[dim] = count;
     const Expr wanted = uniform64(g, draw, shape) * total;
-    chosen = minimum(Expr(g, searchsorted(g, ends.node, wanted.node, true)),
-                     static_cast<double>(extent - 1));
+    chosen = minimum(Expr(g, searchsorted(g, ends.node, wanted.node, true)), extent - 1);
   } else {  // the order in which events of these rates come
     const Expr time = -log(1 - uniform64(g, draw, shape)) / weights;
     chosen = {g, narrow(g, argsort(g, time.node, dim, false), dim, 0, count)};
@@ -79,7 +81,7 @@ NodeId multinomial(Graph& g, const Draw& draw, NodeId x, int64_t count, bool rep
   const Expr is_right =
       (least >= 0) & (total > 0) & (total < std::numeric_limits<double>::infinity());
   const Expr spread(g, broadcast_to(g, is_right.node, shape));
-  return gather(g, places, dim, where(spread, chosen, static_cast<double>(extent)).node);
+  return gather(g, places, dim, where(spread, chosen, extent).node);
 }
 
 NodeId normal(Graph& g, const Draw& draw, Shape shape, NodeId mean, NodeId deviation) {

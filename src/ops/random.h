@@ -20,12 +20,12 @@ NodeId bernoulli(Graph& graph, const Draw& draw, Shape shape, NodeId p);
 /// Normal with mean 0 and deviation 1; takes two streams.
 NodeId standard_normal(Graph& graph, const Draw& draw, DType dtype, Shape shape);
 /// int64 in [low, high).
-NodeId whole_numbers(Graph& graph, const Draw& draw, Shape shape, int64_t low, int64_t high);
+NodeId whole_numbers(Graph& graph, const Draw& draw, Shape shape, int64_t low, SymInt high);
 /// int64 0 .. n-1 in a random order.
-NodeId permutation(Graph& graph, const Draw& draw, int64_t n);
+NodeId permutation(Graph& graph, const Draw& draw, SymInt n);
 /// int64 places in the last dimension of weights [.., n], chosen by them: [.., count]. Weights that
 /// are negative, infinite or 0 everywhere become a bad index.
-NodeId multinomial(Graph& graph, const Draw& draw, NodeId weights, int64_t count, bool replacement);
+NodeId multinomial(Graph& graph, const Draw& draw, NodeId weights, SymInt count, bool replacement);
 
 // Distributions in float64, so that neither end nor a rounding is hit more often than it should.
 /// By mean and deviation, which broadcast to the shape; takes two streams.

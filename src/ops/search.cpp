@@ -22,9 +22,8 @@ NodeId searchsorted(Graph& g, NodeId sequences, NodeId values, bool right) {
   const SymInt flat[] = {-1};
   const Expr wanted(g, is_one ? reshape(g, values, flat) : values);
   const Scalar zero = Scalar::of_int(DType::Int64, 0);
-  Expr start(g, full(g, g.shape(wanted.node), zero)),
-      end = start + static_cast<double>(rows.back());
-  for (int64_t left = rows.back(); left > 0; left /= 2) {
+  Expr start(g, full(g, g.shape(wanted.node), zero)), end = start + rows.back();
+  for (SymInt left = rows.back(); left > 0; left /= 2) {
     const Expr going = start < end, middle = start + (end - start) / 2;
     const NodeId probe = where(going, middle, 0).node;
     const Expr found(g, gather(g, sequences, g.rank(probe) - 1, probe));

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from ..metadata import inverse_permutation
 from .table import lower, move
 
@@ -50,6 +48,13 @@ def masked_scatter_backward(b, grad, mask, sizes):
     return b.gradient_of_linear(function, b.shape, grad)
 
 
+def _broadcast(shapes):
+    """The common shape of indices, which PyTorch has checked."""
+    rank = max(map(len, shapes))
+    columns = zip(*([1] * (rank - len(s)) + list(s) for s in shapes))
+    return [next((n for n in column if n != 1), 1) for column in columns]
+
+
 class Advanced:
     """x[indices], with the indexed dimensions brought to the front.
 
@@ -65,7 +70,7 @@ class Advanced:
         self.order = places + [d for d in range(x.ndim) if d not in places]
         adjacent = places == list(range(places[0], places[0] + len(places)))
         front = places[0] if adjacent else 0
-        common = list(torch.broadcast_shapes(*(t.shape for t in self.tensors)))
+        common = _broadcast([t.shape for t in self.tensors])
         kept, width = self.order[len(places) :], len(common)
         numbers = list(range(width, width + len(kept)))
         #: Where the dimensions of [indices.., kept..] go in the result.

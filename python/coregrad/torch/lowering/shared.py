@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from ..._core import Node, _operators  # type: ignore[attr-defined]
 from ..metadata import TO_CORE
-from .table import Lowering, find_overload, lower, move
+from .table import Lowering, find_overload, lower, move, result_type
 
 #: ATen's numbers for what a loss gives.
 REDUCTIONS = ("none", "mean", "sum")
@@ -26,7 +24,7 @@ def _operand(b: Lowering, rule: str, value: Any, traced: Any) -> Any:
     if value is None:
         return None
     if rule == "AsIs":  # what is compared is rounded to what both promote to
-        narrow = TO_CORE.get(torch.result_type(*b.traced_args[:2]))
+        narrow = TO_CORE.get(result_type(*b.traced_args[:2]))
         value = value if narrow is None else b.node(value, narrow)
         return b.node(value, b.common_dtype())
     return b.node(b.rounded(value, traced) if rule in ("Real", "Arithmetic") else value, b.dtype)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from ..._core import DType, Graph, Node, sym_max
+from ..._core import DType, Graph, Node, SymInt, sym_max
 from ..metadata import COMPUTED, TO_CORE, part_dtype
 
 Row = Callable[..., Any]
@@ -96,6 +96,11 @@ def is_float(dtype: DType) -> bool:
 def at_least_one(n: Any) -> Any:
     """A number of elements as a divisor."""
     return max(n, 1) if isinstance(n, int) else sym_max(n, 1)
+
+
+def result_type(a: Any, b: Any) -> torch.dtype:
+    """PyTorch's of tensors and numbers, for which any whole number stands for a size."""
+    return torch.result_type(*(1 if isinstance(x, SymInt) else x for x in (a, b)))
 
 
 def each(values: Sequence[int], rank: int) -> list[int]:
@@ -183,6 +188,8 @@ class Lowering:
             return value
         if not isinstance(value, Node):
             wide = torch.float64 if stored.is_floating_point else None
+            if isinstance(value, SymInt):
+                return self.node(self.node(value, core), COMPUTED[core])
             return torch.tensor(value, dtype=wide).to(stored).item()
         value = self.node(value, core)
         return self.node(value, COMPUTED[core]) if self.widens else value
@@ -193,7 +200,7 @@ class Lowering:
     def common_dtype(self, *args: int) -> DType:
         """PyTorch's result type of the first arguments of the current operator."""
         a, b = self.traced_args[args[0] if args else 0], self.traced_args[args[1] if args else 1]
-        return self.core_dtype(torch.result_type(a, b))
+        return self.core_dtype(result_type(a, b))
 
     # Dimensions
 
