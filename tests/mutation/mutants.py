@@ -443,8 +443,8 @@ PYTORCH = [
     Mutant(
         "pooling-divisor-at-the-edge",
         "src/ops/pool.cpp",
-        "if (-pool.padding[d] >= low && last <= end) {",
-        "if (-pool.padding[d] >= low) {",
+        "-pool.padding[d]) && SymInt::is_at_most(last, end)) {",
+        "-pool.padding[d])) {",
         "windows over the edge (ceil_mode) are divided by their whole size",
     ),
     Mutant(
