@@ -74,9 +74,9 @@ void bind_program(nb::module_& m) {
                        int64_t num_inputs, const std::vector<ExternalTuple>& externals,
                        const std::string& name, const std::string& executor, bool any_size,
                        int max_threads) {
-             return ProgramTemplate(graph, outputs, num_inputs, externals, name, executor, any_size,
-                                    max_threads, nullptr)
-                 .bind({});
+             return std::make_shared<ProgramTemplate>(graph, outputs, num_inputs, externals, name,
+                                                      executor, any_size, max_threads, nullptr)
+                 ->bind({});
            }),
            nb::arg("graph"), nb::arg("outputs"), nb::arg("num_inputs"),
            nb::arg("externals") = std::vector<ExternalTuple>{}, nb::arg("name") = "graph",
@@ -95,9 +95,13 @@ void bind_program(nb::module_& m) {
       .def_prop_ro("name", &Program::name);
   nb::class_<ProgramTemplate>(m, "ProgramTemplate",
                               "A graph compiled for sizes that are symbols: it gives programs.")
-      .def(nb::init<const GraphPtr&, const std::vector<OutputTuple>&, int64_t,
-                    const std::vector<ExternalTuple>&, const std::string&, const std::string&, bool,
-                    int, std::shared_ptr<ShapeEnv>>(),
+      .def(nb::new_([](const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
+                       int64_t num_inputs, const std::vector<ExternalTuple>& externals,
+                       const std::string& name, const std::string& executor, bool any_size,
+                       int max_threads, const std::shared_ptr<ShapeEnv>& env) {
+             return std::make_shared<ProgramTemplate>(graph, outputs, num_inputs, externals, name,
+                                                      executor, any_size, max_threads, env);
+           }),
            nb::arg("graph"), nb::arg("outputs"), nb::arg("num_inputs"), nb::arg("externals"),
            nb::arg("name"), nb::arg("executor"), nb::arg("any_size"), nb::arg("max_threads"),
            nb::arg("env"), "As for Program; `env` owns the symbols in the graph's sizes.")
@@ -111,15 +115,26 @@ void bind_program(nb::module_& m) {
       .def("to_dot", &ProgramTemplate::to_dot)
       .def_prop_ro("report", report<ProgramTemplate>)
       .def_prop_ro("name", &ProgramTemplate::name);
-  m.def("make_entry", make_entry, nb::arg("program").none(), nb::arg("num_inputs"),
-        nb::arg("constants"), nb::arg("draw_seed").none(), nb::arg("results"),
-        nb::arg("written") = nb::list(), nb::arg("increment_version") = nb::none(),
-        nb::arg("owner") = nb::none(),
-        "A function of `num_inputs` tensors that gives a tuple of results, each given as\n"
-        "(\"program\", number), (\"input\", number), (\"fixed\", value) or\n"
-        "(\"derived\", function, source). `constants` and an int from `draw_seed`\n"
-        "follow the inputs; the inputs `written` are first given to `increment_version`.\n"
-        "`owner` lives as long as the function.");
+  nb::class_<EntryTemplate>(m, "EntryTemplate", "Makes functions that run a graph.")
+      .def(nb::init<nb::handle, size_t, const nb::list&, nb::handle, const nb::list&,
+                    const nb::list&, nb::handle, nb::handle>(),
+           nb::arg("program").none(), nb::arg("num_inputs"), nb::arg("constants"),
+           nb::arg("draw_seed").none(), nb::arg("results"), nb::arg("written") = nb::list(),
+           nb::arg("increment_version") = nb::none(), nb::arg("owner") = nb::none(),
+           "Of `num_inputs` tensors, which give a tuple of results, each described as\n"
+           "(\"program\", number), (\"input\", number), (\"fixed\", value), (\"size\", size) or\n"
+           "(\"derived\", function, source, sizes): function(source, *sizes), of tuples of sizes "
+           "or\n"
+           "None. `program` is a Program, a ProgramTemplate or None. `constants` and an int from\n"
+           "`draw_seed` follow the inputs; the inputs `written` are first given to\n"
+           "`increment_version`. `owner` lives as long as a function.")
+      .def(
+          "bind",
+          [](const EntryTemplate& entry, const std::vector<int64_t>& values) {
+            return entry.bind(values);
+          },
+          nb::arg("values") = std::vector<int64_t>{},
+          "The function where the symbols of the sizes have these values.");
   m.def("make_sized_entry", make_sized_entry, nb::arg("places"), nb::arg("make"), nb::arg("limit"),
         "A function of tensors that calls what make(*arguments) gave for sizes like those of the\n"
         "call. `places` tells where they stand: (kind, argument, dimension), of kind \"int\" or\n"

@@ -7,6 +7,7 @@
 #include "runtime/allocator.h"
 
 #include "small_array.h"
+#include <algorithm>
 
 namespace coregrad::python {
 
@@ -61,11 +62,20 @@ ProgramTemplate::ProgramTemplate(const GraphPtr& graph, const std::vector<Output
   for (size_t i = 0; i < calls.size(); ++i)
     steps.push_back(make_external_step(std::get<0>(externals[i]), calls[i]));
   std::vector<SymInt> sizes;
-  for (const std::vector<BorderTensor>* side : {&inputs_, &outputs_})
-    for (const BorderTensor& tensor : *side) {
+  const auto prepare = [&sizes](const std::vector<BorderTensor>& side, auto& fixed) {
+    for (const BorderTensor& tensor : side) {
+      fixed.push_back(nullptr);
+      if (!has_symbols(tensor.shape) && !has_symbols(tensor.strides)) {
+        fixed.back() = std::make_shared<const TensorSpec>(
+            TensorSpec::make(tensor.dtype, specialized(tensor.shape), specialized(tensor.strides)));
+        continue;
+      }
       sizes.insert(sizes.end(), tensor.shape.begin(), tensor.shape.end());
       sizes.insert(sizes.end(), tensor.strides.begin(), tensor.strides.end());
     }
+  };
+  prepare(inputs_, fixed_inputs_);
+  prepare(outputs_, fixed_outputs_);
   sizes_ = SizeProgram(sizes);
   dot_ = [&] {
     std::vector<NodeId> roots;
@@ -127,6 +137,11 @@ void ProgramTemplate::find_inputs(const Graph& graph, std::span<const OutputSpec
   }
 }
 
+size_t ProgramTemplate::num_results() const {
+  return static_cast<size_t>(
+      std::ranges::count_if(outputs_, [](const BorderTensor& t) { return t.aliased < 0; }));
+}
+
 std::shared_ptr<Program> ProgramTemplate::bind(std::span<const int64_t> values) const {
   std::shared_ptr<const Executable> executable = interpreter_;
   if (!executable) {
@@ -140,38 +155,38 @@ std::shared_ptr<Program> ProgramTemplate::bind(std::span<const int64_t> values) 
     const auto first = std::exchange(next, next + static_cast<std::ptrdiff_t>(sizes.size()));
     return std::vector<int64_t>(first, next);
   };
-  const auto spec_of = [&take](const BorderTensor& tensor) {
+  const auto spec_of = [&take](const BorderTensor& tensor,
+                               const std::shared_ptr<const TensorSpec>& fixed) {
+    if (fixed) return fixed;
     std::vector<int64_t> shape = take(tensor.shape);
-    return TensorSpec::make(tensor.dtype, std::move(shape), take(tensor.strides));
+    return std::make_shared<const TensorSpec>(
+        TensorSpec::make(tensor.dtype, std::move(shape), take(tensor.strides)));
   };
   std::vector<Program::Input> inputs;
-  for (const BorderTensor& tensor : inputs_) {
-    Program::Input& input = inputs.emplace_back();
-    static_cast<TensorSpec&>(input) = spec_of(tensor);
-    input.is_used = tensor.is_used;
-    input.is_written = tensor.is_written;
-  }
+  inputs.reserve(inputs_.size());
+  for (size_t i = 0; i < inputs_.size(); ++i)
+    inputs.push_back(
+        {spec_of(inputs_[i], fixed_inputs_[i]), inputs_[i].is_used, inputs_[i].is_written});
   std::vector<Program::Output> outputs;
-  for (const BorderTensor& tensor : outputs_) outputs.push_back({spec_of(tensor), tensor.aliased});
-  return std::make_shared<Program>(name_, std::move(inputs), std::move(outputs),
-                                   std::move(executable), report_, dot_);
+  outputs.reserve(outputs_.size());
+  for (size_t i = 0; i < outputs_.size(); ++i)
+    outputs.push_back({spec_of(outputs_[i], fixed_outputs_[i]), outputs_[i].aliased});
+  return std::make_shared<Program>(shared_from_this(), std::move(inputs), std::move(outputs),
+                                   std::move(executable));
 }
 
-Program::Program(std::string name, std::vector<Input> inputs, std::vector<Output> outputs,
-                 std::shared_ptr<const Executable> executable, const CompileReport& report,
-                 std::string dot)
-    : name_(std::move(name)),
+Program::Program(std::shared_ptr<const ProgramTemplate> made_by, std::vector<Input> inputs,
+                 std::vector<Output> outputs, std::shared_ptr<const Executable> executable)
+    : made_by_(std::move(made_by)),
       inputs_(std::move(inputs)),
       outputs_(std::move(outputs)),
-      executable_(std::move(executable)),
-      report_(report),
-      dot_(std::move(dot)) {
+      executable_(std::move(executable)) {
   for (const Output& output : outputs_) num_results_ += output.aliased < 0;
 }
 
 void Program::run(std::span<PyObject* const> inputs, std::span<nb::object> results) const {
   if (inputs.size() != inputs_.size())
-    raise<ValueError>("{}: takes {} inputs, got {}", name_, inputs_.size(), inputs.size());
+    raise<ValueError>("{}: takes {} inputs, got {}", name(), inputs_.size(), inputs.size());
   SmallArray<const void*, 64> from(inputs_.size());
   SmallArray<int64_t, 64> scalars(inputs_.size());
   std::vector<Block> copies;
@@ -185,7 +200,7 @@ void Program::run(std::span<PyObject* const> inputs, std::span<nb::object> resul
       to[i] = const_cast<void*>(from[outputs_[i].aliased]);
       continue;
     }
-    blocks[i] = allocate_block(outputs_[i].spec.bytes());
+    blocks[i] = allocate_block(outputs_[i].spec->bytes());
     to[i] = blocks[i].get();
   }
   if (executable_->is_short()) {
@@ -197,15 +212,15 @@ void Program::run(std::span<PyObject* const> inputs, std::span<nb::object> resul
   size_t made = 0;
   for (size_t i = 0; i < outputs_.size(); ++i)
     if (outputs_[i].aliased < 0)
-      results[made++] = adopt_block(std::move(blocks[i]), outputs_[i].spec);
+      results[made++] = adopt_block(std::move(blocks[i]), *outputs_[i].spec);
 }
 
 const void* Program::bind_input(size_t i, PyObject* object, int64_t* scalar,
                                 std::vector<Block>* copies) const {
-  const Input& spec = inputs_[i];
+  const TensorSpec& spec = *inputs_[i].spec;
   if (PyLong_Check(object)) {
     if (spec.dtype != DType::Int64 || !spec.shape.empty())
-      raise<DTypeError>("{}: input {} is an int, compiled for {}", name_, i,
+      raise<DTypeError>("{}: input {} is an int, compiled for {}", name(), i,
                         type_text(spec.dtype, spec.shape));
     *scalar = PyLong_AsLongLong(object);
     if (*scalar == -1 && PyErr_Occurred() != nullptr) nb::raise_python_error();
@@ -213,7 +228,7 @@ const void* Program::bind_input(size_t i, PyObject* object, int64_t* scalar,
   }
   const dlpack::Tensor tensor = borrow_tensor(object);
   if (!has_type(tensor, spec)) [[unlikely]]
-    raise<ShapeError>("{}: input {} is {}, compiled for {}", name_, i, describe_tensor(tensor),
+    raise<ShapeError>("{}: input {} is {}, compiled for {}", name(), i, describe_tensor(tensor),
                       type_text(spec.dtype, spec.shape));
   const bool can_be_negated = spec.shape.empty() && is_float(spec.dtype);
   if (has_same_strides(tensor, spec) && !can_be_negated) [[likely]]
@@ -223,7 +238,7 @@ const void* Program::bind_input(size_t i, PyObject* object, int64_t* scalar,
 
 const void* Program::bind_other_layout(size_t i, PyObject* object,
                                        std::vector<Block>* copies) const {
-  const Input& spec = inputs_[i];
+  const TensorSpec& spec = *inputs_[i].spec;
   // PyTorch marks some views as "to be negated" instead of computing them, and DLPack does not say
   // so. They are parts of complex tensors: their strides give them away unless they are scalars.
   nb::object resolved = nb::borrow(object);
@@ -231,9 +246,9 @@ const void* Program::bind_other_layout(size_t i, PyObject* object,
   const dlpack::Tensor tensor = borrow_tensor(resolved.ptr());
   if (resolved.is(object) && has_strides(tensor, spec))
     return static_cast<const std::byte*>(tensor.data) + tensor.byte_offset;
-  if (spec.is_written)
+  if (inputs_[i].is_written)
     raise<LayoutError>(
-        "{}: input {}, which is overwritten, is {}; it was compiled for other strides", name_, i,
+        "{}: input {}, which is overwritten, is {}; it was compiled for other strides", name(), i,
         describe_tensor(tensor));
   copies->push_back(allocate_block(spec.bytes()));
   copy_to_layout(tensor, spec, copies->back().get());

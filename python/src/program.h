@@ -41,8 +41,9 @@ struct BorderTensor {
 
 class Program;
 
-/// What compiling a graph gives: programs, one for each set of the symbols' values.
-class ProgramTemplate {
+/// What compiling a graph gives: programs, one for each set of the symbols' values. Held by a
+/// shared_ptr.
+class ProgramTemplate : public std::enable_shared_from_this<ProgramTemplate> {
  public:
   ProgramTemplate(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
                   int64_t num_inputs, const std::vector<ExternalTuple>& externals,
@@ -53,6 +54,8 @@ class ProgramTemplate {
   /// is held on entry.
   std::shared_ptr<Program> bind(std::span<const int64_t> values) const;
 
+  /// Program::num_results() of each.
+  size_t num_results() const;
   const std::string& name() const { return name_; }
   const CompileReport& report() const { return report_; }
   const std::string& to_dot() const { return dot_; }
@@ -62,7 +65,9 @@ class ProgramTemplate {
 
   std::string name_;
   std::vector<BorderTensor> inputs_, outputs_;
-  SizeProgram sizes_;  ///< of the shapes and strides of inputs and outputs
+  /// Those of numbers, which programs share.
+  std::vector<std::shared_ptr<const TensorSpec>> fixed_inputs_, fixed_outputs_;
+  SizeProgram sizes_;  ///< of the shapes and strides of the others
   int max_threads_;
   CompiledPlan compiled_;
   std::shared_ptr<const Executable> interpreter_;  ///< in place of a plan
@@ -72,16 +77,17 @@ class ProgramTemplate {
 
 class Program {
  public:
-  struct Input : TensorSpec {
+  struct Input {
+    std::shared_ptr<const TensorSpec> spec;
+    bool is_used = false;  ///< an input that the graph never reads is not even looked at
     bool is_written = false;
   };
   struct Output {
-    TensorSpec spec;
+    std::shared_ptr<const TensorSpec> spec;
     int64_t aliased;
   };
-  Program(std::string name, std::vector<Input> inputs, std::vector<Output> outputs,
-          std::shared_ptr<const Executable> executable, const CompileReport& report,
-          std::string dot);
+  Program(std::shared_ptr<const ProgramTemplate> made_by, std::vector<Input> inputs,
+          std::vector<Output> outputs, std::shared_ptr<const Executable> executable);
 
   size_t num_inputs() const { return inputs_.size(); }
   /// Outputs that own their memory; the others overwrite inputs.
@@ -92,22 +98,20 @@ class Program {
   void run(std::span<PyObject* const> inputs, std::span<nb::object> results) const;
 
   std::string to_text() const { return executable_->to_text(); }
-  const std::string& to_dot() const { return dot_; }
-  const std::string& name() const { return name_; }
-  const CompileReport& report() const { return report_; }
+  const std::string& to_dot() const { return made_by_->to_dot(); }
+  const std::string& name() const { return made_by_->name(); }
+  const CompileReport& report() const { return made_by_->report(); }
 
  private:
   const void* bind_input(size_t i, PyObject* object, int64_t* scalar,
                          std::vector<Block>* copies) const;
   const void* bind_other_layout(size_t i, PyObject* object, std::vector<Block>* copies) const;
 
-  std::string name_;
+  std::shared_ptr<const ProgramTemplate> made_by_;
   std::vector<Input> inputs_;
   std::vector<Output> outputs_;
   size_t num_results_ = 0;
   std::shared_ptr<const Executable> executable_;
-  CompileReport report_;
-  std::string dot_;
 };
 
 }  // namespace coregrad::python

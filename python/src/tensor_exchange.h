@@ -19,8 +19,7 @@ struct TensorSpec {
   DType dtype = DType::Float32;
   std::vector<int64_t> shape;
   std::vector<int64_t> strides;
-  int64_t span = 0;      ///< elements from the first to one past the last
-  bool is_used = false;  ///< an input that the graph never reads is not even looked at
+  int64_t span = 0;  ///< elements from the first to one past the last
 
   static TensorSpec make(DType dtype, std::vector<int64_t> shape, std::vector<int64_t> strides);
   int64_t bytes() const { return span * size_of(dtype); }

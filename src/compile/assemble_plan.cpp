@@ -48,14 +48,14 @@ class Temporaries {
 };
 
 /// The user's operators that gather.
-std::vector<std::string> gathering_origins(const Graph& graph) {
+std::vector<SharedString> gathering_origins(const Graph& graph) {
   constexpr size_t kMost = 8;
-  std::vector<std::string> origins;
+  std::vector<SharedString> origins;
   for (uint32_t i = 0; i < graph.size() && origins.size() < kMost; ++i) {
     const std::string_view origin = graph.origin({i});
     if (graph[{i}].op == Op::Gather && !origin.empty() &&
-        std::ranges::find(origins, origin) == origins.end())
-      origins.emplace_back(origin);
+        std::ranges::find(origins, origin, &SharedString::text) == origins.end())
+      origins.emplace_back(std::string(origin));
   }
   return origins;
 }

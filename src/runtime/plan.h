@@ -4,6 +4,8 @@
 // A plan is a list of steps over numbered buffer slots. Inputs and outputs are bound by the caller
 // of each run; temporaries lie at fixed offsets in one block per run.
 
+#include "base/shared_string.h"
+
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -65,7 +67,7 @@ struct Step {
   double flops = 0;           ///< for reports
   double bytes = 0;           ///< read and written, for reports
   double cost_ns = 0;         ///< estimate for one thread; small steps stay on the calling thread
-  std::string name;           ///< for reports and traces
+  SharedString name;          ///< for reports and traces
 };
 
 /// Sums over a plan's steps, so that a run need not look at each of them.
@@ -93,7 +95,7 @@ struct Plan {
   std::vector<int64_t> guard_pages;
   std::vector<std::shared_ptr<const void>> keep_alive;  ///< machine code and step contexts
   /// The user's operators that gather, for error messages.
-  std::vector<std::string> gathering;
+  std::vector<SharedString> gathering;
   /// Looks at every run that names no observer of its own (COREGRAD_VALIDATE).
   std::shared_ptr<StepObserver> observer;
   /// total_up() of the steps, once they are final; without it every run sums up anew.

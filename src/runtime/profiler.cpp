@@ -173,7 +173,7 @@ void trace_step(TraceFile& trace, const Step& step, size_t index,
     if (thread.track < 0) continue;
     const nlohmann::json args = {
         {"step", index}, {"units", thread.units}, {"flops", step.flops}, {"bytes", step.bytes}};
-    trace.add(step.name, "step", thread.track, thread.begin_ns, thread.end_ns, args.dump());
+    trace.add(step.name.text(), "step", thread.track, thread.begin_ns, thread.end_ns, args.dump());
   }
 }
 
@@ -266,7 +266,7 @@ void profile_step(const Plan& plan, size_t index, int64_t begin_ns, int64_t end_
   if (mode & kTimes) {
     ProfileState& s = profile_state();
     const std::lock_guard lock(s.mutex);
-    Samples& samples = s.samples[{step.name, step.flops, step.bytes}];
+    Samples& samples = s.samples[{step.name.text(), step.flops, step.bytes}];
     samples.kind = step.kind;
     samples.add(ns);
   }

@@ -747,10 +747,11 @@ def test_subclasses_of_tensor_come_out_as_in_eager():
 
 
 def test_an_entry_names_the_arguments_it_misses():
-    program_free = coregrad._core.make_entry(None, 2, [], None, [("input", 1), ("fixed", 7)])
+    make = coregrad._core.EntryTemplate
+    program_free = make(None, 2, [], None, [("input", 1), ("fixed", 7)]).bind()
     x, y = torch.ones(1), torch.zeros(1)
     assert program_free(x, y) == (y, 7)
     with pytest.raises(coregrad.CoreGradError, match="takes 2 inputs, got 1"):
         program_free(x)
     with pytest.raises(ValueError, match="result 2 of 2"):
-        coregrad._core.make_entry(None, 2, [], None, [("input", 2)])
+        make(None, 2, [], None, [("input", 2)])

@@ -329,7 +329,12 @@ class Template(Protocol):
 
     def admits(self, sizes: Sequence[int], args: Sequence[Any]) -> bool: ...
 
-    def bind(self, sizes: Sequence[int]) -> CompiledGraph: ...
+    @property
+    def gives_views(self) -> bool: ...
+
+    def entry_for(
+        self, sizes: Sequence[int], written: tuple[int, ...]
+    ) -> Callable[..., tuple[Any, ...]]: ...
 
 
 class SizedGraph:
@@ -390,18 +395,19 @@ class _Programs:
         self._has_general = False  #: a template for hints of its own was tried
         self._lock = threading.Lock()
 
-    def entry_for(self, written: Sequence[int], *args: Any) -> Callable[..., tuple[Any, ...]]:
+    def entry_for(self, written: tuple[int, ...], *args: Any) -> Callable[..., tuple[Any, ...]]:
         """A function for arguments of these sizes."""
         sizes = self.sizes.of(args)
         with self._lock:
             template = self._template(sizes, list(args))
-            made = (
-                self._compile_for(sizes, list(args)) if template is None else template.bind(sizes)
-            )
+            if template is not None:
+                self.give_views |= template.gives_views
+                return template.entry_for(sizes, written)
+            made = self._compile_for(sizes, list(args))
         if not isinstance(made, CompiledGraph):
             return lambda *args: tuple(made(list(args)))
         self.give_views |= made.gives_views
-        return made.owning_entry(written) if written else made.entry
+        return made.owning_entry(written)
 
     def _template(self, sizes: Sequence[int], args: list[Any]) -> Template | None:
         """One that is for these sizes; None if none can be made."""

@@ -79,7 +79,7 @@ def finish(
     )
     if env is not None:
         written = {i: importer.strides(importer.placeholders[i]) for i in importer.written}
-        compiled = CompiledTemplate(env, program, plan, rest, written)
+        compiled = CompiledTemplate(env, written, program, plan, *rest)
     else:
         compiled = CompiledGraph(program, plan, *rest)
     report.compiled = weakref.ref(compiled)

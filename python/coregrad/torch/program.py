@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -74,18 +74,32 @@ def draw_seed() -> int:
 
 
 def _description(output: Output) -> tuple[Any, ...]:
-    """The output as `make_entry` takes it."""
+    """The output as an EntryTemplate takes it."""
     if isinstance(output, FromProgram):
         return ("program", output.index)
     if isinstance(output, FromInput):
         return ("input", output.index)
     if isinstance(output, Fixed):
-        return ("fixed", output.value)
-    return ("derived", functools.partial(_view, output), _description(output.source))
+        kind = "size" if isinstance(output.value, _core.SymInt) else "fixed"
+        return (kind, output.value)
+    sizes = [output.size, output.stride, [output.offset], output.source_stride]
+    return ("derived", functools.partial(_view, output), _description(output.source), sizes)
 
 
-def _view(output: View, base: torch.Tensor) -> torch.Tensor:
-    expected = output.source_stride
+def _view_here(output: View, base: torch.Tensor) -> torch.Tensor:
+    """The view whose sizes are numbers."""
+    return _view(output, base, output.size, output.stride, (output.offset,), output.source_stride)
+
+
+def _view(
+    output: View,
+    base: torch.Tensor,
+    size: Sequence[int],
+    stride: Sequence[int],
+    offset: Sequence[int],
+    expected: Sequence[int] | None,
+) -> torch.Tensor:
+    """An output with the sizes of a call, in place of its own, which may be symbols."""
     with torch.no_grad():
         if expected is not None and not same_strides(base, expected):
             # Traced with other strides: the right values matter more than the shared storage.
@@ -95,13 +109,13 @@ def _view(output: View, base: torch.Tensor) -> torch.Tensor:
         if base.is_neg():
             base = torch._neg_view(base)
         dtype = base.dtype if output.dtype is None else output.dtype
-        start = base.storage_offset() * base.element_size() + output.offset
+        start = base.storage_offset() * base.element_size() + offset[0]
         if dtype != base.dtype:
             base = _whole_storage(base, dtype)
-        offset, rest = divmod(start, dtype.itemsize)
+        first, rest = divmod(start, dtype.itemsize)
         if rest:
             raise RuntimeError(f"coregrad: a view of {dtype} starts between two elements")
-        x = base.as_strided(output.size, output.stride, offset)
+        x = base.as_strided(size, stride, first)
         x = x.conj() if output.is_conj else x
         x = torch._neg_view(x) if output.is_neg else x
         return x.detach() if output.is_detached else x
@@ -166,7 +180,7 @@ class Around:
             results = list(results)
             for number, o in self.added:
                 source = frame[_source(o).index]
-                results[number] = _view(o, source) if isinstance(o, View) else source
+                results[number] = _view_here(o, source) if isinstance(o, View) else source
             return tuple(results)
 
         return run
@@ -181,12 +195,12 @@ class Around:
                 args[index].copy_(value)
 
 
-class CompiledGraph:
-    """One program and how the graph's outputs come from it."""
+class _Graph:
+    """What a graph was compiled to and how its outputs come from it."""
 
     def __init__(
         self,
-        program: _core.Program | None,
+        program: _core.Program | _core.ProgramTemplate | None,
         outputs: Sequence[Output],
         num_inputs: int,
         constants: Sequence[torch.Tensor | None],
@@ -198,27 +212,48 @@ class CompiledGraph:
         writes: Sequence[tuple[int, int]] = (),
     ) -> None:
         """`num_places` are those of a call's frame; `writes` has (input, place of its new value)."""
-        self._boxed_call = True  # on the instance: wrappers copy its attributes
         self.program = program
         self.outputs = tuple(outputs)
         self.num_inputs = num_inputs
         self.constants = list(constants)
         self.needs_seed = needs_seed
+        self.has_python_steps = has_python_steps
         self.report = report
         self.around = Around(outputs, adapted_inputs, num_inputs, constants, num_places, writes)
-        self.entry = self._make_entry((), None)
-        #: Whether calls run Python code, as views of outputs and steps in PyTorch do.
-        self.enters_python = (
-            needs_seed
-            or has_python_steps
-            or self.around.is_needed
-            or any(isinstance(o, View) for o in self.outputs)
-        )
 
     @property
     def gives_views(self) -> bool:
         """Whether an output may be something that the program did not make itself."""
         return any(isinstance(o, (View, FromFrame)) for o in self.outputs)
+
+    def _entries(self, written: Sequence[int], owner: Any) -> _core.EntryTemplate:
+        """What functions of the graph's inputs are made of."""
+        return _core.EntryTemplate(
+            self.program,
+            self.num_inputs,
+            self.constants,
+            draw_seed if self.needs_seed else None,
+            [_description(Fixed(None) if self.around.gives(o) else o) for o in self.outputs],
+            list(written),
+            torch._C._increment_version if written else None,
+            owner,
+        )
+
+
+class CompiledGraph(_Graph):
+    """One program and how the graph's outputs come from it."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._boxed_call = True  # on the instance: wrappers copy its attributes
+        self.entry = self._make_entry((), None)
+        #: Whether calls run Python code, as views of outputs and steps in PyTorch do.
+        self.enters_python = (
+            self.needs_seed
+            or self.has_python_steps
+            or self.around.is_needed
+            or any(isinstance(o, View) for o in self.outputs)
+        )
 
     def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
         """Like `entry`, and keeps this object alive; tells autograd that the `written` inputs change."""
@@ -228,18 +263,8 @@ class CompiledGraph:
         """A built-in function of the graph's inputs. It is invisible to the garbage collector: what
         `owner` reaches must not reach the function.
         """
-        around = self.around
-        entry = _core.make_entry(
-            self.program,
-            self.num_inputs,
-            self.constants,
-            draw_seed if self.needs_seed else None,
-            [_description(Fixed(None) if around.gives(o) else o) for o in self.outputs],
-            list(written),
-            torch._C._increment_version if written else None,
-            owner,
-        )
-        return around.wrap(entry) if around.is_needed else entry
+        entry = self._entries(written, owner).bind()
+        return self.around.wrap(entry) if self.around.is_needed else entry
 
     def __call__(self, args: list[Any]) -> list[Any]:
         """Runs on the graph's inputs; `args` is emptied."""
@@ -248,49 +273,31 @@ class CompiledGraph:
         return list(results)
 
 
-def _sizes_in(value: Any) -> list[Any]:
-    """The symbolic sizes in an output."""
-    if isinstance(value, _core.SymInt):
-        return [value]
-    if dataclasses.is_dataclass(value):
-        value = [getattr(value, f.name) for f in dataclasses.fields(value)]
-    return [s for v in value for s in _sizes_in(v)] if isinstance(value, (list, tuple)) else []
-
-
-def _with_numbers(value: Any, numbers: Iterator[int]) -> Any:
+def _with_numbers(value: Any, run: Callable[[list[Any]], list[int]]) -> Any:
     """An output with numbers in the place of its symbolic sizes."""
     if isinstance(value, _core.SymInt):
-        return next(numbers)
+        return run([value])[0]
     if isinstance(value, tuple):
-        return tuple([_with_numbers(v, numbers) for v in value])
+        return tuple(_with_numbers(v, run) for v in value)
     if not dataclasses.is_dataclass(value):
         return value
-    fields = [getattr(value, f.name) for f in dataclasses.fields(value)]
-    return type(value)(*[_with_numbers(v, numbers) for v in fields])
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return type(value)(**{name: _with_numbers(v, run) for name, v in fields.items()})
 
 
-class CompiledTemplate:
-    """A graph compiled for symbols: gives a CompiledGraph for each set of their values."""
+class CompiledTemplate(_Graph):
+    """A graph compiled for symbols: gives functions of its inputs for each set of their values."""
 
     def __init__(
-        self,
-        env: _core.ShapeEnv,
-        program: _core.ProgramTemplate | None,
-        outputs: Sequence[Output],
-        rest: Sequence[Any],
-        written: Mapping[int, tuple[Any, ...]],
+        self, env: _core.ShapeEnv, written_strides: Mapping[int, tuple[Any, ...]], *args: Any
     ) -> None:
-        """`rest` are a CompiledGraph's other arguments; `written` the strides of inputs that the
-        program overwrites.
-        """
+        """`written_strides` are those of the inputs that the program overwrites."""
+        super().__init__(*args)
+        self._args = args
         self.env = env
-        self.program = program
-        self.outputs = tuple(outputs)
-        self.rest = tuple(rest)
-        self._sized = tuple(bool(_sizes_in(o)) for o in outputs)
-        self._sizes = _core.SizeProgram([s for o in outputs for s in _sizes_in(o)])
-        self._written = tuple(written)
-        self._strides = tuple(_core.SizeProgram(list(s)) for s in written.values())
+        self._written = tuple(written_strides)
+        self._strides = tuple(_core.SizeProgram(list(s)) for s in written_strides.values())
+        self._made: dict[tuple[int, ...], _core.EntryTemplate] = {}
         env.close()
 
     def admits(self, sizes: Sequence[int], args: Sequence[Any]) -> bool:
@@ -300,12 +307,18 @@ class CompiledTemplate:
             for i, program in zip(self._written, self._strides)
         )
 
-    def bind(self, sizes: Sequence[int]) -> CompiledGraph:
-        """The graph for these sizes, which are admitted."""
-        program = self.program.bind(sizes) if self.program is not None else None
-        numbers = iter(self._sizes.run(sizes))
-        outputs = [
-            _with_numbers(o, numbers) if is_sized else o
-            for o, is_sized in zip(self.outputs, self._sized)
-        ]
-        return CompiledGraph(program, outputs, *self.rest)
+    def entry_for(
+        self, sizes: Sequence[int], written: tuple[int, ...]
+    ) -> Callable[..., tuple[Any, ...]]:
+        """A function for these sizes, which are admitted, as CompiledGraph.owning_entry."""
+        if self.around.is_needed:
+            return self._bind(sizes).owning_entry(written)
+        if written not in self._made:
+            self._made[written] = self._entries(written, None)
+        return self._made[written].bind(sizes)
+
+    def _bind(self, sizes: Sequence[int]) -> CompiledGraph:
+        program, outputs, *rest = self._args
+        run = lambda values: _core.SizeProgram(values).run(sizes)  # noqa: E731
+        numbers = [_with_numbers(o, run) for o in outputs]
+        return CompiledGraph(program.bind(sizes) if program is not None else None, numbers, *rest)

@@ -450,7 +450,8 @@ SymbolicContract::SymbolicContract(ContractPlan plan, Target target, std::vector
       target_(std::move(target)),
       params_(std::move(params)),
       chosen_(std::move(chosen)) {
-  plan_.with_sizes(
+  plan_.lane_windows = {};
+  ContractPlan(plan_).set_sizes(
       [&](SymInt size) {
         sizes_.push_back(size);
         return SymInt(size.hint());
@@ -461,7 +462,9 @@ SymbolicContract::SymbolicContract(ContractPlan plan, Target target, std::vector
 
 SymbolicContract::Bound SymbolicContract::bind(std::span<const int64_t> values) const {
   auto next = values.begin();
-  const ContractPlan plan = plan_.with_sizes([&](SymInt) { return SymInt(*next++); }, target_);
+  thread_local ContractPlan plan;  // whose lists have room already
+  plan = plan_;
+  plan.set_sizes([&](SymInt) { return SymInt(*next++); }, target_);
   Bound bound;
   bound.range = plan.units();
   bound.scratch_bytes = scratch_bytes(plan);

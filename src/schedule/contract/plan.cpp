@@ -25,8 +25,7 @@ void ContractPlan::count_panels() {
   num_lane_panels = std::max<int64_t>(1, ceil_div(num_lanes, tile_lanes));
 }
 
-ContractPlan ContractPlan::with_sizes(const SizeFunction& value_of, const Target& target) const {
-  ContractPlan plan = *this;
+void ContractPlan::set_sizes(const SizeFunction& value_of, const Target& target) {
   const auto replace = [&](SymInt& x) { x = value_of(x); };
   const auto replace_operand = [&](AffineOperand& operand) {
     replace(operand.base);
@@ -34,20 +33,18 @@ ContractPlan ContractPlan::with_sizes(const SizeFunction& value_of, const Target
     for (CheckedDim& check : operand.checks) replace(check.extent), replace(check.stride);
   };
   for (size_t i = 0; i < sizes.size(); ++i) {
-    replace(plan.sizes[i]);
-    plan.extents[i] = plan.sizes[i].number();
+    replace(sizes[i]);
+    extents[i] = sizes[i].number();
   }
-  replace_operand(plan.row_side);
-  replace_operand(plan.lane_side);
-  for (FlatSpace* space : {&plan.p, &plan.m, &plan.n, &plan.k}) {
+  replace_operand(row_side);
+  replace_operand(lane_side);
+  for (FlatSpace* space : {&p, &m, &n, &k}) {
     replace(space->size);
     space->extent = space->size.number();
   }
-  plan.lane_windows = plain_packing(plan.lane_side, plan.k, plan.n, plan.sizes);
-  plan.num_lanes = plan.n.extent;
-  plan.count_panels();
-  choose_blocks(plan, target);
-  return plan;
+  num_lanes = n.extent;
+  count_panels();
+  choose_blocks(*this, target);
 }
 
 int64_t ContractPlan::units() const {

@@ -84,8 +84,9 @@ struct ContractPlan : ContractRoles {
   /// Panels of this tile. Where there are symbols and rows are no sum of panels of tile_rows and
   /// tile_rows - 1, the last is cut.
   void count_panels();
-  /// Where symbols have these values: the same code, other counts.
-  ContractPlan with_sizes(const SizeFunction& value_of, const Target& target) const;
+  /// Gives symbols values: the code is the same, counts are chosen anew. Of lane_windows, which
+  /// only code is made from, nothing is left right.
+  void set_sizes(const SizeFunction& value_of, const Target& target);
   /// Of the last lane panel.
   int64_t last_lanes() const { return num_lanes - (num_lane_panels - 1) * tile_lanes; }
   int64_t units() const;

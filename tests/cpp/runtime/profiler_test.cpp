@@ -84,7 +84,7 @@ TEST(Profiler, GivesTimesPerStep) {
   }
   EXPECT_TRUE(profiling_is_off());
   ASSERT_EQ(rows.size(), 2u);
-  EXPECT_EQ(rows[0].name, plan.steps[1].name);
+  EXPECT_EQ(rows[0].name, plan.steps[1].name.text());
   EXPECT_EQ(rows[0].flops, 1000);
   EXPECT_EQ(rows[1].name, "first");
   for (const StepTime& row : rows) {
