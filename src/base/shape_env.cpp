@@ -352,12 +352,62 @@ std::optional<int64_t> ShapeEnv::low_by_shift(const Terms& terms) const {
   return constant;
 }
 
+// With q = a // b, a - b < b * q <= a; and a % b < b. So what is rounded up to a multiple is at
+// least what it was.
+std::optional<int64_t> ShapeEnv::low_by_quotients(const Terms& terms) const {
+  Terms least;
+  bool has_any = false;
+  const auto add = [&least](const SizeTerm& factor, const Terms& of) {
+    for (const SizeTerm& t : of) least.push_back(product_of(factor, t));
+  };
+  for (const SizeTerm& t : terms) {
+    const auto at =
+        std::ranges::find_if(t.atoms, [&](uint32_t atom) { return divides_by(atoms_[atom].kind); });
+    if (at == t.atoms.end()) {
+      least.push_back(t);
+      continue;
+    }
+    const SizeAtom& atom = atoms_[*at];
+    SizeTerm rest{t.factor, {}};
+    std::ranges::copy(t.atoms.begin(), at, std::back_inserter(rest.atoms));
+    std::ranges::copy(at + 1, t.atoms.end(), std::back_inserter(rest.atoms));
+    const Terms divisor = terms_of(atom.b);
+    std::optional<SizeTerm> factor = rest;
+    if (atom.kind == AtomOf::FloorDiv)
+      factor = divisor.size() == 1 ? quotient_of(rest, divisor[0]) : std::nullopt;
+    const auto is_positive = [&](uint32_t a) { return atoms_[a].bounds.low >= 0; };
+    if (!factor || !std::ranges::all_of(factor->atoms, is_positive)) {
+      least.push_back(t);
+      continue;
+    }
+    has_any = true;
+    const SizeTerm one{1, {}}, negative{-factor->factor, factor->atoms};
+    if (atom.kind == AtomOf::FloorDiv) {
+      add(*factor, terms_of(atom.a));
+      if (factor->factor < 0) continue;
+      add(negative, divisor);
+      add(*factor, {one});
+    } else if (factor->factor < 0) {
+      add(*factor, divisor);
+      add(negative, {one});
+    }
+  }
+  if (!has_any || least.size() > kMostTerms) return {};
+  least = in_form(std::move(least));
+  const int64_t by_interval = interval(least).low;
+  return std::max(by_interval, low_by_shift(least).value_or(by_interval));
+}
+
+int64_t ShapeEnv::low_of(const Terms& terms) const {
+  const int64_t by_interval = interval(terms).low;
+  return std::max({by_interval, low_by_shift(terms).value_or(by_interval),
+                   low_by_quotients(terms).value_or(by_interval)});
+}
+
 int64_t ShapeEnv::low(SymInt x) const {
   if (x.is_number()) return x.number();
   const std::scoped_lock lock(mutex_);
-  const Terms& terms = x.expr().terms;
-  const int64_t by_interval = interval(terms).low;
-  return std::max(by_interval, low_by_shift(terms).value_or(by_interval));
+  return low_of(x.expr().terms);
 }
 
 int64_t ShapeEnv::high(SymInt x) const {
@@ -365,8 +415,7 @@ int64_t ShapeEnv::high(SymInt x) const {
   const std::scoped_lock lock(mutex_);
   Terms negative = x.expr().terms;
   for (SizeTerm& t : negative) t.factor = -t.factor;
-  const int64_t by_interval = interval(negative).low;
-  return -std::max(by_interval, low_by_shift(negative).value_or(by_interval));
+  return -low_of(negative);
 }
 
 // Decisions

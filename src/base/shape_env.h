@@ -121,9 +121,11 @@ class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
   SymInt common(SymInt a, SymInt b);
 
   int64_t low(SymInt x) const;
+  int64_t low_of(const Terms& terms) const;
   int64_t high(SymInt x) const;
   SizeBounds interval(const Terms& terms) const;
   std::optional<int64_t> low_by_shift(const Terms& terms) const;
+  std::optional<int64_t> low_by_quotients(const Terms& terms) const;
   std::optional<bool> proven(SymInt x, Sign sign);
   bool decided(SymInt x, Sign sign);
   void narrow(SymInt x, Sign sign);

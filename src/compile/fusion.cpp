@@ -84,7 +84,7 @@ FusionUnit Planner::loop_unit(NodeId node) const {
   const bool fixed = is_reduce(graph_[node].op);
   FusionRoot root{node, {}, {}, 0};
   for (size_t d = 0; d < domain.size(); ++d) {
-    if (domain[d] == 1) {
+    if (domain[d].is_identical(1)) {
       root.axes.push_back(-1);
       continue;
     }
@@ -108,8 +108,9 @@ void Planner::add_parts(NodeId concat) {
     // The part's own value is computed here unless it is a root, which is then copied.
     FusionRoot root{parts[p], {}, concat, part};
     for (const SymInt extent : graph_.shape(parts[p])) {
-      root.axes.push_back(extent == 1 ? -1 : static_cast<int>(unit.axes.size()));
-      if (extent != 1) unit.axes.push_back({extent, FusionAxisKind::Free});
+      const bool is_one = extent.is_identical(1);
+      root.axes.push_back(is_one ? -1 : static_cast<int>(unit.axes.size()));
+      if (!is_one) unit.axes.push_back({extent, FusionAxisKind::Free});
     }
     unit.roots.push_back(std::move(root));
     units_.add(std::move(unit));

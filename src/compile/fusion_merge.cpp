@@ -257,7 +257,7 @@ std::optional<FusionUnit> as_epilogue(const Graph& graph, NodeId contract, const
       if (read.node != contract) continue;
       has_read = true;
       for (size_t d = 0; d < shape.size(); ++d) {
-        if (shape[d] == 1) {
+        if (shape[d].is_identical(1)) {
           if (!read.index[d].is_constant()) return {};
           continue;
         }

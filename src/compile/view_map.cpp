@@ -16,8 +16,8 @@ std::vector<IndexExpr> map_through_reshape(IndexContext& context, Shape from, Sh
   std::vector<IndexExpr> mapped(from.size(), IndexContext::constant(0));
   if (has_zero(to)) return mapped;  // no element has an index
   for (size_t i = 0, j = 0;;) {
-    while (i < to.size() && to[i] == 1) ++i;
-    while (j < from.size() && from[j] == 1) ++j;
+    while (i < to.size() && to[i].is_identical(1)) ++i;
+    while (j < from.size() && from[j].is_identical(1)) ++j;
     if (i == to.size() || j == from.size()) return mapped;
     const size_t first = i, into = j;
     SymInt here = to[i++], there = from[j++];
@@ -66,7 +66,7 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
     if (op == Op::Permute) {
       mapped[attrs[d]] = index[d];
     } else if (op == Op::Expand) {
-      mapped[d] = from[d] == 1 ? IndexContext::constant(0) : index[d];
+      mapped[d] = from[d].is_identical(1) ? IndexContext::constant(0) : index[d];
     } else if (op == Op::Slice) {
       mapped[d] = context.add(context.mul(index[d], attrs[2 * d + 1]),
                               IndexContext::constant(attrs[2 * d]));
@@ -76,15 +76,16 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
       COREGRAD_CHECK(op == Op::Pad);
       const SymInt low = attrs[3 * d], step = attrs[3 * d + 2] + 1;
       IndexExpr shifted = context.sub(index[d], IndexContext::constant(low));
-      const SymInt span = from[d] == 0 ? SymInt(0) : (from[d] - 1) * step + 1;
+      const SymInt span = from[d].is_identical(0) ? SymInt(0) : (from[d] - 1) * step + 1;
       const Range r = context.range(shifted);
-      if (r.low < 0 || r.high >= span) bounds.push_back({shifted, {0, span}});
+      if (!SymInt::is_at_most(0, r.low) || !SymInt::is_at_most(r.high, span - 1))
+        bounds.push_back({shifted, {0, span}});
       if (step > 1) {
         const IndexExpr remainder = context.mod(shifted, step);
         if (!(remainder == IndexContext::constant(0))) bounds.push_back({remainder, {0, 1}});
         shifted = context.div(shifted, step);
       }
-      mapped[d] = from[d] == 1 ? IndexContext::constant(0) : shifted;
+      mapped[d] = from[d].is_identical(1) ? IndexContext::constant(0) : shifted;
     }
   }
   return mapped;

@@ -43,7 +43,7 @@ AtomId IndexContext::intern(Atom atom) {
 }
 
 IndexExpr IndexContext::axis(int id, SymInt extent) {
-  if (extent <= 1) return constant(0);
+  if (extent.is_number() && extent.number() <= 1) return constant(0);
   return {0, {{intern({AtomKind::Axis, id, 0, {}, {0, extent - 1}}), 1}}};
 }
 
@@ -327,7 +327,7 @@ std::vector<IndexExpr> delinearize(IndexContext& context, const IndexExpr& linea
   for (size_t d = 0; d < shape.size(); ++d) {
     IndexExpr quotient = context.div(linear, max(strides[d], 1));
     index[d] = d == 0 ? quotient : context.mod(quotient, max(shape[d], 1));
-    if (shape[d] == 1) index[d] = IndexContext::constant(0);
+    if (shape[d].is_identical(1)) index[d] = IndexContext::constant(0);
   }
   return index;
 }

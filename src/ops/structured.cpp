@@ -102,12 +102,12 @@ NodeId reduce(Graph& graph, Op op, NodeId x, SymInts requested, bool keepdim) {
       continue;
     }
     kept_shape[d] = 1;
-    if (from[d] == 0 || count == 0)
+    if (from[d].is_identical(0) || count.is_identical(0))
       count = 0;
     else
       count = checked_mul(count, from[d], name_of(op));
   }
-  if (count == 0 && op != Op::Sum && op != Op::Prod)
+  if (op != Op::Sum && op != Op::Prod && count == 0)
     raise<ShapeError>("{}: nothing to reduce: a reduced dimension has no elements: got {}",
                       name_of(op), describe(graph, x));
   const auto finish = [&](NodeId result) {
@@ -117,7 +117,7 @@ NodeId reduce(Graph& graph, Op op, NodeId x, SymInts requested, bool keepdim) {
   if (const std::optional<Scalar> value = constant_value(graph, x))
     if (const NodeId folded = reduce_constant(graph, op, *value, shape, count); folded.is_valid())
       return finish(folded);
-  if (count == 1) {
+  if (count.is_identical(1)) {
     const NodeId same =
         is_arg(op) ? full(graph, shape, Scalar::of_int(DType::Int64, 0)) : reshape(graph, x, shape);
     return finish(same);
@@ -131,7 +131,7 @@ NodeId reduce(Graph& graph, Op op, NodeId x, SymInts requested, bool keepdim) {
   Dims squeezed, left;
   for (size_t d = 0; d < from.size(); ++d) {
     const bool is_reduced = std::ranges::binary_search(dims, static_cast<int64_t>(d));
-    if (is_reduced && from[d] == 1) continue;
+    if (is_reduced && from[d].is_identical(1)) continue;
     if (is_reduced) left.push_back(static_cast<int64_t>(squeezed.size()));
     squeezed.push_back(from[d]);
   }

@@ -262,12 +262,13 @@ NodeId pad(Graph& graph, NodeId x, SymInts low, SymInts high, SymInts interior, 
     if (low[d] < 0 || high[d] < 0 || interior[d] < 0)
       raise<ValueError>("pad: padding must not be negative: got {}, {}, {} in dimension {}", low[d],
                         high[d], interior[d], d);
-    const SymInt between = shape[d] > 1 ? interior[d] : SymInt(0);
+    const bool has_between = !interior[d].is_identical(0) && shape[d] > 1;
+    const SymInt between = has_between ? interior[d] : SymInt(0);
     attrs[3 * d] = low[d];
     attrs[3 * d + 1] = high[d];
     attrs[3 * d + 2] = between;
-    is_identity = is_identity && low[d] == 0 && high[d] == 0 && between == 0;
-    if (between > 0)
+    is_identity = is_identity && low[d].is_identical(0) && high[d].is_identical(0) && !has_between;
+    if (has_between)
       shape[d] = checked_add(shape[d], checked_mul(shape[d] - 1, between, "pad"), "pad");
     shape[d] = checked_add(checked_add(shape[d], low[d], "pad"), high[d], "pad");
   }

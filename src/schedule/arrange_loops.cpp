@@ -204,21 +204,23 @@ IndexExpr dense_place(LoopKernel& k, int first) {
 /// columns of memory, one line a page. Where each part is a chunk of work the loop's axes can be
 /// parallel instead, outside the lanes, and the rows are added in memory to the chunk's row of
 /// results, in cache, while the input is read in order.
-int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
+SymInt add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
   constexpr int64_t kMinRows = 4;
   if (!k.lane_parallel || k.num_loop_sets != 1 || k.num_parallel < 2) return 0;
-  for (const LoopAxis& a : k.axes)
-    if (!a.extent.is_number()) return 0;
   const std::vector<uint64_t> bits = value_axes(k);
   const int lane = k.num_parallel - 1;
-  const int64_t columns = k.axes[lane].extent;
-  int64_t rows = 1, parts = 1;
+  const SymInt columns = k.axes[lane].extent;
+  SymInt rows = 1, parts = 1;
   for (size_t a = 0; a < k.axes.size(); ++a)
     if (static_cast<int>(a) != lane) {
-      int64_t& of = k.axes[a].loop_set < 0 ? parts : rows;
-      of = checked_mul(of, k.axes[a].extent.number(), "column sums");
+      SymInt& of = k.axes[a].loop_set < 0 ? parts : rows;
+      of = checked_mul(of, k.axes[a].extent, "column sums");
     }
-  if (parts < 2 || rows < kMinRows || columns <= 4 * lanes || k.axes.size() > 64) return 0;
+  // Symbols are taken for many: parts of few rows are few.
+  const auto are_few = [](SymInt n, int64_t least) { return n.is_number() && n.number() < least; };
+  if (are_few(parts, 2) || are_few(rows, kMinRows) || are_few(columns, 4 * lanes + 1) ||
+      k.axes.size() > 64)
+    return 0;
   // Results of the loop go to dense memory as they are, and to nothing else.
   const IndexExpr place = dense_place(k, 0);
   std::vector<int> stores_of(k.buffers.size(), 0);
@@ -240,7 +242,7 @@ int64_t add_columns_in_memory(LoopKernel& k, int lanes, const Target& target) {
     if (v.op == Op::ArgMax || v.op == Op::ArgMin) return 0;
     is_sum[i] = true;
   }
-  if (row_bytes * columns * rows < target.thresholds.column_bytes) return 0;
+  if (are_few(rows * columns * row_bytes, target.thresholds.column_bytes)) return 0;
   for (const KernelStore& s : k.stores) {
     if (!is_sum[s.value]) continue;
     const KernelBuffer& buffer = k.buffers[s.buffer];
@@ -393,7 +395,8 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   const int lanes = std::max(1, target.lanes(widest));
   join_short_lanes(k, lanes);
   choose_lane(k, lanes);
-  const int64_t parts = add_columns_in_memory(k, lanes, target);
+  const SymInt parts = add_columns_in_memory(k, lanes, target);
+  const bool adds_columns = !parts.is_identical(0);
   if (k.num_loop_sets > 0) keep_rows(k, target);
 
   // Elements of work, and how dear each is.
@@ -416,7 +419,7 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   if (k.lane_parallel && k.num_parallel > 0) {
     const SymInt extent = k.axes[static_cast<size_t>(k.num_parallel) - 1].extent;
     const int64_t most = k.num_loop_sets > 0 ? 4 * lanes
-                         : parts > 0         ? 4 * thresholds.lane_block
+                         : adds_columns      ? 4 * thresholds.lane_block
                                              : thresholds.lane_block;
     const int64_t largest = std::max<int64_t>(round_up(most, lanes), lanes);
     k.block = extent.is_number()
@@ -426,7 +429,7 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   }
   k.chunk = chunk_of(k, total.ns, static_cast<double>(thresholds.chunk_ns));
   // A chunk is what has a row of results.
-  if (parts > 0) k.chunk = max(k.range(), 1) / parts;
+  if (adds_columns) k.chunk = max(k.range(), 1) / parts;
 
   // Results that would only push other data out of the caches go around them.
   double bytes = 0;

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/error.h"
+#include "codegen/ir/control_flow.h"
 #include "codegen/loops/kernel_emitter.h"
 #include "runtime/plan.h"
 
@@ -59,17 +60,17 @@ void KernelEmitter::fill_partial_rows() {
     if (store.combine == Op::Literal || done[b]) continue;
     done[b] = true;
     const DType dtype = kernel_.buffers[b].dtype;
-    const int64_t elements = store.row_elements;
-    const int64_t bytes = checked_mul(elements, size_of(dtype), "partial row");
+    const SymInt elements = store.row_elements;
+    const SymInt bytes = checked_mul(elements, size_of(dtype), "partial row");
     Value* const row = builder_.CreateUDiv(begin_, size(kernel_.chunk));
-    buffers_[b] = builder_.CreateGEP(builder_.getInt8Ty(), buffers_[b],
-                                     builder_.CreateMul(row, number(bytes)));
+    buffers_[b] =
+        builder_.CreateGEP(builder_.getInt8Ty(), buffers_[b], builder_.CreateMul(row, size(bytes)));
     llvm::Constant* identity = reduction_identity(builder_.getContext(), store.combine, dtype);
     if (dtype == DType::Bool) identity = builder_.getInt8(identity->isNullValue() ? 0 : 1);
     const int64_t width = std::max<int64_t>(1, target_.lanes(size_of(dtype)));
-    const auto fill = [&](int64_t first, int64_t end, int64_t lanes) {
-      if (first >= end) return;
-      loop(number(first), number(end), lanes, [&](Value* i) {
+    const auto fill = [&](SymInt first, SymInt end, int64_t lanes) {
+      if (first.is_number() && end.is_number() && first.number() >= end.number()) return;
+      emit_loop(builder_, size(first), size(end), lanes, [&](Value* i) {
         Value* const stored =
             lanes > 1 ? builder_.CreateVectorSplat(static_cast<unsigned>(lanes), identity)
                       : identity;
@@ -77,7 +78,7 @@ void KernelEmitter::fill_partial_rows() {
                                     llvm::Align(static_cast<uint64_t>(size_of(dtype))));
       });
     };
-    const int64_t whole = elements / width * width;
+    const SymInt whole = floor_div(elements, width) * width;
     fill(0, whole, width);
     fill(whole, elements, 1);
   }

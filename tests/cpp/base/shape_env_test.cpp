@@ -80,6 +80,18 @@ TEST_F(SymIntTest, WhatBoundsProveNeedsNoGuard) {
   EXPECT_FALSE(has_guards());
 }
 
+TEST_F(SymIntTest, WhatIsRoundedToMultiplesLiesNearWhatItWas) {
+  const SymInt parts = max(min(s, floor_div(s * t, 8192)), 1);
+  EXPECT_TRUE(round_up(s, parts) >= s);
+  EXPECT_TRUE(floor_div(s, parts) * parts <= s);
+  EXPECT_TRUE(s - floor_div(s, parts) * parts >= 0);
+  EXPECT_TRUE(round_up(s * t, 8) < s * t + 8);
+  EXPECT_TRUE(floor_mod(s, t) < t);
+  EXPECT_TRUE(t * floor_div(s, t) + t > s);
+  EXPECT_TRUE((round_up(s, parts) / parts).is_identical(ceil_div(s, parts)));
+  EXPECT_FALSE(has_guards());
+}
+
 TEST_F(SymIntTest, WhatCannotBeProvenFallsByHintsAndIsGuarded) {
   EXPECT_FALSE(s == t);
   EXPECT_FALSE(s == t);

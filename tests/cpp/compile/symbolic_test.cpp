@@ -252,6 +252,25 @@ const Case kCases[] = {
        const NodeId scores = ops::matmul(g, q, ops::transpose(g, k, 1, 2));
        return Nodes{ops::matmul(g, softmax_of(g, scores), v)};
      }},
+    {"sums of everything",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t}), y = ops::tanh(g, x);
+       return Nodes{ops::reduce(g, Op::Sum, y, {}), ops::reduce(g, Op::ReduceMax, x, {}),
+                    ops::reduce(g, Op::ReduceMin, ops::mul(g, x, y), {})};
+     }},
+    {"sums down columns",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {s, t, 40}), y = in(g, 1, {s, 300});
+       return Nodes{ops::reduce(g, Op::Sum, x, Dims{0, 1}), ops::reduce(g, Op::Sum, x, Dims{0}),
+                    ops::reduce(g, Op::Sum, ops::relu(g, y), Dims{0}),
+                    ops::reduce(g, Op::ReduceMax, y, Dims{0})};
+     }},
+    {"sums of a few rows",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {3, s, t}), y = in(g, 1, {2, s, 5}, DType::Int64);
+       return Nodes{ops::reduce(g, Op::Sum, x, Dims{1, 2}), ops::reduce(g, Op::Prod, y, Dims{1}),
+                    ops::reduce(g, Op::Sum, y, Dims{1, 2}), ops::reduce(g, Op::Sum, y, Dims{0, 1})};
+     }},
     {"causal",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {s, t});
