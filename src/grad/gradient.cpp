@@ -135,7 +135,8 @@ void check_region(const Graph& graph, const Region& region, std::span<const Node
 /// A dimension's part of a value with zeros around it: what the gradient of a slice is.
 struct Part {
   NodeId inner;
-  int64_t dim = 0, low = 0, high = 0;
+  int64_t dim = 0;
+  SymInt low = 0, high = 0;
 };
 
 /// The contribution as a part of one dimension; nothing where it is none.
@@ -159,9 +160,12 @@ std::optional<Part> as_part(const Graph& graph, NodeId node) {
 NodeId accumulate(Graph& graph, NodeId a, NodeId b) {
   std::optional<Part> first = as_part(graph, a), second = as_part(graph, b);
   if (!first || !second || first->dim != second->dim) return ops::add(graph, a, b);
-  if (second->low < first->low) std::swap(first, second);
   const auto d = static_cast<size_t>(first->dim);
-  if (first->low + graph.shape(first->inner)[d] != second->low) return ops::add(graph, a, b);
+  const auto is_before = [&](const Part& x, const Part& y) {
+    return SymInt::are_equal(x.low + graph.shape(x.inner)[d], y.low);
+  };
+  if (!is_before(*first, *second)) std::swap(first, second);
+  if (!is_before(*first, *second)) return ops::add(graph, a, b);
   std::vector<NodeId> parts;
   for (const NodeId inner : {first->inner, second->inner}) {
     if (graph[inner].op == Op::Concat && graph.attr(inner, 0) == first->dim)

@@ -94,7 +94,7 @@ NodeId gelu(Graph& g, NodeId x, std::string_view approximate) {
 
 NodeId glu(Graph& g, NodeId x, int64_t dim) {
   const int64_t d = normalize_dim(dim, g.rank(x), "glu");
-  const int64_t extent = g.shape(x)[d];
+  const SymInt extent = g.shape(x)[d];
   if (extent % 2 != 0)
     raise<ShapeError>("glu: the extent of dimension {} must be even: got {}", dim, describe(g, x));
   const NodeId value = narrow(g, x, d, 0, extent / 2), gate = narrow(g, x, d, extent / 2, extent);

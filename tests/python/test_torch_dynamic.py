@@ -400,6 +400,34 @@ def test_threads_that_bring_new_sizes_at_once_get_their_own():
     assert not wrong
 
 
+def windows(x):
+    batch, height, width, channels = x.shape
+    parts = x.view(batch, height // 4, 4, width // 4, 4, channels).permute(0, 1, 3, 2, 4, 5)
+    return parts.reshape(-1, 16, channels).softmax(1)
+
+
+#: The same for sizes that PyTorch knows a divisor of.
+DIVISIBLE = {
+    "view with -1": (lambda x: x.view(x.shape[0], -1, 4).softmax(-1), lambda n, m: [(n, 4 * m)]),
+    "unflatten": (lambda x: x.unflatten(0, (-1, 4)).sum(1), lambda n, m: [(4 * n, m)]),
+    "windows of an image": (windows, lambda n, m: [(2, 4 * n, 4 * m, 5)]),
+    "pixel shuffle": (lambda x: F.pixel_shuffle(x, 2) * 2, lambda n, m: [(2, 4 * n, m, 3)]),
+    "groups": (lambda x: F.group_norm(x, 3), lambda n, m: [(n, 3 * m, 5)]),
+    "halves": (lambda x: F.glu(x), lambda n, m: [(n, 2 * m)]),
+    "equal chunks": (lambda x: sum(x.chunk(3, 1)), lambda n, m: [(n, 3 * m)]),
+}
+
+
+@pytest.mark.parametrize("name", DIVISIBLE)
+def test_a_size_that_is_divided_serves_all_multiples(name):
+    f, shapes = DIVISIBLE[name]
+    call = compiled(f, dynamic=True)
+    for n, m in ((3, 5), (6, 4), (2, 9), (17, 16)):
+        check(f, call, lambda n=n, m=m: [torch.randn(s, dtype=torch.float64) for s in shapes(n, m)])
+    assert traces() == 1
+    assert len(graphs("forward")) == len(graphs("backward")) == 1
+
+
 #: name -> (function of tensors, function of two sizes that makes shapes)
 IN_PYTORCH = {
     "a size among the arguments": (

@@ -25,6 +25,7 @@ from torch.utils._sympy.printers import PythonPrinter
 from torch.utils._sympy.solve import try_solve
 
 from .. import _core
+from .divisibility import divisors
 from .fallback import is_dense
 from .metadata import TO_CORE, GraphRejected, contiguous_strides, part_dtype, storage_key
 from .program import CompiledGraph
@@ -34,7 +35,7 @@ MAX_PROGRAMS = 256
 #: Templates that one graph keeps: what was decided for one may not hold for the sizes of the next.
 MAX_TEMPLATES = 64
 #: What symbols are taken for where a template is compiled: sizes that no program has as constants.
-HINTS = (257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347, 349)
+HINTS = (263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347, 349, 353)
 
 Boxed = Callable[[list[Any]], list[Any]]
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
@@ -121,22 +122,34 @@ class Sizes:
         symbols = sorted(
             {s for e in self._expressions for s in e.free_symbols}, key=lambda s: s.name
         )
-        self._names = [s.name for s in symbols]
-        self._symbols = symbols
         known = _sources(placeholders)
         missing = [s.name for s in symbols if s not in known]
         if missing:
             raise GraphRejected(f"a size depends on data ({', '.join(missing)})")
+        self._divisors = divisors(self._shape_env, symbols) if symbols else {}
+        self._symbols = symbols
+        names = [s.name + (f"_{k}" if (k := self._divisor(s)) > 1 else "") for s in symbols]
+        self._names = names
+        parts = {
+            s: self._divisor(s) * sympy.Symbol(name, integer=True, positive=True)
+            for s, name in zip(symbols, names)
+            if self._divisor(s) > 1
+        }
         printer = PythonPrinter()
-        #: The symbols' values from a call's arguments.
+        #: The symbols' values from a call's arguments; of one with a divisor, how often that is in it.
         self.of: Callable[[Sequence[Any]], tuple[int, ...]] = _function(
-            ["a"], [known[s].text for s in symbols]
+            ["a"],
+            [
+                f"quotient({known[s].text}, {self._divisor(s)})" if s in parts else known[s].text
+                for s in symbols
+            ],
         )
         #: Where a call's arguments tell the symbols, and the strides of what is written.
         self.places = [known[s].place for s in symbols] + [
             ("stride", i, d) for i in self.written for d in range(placeholders[i].meta["val"].ndim)
         ]
-        self._evaluate = _function(self._names, [printer.doprint(e) for e in self._expressions])
+        expressions = [e.xreplace(parts) if parts else e for e in self._expressions]
+        self._evaluate = _function(names, [printer.doprint(e) for e in expressions])
 
     @property
     def are_fixed(self) -> bool:
@@ -155,17 +168,21 @@ class Sizes:
         for number, symbol in enumerate(self._symbols):
             low, high = self._bounds(symbol)
             hint = HINTS[number % len(HINTS)] if near is None else near[number]
-            symbols.append(env.symbol(symbol.name, low, high, min(max(hint, low), high)))
+            name = self._names[number]
+            symbols.append(env.symbol(name, low, high, min(max(hint, low), high)))
         return env, symbols
+
+    def _divisor(self, symbol: sympy.Symbol) -> int:
+        return self._divisors.get(symbol, 1)
 
     def _bounds(self, symbol: sympy.Symbol) -> tuple[int, int]:
         bounds = self._shape_env.var_to_range.get(symbol) if self._shape_env is not None else None
         if bounds is None:
             return 0, _core.UNBOUNDED
-        low, high = bounds.lower, bounds.upper
+        low, high, divisor = bounds.lower, bounds.upper, self._divisor(symbol)
         return (
-            int(low) if low.is_Integer else -_core.UNBOUNDED,
-            min(int(high), _core.UNBOUNDED) if high.is_Integer else _core.UNBOUNDED,
+            -(-int(low) // divisor) if low.is_Integer else -_core.UNBOUNDED,
+            min(int(high) // divisor, _core.UNBOUNDED) if high.is_Integer else _core.UNBOUNDED,
         )
 
     def traced(self, sizes: Sequence[Any]) -> dict[FxNode, Any]:
@@ -244,8 +261,15 @@ class Sizes:
 def _function(parameters: Sequence[str], results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
     """A function of Python text for each result; it gives a tuple, of any length."""
     values = "".join(f"{r}, " for r in results)
-    names = {**SYMPY_INTERP, "max": _largest, "min": _smallest}
+    names = {**SYMPY_INTERP, "max": _largest, "min": _smallest, "quotient": _quotient}
     return eval(f"lambda {', '.join(parameters)}: ({values})", names)
+
+
+def _quotient(size: int, divisor: int) -> int:
+    count, rest = divmod(size, divisor)
+    if rest:
+        raise RuntimeError(f"coregrad: traced for multiples of {divisor}, called with {size}")
+    return count
 
 
 def _largest(*values: Any) -> Any:
