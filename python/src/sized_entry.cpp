@@ -23,7 +23,7 @@ namespace {
 
 /// Where a size stands among the arguments.
 struct Place {
-  enum class Kind : uint8_t { Int, Float, Size, Stride, Shape };
+  enum class Kind : uint8_t { Int, Float, Size, Stride, Shape, StorageOffset };
   Kind kind;
   size_t argument;
   size_t dim;
@@ -86,6 +86,10 @@ class SizedEntry {
       }
       if (place.kind == Place::Kind::Shape) {
         key[i] = nb::cast<int64_t>(nb::handle(argument).attr("shape")[place.dim]);
+        continue;
+      }
+      if (place.kind == Place::Kind::StorageOffset) {
+        key[i] = nb::cast<int64_t>(nb::handle(argument).attr("storage_offset")());
         continue;
       }
       if (argument != borrowed) tensor = borrow_tensor(argument);
@@ -152,10 +156,10 @@ Place::Kind to_kind(std::string_view word) {
   if (word == "int") return Place::Kind::Int;
   if (word == "float") return Place::Kind::Float;
   if (word == "shape") return Place::Kind::Shape;
+  if (word == "storage_offset") return Place::Kind::StorageOffset;
   if (word == "size") return Place::Kind::Size;
   if (word == "stride") return Place::Kind::Stride;
-  raise<ValueError>("entry: a place must be an int, a float, a size, a stride or a shape, got {}",
-                    word);
+  raise<ValueError>("entry: no place of this kind: {}", word);
 }
 
 }  // namespace

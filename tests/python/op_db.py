@@ -345,7 +345,9 @@ def _blank(value: Any) -> Any:
     return torch.zeros_like(value) if isinstance(value, torch.Tensor) else value
 
 
-def run_case(case: Case, result: Result, label: str, uninitialised: bool = False) -> None:
+def run_case(
+    case: Case, result: Result, label: str, uninitialised: bool = False, dynamic: bool = False
+) -> None:
     """Runs one case every way it takes to judge it and notes the outcome."""
     try:
         eager = _run(case.call, [_twin(t) for t in case.tensors])
@@ -355,7 +357,7 @@ def run_case(case: Case, result: Result, label: str, uninitialised: bool = False
     by_shape = uninitialised or _is_random(case, eager)
     result.by_shape_only += by_shape
     slack = torch.float32 if result.name.removesuffix(" in place") in INEXACT_IN_EAGER else None
-    arguments = GraphCompiler(Options.make({})).aot_arguments()
+    arguments = {**GraphCompiler(Options.make({})).aot_arguments(), "dynamic": dynamic}
     coregrad.torch.reset()
     try:
         got = _run(aot_function(case.call, **arguments), [_twin(t) for t in case.tensors])
@@ -395,8 +397,10 @@ def run_case(case: Case, result: Result, label: str, uninitialised: bool = False
         result.note("decomposition" if upstream else "wrong", f"{label}: {message}")
 
 
-def run_entry(name: str, dtype: torch.dtype, limit: int, seed: int) -> Result:
-    """At most `limit` samples of one entry."""
+def run_entry(
+    name: str, dtype: torch.dtype, limit: int, seed: int, dynamic: bool = False
+) -> Result:
+    """At most `limit` samples of one entry; `dynamic`: with sizes that are symbols."""
     entry = entries()[name]
     result = Result(name, str(dtype).removeprefix("torch."))
     torch.manual_seed(0)
@@ -412,5 +416,6 @@ def run_entry(name: str, dtype: torch.dtype, limit: int, seed: int) -> Result:
         for number, make in enumerate(_chosen(makers, limit, seed)):
             torch.manual_seed(number)
             uninitialised = name.removesuffix(" in place") in UNINITIALISED
-            run_case(make(), result, f"sample {number} of {limit}, seed {seed}", uninitialised)
+            label = f"sample {number} of {limit}, seed {seed}"
+            run_case(make(), result, label, uninitialised, dynamic)
     return result

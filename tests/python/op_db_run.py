@@ -25,7 +25,7 @@ def answer(job: dict) -> dict:
     torch.set_num_threads(1)
     try:
         result = op_db.run_entry(
-            job["name"], getattr(torch, job["dtype"]), job["limit"], job["seed"]
+            job["name"], getattr(torch, job["dtype"]), job["limit"], job["seed"], job["dynamic"]
         )
     except Exception as error:  # the harness itself failed: show it, do not stop
         result = op_db.Result(job["name"], job["dtype"], "error")
@@ -93,6 +93,7 @@ def main() -> int:
         help="only these, with commas between, such as float32,uint8; small integers are judged only so",
     )
     parser.add_argument("--json", type=Path, help="where to write results and summary")
+    parser.add_argument("--dynamic", action="store_true", help="with sizes that are symbols")
     parser.add_argument("--full", action="store_true", help="list every fallback")
     options = parser.parse_args()
     if options.worker:
@@ -110,6 +111,7 @@ def main() -> int:
             "dtype": str(dtype).removeprefix("torch."),
             "limit": options.limit,
             "seed": options.seed,
+            "dynamic": options.dynamic,
         }
         for name in names
         for dtype in op_db.dtypes_of(name, entries[name], wanted or op_db.DTYPES)

@@ -110,6 +110,28 @@ class Program:
         return [eval(text, space) for text in self.inputs.values()]
 
 
+#: What sizes become: none and one, a vector more or less one, primes; and large ones.
+OTHER_SIZES = (0, 1, 2, 3, 5, 7, 8, 9, 13, 15, 16, 17, 31, 33, 64)
+LARGE_SIZES = (63, 65, 127, 128, 251, 257, 509)
+
+
+def resized(program: Program, seed: int) -> Program:
+    """The program for inputs of other sizes: equal sizes stay equal, and ones stay."""
+    rng = random.Random(seed)
+    found = sorted({n for text in program.inputs.values() for n in _shape_in(text)} - {1})
+    large = rng.choice(found) if found and rng.random() < 0.3 else None
+    sizes = {n: rng.choice(LARGE_SIZES if n == large else OTHER_SIZES) for n in found}
+    inputs = {
+        name: text.replace(str(_shape_in(text)), str([sizes.get(n, n) for n in _shape_in(text)]), 1)
+        for name, text in program.inputs.items()
+    }
+    return dataclasses.replace(program, inputs=inputs)
+
+
+def _shape_in(text: str) -> list[int]:
+    return [int(n) for n in re.findall(r"\d+", text[text.index("[") : text.index("]")])]
+
+
 def widened(text: str) -> str:
     """Source text with float64 in place of narrower floating point types."""
     return re.sub(r"torch\.b?float(16|32)\b", "torch.float64", text)

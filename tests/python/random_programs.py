@@ -8,9 +8,17 @@ makes of them.
 
 import random_moves
 import random_operations
-from random_generator import Generator, HugeGenerator, Operations, Program, parse, widened
+from random_generator import (
+    Generator,
+    HugeGenerator,
+    Operations,
+    Program,
+    parse,
+    resized,
+    widened,
+)
 
-__all__ = ["Program", "generate", "generate_huge", "parse", "widened"]
+__all__ = ["Program", "generate", "generate_huge", "generate_short", "parse", "resized", "widened"]
 
 TABLES = (random_operations.operation, random_moves.operation)
 #: What stays of a size, adds up, or spreads again: what large tensors can be wrong in.
@@ -20,6 +28,13 @@ HUGE = ("smooth", "binary", "with_number", "reduction", "normalisation", "joinin
 def generate(seed: int) -> Program:
     """The program of a seed: the same on every machine with this PyTorch."""
     return Generator(seed, TABLES).generate()
+
+
+def generate_short(seed: int) -> Program:
+    """A program of few lines, so that other sizes suit it too."""
+    generator = Generator(seed, TABLES)
+    generator.lengths = (1, 7)
+    return generator.generate()
 
 
 def generate_huge(seed: int) -> Program:

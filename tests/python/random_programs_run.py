@@ -2,6 +2,7 @@
 
     python tests/python/random_programs_run.py --seeds 0:1000 --jobs 2
     python tests/python/random_programs_run.py --seeds 0:300 --huge    tensors of millions of elements
+    python tests/python/random_programs_run.py --seeds 0:300 --resized sizes change from call to call
     python tests/python/random_programs_run.py --seeds 17 --show       prints the program
     python tests/python/random_programs_run.py --program FILE          one that was printed, or edited
 
@@ -16,6 +17,7 @@ import argparse
 import collections
 import ctypes
 import dataclasses
+import functools
 import hashlib
 import math
 import mmap
@@ -31,7 +33,15 @@ from typing import Any
 import torch
 import worker_pool
 from functorch.compile import aot_function
-from random_programs import Program, generate, generate_huge, parse, widened
+from random_programs import (
+    Program,
+    generate,
+    generate_huge,
+    generate_short,
+    parse,
+    resized,
+    widened,
+)
 from torch._dynamo.backends.debugging import boxed_nop
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
@@ -43,6 +53,7 @@ from coregrad.torch.options import Options
 from coregrad.torch.parity.judge import compare_all, cotangents, distance, measure
 from coregrad.torch.parity.tolerances import SLACK
 
+RESIZED = 6  #: sets of sizes that a program is called with beside its own
 SLACK_FACTOR = 8  # sums of random programs cancel more than one operator does
 MAX_REDUCTIONS = 300  # programs tried to cut one down
 BAD = ("wrong", "error", "crash")
@@ -149,6 +160,7 @@ class Outcome:
     outcome: str  #: right, wrong, error, unstable, upstream, or useless (eager refuses it)
     detail: str = ""
     native: int = 0
+    calls: int = 0  #: with different sizes
     fallbacks: dict[str, int] = dataclasses.field(default_factory=dict)
     digest: str = ""  #: of the first run
     program: Program | None = None  #: the variant that is wrong
@@ -176,6 +188,42 @@ def check_seed(seed: int) -> Outcome:
 def check_seed_quickly(seed: int) -> Outcome:
     """The program of a seed alone, without Dynamo: a third of the time, for very many seeds."""
     return _check([("", generate(seed))], [by_aot])
+
+
+def check_seed_resized(seed: int) -> Outcome:
+    """A short program compiled once for all sizes, called with several sets of them. What eager refuses
+    for the sizes of a call is left out.
+    """
+    torch._dynamo.reset()
+    coregrad.torch.reset()
+    program = generate_short(seed)
+    dynamic = functools.partial(torch.compile, backend="coregrad", dynamic=True)
+    call = dynamic(program.function())
+
+    def way(p: Program) -> Callable:
+        return call if p.lines == program.lines else dynamic(p.function())
+
+    result = Outcome("useless")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", CompilerFaultWarning)
+        for p in (program, *(resized(program, RESIZED * seed + i) for i in range(RESIZED))):
+            try:
+                run(p, p.function())
+            except (RuntimeError, LookupError, ValueError, TypeError):
+                continue
+            found = _judge_program(p, way)
+            if found.outcome == "useless":
+                continue
+            result.outcome, result.detail, result.program = (
+                found.outcome,
+                found.detail,
+                found.program,
+            )
+            result.calls += 1
+            if found.outcome != "right":
+                break
+    return result
 
 
 def check_seed_huge(seed: int) -> Outcome:
@@ -495,6 +543,7 @@ def answer(job: dict) -> dict:
         text = job.get("program")
         check_one = check_seed_quickly if job.get("quick") else check_seed
         check_one = check_seed_huge if job.get("huge") else check_one
+        check_one = check_seed_resized if job.get("resized") else check_one
         result = check_alone(parse(text)) if text else check_one(job["seed"])
     except Exception:  # a line that others need was cut out, or the harness itself failed
         result = Outcome("invalid" if "program" in job else "error", traceback.format_exc())
@@ -516,12 +565,15 @@ def report(results: list[dict], seconds: float) -> str:
             generated = generate_huge if r.get("huge") else generate
             whole = parse(r["program"]) if r.get("program") else generated(r["seed"])
             lines.append(f"{r['outcome'].upper()} seed {r['seed']}: {r['detail']}")
-            lines.append(cut_down(whole).text())
+            # Of several calls the last one alone need not be wrong.
+            lines.append((whole if r.get("resized") else cut_down(whole)).text())
         elif r["outcome"] in ("upstream", "unstable"):
             lines.append(f"{r['outcome']}, seed {r['seed']}: {r['detail'][:200]}")
     native = sum(r.get("native", 0) for r in results)
     counts = ", ".join(f"{name} {n}" for name, n in outcomes.most_common())
     lines.append(f"{len(results)} programs in {seconds:.0f} s: {counts}; {native} native operators")
+    if any(r.get("resized") for r in results):
+        lines.append(f"  {sum(r['calls'] for r in results)} calls with sizes of their own")
     lines += [f"  {n:5} in PyTorch: {row}" for row, n in fallbacks.most_common(20)]
     return "\n".join(lines)
 
@@ -535,6 +587,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=math.inf, help="start no seed after that")
     parser.add_argument("--quick", action="store_true", help="no variants and no Dynamo")
     parser.add_argument("--huge", action="store_true", help="tensors of millions of elements")
+    parser.add_argument(
+        "--resized", action="store_true", help="compiled once, called with other sizes each time"
+    )
     parser.add_argument(
         "--threads", type=int, default=1, help="of each program: 1 to so many, by its seed"
     )
@@ -566,6 +621,7 @@ def main() -> int:
             "seed": seed,
             "quick": options.quick,
             "huge": options.huge,
+            "resized": options.resized,
             "threads": 1 + seed % options.threads,
         }
         for seed in seeds

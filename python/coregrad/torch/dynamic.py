@@ -312,10 +312,13 @@ class _Source:
     place: tuple[str, int, int]  #: what decides it, as _core.make_sized_entry takes it
 
 
-def _places_of(number: int, value: Any) -> list[tuple[Any, str, tuple[str, int, int]]]:
+Places = list[tuple[Any, str, tuple[str, int, int]]]
+
+
+def _places_of(number: int, value: Any) -> Places:
     """The sizes that an argument tells: traced, as Python text, and their places."""
     if isinstance(value, torch.Tensor):
-        kind = "size" if is_dense(value) and part_dtype(value.dtype) in TO_CORE else "shape"
+        kind = "size" if _is_borrowed(value) else "shape"
         return [
             (n, f"a[{number}].shape[{d}]", (kind, number, d)) for d, n in enumerate(value.shape)
         ]
@@ -323,15 +326,36 @@ def _places_of(number: int, value: Any) -> list[tuple[Any, str, tuple[str, int, 
     return [(value, f"a[{number}]", (kind, number, 0))]
 
 
+def _places_of_layout(number: int, value: Any) -> Places:
+    """The same for strides and the offset of a tensor's memory."""
+    if not isinstance(value, torch.Tensor) or not _is_borrowed(value):
+        return []
+    strides = [
+        (n, f"a[{number}].stride({d})", ("stride", number, d)) for d, n in enumerate(value.stride())
+    ]
+    offset = ("storage_offset", number, 0)
+    return [*strides, (value.storage_offset(), f"a[{number}].storage_offset()", offset)]
+
+
+def _is_borrowed(value: torch.Tensor) -> bool:
+    """Whether an entry can look at a tensor's memory."""
+    return is_dense(value) and part_dtype(value.dtype) in TO_CORE
+
+
 def _sources(placeholders: Sequence[FxNode]) -> dict[sympy.Symbol, _Source]:
     """For each symbol that the arguments of a call tell, the first place that says it outright, or else
-    one from which it can be solved.
+    one from which it can be solved, or else one of a layout, which memory may have other ones of.
     """
     outright: dict[sympy.Symbol, _Source] = {}
     solved: dict[sympy.Symbol, _Source] = {}
+    layouts: dict[sympy.Symbol, _Source] = {}
     printer = PythonPrinter()
     for number, node in enumerate(placeholders):
-        for what, text, place in _places_of(number, node.meta.get("val")):
+        value = node.meta.get("val")
+        for what, text, place in _places_of_layout(number, value):
+            if isinstance(what, torch.SymInt) and isinstance(what.node.expr, sympy.Symbol):
+                layouts.setdefault(what.node.expr, _Source(text, place))
+        for what, text, place in _places_of(number, value):
             if not isinstance(what, (torch.SymInt, torch.SymFloat)):
                 continue
             expression = _expression(what)
@@ -343,9 +367,9 @@ def _sources(placeholders: Sequence[FxNode]) -> dict[sympy.Symbol, _Source]:
                 given = sympy.Symbol("given", integer=True, positive=True)
                 solution = try_solve(sympy.Eq(expression, given), symbol)
                 if solution is not None and solution[1].free_symbols == {given}:
-                    value = f"(lambda given: {printer.doprint(solution[1])})({text})"
-                    solved.setdefault(symbol, _Source(value, place))
-    return solved | outright
+                    value_of = f"round((lambda given: {printer.doprint(solution[1])})({text}))"
+                    solved.setdefault(symbol, _Source(value_of, place))
+    return layouts | solved | outright
 
 
 class Template(Protocol):
