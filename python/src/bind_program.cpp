@@ -139,7 +139,8 @@ void bind_program(nb::module_& m) {
         "A function of tensors that calls what make(*arguments) gave for sizes like those of the\n"
         "call. `places` tells where they stand: (kind, argument, dimension), of kind \"int\" or\n"
         "\"float\" (the argument itself), \"size\" or \"stride\" (of a tensor that is strided\n"
-        "memory), or \"shape\" (of any other). What was used last is kept, up to `limit`.");
+        "memory), \"shape\" (of any other) or \"storage_offset\". What was used last is kept, up "
+        "to `limit`.");
 }
 
 }  // namespace coregrad::python

@@ -121,6 +121,9 @@ def resized(program: Program, seed: int) -> Program:
     found = sorted({n for text in program.inputs.values() for n in _shape_in(text)} - {1})
     large = rng.choice(found) if found and rng.random() < 0.3 else None
     sizes = {n: rng.choice(LARGE_SIZES if n == large else OTHER_SIZES) for n in found}
+    shapes = [_shape_in(text) for text in program.inputs.values()]
+    while any(product_of([sizes.get(n, n) for n in s]) > MAX_ELEMENTS_LARGE for s in shapes):
+        sizes[rng.choice(found)] = rng.choice(OTHER_SIZES[:6])
     inputs = {
         name: text.replace(str(_shape_in(text)), str([sizes.get(n, n) for n in _shape_in(text)]), 1)
         for name, text in program.inputs.items()

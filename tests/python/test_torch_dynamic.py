@@ -428,6 +428,46 @@ def test_a_size_that_is_divided_serves_all_multiples(name):
     assert len(graphs("forward")) == len(graphs("backward")) == 1
 
 
+#: The same where a float is computed from sizes.
+FLOATS = {
+    "variance": (lambda x: x.var(1) * 2, lambda n, m: [(n, m)]),
+    "deviation of all": (lambda x: x.std() * x, lambda n, m: [(n, m)]),
+    "a quotient of sizes": (lambda x: x * (x.shape[0] / x.shape[1] - 0.5), lambda n, m: [(n, m)]),
+    "images of a given size": (
+        lambda x: F.interpolate(x, size=(9, 7), mode="bilinear"),
+        lambda n, m: [(2, 3, n, m)],
+    ),
+    "images of another's size": (
+        lambda x, y: F.interpolate(x, size=y.shape[2:]) + y,
+        lambda n, m: [(2, 3, n, m), (2, 3, m + 1, n + 2)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_float_that_sizes_decide_is_that_of_the_call(name, dtype):
+    f, shapes = FLOATS[name]
+    call = compiled(f, dynamic=True)
+    for n, m in ((3, 5), (6, 4), (4, 9), (17, 16)):
+        check(f, call, lambda n=n, m=m: [torch.randn(s, dtype=dtype) for s in shapes(n, m)])
+    assert max(len(graphs("forward")), len(graphs("backward"))) <= traces()
+
+
+def test_a_stride_that_no_size_tells_is_read_from_the_call():
+    from functorch.compile import aot_function
+
+    from coregrad.torch.backend import GraphCompiler
+    from coregrad.torch.options import Options
+
+    arguments = GraphCompiler(Options.make({})).aot_arguments()
+    x = torch.randn(20, 30)[:5, ::3].requires_grad_()
+    f = lambda x: (x.sin() * x.shape[1]).cumsum(0)  # noqa: E731
+    got = aot_function(f, **arguments, dynamic=True)(x)
+    torch.testing.assert_close(got, f(x))
+    assert not any(g.rejected for g in coregrad.torch.report().graphs)
+
+
 #: name -> (function of tensors, function of two sizes that makes shapes)
 IN_PYTORCH = {
     "a size among the arguments": (

@@ -29,6 +29,7 @@ from .divisibility import divisors
 from .fallback import is_dense
 from .metadata import TO_CORE, GraphRejected, contiguous_strides, part_dtype, storage_key
 from .program import CompiledGraph
+from .sized_float import SizedFloat
 
 #: Programs that one graph keeps, each for other sizes: those of templates share their code.
 MAX_PROGRAMS = 256
@@ -39,6 +40,18 @@ HINTS = (263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347, 3
 
 Boxed = Callable[[list[Any]], list[Any]]
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
+
+
+class _Printer(PythonPrinter):
+    """Expressions as Python text in which floats of sizes stay expressions."""
+
+    def _print_FloatTrueDiv(self, expression: sympy.Basic) -> str:  # noqa: N802: SymPy's name
+        return f"true_quotient({', '.join(map(self.doprint, expression.args))})"
+
+    _print_IntTrueDiv = _print_FloatTrueDiv
+
+    def _print_ToFloat(self, expression: sympy.Basic) -> str:
+        return f"to_float({self.doprint(expression.args[0])})"
 
 
 def _expression(value: Any) -> sympy.Basic:
@@ -135,7 +148,7 @@ class Sizes:
             for s, name in zip(symbols, names)
             if self._divisor(s) > 1
         }
-        printer = PythonPrinter()
+        printer = _Printer()
         #: The symbols' values from a call's arguments; of one with a divisor, how often that is in it.
         self.of: Callable[[Sequence[Any]], tuple[int, ...]] = _function(
             ["a"],
@@ -261,7 +274,11 @@ class Sizes:
 def _function(parameters: Sequence[str], results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
     """A function of Python text for each result; it gives a tuple, of any length."""
     values = "".join(f"{r}, " for r in results)
-    names = {**SYMPY_INTERP, "max": _largest, "min": _smallest, "quotient": _quotient}
+    names = {
+        **SYMPY_INTERP,
+        **{"max": _largest, "min": _smallest, "quotient": _quotient},
+        **{"true_quotient": _true_quotient, "to_float": _to_float},
+    }
     return eval(f"lambda {', '.join(parameters)}: ({values})", names)
 
 
@@ -270,6 +287,14 @@ def _quotient(size: int, divisor: int) -> int:
     if rest:
         raise RuntimeError(f"coregrad: traced for multiples of {divisor}, called with {size}")
     return count
+
+
+def _to_float(value: Any) -> Any:
+    return SizedFloat.of(value) if isinstance(value, _core.SymInt) else float(value)
+
+
+def _true_quotient(a: Any, b: Any) -> Any:
+    return SizedFloat.of(a) / SizedFloat.of(b)
 
 
 def _largest(*values: Any) -> Any:
@@ -283,7 +308,7 @@ def _smallest(*values: Any) -> Any:
 
 
 def _hint(value: Any) -> Any:
-    return value.hint if isinstance(value, _core.SymInt) else value
+    return value.hint if isinstance(value, (_core.SymInt, SizedFloat)) else value
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 from .._core import DType, Graph, Node, SymInt
 from .lowering import Complex, interleaved
 from .metadata import TO_CORE, contiguous_strides, is_writable, part_dtype
+from .sized_float import SizedFloat
 
 Frame = list[Any]
 #: Of operands, results and sizes.
@@ -119,6 +120,8 @@ class Template:
             value = interleaved(self._graph, value)
         if isinstance(value, SymInt):
             return self._size(value)
+        if isinstance(value, SizedFloat):
+            return float(value)  # a guard: the step is for this number
         if not isinstance(value, Node):
             return value
         self.nodes.append(value)

@@ -46,6 +46,7 @@ from .options import Options
 from .outputs import finish, viewed_input
 from .program import same_strides
 from .reporting import GraphReport
+from .sized_float import SizedFloat
 
 #: Operators whose result depends on their first operand's storage, not only on its elements.
 READS_STORAGE = (
@@ -578,7 +579,7 @@ def _may_be_mistaken(node: FxNode) -> bool:
 
 
 def _is_scalar(value: Any) -> bool:
-    return isinstance(value, (int, float, bool, _core.SymInt))
+    return isinstance(value, (int, float, bool, _core.SymInt, SizedFloat))
 
 
 def _tensors(value: Any) -> list[torch.Tensor]:

@@ -31,6 +31,7 @@ from .program import (
     FromProgram,
     View,
 )
+from .sized_float import SizedFloat
 from .threads import thread_limit
 
 if TYPE_CHECKING:
@@ -141,6 +142,8 @@ class Outputs:
     def _scalar(self, output: Any, value: Any) -> Any:
         if isinstance(output, FxNode) and output in self.placeholders:
             return FromInput(self.placeholders.index(output))
+        if isinstance(value, SizedFloat):
+            return Fixed(float(value))
         if value is None or isinstance(value, (int, float, bool, _core.SymInt)):
             return Fixed(value)
         raise GraphRejected(f"output {output} is a {type(value).__name__}")

@@ -21,6 +21,7 @@ import torch
 
 from ..._core import DType, Graph, Node, SymInt, sym_max
 from ..metadata import COMPUTED, TO_CORE, part_dtype
+from ..sized_float import SizedFloat
 
 Row = Callable[..., Any]
 ROWS: dict[Any, Row] = {}
@@ -99,8 +100,9 @@ def at_least_one(n: Any) -> Any:
 
 
 def result_type(a: Any, b: Any) -> torch.dtype:
-    """PyTorch's of tensors and numbers, for which any whole number stands for a size."""
-    return torch.result_type(*(1 if isinstance(x, SymInt) else x for x in (a, b)))
+    """PyTorch's of tensors and numbers; any number stands for one that sizes decide."""
+    stand_ins = {SymInt: 1, SizedFloat: 1.0}
+    return torch.result_type(*(stand_ins.get(type(x), x) for x in (a, b)))
 
 
 def each(values: Sequence[int], rank: int) -> list[int]:
@@ -175,6 +177,8 @@ class Lowering:
             return value if value.dtype == dtype else self.g.cast(value, dtype)
         if isinstance(value, complex):
             raise Unsupported("complex numbers")
+        if isinstance(value, SizedFloat):
+            return self.g.cast(value.node(self.g), dtype)
         return self.g.literal(dtype, value)
 
     def rounded(self, value: Node | float, traced: Any) -> Node | float:
@@ -188,7 +192,7 @@ class Lowering:
             return value
         if not isinstance(value, Node):
             wide = torch.float64 if stored.is_floating_point else None
-            if isinstance(value, SymInt):
+            if isinstance(value, (SymInt, SizedFloat)):
                 return self.node(self.node(value, core), COMPUTED[core])
             return torch.tensor(value, dtype=wide).to(stored).item()
         value = self.node(value, core)
