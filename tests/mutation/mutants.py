@@ -185,8 +185,8 @@ LOWERING = [
     Mutant(
         "pad-by-one-unmasked",
         "src/compile/view_map.cpp",
-        "if (r.low < 0 || r.high >= span)",
-        "if (r.low < 0 || r.high > span)",
+        "is_at_most(r.high, span - 1))",
+        "is_at_most(r.high, span))",
         "a single element of padding at the end is read from memory",
     ),
     Mutant(
