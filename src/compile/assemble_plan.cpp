@@ -120,7 +120,10 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
       made.steps.push_back({.work = draft.work});
     } else if (draft.source >= 0 && parts.kernels[draft.source]->symbolic) {
       const auto& kernel = parts.kernels[draft.source];
-      made.planned.push_back({plan.steps.size(), kernel->symbolic});
+      made.planned.push_back(
+          {plan.steps.size(),
+           std::make_shared<const SharedContract>(
+               std::get<ContractKernel>(parts.draft.sources[draft.source]), kernel)});
       made.steps.push_back({.work = draft.work});
       step.function = kernel->function;
       plan.keep_alive.push_back(kernel->code);

@@ -1,6 +1,7 @@
 #include "compile/plan_template.h"
 
 #include "base/flags.h"
+#include "base/log.h"
 #include "codegen/contract/step.h"
 #include "codegen/jit/host_target.h"
 #include "codegen/jit/kernel_cache.h"
@@ -28,6 +29,26 @@ void take(Plan& plan, size_t number, const auto& made) {
 
 }  // namespace
 
+std::shared_ptr<const CompiledKernel> SharedContract::kernel_for(
+    std::span<const int64_t> values) const {
+  constexpr size_t kMostSpecial = 16;
+  std::vector<int64_t> few = general_->symbolic->few(values);
+  if (few.empty()) return nullptr;
+  const std::scoped_lock lock(mutex_);
+  const auto found = special_.find(few);
+  if (found != special_.end()) return found->second;
+  if (special_.size() == kMostSpecial) return nullptr;
+  ContractKernel kernel = source_;
+  kernel.assumed = few;
+  std::shared_ptr<const CompiledKernel> made;
+  try {
+    made = compile_kernels({kernel}, host_target()).front();
+  } catch (const InternalError& error) {  // it asked for what is not decided
+    log().debug("no kernel for few rows or lanes: {}", error.what());
+  }
+  return special_.emplace(std::move(few), std::move(made)).first->second;
+}
+
 void PlanTemplate::finish() {
   std::vector<SymInt> all;  // in the order in which bind() takes them
   for (const TemporarySizes& t : temporaries) all.push_back(t.bytes);
@@ -36,8 +57,10 @@ void PlanTemplate::finish() {
   for (const StepSizes& s : steps)
     all.insert(all.end(), {s.range, s.chunk, s.scratch_bytes, s.work});
   for (const PlannedAnew& p : planned)
-    if (const auto* contract = std::get_if<std::shared_ptr<const SymbolicContract>>(&p.source))
-      all.insert(all.end(), (*contract)->sizes().begin(), (*contract)->sizes().end());
+    if (const auto* contract = std::get_if<std::shared_ptr<const SharedContract>>(&p.source)) {
+      const std::vector<SymInt>& sizes_of_it = (*contract)->general().symbolic->sizes();
+      all.insert(all.end(), sizes_of_it.begin(), sizes_of_it.end());
+    }
   sizes = SizeProgram(all);
 }
 
@@ -92,11 +115,21 @@ void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values,
   std::vector<KernelSource> contracts;
   std::vector<size_t> contract_steps;
   for (const PlannedAnew& p : planned) {
-    if (const auto* contract = std::get_if<std::shared_ptr<const SymbolicContract>>(&p.source)) {
-      const size_t count = (*contract)->sizes().size();
-      const SymbolicContract::Bound made = (*contract)->bind(numbers.first(count));
+    if (const auto* contract = std::get_if<std::shared_ptr<const SharedContract>>(&p.source)) {
+      const CompiledKernel& general = (*contract)->general();
+      const size_t count = general.symbolic->sizes().size();
+      const std::span<const int64_t> of_it = numbers.first(count);
       numbers = numbers.subspan(count);
-      take(bound, p.step, made);
+      if (const auto special = (*contract)->kernel_for(of_it)) {
+        std::vector<int64_t> of_special;
+        for (const SymInt x : special->symbolic->sizes())
+          of_special.push_back(env->evaluate(x, values));
+        take(bound, p.step, special->symbolic->bind(of_special));
+        bound.steps[p.step].function = special->function;
+        bound.keep_alive.push_back(special->code);
+      } else {
+        take(bound, p.step, general.symbolic->bind(of_it));
+      }
       continue;
     }
     if (const auto* make = std::get_if<MakeLibraryStep>(&p.source)) {

@@ -3,19 +3,38 @@
 
 #include "base/shape_env.h"
 #include "base/size_program.h"
+#include "codegen/jit/kernel_cache.h"
 #include "compile/library_units.h"
 #include "compile/memory_plan.h"
 #include "kernel/contract_kernel.h"
 #include "runtime/plan.h"
 
+#include <map>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <variant>
 #include <vector>
 
 namespace coregrad {
 
-class SymbolicContract;  // codegen/contract/step.h
+/// A contraction of symbols: its kernel for all sizes, and those for few rows or lanes, which are
+/// made when they are met.
+class SharedContract {
+ public:
+  SharedContract(ContractKernel source, std::shared_ptr<const CompiledKernel> general)
+      : source_(std::move(source)), general_(std::move(general)) {}
+
+  const CompiledKernel& general() const { return *general_; }
+  /// The best one where its sizes have these values.
+  std::shared_ptr<const CompiledKernel> kernel_for(std::span<const int64_t> values) const;
+
+ private:
+  ContractKernel source_;
+  std::shared_ptr<const CompiledKernel> general_;
+  mutable std::mutex mutex_;
+  mutable std::map<std::vector<int64_t>, std::shared_ptr<const CompiledKernel>> special_;
+};
 
 /// What assemble_plan() makes. Every number of `plan` that a symbol decides has its expression
 /// here; what the plan itself holds in such a place means nothing.
@@ -44,7 +63,7 @@ struct PlanTemplate {
   /// sizes share, or they are the library's.
   struct PlannedAnew {
     size_t step;
-    std::variant<std::shared_ptr<const SymbolicContract>, ContractKernel, MakeLibraryStep> source;
+    std::variant<std::shared_ptr<const SharedContract>, ContractKernel, MakeLibraryStep> source;
   };
   std::vector<PlannedAnew> planned;
   SizeProgram sizes;  ///< of all of the above, by finish()

@@ -52,6 +52,7 @@ std::string ContractKernel::structure_key() const {
     key += ")";
   }
   if (any_size) key += " any size";
+  if (!assumed.empty()) key += fmt::format(" assumed [{}]", fmt::join(assumed, ","));
   return key + "\n" + epilogue.structure_key();
 }
 

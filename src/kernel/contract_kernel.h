@@ -35,6 +35,9 @@ struct ContractKernel {
   LoopKernel epilogue;
   /// Other sizes will follow: code that several of them can share is worth a few per cent.
   bool any_size = false;
+  /// For a kernel of symbols: what the extents of some labels will be, in the order of the labels;
+  /// 0: anything. Few rows or lanes are worth code of their own.
+  std::vector<int64_t> assumed;
 
   /// Whether a size in it is a symbol's.
   bool has_symbols() const;

@@ -19,7 +19,7 @@ class DotTileEmitter : KSums {
     const int64_t width = plan_.width;
     std::vector<llvm::Value*> sums(static_cast<size_t>(rows_ * lanes_),
                                    llvm::Constant::getNullValue(vector_));
-    if (!plan_.k.size.is_number()) {
+    if (!plan_.k.is_fixed) {
       sums = emit_any_k(sums);
       return emit_results(sums);
     }

@@ -110,9 +110,10 @@ class EpilogueEmitter {
           b_.CreateGEP(element_, function_->getArg(6), b_.CreateMul(b_.CreateSub(m, m0), stride));
       if (by_runs_) return emit_runs(n0, n1);
       values_.set_axis(epilogue_.run, emit_i64(b_, 0));
-      const bool may_be_cut = !plan_.n.size.is_number() || plan_.n.extent % width_ != 0 ||
+      const bool may_be_cut = !plan_.n.is_fixed || plan_.n.extent % width_ != 0 ||
                               (plan_.num_lane_blocks > 1 && plan_.tile_lanes % width_ != 0);
-      emit_lanes(n0, n1, emit_i64(b_, 0), may_reach(plan_.n.size), may_be_cut);
+      emit_lanes(n0, n1, emit_i64(b_, 0), !plan_.n.is_fixed || plan_.n.extent >= width_,
+                 may_be_cut);
     });
     values_.pop_scope();
     b_.CreateRetVoid();

@@ -51,7 +51,7 @@ KSums::KSums(llvm::Function* function, const ContractPlan& plan, ContractParams&
 
 /// Steps of k that one call adds up, at most.
 int64_t KSums::most_steps() const {
-  if (plan_.has_symbols && plan_.k.size.is_number()) return plan_.k.extent;
+  if (plan_.has_symbols && plan_.k.is_fixed) return plan_.k.extent;
   if (plan_.any_size) return INT64_MAX;
   return plan_.is_dot() ? plan_.k.extent : plan_.k_block;
 }

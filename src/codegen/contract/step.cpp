@@ -94,7 +94,7 @@ class StepEmitter : public StepContext {
 
   int64_t last_lanes() const { return plan.last_lanes(); }
   /// Whether the number of lanes is a symbol's.
-  bool has_any_lanes() const { return !plan.n.size.is_number(); }
+  bool has_any_lanes() const { return !plan.n.is_fixed; }
 
   /// Whether the last lane panel needs micro-kernels of its own: fewer vectors, or memory that must
   /// not be read behind its lanes.
@@ -450,6 +450,7 @@ SymbolicContract::SymbolicContract(ContractPlan plan, Target target, std::vector
       target_(std::move(target)),
       params_(std::move(params)),
       chosen_(std::move(chosen)) {
+  labels_ = plan_.sizes;
   plan_.lane_windows = {};
   ContractPlan(plan_).set_sizes(
       [&](SymInt size) {
@@ -458,6 +459,25 @@ SymbolicContract::SymbolicContract(ContractPlan plan, Target target, std::vector
       },
       target_);
   sizes_.insert(sizes_.end(), params_.begin(), params_.end());
+}
+
+std::vector<int64_t> SymbolicContract::few(std::span<const int64_t> values) const {
+  constexpr int64_t kFew = 16;
+  std::vector<int64_t> assumed(labels_.size(), 0);
+  bool is_any = false;
+  for (const FlatSpace* space : {&plan_.m, &plan_.n}) {
+    if (space->is_fixed) continue;
+    int64_t extent = 1;
+    for (const int64_t label : space->labels)
+      extent = std::min(extent * std::min(values[static_cast<size_t>(label)], kFew), kFew);
+    if (extent >= kFew || extent == 0) continue;
+    for (const int64_t label : space->labels)
+      if (!labels_[static_cast<size_t>(label)].is_number()) {
+        assumed[static_cast<size_t>(label)] = values[static_cast<size_t>(label)];
+        is_any = true;
+      }
+  }
+  return is_any ? assumed : std::vector<int64_t>{};
 }
 
 SymbolicContract::Bound SymbolicContract::bind(std::span<const int64_t> values) const {

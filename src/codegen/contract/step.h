@@ -31,6 +31,8 @@ class SymbolicContract {
   /// The sizes that bind() takes the values of.
   const std::vector<SymInt>& sizes() const { return sizes_; }
   Bound bind(std::span<const int64_t> values) const;
+  /// Where rows or lanes are few: ContractKernel::assumed of a kernel that is better; else empty.
+  std::vector<int64_t> few(std::span<const int64_t> values) const;
 
  private:
   ContractPlan plan_;
@@ -38,6 +40,7 @@ class SymbolicContract {
   std::vector<SymInt> params_;
   std::vector<ContractParams::Chosen> chosen_;
   std::vector<SymInt> sizes_;
+  std::vector<SymInt> labels_;  ///< their sizes: the first of sizes_
 };
 
 /// What the executor needs to know of the generated step.

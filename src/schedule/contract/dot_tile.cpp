@@ -20,7 +20,7 @@ std::optional<Candidate> plan_dot(ContractPlan plan, const Target& target) {
   const int64_t lanes = std::min({plan.n.extent, registers / rows, int64_t{8}, plan.width});
   plan.set_panels(rows, std::max<int64_t>(lanes, 1));
   if (plan.has_symbols) {
-    if (!plan.m.size.is_number()) plan.tile_rows = rows;
+    if (!plan.m.is_fixed) plan.tile_rows = rows;
     plan.count_panels();
   }
 

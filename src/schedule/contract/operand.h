@@ -40,7 +40,8 @@ AffineOperand affine_operand(const ContractOperand& operand, DType dtype,
 struct FlatSpace {
   std::vector<int64_t> labels;  ///< outermost first; none whose size is 1
   SymInt size = 1;
-  int64_t extent = 1;  ///< the size, or its hint
+  int64_t extent = 1;    ///< the size, or its hint
+  bool is_fixed = true;  ///< the extent is what it will be
 };
 
 /// Labels of a flat space that one operand addresses with one coefficient.

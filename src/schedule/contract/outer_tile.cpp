@@ -120,7 +120,7 @@ double choose_tile(ContractPlan& plan, const Target& target) {
   const int64_t line = are_neighbours ? 64 / size_of(plan.dtype) : 0;
   const bool split = plan.num_lanes != plan.n.extent;
   const bool has_common_height =
-      plan.any_size && !windows && !(plan.has_symbols && plan.m.size.is_number());
+      plan.any_size && !windows && !(plan.has_symbols && plan.m.is_fixed);
   const auto [p, m, n, k, w] = Extents(plan);
   TileCost tile;
   if (has_common_height) {

@@ -65,8 +65,7 @@ int64_t ContractPlan::whole_lines(int64_t elements) const {
 bool ContractPlan::has_low_panels() const {
   if (matrix())
     return tile_rows > kMatrixSide && (any_size || (m.extent - 1) % tile_rows < kMatrixSide);
-  if (has_symbols)
-    return tile_rows > 1 && (!m.size.is_number() || num_tall_panels < num_row_panels);
+  if (has_symbols) return tile_rows > 1 && (!m.is_fixed || num_tall_panels < num_row_panels);
   return num_tall_panels < num_row_panels ||
          (any_size && tile_rows > 1 && is_outer() && !row_windows());
 }

@@ -96,7 +96,7 @@ struct ContractPlan : ContractRoles {
   /// Whether code for panels of tile_rows - 1 is there; sizes that share it may need it.
   bool has_low_panels() const;
   /// Whether the last panel of rows may be cut: its rows are multiplied one by one.
-  bool may_cut_rows() const { return has_symbols && !m.size.is_number() && tile_rows > 2; }
+  bool may_cut_rows() const { return !m.is_fixed && tile_rows > 2; }
   /// Whether sums of several blocks of k may have to be added.
   bool may_cut_k() const {
     return num_k_blocks > 1 || (has_symbols && (packs_lanes() || packs_rows()));
