@@ -136,10 +136,12 @@ void KSums::add_to(llvm::Value* room, std::span<llvm::Value* const> sums) {
 /// The state after all the steps that are left in `state`, at least one.
 KSums::State KSums::emit_k_loop(State state, int64_t k_step, const Step& step) {
   const auto* const outer = std::get_if<OuterTile>(&plan_.tile);
-  const int64_t unrolled = outer ? outer->steps_at_once : 1;
-  // Blocks end where k_block or k_turn does.
+  const int64_t unrolled = outer && !is_rare_ ? outer->steps_at_once : 1;
+  // Blocks end where k_block or k_turn does; those of symbols are cut at whole vectors.
   const bool divides =
-      !plan_.any_size && plan_.k_turn % unrolled == 0 && plan_.k_block % unrolled == 0;
+      plan_.has_symbols
+          ? plan_.k.is_fixed && plan_.k.extent % unrolled == 0 && plan_.width % unrolled == 0
+          : !plan_.any_size && plan_.k_turn % unrolled == 0 && plan_.k_block % unrolled == 0;
   if (unrolled > 1) state = emit_k_steps(state, k_step, unrolled, !divides, step);
   const bool may_be_none = plan_.has_symbols && plan_.k.size.lower_bound() < 1;
   if (unrolled == 1 || !divides)
