@@ -468,6 +468,25 @@ def test_a_stride_that_no_size_tells_is_read_from_the_call():
     assert not any(g.rejected for g in coregrad.torch.report().graphs)
 
 
+def test_a_conjugate_view_that_is_saved_or_returned_stays_one():
+    def f(x):
+        values, vectors = torch.linalg.eig(x)
+        return values.conj(), vectors.abs(), (values * vectors).imag
+
+    call = compiled(f, dynamic=True)
+    for n in (3, 5):
+        x = torch.randn(n, n, dtype=torch.float64)
+        x = (x + x.T).requires_grad_()
+        twin = x.detach().clone().requires_grad_()
+        got, want = call(x), f(twin)
+        torch.testing.assert_close(got[0].resolve_conj(), want[0].resolve_conj())
+        torch.testing.assert_close(got[1], want[1])
+        weights = torch.randn(n, n, dtype=torch.float64)
+        torch.testing.assert_close(
+            torch.autograd.grad(got[1], x, weights), torch.autograd.grad(want[1], twin, weights)
+        )
+
+
 #: name -> (function of tensors, function of two sizes that makes shapes)
 IN_PYTORCH = {
     "a size among the arguments": (

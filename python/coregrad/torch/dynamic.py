@@ -70,6 +70,8 @@ class _Tensor:
     strides: tuple[int, ...]
     offset: int
     storage: int  #: equal for tensors that share one
+    is_conj: bool
+    is_neg: bool
 
     def end(self, values: Sequence[Any]) -> int:
         """Bytes of storage up to the last element."""
@@ -243,7 +245,10 @@ class Sizes:
             [values[n] for n in what.sizes],
             [values[n] for n in what.strides],
         )
-        return (SizedTensor if is_sized else FakeTensor)(mode, memory, what.device)
+        made = (SizedTensor if is_sized else FakeTensor)(mode, memory, what.device)
+        torch._C._set_conj(made, what.is_conj)
+        torch._C._set_neg(made, what.is_neg)
+        return made
 
     def _describe(self, value: Any) -> Any:
         if isinstance(value, (tuple, list)):
@@ -261,6 +266,8 @@ class Sizes:
             tuple(self._place(n) for n in value.stride()),
             self._place(value.storage_offset()),
             storage_key(value),
+            value.is_conj(),
+            value.is_neg(),
         )
         self._tensors.append(tensor)
         return tensor
