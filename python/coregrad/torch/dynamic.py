@@ -45,7 +45,7 @@ SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 class _Printer(PythonPrinter):
     """Expressions as Python text in which floats of sizes stay expressions."""
 
-    def _print_FloatTrueDiv(self, expression: sympy.Basic) -> str:  # noqa: N802
+    def _print_FloatTrueDiv(self, expression: sympy.Basic) -> str:
         return f"true_quotient({', '.join(map(self.doprint, expression.args))})"
 
     _print_IntTrueDiv = _print_FloatTrueDiv
