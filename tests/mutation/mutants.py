@@ -477,4 +477,63 @@ PYTORCH = [
     ),
 ]
 
-MUTANTS = [*GRADIENTS, *REWRITES, *FUSION, *LOWERING, *MEMORY, *CODE, *RUNTIME, *PYTORCH]
+SIZES = [
+    Mutant(
+        "numbers-of-the-hint",
+        "src/codegen/contract/step.cpp",
+        "bound.params[param] = of(plan);",
+        "bound.params[param] = of(plan_);",
+        "a product of symbols runs with the blocks and panels of the hints",
+    ),
+    Mutant(
+        "cut-rows-run-on",
+        "src/codegen/contract/step.cpp",
+        "return num_rows_ ? emit_min(b, row, num_rows_) : row;",
+        "return row;",
+        "the last panel of a product of symbols has rows behind the last",
+    ),
+    Mutant(
+        "cut-lanes-are-read",
+        "src/codegen/contract/outer_tile.cpp",
+        "if (!cut_.empty()) return",
+        "if (cut_.size() > 1) return",
+        "lanes behind the last of a symbol's are read in place",
+    ),
+    Mutant(
+        "guards-not-asked",
+        "src/compile/plan_template.cpp",
+        "if (env)\n    if (const",
+        "if (env && steps.empty())\n    if (const",
+        "a template is bound for sizes that a decision excluded",
+    ),
+    Mutant(
+        "part-that-is-not-whole",
+        "src/compile/split_reductions.cpp",
+        "const SymInt whole = round_up(along, split->parts);",
+        "const SymInt whole = round_up(along - split->parts + 1, split->parts);",
+        "a reduction of symbols in parts leaves the rest out",
+    ),
+    Mutant(
+        "rounded-up-without-a-rest",
+        "src/base/shape_env.cpp",
+        "if (factor->factor < 0) continue;",
+        "if (factor->factor != 0) continue;",
+        "a multiple that is not above a size is taken for one that is not below it",
+    ),
+    Mutant(
+        "one-size-for-all",
+        "python/src/sized_entry.cpp",
+        "Kind::Size ? tensor.shape[place.dim]",
+        "Kind::Size ? tensor.shape[0]",
+        "a program is found by a size of another dimension",
+    ),
+    Mutant(
+        "template-for-all-sizes",
+        TORCH + "dynamic.py",
+        "            if template.admits(sizes, args):\n                self._templates.remove",
+        "            if template is not None:\n                self._templates.remove",
+        "a template is used for sizes that it is not for",
+    ),
+]
+
+MUTANTS = [*GRADIENTS, *REWRITES, *FUSION, *LOWERING, *MEMORY, *CODE, *RUNTIME, *PYTORCH, *SIZES]
