@@ -230,6 +230,10 @@ def test_a_new_size_is_neither_traced_nor_compiled():
         check(f, call, lambda n=n, m=m: [torch.randn(n, 6), torch.randn(m, 6)])
     assert traces() == 1
     assert len(graphs("forward")) == len(graphs("backward")) == 1
+    report = graphs("forward")[0]
+    assert report.sizes_bound == 5
+    assert report.guards == []
+    assert "bound for 5 sets of sizes" in report.to_text()
 
 
 def test_what_a_size_decides_is_decided_for_each_call():

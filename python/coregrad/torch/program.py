@@ -299,6 +299,7 @@ class CompiledTemplate(_Graph):
         self._strides = tuple(_core.SizeProgram(list(s)) for s in written_strides.values())
         self._made: dict[tuple[int, ...], _core.EntryTemplate] = {}
         env.close()
+        self.report.sizes_bound, self.report.guards = 0, env.guards
 
     def admits(self, sizes: Sequence[int], args: Sequence[Any]) -> bool:
         """Whether what was decided holds for a call's sizes and arguments."""
@@ -311,6 +312,8 @@ class CompiledTemplate(_Graph):
         self, sizes: Sequence[int], written: tuple[int, ...]
     ) -> Callable[..., tuple[Any, ...]]:
         """A function for these sizes, which are admitted, as CompiledGraph.owning_entry."""
+        assert self.report.sizes_bound is not None
+        self.report.sizes_bound += 1
         if self.around.is_needed:
             return self._bind(sizes).owning_entry(written)
         if written not in self._made:

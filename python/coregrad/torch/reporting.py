@@ -34,6 +34,10 @@ class GraphReport:
     import_ms: float = 0.0
     compile_ms: float = 0.0
     plan: dict[str, Any] = dataclasses.field(default_factory=dict)
+    #: Of a graph that was compiled for symbols: how often a program was made for sizes that had none.
+    sizes_bound: int | None = None
+    #: And what was decided about its sizes: for others it is compiled again.
+    guards: list[str] = dataclasses.field(default_factory=list)
     #: Gives the CompiledGraph while somebody can call it: a report keeps no plan alive.
     compiled: Callable[[], Any] | None = None
 
@@ -65,6 +69,8 @@ class GraphReport:
             "import_ms": round(self.import_ms, 3),
             "compile_ms": round(self.compile_ms, 3),
             "plan": self.plan,
+            "sizes_bound": self.sizes_bound,
+            "guards": self.guards,
         }
 
     def to_text(self) -> str:
@@ -82,6 +88,9 @@ class GraphReport:
                 f"({self.plan['kernel_cache_hits']} cached), "
                 f"{self.plan['temporary_bytes']} temporary bytes"
             )
+        if self.sizes_bound is not None:
+            lines.append(f"  bound for {self.sizes_bound} sets of sizes")
+            lines += [f"  only for {guard}" for guard in self.guards]
         if self.call_path.wrappers is not None:
             lines.append(f"  called {self.call_path.to_text()}")
         for operator, reasons in sorted(self.fallbacks.items()):
