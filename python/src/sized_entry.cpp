@@ -117,9 +117,26 @@ class SizedEntry {
     return order_.front().function;
   }
 
+  /// The key as `make` gets it.
+  nb::object values_of(std::span<const int64_t> key) const {
+    nb::object tuple = nb::steal(check(PyTuple_New(static_cast<Py_ssize_t>(key.size()))));
+    for (size_t i = 0; i < key.size(); ++i) {
+      const bool is_float = places_[i].kind == Place::Kind::Float;
+      PyObject* const value = is_float ? PyFloat_FromDouble(std::bit_cast<double>(key[i]))
+                                       : PyLong_FromLongLong(key[i]);
+      PyTuple_SET_ITEM(tuple.ptr(), static_cast<Py_ssize_t>(i), check(value));
+    }
+    return tuple;
+  }
+
   nb::object add(std::span<const int64_t> key, PyObject* const* args, size_t count) {
+    const nb::object values = values_of(key);
+    SmallArray<PyObject*, 64> arguments(count + 1);
+    arguments[0] = values.ptr();
+    std::copy_n(args, count, arguments.data() + 1);
     // May let the GIL go, so that another thread may have added the same meanwhile.
-    nb::object function = nb::steal(check(PyObject_Vectorcall(make_.ptr(), args, count, nullptr)));
+    nb::object function = nb::steal(
+        check(PyObject_Vectorcall(make_.ptr(), arguments.data(), arguments.size(), nullptr)));
     if (table_.contains(key)) return function;
     order_.push_front({{key.begin(), key.end()}, function});
     table_.emplace(order_.front().key, order_.begin());

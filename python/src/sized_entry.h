@@ -12,8 +12,8 @@ namespace nb = nanobind;
 /// A built-in function of positional arguments that calls the function which was made for sizes
 /// like those of the call. `places` tells where sizes stand: (kind, argument, dimension), of kind
 /// "int" or "float" (the argument itself), "size" or "stride" (of a tensor that is strided memory),
-/// "shape" (of any other) or "storage_offset". `make` gives the function for arguments whose sizes
-/// were not met before, or not among the last `limit`.
+/// "shape" (of any other) or "storage_offset". make(what stands there, arguments..) gives the
+/// function for sizes that were not met before, or not among the last `limit`.
 nb::object make_sized_entry(const nb::list& places, nb::handle make, size_t limit);
 
 }  // namespace coregrad::python

@@ -260,8 +260,8 @@ class _Sizes:
 
     places = [("int", 0, 0)]  # noqa: RUF012
 
-    def of(self, args):
-        return (args[0],)
+    def of(self, told):
+        return told
 
 
 class _Evens:

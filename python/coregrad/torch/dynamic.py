@@ -151,12 +151,14 @@ class Sizes:
             if self._divisor(s) > 1
         }
         printer = _Printer()
-        #: The symbols' values from a call's arguments; of one with a divisor, how often that is in it.
+        told = [known[s].text.format(f"told[{i}]") for i, s in enumerate(symbols)]
+        #: The symbols' values from what a call has at `places`; of one with a divisor, how often that
+        #: is in it.
         self.of: Callable[[Sequence[Any]], tuple[int, ...]] = _function(
-            ["a"],
+            ["told"],
             [
-                f"quotient({known[s].text}, {self._divisor(s)})" if s in parts else known[s].text
-                for s in symbols
+                f"quotient({text}, {self._divisor(s)})" if s in parts else text
+                for s, text in zip(symbols, told)
             ],
         )
         #: Where a call's arguments tell the symbols, and the strides of what is written.
@@ -338,35 +340,29 @@ def _plain(value: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class _Source:
-    """How the arguments `a` of a call tell a symbol."""
+    """How the arguments of a call tell a symbol."""
 
-    text: str  #: Python for its value
-    place: tuple[str, int, int]  #: what decides it, as _core.make_sized_entry takes it
+    place: tuple[str, int, int]  #: as _core.make_sized_entry takes it
+    text: str = "{}"  #: Python for its value, of what is found there
 
 
-Places = list[tuple[Any, str, tuple[str, int, int]]]
+Places = list[tuple[Any, tuple[str, int, int]]]
 
 
 def _places_of(number: int, value: Any) -> Places:
-    """The sizes that an argument tells: traced, as Python text, and their places."""
+    """The sizes that an argument tells, traced, and their places."""
     if isinstance(value, torch.Tensor):
         kind = "size" if _is_borrowed(value) else "shape"
-        return [
-            (n, f"a[{number}].shape[{d}]", (kind, number, d)) for d, n in enumerate(value.shape)
-        ]
-    kind = "float" if isinstance(value, torch.SymFloat) else "int"
-    return [(value, f"a[{number}]", (kind, number, 0))]
+        return [(n, (kind, number, d)) for d, n in enumerate(value.shape)]
+    return [(value, ("float" if isinstance(value, torch.SymFloat) else "int", number, 0))]
 
 
 def _places_of_layout(number: int, value: Any) -> Places:
     """The same for strides and the offset of a tensor's memory."""
     if not isinstance(value, torch.Tensor) or not _is_borrowed(value):
         return []
-    strides = [
-        (n, f"a[{number}].stride({d})", ("stride", number, d)) for d, n in enumerate(value.stride())
-    ]
-    offset = ("storage_offset", number, 0)
-    return [*strides, (value.storage_offset(), f"a[{number}].storage_offset()", offset)]
+    strides = [(n, ("stride", number, d)) for d, n in enumerate(value.stride())]
+    return [*strides, (value.storage_offset(), ("storage_offset", number, 0))]
 
 
 def _is_borrowed(value: torch.Tensor) -> bool:
@@ -384,23 +380,23 @@ def _sources(placeholders: Sequence[FxNode]) -> dict[sympy.Symbol, _Source]:
     printer = PythonPrinter()
     for number, node in enumerate(placeholders):
         value = node.meta.get("val")
-        for what, text, place in _places_of_layout(number, value):
+        for what, place in _places_of_layout(number, value):
             if isinstance(what, torch.SymInt) and isinstance(what.node.expr, sympy.Symbol):
-                layouts.setdefault(what.node.expr, _Source(text, place))
-        for what, text, place in _places_of(number, value):
+                layouts.setdefault(what.node.expr, _Source(place))
+        for what, place in _places_of(number, value):
             if not isinstance(what, (torch.SymInt, torch.SymFloat)):
                 continue
             expression = _expression(what)
             if isinstance(expression, sympy.Symbol):
-                outright.setdefault(expression, _Source(text, place))
+                outright.setdefault(expression, _Source(place))
                 continue
             if len(expression.free_symbols) == 1:
                 (symbol,) = expression.free_symbols
                 given = sympy.Symbol("given", integer=True, positive=True)
                 solution = try_solve(sympy.Eq(expression, given), symbol)
                 if solution is not None and solution[1].free_symbols == {given}:
-                    value_of = f"round((lambda given: {printer.doprint(solution[1])})({text}))"
-                    solved.setdefault(symbol, _Source(value_of, place))
+                    text = f"round((lambda given: {printer.doprint(solution[1])})({{}}))"
+                    solved.setdefault(symbol, _Source(place, text))
     return layouts | solved | outright
 
 
@@ -475,9 +471,11 @@ class _Programs:
         self._has_general = False  #: a template for hints of its own was tried
         self._lock = threading.Lock()
 
-    def entry_for(self, written: tuple[int, ...], *args: Any) -> Callable[..., tuple[Any, ...]]:
-        """A function for arguments of these sizes."""
-        sizes = self.sizes.of(args)
+    def entry_for(
+        self, written: tuple[int, ...], told: Sequence[Any], *args: Any
+    ) -> Callable[..., tuple[Any, ...]]:
+        """A function for arguments that tell such sizes."""
+        sizes = self.sizes.of(told)
         with self._lock:
             template = self._template(sizes, list(args))
             if template is not None:
