@@ -35,8 +35,9 @@ from .sized_float import SizedFloat
 MAX_PROGRAMS = 256
 #: Templates that one graph keeps: what was decided for one may not hold for the sizes of the next.
 MAX_TEMPLATES = 64
-#: What symbols are taken for where a template is compiled: sizes that no program has as constants.
-HINTS = (263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317, 331, 337, 347, 349, 353)
+#: What symbols are taken for where a template is compiled: sizes that no program has as constants, of
+#: which a product of many does not overflow.
+HINTS = (263, 269, 271, 277, 67, 71, 73, 79, 31, 37, 41, 43, 47, 53, 59, 61)
 
 Boxed = Callable[[list[Any]], list[Any]]
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
