@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include "compile_check.h"
+#include "machine_scope.h"
 #include <array>
 #include <functional>
 #include <memory>
@@ -46,14 +47,12 @@ const std::vector<std::vector<int64_t>> kPoints = {
 std::vector<std::vector<std::byte>> run_plan(const Plan& plan, const Graph& graph,
                                              const Nodes& outputs,
                                              const std::vector<std::vector<std::byte>>& inputs) {
-  std::vector<const void*> from;
-  for (const auto& b : inputs) from.push_back(b.data());
   std::vector<std::vector<std::byte>> results;
   for (const NodeId o : outputs)
     results.emplace_back(static_cast<size_t>(graph.numel(o) * size_of(graph.dtype(o))));
-  std::vector<void*> to;
-  for (auto& b : results) to.push_back(b.data());
-  run(plan, from, to);
+  const std::vector<std::span<const std::byte>> from(inputs.begin(), inputs.end());
+  const std::vector<std::span<std::byte>> to(results.begin(), results.end());
+  test::run_in_blocks(plan, from, to);
   return results;
 }
 
@@ -296,6 +295,11 @@ TEST_P(SymbolicProducts, OneKernelServesAllSizes) {
     const std::array all{options...};
     return all[random() % all.size()];
   };
+  std::vector<test::Machine> machines;
+  for (const Isa isa : {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx})
+    for (const char* settings : {"", "tiny"})
+      if (host_supports(isa)) machines.push_back({isa, settings});
+  const test::MachineScope scope(machines[static_cast<size_t>(GetParam()) % machines.size()]);
   const std::vector<int64_t> least = {choose(0, 1, 2), choose(0, 2), choose(1, 2), 2};
   const SymbolicGraph graph(least);
   // A negative number stands for a symbol.
