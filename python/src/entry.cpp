@@ -9,6 +9,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bindings.h"
+#include "c_function.h"
 #include "program.h"
 #include "small_array.h"
 #include <memory>
@@ -224,14 +225,7 @@ nb::object EntryTemplate::bind(std::span<const int64_t> values) const {
           PyTuple_SET_ITEM(tuple, static_cast<Py_ssize_t>(i), PyLong_FromLongLong(*next++));
       }
     }
-  const nb::object self = nb::steal(PyCapsule_New(entry.get(), nullptr, [](PyObject* capsule) {
-    delete static_cast<Entry*>(PyCapsule_GetPointer(capsule, nullptr));
-  }));
-  if (!self.is_valid()) nb::raise_python_error();
-  entry.release();
-  nb::object function = nb::steal(PyCFunction_New(&definition, self.ptr()));
-  if (!function.is_valid()) nb::raise_python_error();
-  return function;
+  return make_c_function(definition, std::move(entry));
 }
 
 }  // namespace coregrad::python

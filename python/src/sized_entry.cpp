@@ -6,6 +6,7 @@
 #include <nanobind/stl/string.h>
 
 #include "bindings.h"
+#include "c_function.h"
 #include "small_array.h"
 #include "tensor_exchange.h"
 #include <algorithm>
@@ -189,14 +190,7 @@ nb::object make_sized_entry(const nb::list& places, nb::handle make, size_t limi
                     nb::cast<size_t>(place[2])});
   }
   auto entry = std::make_unique<SizedEntry>(std::move(read), nb::borrow(make), limit);
-  const nb::object self = nb::steal(PyCapsule_New(entry.get(), nullptr, [](PyObject* capsule) {
-    delete static_cast<SizedEntry*>(PyCapsule_GetPointer(capsule, nullptr));
-  }));
-  if (!self.is_valid()) nb::raise_python_error();
-  entry.release();
-  nb::object function = nb::steal(PyCFunction_New(&definition, self.ptr()));
-  if (!function.is_valid()) nb::raise_python_error();
-  return function;
+  return make_c_function(definition, std::move(entry));
 }
 
 }  // namespace coregrad::python
