@@ -19,7 +19,7 @@ from torch.fx import GraphModule
 
 from . import compat
 from .dynamic import SizedGraph
-from .program import CompiledGraph, FromFrame, View
+from .program import Boxed, CompiledGraph, FromFrame, View
 
 FUNCTORCH_FORWARD = (
     "coregrad: a compiled function that takes gradients was called inside a functorch transform (vmap, "
@@ -124,8 +124,7 @@ class LazyBackward:
 
     def _first_run(self, *args: Any) -> Sequence[Any]:
         compiled = self.boxed()
-        is_ours = isinstance(compiled, (CompiledGraph, SizedGraph))
-        self.run = compiled.entry if is_ours else _unboxed(compiled)
+        self.run = compiled.entry if isinstance(compiled, Boxed) else _unboxed(compiled)
         return self.run(*args)
 
 
@@ -183,7 +182,7 @@ def refusal(capture: Capture, example_inputs: Sequence[Any]) -> str | None:
         return "it was not compiled under Dynamo"
     if unknown := compat.unknown_fields(meta):
         return f"this version of PyTorch has metadata that is new to us ({', '.join(unknown)})"
-    if not isinstance(capture.forward, (CompiledGraph, SizedGraph)):
+    if not isinstance(capture.forward, Boxed):
         return "the graph runs in PyTorch"
     if capture.num_inputs != len(example_inputs):
         return "inputs were merged, split or added"

@@ -28,7 +28,7 @@ from .. import _core
 from .divisibility import divisors
 from .fallback import is_dense
 from .metadata import TO_CORE, GraphRejected, contiguous_strides, part_dtype, storage_key
-from .program import CompiledGraph
+from .program import Boxed, CompiledGraph
 from .sized_float import SizedFloat
 
 #: Programs that one graph keeps, each for other sizes: those of templates share their code.
@@ -39,7 +39,7 @@ MAX_TEMPLATES = 64
 #: which a product of many does not overflow.
 HINTS = (263, 269, 271, 277, 67, 71, 73, 79, 31, 37, 41, 43, 47, 53, 59, 61)
 
-Boxed = Callable[[list[Any]], list[Any]]
+BoxedCall = Callable[[list[Any]], list[Any]]
 SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
 
 
@@ -414,21 +414,20 @@ class Template(Protocol):
     ) -> Callable[..., tuple[Any, ...]]: ...
 
 
-class SizedGraph:
+class SizedGraph(Boxed):
     """A compiled graph of symbolic sizes: finds the program for the sizes of each call."""
 
     def __init__(
         self,
         sizes: Sizes,
         compile_template: Callable[[Sequence[int], list[Any], bool], Template | None],
-        compile_for: Callable[[Sequence[int], list[Any]], Boxed],
+        compile_for: Callable[[Sequence[int], list[Any]], BoxedCall],
     ) -> None:
         """`compile_template` gets sizes, arguments, and whether hints are to be near these sizes;
         `compile_for` makes what is for these sizes only.
         """
-        self._boxed_call = True  # on the instance: wrappers copy its attributes
         self._programs = _Programs(sizes, compile_template, compile_for)
-        self.entry = self.owning_entry(())
+        super().__init__(self.owning_entry(()))
 
     def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
         """A built-in function of the graph's inputs, which tells autograd that the `written` ones
@@ -446,12 +445,6 @@ class SizedGraph:
         """Whether some program so far has an output that it did not make itself."""
         return self._programs.give_views
 
-    def __call__(self, args: list[Any]) -> list[Any]:
-        """Runs on the graph's inputs; `args` is emptied."""
-        results = self.entry(*args)
-        args.clear()
-        return list(results)
-
 
 class _Programs:
     """What a graph was compiled to. An entry holds it, which the garbage collector does not see: it
@@ -462,7 +455,7 @@ class _Programs:
         self,
         sizes: Sizes,
         compile_template: Callable[[Sequence[int], list[Any], bool], Template | None],
-        compile_for: Callable[[Sequence[int], list[Any]], Boxed],
+        compile_for: Callable[[Sequence[int], list[Any]], BoxedCall],
     ) -> None:
         self.sizes = sizes
         self.give_views = False

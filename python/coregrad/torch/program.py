@@ -240,13 +240,26 @@ class _Graph:
         )
 
 
-class CompiledGraph(_Graph):
+class Boxed:
+    """A function of a graph's inputs in AOTAutograd's convention."""
+
+    def __init__(self, entry: Callable[..., tuple[Any, ...]]) -> None:
+        self._boxed_call = True  # on the instance: wrappers copy its attributes
+        self.entry = entry
+
+    def __call__(self, args: list[Any]) -> list[Any]:
+        """Runs on the graph's inputs; `args` is emptied."""
+        results = self.entry(*args)
+        args.clear()
+        return list(results)
+
+
+class CompiledGraph(_Graph, Boxed):
     """One program and how the graph's outputs come from it."""
 
     def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
-        self._boxed_call = True  # on the instance: wrappers copy its attributes
-        self.entry = self._make_entry((), None)
+        _Graph.__init__(self, *args)
+        Boxed.__init__(self, self._make_entry((), None))
         #: Whether calls run Python code, as views of outputs and steps in PyTorch do.
         self.enters_python = (
             self.needs_seed
@@ -265,12 +278,6 @@ class CompiledGraph(_Graph):
         """
         entry = self._entries(written, owner).bind()
         return self.around.wrap(entry) if self.around.is_needed else entry
-
-    def __call__(self, args: list[Any]) -> list[Any]:
-        """Runs on the graph's inputs; `args` is emptied."""
-        results = self.entry(*args)
-        args.clear()
-        return list(results)
 
 
 def _with_numbers(value: Any, run: Callable[[list[Any]], list[int]]) -> Any:
