@@ -66,7 +66,9 @@ std::vector<IndexExpr> map_through_view(IndexContext& context, const Graph& grap
     if (op == Op::Permute) {
       mapped[attrs[d]] = index[d];
     } else if (op == Op::Expand) {
-      mapped[d] = from[d].is_identical(1) ? IndexContext::constant(0) : index[d];
+      const bool repeats =
+          from[d].is_identical(1) || (!from[d].is_identical(to[d]) && from[d] == 1);
+      mapped[d] = repeats ? IndexContext::constant(0) : index[d];
     } else if (op == Op::Slice) {
       mapped[d] = context.add(context.mul(index[d], attrs[2 * d + 1]),
                               IndexContext::constant(attrs[2 * d]));

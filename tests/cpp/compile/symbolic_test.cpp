@@ -62,11 +62,11 @@ struct SymbolicGraph {
   std::shared_ptr<ShapeEnv> env = std::make_shared<ShapeEnv>();
   std::vector<SymInt> symbols;
 
-  explicit SymbolicGraph(const std::vector<int64_t>& least) {
-    constexpr int64_t kHints[] = {257, 263, 269, 271};
+  explicit SymbolicGraph(const std::vector<int64_t>& least,
+                         const std::vector<int64_t>& hints = {257, 263, 269, 271}) {
     for (size_t i = 0; i < least.size(); ++i)
       symbols.push_back(env->symbol(std::string(1, static_cast<char>('s' + i)),
-                                    {least[i], kUnbounded}, kHints[i]));
+                                    {least[i], kUnbounded}, hints[i]));
   }
 
   CompiledPlan compile(const std::function<Nodes(Graph&, const Dims&)>& build) const {
@@ -285,6 +285,22 @@ INSTANTIATE_TEST_SUITE_P(Cases, Symbolic, testing::ValuesIn(kCases), [](const au
   std::ranges::replace(name, ' ', '_');
   return name;
 });
+
+// A size that was met as 1 is repeated wherever a literal 1 would be.
+TEST(SymbolicSizes, WhatIsDecidedToBeOneRepeats) {
+  const SymbolicGraph graph({0, 2}, {1, 263});
+  const auto build = [](Graph& g, const Dims& s) -> Nodes {
+    const NodeId x = in(g, 0, {s[1], s[0]}), y = in(g, 1, {s[1], s[1]}), z = in(g, 2, {s[0]});
+    const NodeId wide = ops::broadcast_to(g, ops::mul(g, x, x), {{s[1], s[1]}});
+    return {ops::add(g, wide, y), ops::sum(g, wide, {{0}}),
+            ops::exp(g, ops::add(g, ops::broadcast_to(g, z, {{s[1]}}), ops::sum(g, y, {{1}})))};
+  };
+  const CompiledPlan compiled = graph.compile(build);
+  ASSERT_NE(compiled.sizes, nullptr);
+  for (const int64_t t : {2, 7, 64, 101})
+    EXPECT_EQ(SymbolicGraph::check(compiled, build, {1, t}), "");
+  EXPECT_FALSE(graph.env->admits({{2, 2}}));
+}
 
 /// A product of matrices, or of several, whose sizes are numbers or symbols.
 class SymbolicProducts : public testing::TestWithParam<int> {};
