@@ -123,7 +123,8 @@ NodeId number_of_true(Graph& g, NodeId mask) {
 
 // Where elements of a reduction by parts go: each to its part, what is in none to one part more.
 struct Parts {
-  int64_t axis, count;
+  int64_t axis;
+  SymInt count;
   NodeId index;    ///< of x's shape
   NodeId lengths;  ///< [outer.., count, 1..]
   Dims room;       ///< x's shape with count + 1 parts
@@ -241,15 +242,23 @@ NodeId mask_put(Graph& g, NodeId x, int64_t dim, NodeId mask, NodeId values, boo
     return result;
   };
   values = cast(g, values, g.dtype(x));
-  const int64_t number = given[masked], n = g.numel(mask);
+  const SymInt number = given[masked], n = g.numel(mask);
+  const Expr hit(g, reshape(g, mask, row));
+  if (number == 0) {  // no element may be hit: x, read at a bad index where one is
+    Dims around(shape.begin(), shape.begin() + dim);
+    around.push_back(n);
+    around.insert(around.end(), shape.begin() + dim + g.rank(mask), shape.end());
+    const Expr place = where(hit, Expr(n), Expr(g, iota(g, DType::Int64, n)));
+    const NodeId index = broadcast_to(g, along(g, place.node, masked, rank), around);
+    return reshape(g, gather(g, reshape(g, x, around), dim, index), shape);
+  }
   if (number == 1) {
     values = reshape(g, values, in_place_of_mask(Dims(extents.size(), 1)));
   } else {
     const Expr count(g, number_of_true(g, mask));
     const Expr last(g, broadcast_to(g, narrow(g, count.node, 0, n - 1, n), {{n}}));
-    const auto behind = static_cast<double>(number);  // a bad index
-    const Expr place =
-        where(last != behind - 1, behind, where(Expr(g, reshape(g, mask, row)), count, Expr(0)));
+    const Expr behind(number);  // a bad index
+    const Expr place = where(last != Expr(number - 1), behind, where(hit, count, Expr(0)));
     const NodeId index = broadcast_to(g, along(g, place.node, masked, rank), in_place_of_mask({n}));
     values =
         reshape(g, gather(g, reshape(g, values, given), dim, index), in_place_of_mask(extents));
