@@ -89,6 +89,34 @@ TEST(LoopEmitter, MapsStridedBroadcastAndFlippedOperands) {
   }
 }
 
+TEST(LoopEmitter, InterleavesTwoStoresOnlyWhereTheyAlternate) {
+  constexpr float kUntouched = -9;
+  for (const Isa isa : runnable_isas()) {
+    for (const int64_t n : {1, 8, 16, 33, 64}) {
+      for (const int64_t distance : {1, 3, -1, 5}) {
+        const int64_t first = std::max<int64_t>(0, -distance), second = first + distance;
+        KernelWriter w;
+        const IndexExpr i = w.axis(n);
+        const int x = w.input(kF32), y = w.input(kF32), out = w.output(kF32);
+        w.store(w.load(x, i), out, w.plus(w.times(i, 2), first));
+        w.store(w.load(y, i), out, w.plus(w.times(i, 2), second));
+        w.kernel.block = n;
+        const auto size = static_cast<size_t>(n);
+        const auto a = random_values<float>(size, 1), b = random_values<float>(size, 2);
+        std::vector<float> expected(2 * size + 5, kUntouched);
+        for (size_t k = 0; k < size; ++k) {
+          expected[2 * k + static_cast<size_t>(first)] = a[k];
+          expected[2 * k + static_cast<size_t>(second)] = b[k];
+        }
+        GuardedArray<float> ga(a), gb(b), go(std::vector<float>(expected.size(), kUntouched));
+        CompiledKernel(w.kernel, isa).run({ga.data(), gb.data(), go.data()});
+        for (size_t k = 0; k < expected.size(); ++k)
+          EXPECT_EQ(go[k], expected[k]) << n << " elements, distance " << distance << ", " << k;
+      }
+    }
+  }
+}
+
 TEST(LoopEmitter, PadsWithMasksAndNeverReadsOutside) {
   for (const Isa isa : runnable_isas()) {
     for (const int64_t n : {1, 5, 16, 30, 64}) {
