@@ -263,6 +263,9 @@ class _Sizes:
     def of(self, told):
         return told
 
+    def check(self, sizes):
+        pass
+
 
 class _Evens:
     """A template that is for even numbers."""
@@ -280,6 +283,10 @@ def _boxed(kind, sizes):
     return lambda args: [(kind, *sizes)]
 
 
+def sized_graph(compile_template, compile_for):
+    return dynamic.SizedGraph(dynamic.Programs(_Sizes(), compile_template, compile_for))
+
+
 def test_programs_are_bounded_and_the_latest_stay(monkeypatch):
     monkeypatch.setattr(dynamic, "MAX_PROGRAMS", 3)
     made = []
@@ -288,7 +295,7 @@ def test_programs_are_bounded_and_the_latest_stay(monkeypatch):
         made.append(sizes[0])
         return _boxed("numbers", sizes)
 
-    call = dynamic.SizedGraph(_Sizes(), lambda *_: None, compile_for)
+    call = sized_graph(lambda *_: None, compile_for)
     for n in (2, 3, 4, 2, 5):
         assert call([n]) == [("numbers", n)]
     assert made == [2, 3, 4, 5]
@@ -305,11 +312,24 @@ def test_a_template_is_used_for_what_it_admits_and_tried_near_a_size_else():
         tried.append((sizes[0], is_near))
         return None if is_near else _Evens()
 
-    call = dynamic.SizedGraph(_Sizes(), compile_template, lambda sizes, _: _boxed("numbers", sizes))
+    call = sized_graph(compile_template, lambda sizes, _: _boxed("numbers", sizes))
     assert call([4]) == [("template", 4)]
     assert call([6]) == [("template", 6)]
     assert call([3]) == [("numbers", 3)]
     assert tried == [(4, False), (3, True)]
+
+
+def test_a_template_that_is_not_for_the_first_call_is_for_later_ones():
+    tried = []
+
+    def compile_template(sizes, args, is_near):
+        tried.append((sizes[0], is_near))
+        return None if is_near else _Evens()
+
+    call = sized_graph(compile_template, lambda sizes, _: _boxed("numbers", sizes))
+    assert call([1]) == [("numbers", 1)]
+    assert call([6]) == [("template", 6)]
+    assert tried == [(1, False), (1, True)]
 
 
 def test_a_view_of_a_base_that_the_call_does_not_show_is_compiled():
@@ -519,16 +539,6 @@ def test_a_step_that_runs_in_pytorch_serves_all_sizes(name):
     # PyTorch traces a matrix that is taller than wide anew.
     assert max(len(graphs("forward")), len(graphs("backward"))) <= traces()
     assert not any(g.rejected for g in coregrad.torch.report().graphs)
-
-
-def test_a_size_that_depends_on_data_runs_in_pytorch_and_is_right():
-    f = lambda x: x.nonzero() * 2  # noqa: E731
-    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
-        call = compiled(f, dynamic=True)
-        for n in (4, 6, 9):
-            x = (torch.arange(n) % 3).float()
-            assert torch.equal(call(x), f(x))
-    assert any("depends on data" in (g.rejected or "") for g in coregrad.torch.report().graphs)
 
 
 def test_a_gradient_whose_graph_has_only_products_of_sizes_is_right():

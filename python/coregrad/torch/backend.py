@@ -23,13 +23,17 @@ from .call_path import (
     refusal,
     training_call,
 )
-from .dynamic import SizedGraph, Sizes
-from .importer import Importer, Layouts, has_symbols, layouts_of, symbolic_layouts
+from .dynamic import Programs, SizedGraph, Sizes
+from .importer import Importer, has_symbols
+from .input_layouts import Layouts, layouts_of, symbolic_layouts
 from .metadata import CompilerFaultWarning, GraphRejected
 from .options import Options
 from .program import CompiledGraph, CompiledTemplate
 from .recurrence import replace_calls
 from .reporting import CallPath, GraphReport, reports
+from .retrace import identify_sizes
+from .sections import Plan, SectionedGraph
+from .spelling import spell_out, tells_size
 from .threads import parallel_loop
 from .value_checks import keep_checks
 
@@ -102,6 +106,10 @@ def compile_fx_graph(
 ) -> Callable[[list[Any]], Any]:
     """A graph of ATen operators with traced values as a boxed callable."""
     call_path = call_path if call_path is not None else CallPath()
+    identify_sizes(module)
+    spell_out(module)
+    if any(map(tells_size, module.graph.nodes)):
+        return _compile_sections(module, options, name, layouts, call_path)
     if not has_symbols(module):
         report = GraphReport(name, call_path=call_path)
         return _compile_concrete(module, options, report, None, layouts)
@@ -125,8 +133,7 @@ def compile_fx_graph(
         except Exception:
             log.debug("no template for %s", name, exc_info=True)
             return None
-        if compiled.admits(values, args):
-            _publish(report, options)
+        _publish(report, options)
         return compiled
 
     def compile_for(values: Sequence[int], args: list[Any]) -> Callable[[list[Any]], Any]:
@@ -135,8 +142,34 @@ def compile_fx_graph(
         return _compile_concrete(module, options, report, traced, layouts_of(module, args, traced))
 
     if options.executor == "interpreter":
-        return SizedGraph(sizes, lambda *_: None, compile_for)
-    return SizedGraph(sizes, compile_template, compile_for)
+        return SizedGraph(Programs(sizes, lambda *_: None, compile_for))
+    return SizedGraph(Programs(sizes, compile_template, compile_for))
+
+
+def _compile_sections(
+    module: GraphModule,
+    options: Options,
+    name: str,
+    layouts: Layouts | None,
+    call_path: CallPath,
+) -> Callable[[list[Any]], Any]:
+    """A graph in which sizes depend on data."""
+    report = GraphReport(f"{name}, whole", call_path=call_path)
+    shared = layouts if layouts is not None else Layouts()
+
+    def compile_section(part: GraphModule, number: int) -> Callable[[list[Any]], Any]:
+        section = f"{name}, section {number}"
+        return compile_fx_graph(part, options, section, shared, call_path)
+
+    def compile_graph() -> SectionedGraph:
+        plan = Plan(module)
+        for node in plan.tellers:
+            report.add_fallback(str(node.target), "sizes or numbers depend on its result")
+        if options.fallback == "error":
+            raise GraphRejected(f"{plan.tellers[0].target} runs in PyTorch")
+        return SectionedGraph(plan, compile_section)
+
+    return _compiled_or_refused(compile_graph, module, options, report)
 
 
 def _refuse(
@@ -164,8 +197,19 @@ def _compile_concrete(
     values: Any,
     layouts: Layouts | None,
 ) -> Callable[[list[Any]], Any]:
+    return _compiled_or_refused(
+        lambda: Importer(module, options, report, values, layouts).run(), module, options, report
+    )
+
+
+def _compiled_or_refused(
+    compile_graph: Callable[[], Callable[[list[Any]], Any]],
+    module: GraphModule,
+    options: Options,
+    report: GraphReport,
+) -> Callable[[list[Any]], Any]:
     try:
-        compiled = Importer(module, options, report, values, layouts).run()
+        compiled = compile_graph()
     except GraphRejected as reason:
         return _refuse(module, options, report, reason)
     except Exception as error:

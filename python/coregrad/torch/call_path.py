@@ -18,8 +18,7 @@ from torch.autograd.function import _SingleLevelFunction
 from torch.fx import GraphModule
 
 from . import compat
-from .dynamic import SizedGraph
-from .program import Boxed, CompiledGraph, FromFrame, View
+from .program import Boxed, CompiledGraph, FromFrame, View, entry_of
 
 FUNCTORCH_FORWARD = (
     "coregrad: a compiled function that takes gradients was called inside a functorch transform (vmap, "
@@ -124,18 +123,8 @@ class LazyBackward:
 
     def _first_run(self, *args: Any) -> Sequence[Any]:
         compiled = self.boxed()
-        self.run = compiled.entry if isinstance(compiled, Boxed) else _unboxed(compiled)
+        self.run = entry_of(compiled)
         return self.run(*args)
-
-
-def _unboxed(boxed: Callable[[list[Any]], Any]) -> Callable[..., Sequence[Any]]:
-    """For a graph that PyTorch runs: its casts are in the graph already."""
-
-    def run(*args: Any) -> Sequence[Any]:
-        with torch._C._DisableAutocast():
-            return tuple(boxed(list(args)))
-
-    return run
 
 
 @dataclasses.dataclass
@@ -186,8 +175,7 @@ def refusal(capture: Capture, example_inputs: Sequence[Any]) -> str | None:
         return "the graph runs in PyTorch"
     if capture.num_inputs != len(example_inputs):
         return "inputs were merged, split or added"
-    # Sizes come as numbers.
-    numbers = (int, torch.SymInt) if isinstance(capture.forward, SizedGraph) else ()
+    numbers = (int, torch.SymInt) if capture.forward.takes_numbers else ()
     if not all(isinstance(x, (torch.Tensor, *numbers)) for x in example_inputs):
         return "an input is not a tensor"
     if meta.num_mutated_inp_runtime_indices:

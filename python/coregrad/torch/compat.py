@@ -79,3 +79,8 @@ def globals_of_traced_frame() -> dict[str, Any] | None:
 def without_disable(function: Any) -> Any:
     """What `torch._dynamo.disable` wrapped."""
     return getattr(function, "_torchdynamo_orig_callable", None)
+
+
+def replace_symbol(shape_env: Any, symbol: Any, expression: Any) -> None:
+    """Says what a symbol of traced sizes is, wherever PyTorch has it."""
+    shape_env._set_replacement(symbol, expression, "equal operators were merged")

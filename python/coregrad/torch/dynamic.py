@@ -20,16 +20,15 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx import Node as FxNode
-from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP
-from torch.utils._sympy.printers import PythonPrinter
-from torch.utils._sympy.solve import try_solve
 
 from .. import _core
+from .assertions import assertions_of, is_only_asserted
 from .divisibility import divisors
-from .fallback import is_dense
-from .metadata import TO_CORE, GraphRejected, contiguous_strides, part_dtype, storage_key
+from .expressions import SYMBOLIC, Printer, expression_of, function, plain
+from .metadata import GraphRejected, contiguous_strides, storage_key
 from .program import Boxed, CompiledGraph
 from .sized_float import SizedFloat
+from .sources import sources
 
 #: Programs that one graph keeps, each for other sizes: those of templates share their code.
 MAX_PROGRAMS = 256
@@ -40,25 +39,6 @@ MAX_TEMPLATES = 64
 HINTS = (263, 269, 271, 277, 67, 71, 73, 79, 31, 37, 41, 43, 47, 53, 59, 61)
 
 BoxedCall = Callable[[list[Any]], list[Any]]
-SYMBOLIC = (torch.SymInt, torch.SymFloat, torch.SymBool)
-
-
-class _Printer(PythonPrinter):
-    """Expressions as Python text in which floats of sizes stay expressions."""
-
-    def _print_FloatTrueDiv(self, expression: sympy.Basic) -> str:
-        return f"true_quotient({', '.join(map(self.doprint, expression.args))})"
-
-    _print_IntTrueDiv = _print_FloatTrueDiv
-
-    def _print_ToFloat(self, expression: sympy.Basic) -> str:
-        return f"to_float({self.doprint(expression.args[0])})"
-
-
-def _expression(value: Any) -> sympy.Basic:
-    if isinstance(value, SYMBOLIC):
-        return value.node.expr
-    return sympy.sympify(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +104,7 @@ class Sizes:
         self._values = {
             node: self._describe(node.meta["val"])
             for node in module.graph.nodes
-            if "val" in node.meta
+            if "val" in node.meta and not is_only_asserted(node)
         }
         placeholders = module.graph.find_nodes(op="placeholder")
         #: Inputs that the graph overwrites: a program does so with one set of strides.
@@ -138,7 +118,9 @@ class Sizes:
         symbols = sorted(
             {s for e in self._expressions for s in e.free_symbols}, key=lambda s: s.name
         )
-        known = _sources(placeholders)
+        if real := [s.name for s in symbols if not s.is_integer]:
+            raise GraphRejected(f"a number of Python's depends on data ({', '.join(real)})")
+        known = sources([n.meta.get("val") for n in placeholders])
         missing = [s.name for s in symbols if s not in known]
         if missing:
             raise GraphRejected(f"a size depends on data ({', '.join(missing)})")
@@ -151,11 +133,11 @@ class Sizes:
             for s, name in zip(symbols, names)
             if self._divisor(s) > 1
         }
-        printer = _Printer()
+        printer = Printer()
         told = [known[s].text.format(f"told[{i}]") for i, s in enumerate(symbols)]
         #: The symbols' values from what a call has at `places`; of one with a divisor, how often that
         #: is in it.
-        self.of: Callable[[Sequence[Any]], tuple[int, ...]] = _function(
+        self.of: Callable[[Sequence[Any]], tuple[int, ...]] = function(
             ["told"],
             [
                 f"quotient({text}, {self._divisor(s)})" if s in parts else text
@@ -167,7 +149,17 @@ class Sizes:
             ("stride", i, d) for i in self.written for d in range(placeholders[i].meta["val"].ndim)
         ]
         expressions = [e.xreplace(parts) if parts else e for e in self._expressions]
-        self._evaluate = _function(names, [printer.doprint(e) for e in expressions])
+        self._evaluate = function(names, [printer.doprint(e) for e in expressions])
+        asserted = assertions_of(module.graph.nodes)
+        known_ones = [e for e in asserted if e.free_symbols <= set(symbols)]
+        self._messages = [asserted[e] for e in known_ones]
+        self._holds = function(names, [printer.doprint(e.xreplace(parts)) for e in known_ones])
+
+    def check(self, sizes: Sequence[int]) -> None:
+        """RuntimeError if the graph asserts something that does not hold for these sizes."""
+        for holds, message in zip(self._holds(*sizes), self._messages, strict=True):
+            if not holds:
+                raise RuntimeError(message)
 
     @property
     def are_fixed(self) -> bool:
@@ -207,7 +199,7 @@ class Sizes:
         """Every node's value for these sizes, numbers or symbols; tensors are fake ones, made without
         running anything.
         """
-        expressions = [_plain(v) for v in self._evaluate(*sizes)]
+        expressions = [plain(v) for v in self._evaluate(*sizes)]
         is_sized = any(isinstance(n, _core.SymInt) for n in sizes)
         values = [_hint(v) for v in expressions] if is_sized else expressions
         mode = FakeTensorMode(static_shapes=True)
@@ -278,43 +270,7 @@ class Sizes:
     def _place(self, value: Any) -> int:
         if isinstance(value, SYMBOLIC):
             self._shape_env = value.node.shape_env
-        return self._expressions.setdefault(_expression(value), len(self._expressions))
-
-
-def _function(parameters: Sequence[str], results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
-    """A function of Python text for each result; it gives a tuple, of any length."""
-    values = "".join(f"{r}, " for r in results)
-    names = {
-        **SYMPY_INTERP,
-        **{"max": _largest, "min": _smallest, "quotient": _quotient},
-        **{"true_quotient": _true_quotient, "to_float": _to_float},
-    }
-    return eval(f"lambda {', '.join(parameters)}: ({values})", names)
-
-
-def _quotient(size: int, divisor: int) -> int:
-    count, rest = divmod(size, divisor)
-    if rest:
-        raise RuntimeError(f"coregrad: traced for multiples of {divisor}, called with {size}")
-    return count
-
-
-def _to_float(value: Any) -> Any:
-    return SizedFloat.of(value) if isinstance(value, _core.SymInt) else float(value)
-
-
-def _true_quotient(a: Any, b: Any) -> Any:
-    return SizedFloat.of(a) / SizedFloat.of(b)
-
-
-def _largest(*values: Any) -> Any:
-    is_sized = any(isinstance(v, _core.SymInt) for v in values)
-    return functools.reduce(_core.sym_max, values) if is_sized else max(*values)
-
-
-def _smallest(*values: Any) -> Any:
-    is_sized = any(isinstance(v, _core.SymInt) for v in values)
-    return functools.reduce(_core.sym_min, values) if is_sized else min(*values)
+        return self._expressions.setdefault(expression_of(value), len(self._expressions))
 
 
 def _hint(value: Any) -> Any:
@@ -326,79 +282,6 @@ class _Number:
     """A traced size or number."""
 
     place: int
-
-
-def _plain(value: Any) -> Any:
-    """SymPy's own numbers and truth values as Python's."""
-    if isinstance(value, sympy.Integer):
-        return int(value)
-    if isinstance(value, sympy.Float):
-        return float(value)
-    if isinstance(value, sympy.logic.boolalg.BooleanAtom):
-        return bool(value)
-    return value
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-    """How the arguments of a call tell a symbol."""
-
-    place: tuple[str, int, int]  #: as _core.make_sized_entry takes it
-    text: str = "{}"  #: Python for its value, of what is found there
-
-
-Places = list[tuple[Any, tuple[str, int, int]]]
-
-
-def _places_of(number: int, value: Any) -> Places:
-    """The sizes that an argument tells, traced, and their places."""
-    if isinstance(value, torch.Tensor):
-        kind = "size" if _is_borrowed(value) else "shape"
-        return [(n, (kind, number, d)) for d, n in enumerate(value.shape)]
-    return [(value, ("float" if isinstance(value, torch.SymFloat) else "int", number, 0))]
-
-
-def _places_of_layout(number: int, value: Any) -> Places:
-    """The same for strides and the offset of a tensor's memory."""
-    if not isinstance(value, torch.Tensor) or not _is_borrowed(value):
-        return []
-    strides = [(n, ("stride", number, d)) for d, n in enumerate(value.stride())]
-    return [*strides, (value.storage_offset(), ("storage_offset", number, 0))]
-
-
-def _is_borrowed(value: torch.Tensor) -> bool:
-    """Whether an entry can look at a tensor's memory."""
-    return is_dense(value) and part_dtype(value.dtype) in TO_CORE
-
-
-def _sources(placeholders: Sequence[FxNode]) -> dict[sympy.Symbol, _Source]:
-    """For each symbol that the arguments of a call tell, the first place that says it outright, or else
-    one from which it can be solved, or else one of a layout, which memory may have other ones of.
-    """
-    outright: dict[sympy.Symbol, _Source] = {}
-    solved: dict[sympy.Symbol, _Source] = {}
-    layouts: dict[sympy.Symbol, _Source] = {}
-    printer = PythonPrinter()
-    for number, node in enumerate(placeholders):
-        value = node.meta.get("val")
-        for what, place in _places_of_layout(number, value):
-            if isinstance(what, torch.SymInt) and isinstance(what.node.expr, sympy.Symbol):
-                layouts.setdefault(what.node.expr, _Source(place))
-        for what, place in _places_of(number, value):
-            if not isinstance(what, (torch.SymInt, torch.SymFloat)):
-                continue
-            expression = _expression(what)
-            if isinstance(expression, sympy.Symbol):
-                outright.setdefault(expression, _Source(place))
-                continue
-            if len(expression.free_symbols) == 1:
-                (symbol,) = expression.free_symbols
-                given = sympy.Symbol("given", integer=True, positive=True)
-                solution = try_solve(sympy.Eq(expression, given), symbol)
-                if solution is not None and solution[1].free_symbols == {given}:
-                    text = f"round((lambda given: {printer.doprint(solution[1])})({{}}))"
-                    solved.setdefault(symbol, _Source(place, text))
-    return layouts | solved | outright
 
 
 class Template(Protocol):
@@ -417,16 +300,10 @@ class Template(Protocol):
 class SizedGraph(Boxed):
     """A compiled graph of symbolic sizes: finds the program for the sizes of each call."""
 
-    def __init__(
-        self,
-        sizes: Sizes,
-        compile_template: Callable[[Sequence[int], list[Any], bool], Template | None],
-        compile_for: Callable[[Sequence[int], list[Any]], BoxedCall],
-    ) -> None:
-        """`compile_template` gets sizes, arguments, and whether hints are to be near these sizes;
-        `compile_for` makes what is for these sizes only.
-        """
-        self._programs = _Programs(sizes, compile_template, compile_for)
+    takes_numbers = True
+
+    def __init__(self, programs: Programs) -> None:
+        self._programs = programs
         super().__init__(self.owning_entry(()))
 
     def owning_entry(self, written: Sequence[int]) -> Callable[..., tuple[Any, ...]]:
@@ -446,7 +323,7 @@ class SizedGraph(Boxed):
         return self._programs.give_views
 
 
-class _Programs:
+class Programs:
     """What a graph was compiled to. An entry holds it, which the garbage collector does not see: it
     must not hold an entry.
     """
@@ -457,6 +334,9 @@ class _Programs:
         compile_template: Callable[[Sequence[int], list[Any], bool], Template | None],
         compile_for: Callable[[Sequence[int], list[Any]], BoxedCall],
     ) -> None:
+        """`compile_template` gets sizes, arguments, and whether hints are to be near these sizes;
+        `compile_for` makes what is for these sizes only.
+        """
         self.sizes = sizes
         self.give_views = False
         self._compile_template = compile_template
@@ -470,6 +350,7 @@ class _Programs:
     ) -> Callable[..., tuple[Any, ...]]:
         """A function for arguments that tell such sizes."""
         sizes = self.sizes.of(told)
+        self.sizes.check(sizes)
         with self._lock:
             template = self._template(sizes, list(args))
             if template is not None:
@@ -493,8 +374,11 @@ class _Programs:
                 continue
             self._has_general = True
             template = self._compile_template(sizes, args, is_near)
-            if template is not None and template.admits(sizes, args):
-                self._templates.insert(0, template)
-                del self._templates[MAX_TEMPLATES:]
+            if template is None:
+                continue
+            # The general one may be for later sizes, if not for these.
+            self._templates.insert(0, template)
+            del self._templates[MAX_TEMPLATES:]
+            if template.admits(sizes, args):
                 return template
         return None

@@ -7,7 +7,6 @@ is a view of that input, what shares storage with another output is a view of on
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 import operator
@@ -16,6 +15,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sympy
 import torch
 from torch.fx import GraphModule
 from torch.fx import Node as FxNode
@@ -24,7 +24,9 @@ from torch.utils import _pytree as pytree
 from .. import _core
 from .._core import Graph, Node
 from . import fallback
+from .assertions import ASSERTS, is_only_asserted
 from .fallback import Held, Place
+from .input_layouts import Layouts
 from .lowering import (
     COMPLEX_ROWS,
     ROWS,
@@ -44,7 +46,6 @@ from .metadata import (
 )
 from .options import Options
 from .outputs import finish, viewed_input
-from .program import same_strides
 from .reporting import GraphReport
 from .sized_float import SizedFloat
 
@@ -64,50 +65,6 @@ GIVES_PLAIN = (torch.ops.aten.dequantize, torch.ops.aten.int_repr)
 with_effects = torch.ops.higher_order.with_effects
 #: Stands for a tensor of the traced graph that orders effects; calls bring None for it.
 TOKEN = object()
-
-
-@dataclasses.dataclass
-class Layouts:
-    """Strides that a forward program gave its outputs, by the name of the FX node: the backward
-    graph's placeholders have the same names.
-    """
-
-    by_name: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
-
-
-def layouts_of(module: GraphModule, args: Sequence[Any], traced: Mapping[FxNode, Any]) -> Layouts:
-    """The strides that a call's arguments have, of those that have the traced shapes."""
-    placeholders = module.graph.find_nodes(op="placeholder")
-    return Layouts(
-        {
-            node.name: tuple(value.stride())
-            for node, value in zip(placeholders, args, strict=True)
-            if isinstance(value, torch.Tensor) and value.shape == traced[node].shape
-        }
-    )
-
-
-def symbolic_layouts(
-    module: GraphModule,
-    args: Sequence[Any],
-    traced: Mapping[FxNode, Any],
-    numbers: Mapping[FxNode, Any],
-) -> Layouts:
-    """As expressions: the traced strides, or row-major ones where a call's argument has those instead.
-    `numbers` are the traced values for the call's sizes.
-    """
-    placeholders = module.graph.find_nodes(op="placeholder")
-    layouts = Layouts()
-    for node, value in zip(placeholders, args, strict=True):
-        if not isinstance(value, torch.Tensor) or value.layout != torch.strided:
-            continue
-        if value.shape != numbers[node].shape:
-            continue
-        strides = tuple(traced[node].stride())
-        if not same_strides(value, tuple(numbers[node].stride())) and value.is_contiguous():
-            strides = contiguous_strides(tuple(traced[node].shape))
-        layouts.by_name[node.name] = strides
-    return layouts
 
 
 class Importer:
@@ -251,6 +208,8 @@ class Importer:
 
     def _call(self, node: FxNode) -> None:
         target, value = node.target, self.traced.get(node)
+        if is_only_asserted(node) or (target in ASSERTS and self._is_checked(node)):
+            return
         if target is operator.getitem:
             source, index = node.args
             self.env[node] = self._lookup(source)[index]
@@ -275,6 +234,11 @@ class Importer:
         if target._schema.is_mutable:
             raise GraphRejected(f"{target} writes to its operands")
         self.env[node] = self._lower(node, target, value)
+
+    def _is_checked(self, node: FxNode) -> bool:
+        """Whether what an operator asserts holds wherever the program runs: sizes are checked first."""
+        expression, _ = ASSERTS[node.target](node)
+        return expression == sympy.true or bool(expression.free_symbols)
 
     def _effect(self, node: FxNode, value: Any) -> None:
         """An operator that is called for its effect, as a step behind those called before."""

@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 import torch.utils._pytree as pytree
-from torch._prims_common import suggest_memory_format
+from torch._prims_common import is_contiguous_or_false, suggest_memory_format
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 
 from .metadata import inverse_permutation, storage_order
 
@@ -127,7 +128,9 @@ def _corrected(
     def decomposition(*args: Any, **kwargs: Any) -> Any:
         nonlocal is_inside
         tensors = [x for x in pytree.arg_tree_leaves(*args) if isinstance(x, torch.Tensor)]
-        has_choice = any(not x.is_contiguous() for x in tensors if x.layout == torch.strided)
+        has_choice = any(
+            not is_contiguous_or_false(x) for x in tensors if x.layout == torch.strided
+        )
         if is_inside or not has_choice or any(x.layout != torch.strided for x in tensors):
             return NotImplemented if original is None else original(*args, **kwargs)
         is_inside = True
@@ -153,5 +156,7 @@ def _order(x: torch.Tensor, strides: Strides) -> list[int] | None:
     def significant(strides: Strides) -> list[int]:
         return [d for d in storage_order(strides) if x.shape[d] != 1]
 
+    if free_unbacked_symbols(x):  # nothing is known about its sizes
+        return None
     is_there = not x.numel() or significant(x.stride()) == significant(strides)
     return None if is_there else storage_order(strides)

@@ -243,6 +243,8 @@ class _Graph:
 class Boxed:
     """A function of a graph's inputs in AOTAutograd's convention."""
 
+    takes_numbers = False  #: whether sizes may be among its inputs
+
     def __init__(self, entry: Callable[..., tuple[Any, ...]]) -> None:
         self._boxed_call = True  # on the instance: wrappers copy its attributes
         self.entry = entry
@@ -252,6 +254,18 @@ class Boxed:
         results = self.entry(*args)
         args.clear()
         return list(results)
+
+
+def entry_of(boxed: Callable[[list[Any]], Any]) -> Callable[..., Sequence[Any]]:
+    """A function of a graph's inputs; of a graph that PyTorch runs with the casts that are in it."""
+    if isinstance(boxed, Boxed):
+        return boxed.entry
+
+    def run(*args: Any) -> Sequence[Any]:
+        with torch._C._DisableAutocast():
+            return tuple(boxed(list(args)))
+
+    return run
 
 
 class CompiledGraph(_Graph, Boxed):
