@@ -132,6 +132,9 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
       take(*kernel);
       // Its sizes are here now, and may outlive the symbols there.
       plan.keep_alive.push_back(kernel->code);
+    } else if (draft.library->iterated) {
+      made.repeated.push_back({plan.steps.size(), draft.library->iterated});
+      made.steps.push_back({});
     } else if (draft.library->make) {
       made.planned.push_back({plan.steps.size(), draft.library->make});
       take(*draft.library);

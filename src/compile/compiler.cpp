@@ -178,7 +178,10 @@ void Compilation::assemble() {
 }
 
 void Compilation::verify_runs() {
-  if (flags().validate && plan_) plan_->observer = make_validator(graph_, *memory_, draft_);
+  const bool has_iterations = std::ranges::any_of(
+      draft_.steps, [](const DraftStep& s) { return s.library && s.library->iterated; });
+  if (flags().validate && plan_ && !has_iterations)
+    plan_->observer = make_validator(graph_, *memory_, draft_);
 }
 
 void Compilation::describe() {

@@ -128,7 +128,7 @@ void Drafting::draft_contract(const FusionUnit& unit) {
 }
 
 void Drafting::draft_library(const FusionUnit& unit) {
-  for (LibraryUnit& library : make_library_units(graph_, unit, options_.externals)) {
+  for (LibraryUnit& library : make_library_units(graph_, unit, options_)) {
     DraftStep step{.kind = library.kind, .name = library.name};
     const auto add_arguments = [&](const std::vector<NodeId>& nodes, bool written) {
       for (NodeId n : nodes) {

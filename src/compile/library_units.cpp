@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "codegen/jit/host_target.h"
+#include "compile/iterated_steps.h"
 #include "compile/view_map.h"
 #include "ops/primitives.h"
 #include "runtime/library_steps.h"
@@ -114,7 +115,8 @@ LibraryUnit library_unit(std::string name, LibraryStep step) {
 }
 
 std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit& unit,
-                                            std::span<const ExternalStep> externals) {
+                                            const CompileOptions& options) {
+  const std::span<const ExternalStep> externals = options.externals;
   const NodeId node = unit.node;
   const std::span<const NodeId> operands = graph.operands(node);
   if (graph[node].op == Op::External) {
@@ -145,6 +147,7 @@ std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit
       };
     return {std::move(made)};
   }
+  if (graph[node].op == Op::Iterate) return {iterated_unit(graph, unit, options)};
   if (graph.numel(node) == 0) return {};
   const Sizes shape(graph.shape(node).begin(), graph.shape(node).end());
   const int64_t dim = graph.attr(node, 0).number();

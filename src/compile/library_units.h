@@ -17,6 +17,8 @@ namespace coregrad {
 /// A step of the library, for sizes that `value_of` gives as numbers.
 using MakeLibraryStep = std::function<LibraryStep(const SizeFunction& value_of)>;
 
+struct IteratedSteps;  // compile/iterated_steps.h
+
 /// One step of a library op. Its arguments are operands, then results, or the other way round.
 struct LibraryUnit {
   std::string name;
@@ -30,6 +32,8 @@ struct LibraryUnit {
   int64_t range = 1, chunk = 1, scratch_bytes = 0;
   std::vector<SymInt> params;
   double cost_ns = 0;
+  /// What is repeated in the place of this step; null where it is one.
+  std::shared_ptr<const IteratedSteps> iterated;
   /// Where sizes are symbols: makes what runs for those of a call. What is above is for hints.
   MakeLibraryStep make;
 };
@@ -37,8 +41,9 @@ struct LibraryUnit {
 /// The step that runs, as a unit without operands and results.
 LibraryUnit library_unit(std::string name, LibraryStep step);
 
-/// The steps of a Scatter, Scan, Library or External unit, in order.
+/// The steps of a Scatter, Scan, Library or External unit, in order. Those of an iteration are
+/// compiled.
 std::vector<LibraryUnit> make_library_units(const Graph& graph, const FusionUnit& unit,
-                                            std::span<const ExternalStep> externals);
+                                            const CompileOptions& options);
 
 }  // namespace coregrad

@@ -25,6 +25,7 @@ constexpr Pass kPasses[] = {
 GraphWithOutputs rewrite(const Graph& from, std::span<const NodeId> outputs,
                          RewriteFunction function) {
   GraphWithOutputs result;
+  result.graph.take_iterations(from);
   const std::vector<bool> live = mark_live(from, outputs);
   std::vector<NodeId> moved(from.size());
   std::vector<NodeId> operands;

@@ -75,6 +75,12 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
   std::vector<Lifetime> lifetimes;
   for (const TemporarySizes& t : temporaries)
     lifetimes.push_back({*number++, t.first_step, t.last_step});
+  std::vector<BoundIteration> iterations;
+  for (const Repeated& r : repeated) {
+    const auto at = static_cast<int64_t>(r.step);
+    iterations.emplace_back(*r.steps, r.step, env.get(), values);
+    lifetimes.push_back({iterations.back().workspace_bytes(), at, at});
+  }
   const MemoryPlan memory =
       flags().check_memory ? plan_guarded_memory(lifetimes) : plan_memory(lifetimes);
   bound->temporary_bytes = memory.total_bytes;
@@ -102,6 +108,8 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
     for (double* cost : {&step.flops, &step.bytes, &step.cost_ns}) *cost *= growth;
   }
   make_planned(*bound, values, {number, numbers.end()});
+  if (!iterations.empty())
+    expand(*bound, iterations, std::span(memory.offsets).subspan(temporaries.size()));
   for (const Step& step : bound->steps)
     bound->max_scratch_bytes = std::max(bound->max_scratch_bytes, step.scratch_bytes);
   bound->totals = total_up(*bound);

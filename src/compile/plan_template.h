@@ -4,6 +4,7 @@
 #include "base/shape_env.h"
 #include "base/size_program.h"
 #include "codegen/jit/kernel_cache.h"
+#include "compile/iterated_steps.h"
 #include "compile/library_units.h"
 #include "compile/memory_plan.h"
 #include "kernel/contract_kernel.h"
@@ -66,7 +67,13 @@ struct PlanTemplate {
     std::variant<std::shared_ptr<const SharedContract>, ContractKernel, MakeLibraryStep> source;
   };
   std::vector<PlannedAnew> planned;
-  SizeProgram sizes;  ///< of all of the above, by finish()
+  /// Steps that many others take the place of.
+  struct Repeated {
+    size_t step;
+    std::shared_ptr<const IteratedSteps> steps;
+  };
+  std::vector<Repeated> repeated;
+  SizeProgram sizes;  ///< of all of the above but `repeated`, by finish()
 
   /// To be called when everything is there.
   void finish();

@@ -23,6 +23,7 @@ std::string refusal(const Graph& graph, NodeId node) {
   const Op op = graph[node].op;
   if (op == Op::External)
     return "an external operation has no gradient rule; differentiate it where it was recorded";
+  if (op == Op::Iterate) return "an iteration has no gradient rule yet: give its gradient as one";
   return {};
 }
 

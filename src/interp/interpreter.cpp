@@ -142,6 +142,7 @@ Array run_node(const Graph& graph, NodeId id, interp::Operands operands,
     case Family::Library:
       return interp::run_argsort(graph, id, operands);
     case Family::External:
+      if (graph[id].op == Op::Iterate) return interp::run_iterate(graph, id, operands);
       raise<UnsupportedError>("interpret: external operation {} has no reference implementation",
                               graph.attr(id, 0));
   }

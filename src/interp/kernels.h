@@ -30,6 +30,7 @@ Array run_gather(const Graph& graph, NodeId id, Operands operands);
 Array run_scatter(const Graph& graph, NodeId id, Operands operands);
 Array run_scan(const Graph& graph, NodeId id, Operands operands);
 Array run_argsort(const Graph& graph, NodeId id, Operands operands);
+Array run_iterate(const Graph& graph, NodeId id, Operands operands);
 
 /// `x` converted to another dtype by the rules of Op::Cast.
 Array cast_array(const Array& x, DType dtype);

@@ -157,6 +157,13 @@ void Graph::set_origin(std::string_view text) {
   current_origin_ = known->second;
 }
 
+int64_t Graph::add_iteration(std::shared_ptr<const Iteration> body) {
+  const auto at = std::ranges::find(iterations_, body);
+  const auto number = at - iterations_.begin();
+  if (at == iterations_.end()) iterations_.push_back(std::move(body));
+  return number;
+}
+
 Handle Graph::retain(NodeId id) {
   COREGRAD_CHECK(id.value < nodes_.size());
   uint32_t slot;

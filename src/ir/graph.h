@@ -12,6 +12,7 @@
 #include "ir/op.h"
 
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,6 +68,8 @@ struct GraphStats {
   int64_t compactions = 0;
 };
 
+struct Iteration;  // ir/iteration.h
+
 class Graph {
  public:
   Graph();
@@ -97,6 +100,14 @@ class Graph {
 
   /// The interned list's contents; stable for the life of the graph.
   SymInts list(ListId id) const;
+
+  /// Bodies of Op::Iterate, by the number that is a node's first attribute.
+  int64_t add_iteration(std::shared_ptr<const Iteration> body);
+  const std::shared_ptr<const Iteration>& iteration(int64_t number) const {
+    return iterations_.at(static_cast<size_t>(number));
+  }
+  /// For nodes that are copied with their attributes.
+  void take_iterations(const Graph& from) { iterations_ = from.iterations_; }
 
   /// Text that new nodes carry as their origin until it is set again ("" for none).
   void set_origin(std::string_view text);
@@ -137,6 +148,7 @@ class Graph {
   std::vector<std::vector<SymInt>> list_blocks_;  // stable storage for list contents
   std::vector<SymInts> lists_;
   std::vector<uint32_t> list_index_;
+  std::vector<std::shared_ptr<const Iteration>> iterations_;
   std::vector<std::string> origins_;
   std::unordered_map<std::string, uint32_t> origin_index_;
   uint32_t current_origin_ = 0;

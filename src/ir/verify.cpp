@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "ir/contract.h"
+#include "ir/iteration.h"
 #include "ir/print.h"
 
 #include <fmt/format.h>
@@ -114,6 +115,37 @@ Broken check_window(const Facts& f) {
     expected.push_back(size);
   }
   return equal(expected, f.shape) ? nullptr : "the shape must follow from the windows";
+}
+
+bool is_step_of(Shape whole, SymInt steps, Shape step) {
+  return whole.size() == step.size() + 1 && whole[0] == steps && equal(whole.subspan(1), step);
+}
+
+Broken check_iterate(const Facts& f) {
+  if (f.attrs.size() != 4)
+    return "there must be an iteration, a result number, steps and a direction";
+  const Iteration& body = *f.graph.iteration(f.attrs[0]);
+  const SymInt steps = f.attrs[2];
+  if (steps < 1) return "there must be at least one step";
+  for (size_t k = 0; k < body.inputs.size(); ++k) {
+    const Iteration::Input& input = body.inputs[k];
+    const NodeId inner = body.nodes[k];
+    if (f.operand_dtype(input.operand) != body.graph.dtype(inner))
+      return "an operand's dtype differs";
+    const Shape given = f.operand_shape(input.operand), wanted = body.graph.shape(inner);
+    const bool is_sequence = input.kind == Iteration::Kind::Sequence;
+    if (is_sequence ? !is_step_of(given, steps, wanted) : !equal(given, wanted))
+      return "an operand's shape does not fit";
+  }
+  const auto number = static_cast<size_t>(f.attrs[1].number());
+  if (number >= body.num_results()) return "there is no such result";
+  const bool is_last = number < body.next.size();
+  const NodeId result = is_last ? body.next[number] : body.stacked[number - body.next.size()];
+  if (body.graph.dtype(result) != f.node.dtype) return "the dtype is that of the body's result";
+  const Shape inner = body.graph.shape(result);
+  return (is_last ? equal(f.shape, inner) : is_step_of(f.shape, steps, inner))
+             ? nullptr
+             : "the shape is that of the body's results";
 }
 
 Broken check_concat(const Facts& f) {
@@ -339,6 +371,7 @@ Broken check_family(const Facts& f) {
     case Family::Library:
       return check_along_dimension(f);
     case Family::External:
+      if (f.node.op == Op::Iterate) return check_iterate(f);
       return f.attrs.size() == 2 ? nullptr : "there must be an id and a result number";
   }
   COREGRAD_UNREACHABLE("a family outside the table");

@@ -263,8 +263,13 @@ NodeId rebuild_node(Graph& into, const Graph& from, NodeId node, std::span<const
       return scan(into, n.op, x[0], attrs[0]);
     case Family::Library:
       return argsort(into, x[0], attrs[0], attrs[1] != 0);
-    case Family::External:
-      return external(into, attrs[0], attrs[1], x, n.dtype, from.shape(node));
+    case Family::External: {
+      if (n.op == Op::External)
+        return external(into, attrs[0], attrs[1], x, n.dtype, from.shape(node));
+      Dims given(attrs.begin(), attrs.end());
+      given[0] = into.add_iteration(from.iteration(attrs[0]));
+      return make(into, n.op, n.dtype, from.shape(node), x, given);
+    }
   }
   COREGRAD_UNREACHABLE("an operation outside the table");
 }

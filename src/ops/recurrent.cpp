@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "ops/detail.h"
 #include "ops/expression.h"
+#include "ops/iterate.h"
 #include "ops/linalg.h"
 
 namespace coregrad::ops {
@@ -15,13 +16,10 @@ Expr transposed_product(Expr x, NodeId weight) {
   return {*x.graph, linear(*x.graph, x.node, weight, {})};
 }
 
-Expr step(Graph& g, NodeId x, int64_t t) {
-  return {g, squeeze(g, narrow(g, x, 0, t, t + 1), {{0}})};
-}
-
 std::vector<Expr> chunks(Expr x, int64_t n) {
   Graph& g = *x.graph;
-  const int64_t last = g.rank(x.node) - 1, size = g.shape(x.node)[last] / n;
+  const int64_t last = g.rank(x.node) - 1;
+  const SymInt size = g.shape(x.node)[last] / n;
   std::vector<Expr> parts;
   for (int64_t i = 0; i < n; ++i)
     parts.emplace_back(g, narrow(g, x.node, last, i * size, (i + 1) * size));
@@ -38,18 +36,12 @@ Expr joined(std::initializer_list<Expr> parts) {
   return joined(std::span(parts.begin(), parts.size()));
 }
 
-NodeId stacked(Graph& g, std::span<const Expr> steps) {
-  std::vector<NodeId> nodes;
-  for (const Expr& s : steps) nodes.push_back(s.node);
-  return stack(g, nodes, 0);
-}
-
 NodeId nothing(Graph& g, DType dtype) {
   const SymInt shape[] = {0};
   return full(g, shape, Scalar::of(dtype, 0));
 }
 
-void require_kind(const Recurrence& layer, int64_t steps) {
+void require_kind(const Recurrence& layer) {
   const std::string_view kind = layer.kind;
   if (kind != "lstm" && kind != "gru" && kind != "tanh" && kind != "relu")
     raise<ValueError>("recurrence: the kind must be 'lstm', 'gru', 'tanh' or 'relu': got '{}'",
@@ -59,12 +51,13 @@ void require_kind(const Recurrence& layer, int64_t steps) {
         "recurrence: 'lstm' has cells and may have a projection, nothing else: got "
         "'{}'",
         kind);
-  if (steps < 1) raise<ShapeError>("recurrence: there must be at least one step: got none");
 }
 
-/// The number of the step that is taken at a place in the order.
-int64_t step_at(const Recurrence& layer, int64_t place, int64_t steps) {
-  return layer.reverse ? steps - 1 - place : place;
+/// What the steps share of a layer, in the iteration's body.
+Recurrence constants(IterationBuilder& steps, const Recurrence& layer) {
+  Recurrence inner{.kind = layer.kind, .h0 = {}, .c0 = {}, .w_hh = steps.constant(layer.w_hh)};
+  if (layer.w_hr) inner.w_hr = steps.constant(*layer.w_hr);
+  return inner;
 }
 
 /// A step from state to state.
@@ -128,63 +121,68 @@ StepGradient simple_gradient(const Recurrence& layer, Expr dh, Expr h) {
 
 std::vector<NodeId> recurrence(Graph& g, const Recurrence& layer, NodeId gates,
                                std::optional<NodeId> b_hh) {
-  const int64_t steps = g.shape(gates)[0];
-  require_kind(layer, steps);
+  require_kind(layer);
   const bool is_lstm = layer.kind == "lstm", is_gru = layer.kind == "gru";
-  State state{{g, layer.h0}, is_lstm ? Expr(g, *layer.c0) : Expr(0), 0};
-  std::vector<Expr> out(static_cast<size_t>(steps), 0), cells = out, saved = out;
-  for (int64_t place = 0; place < steps; ++place) {
-    const int64_t t = step_at(layer, place, steps);
-    const Expr x = step(g, gates, t);
-    Expr y = transposed_product(state.h, layer.w_hh);
-    if (b_hh) y = y + Expr(g, *b_hh);
-    if (is_lstm)
-      state = next_lstm(layer, state, x + y);
-    else if (is_gru)
-      state = next_gru(state, x, y);
-    else
-      state.h = layer.kind == "tanh" ? tanh(x + y) : rectified(x + y);
-    out[t] = state.h;
-    cells[t] = state.c;
-    saved[t] = state.saved;
+  IterationBuilder steps(g, std::string(layer.kind));
+  Graph& body = steps.body();
+  State state{
+      {body, steps.carried(layer.h0)}, is_lstm ? Expr(body, steps.carried(*layer.c0)) : Expr(0), 0};
+  const Recurrence inner = constants(steps, layer);
+  const Expr x(body, steps.slices(gates));
+  Expr y = transposed_product(state.h, inner.w_hh);
+  if (b_hh) y = y + Expr(body, steps.constant(*b_hh));
+  if (is_lstm)
+    state = next_lstm(inner, state, x + y);
+  else if (is_gru)
+    state = next_gru(state, x, y);
+  else
+    state.h = layer.kind == "tanh" ? tanh(x + y) : rectified(x + y);
+  steps.hand_on(state.h.node);
+  steps.stack(state.h.node);
+  if (is_lstm) {
+    steps.hand_on(state.c.node);
+    steps.stack(state.c.node);
   }
+  if (is_lstm || is_gru) steps.stack(state.saved.node);
+  const auto [last, stacked] = steps.finish(g.shape(gates)[0], layer.reverse);
   const NodeId none = nothing(g, g.dtype(gates));
-  return {stacked(g, out), state.h.node, is_lstm ? state.c.node : none,
-          is_lstm ? stacked(g, cells) : none, is_lstm || is_gru ? stacked(g, saved) : none};
+  return {stacked[0], last[0], is_lstm ? last[1] : none, is_lstm ? stacked[1] : none,
+          is_lstm || is_gru ? stacked.back() : none};
 }
 
 std::vector<NodeId> recurrence_backward(Graph& g, const Recurrence& layer,
                                         const RecurrenceGradients& gradients, NodeId out,
                                         NodeId cells, NodeId saved) {
-  const int64_t steps = g.shape(out)[0];
-  require_kind(layer, steps);
+  require_kind(layer);
   const bool is_lstm = layer.kind == "lstm", is_gru = layer.kind == "gru";
-  std::vector<Expr> d_gates(static_cast<size_t>(steps), 0), d_hidden = d_gates, d_outs = d_gates;
-  std::optional<Expr> dh, dc;
-  if (gradients.h) dh.emplace(g, *gradients.h);
-  if (gradients.c) dc.emplace(g, *gradients.c);
-  for (int64_t place = steps - 1; place >= 0; --place) {
-    const int64_t t = step_at(layer, place, steps);
-    const auto before = [&](NodeId all, NodeId first) {
-      return place > 0 ? step(g, all, step_at(layer, place - 1, steps)) : Expr(g, first);
-    };
-    if (gradients.out) dh = dh ? step(g, *gradients.out, t) + *dh : step(g, *gradients.out, t);
-    const Expr none(g, full(g, shape_of(g, layer.h0), Scalar::of(g.dtype(layer.h0), 0)));
-    const Expr d_out = dh.value_or(none);
-    d_outs[t] = d_out;
-    StepGradient own = is_lstm ? lstm_gradient(layer, d_out, dc, step(g, saved, t),
-                                               step(g, cells, t), before(cells, *layer.c0))
-                       : is_gru
-                           ? gru_gradient(layer, d_out, step(g, saved, t), before(out, layer.h0))
-                           : simple_gradient(layer, d_out, step(g, out, t));
-    d_gates[t] = own.gates;
-    d_hidden[t] = own.hidden;
-    dh = own.h;
-    dc = own.c;
-  }
+  const auto zeros = [&](NodeId like) {
+    return full(g, shape_of(g, like), Scalar::of(g.dtype(like), 0));
+  };
+  IterationBuilder steps(g, fmt::format("{} backward", layer.kind));
+  Graph& body = steps.body();
+  const auto at_step = [&](NodeId sequence) { return Expr(body, steps.slices(sequence)); };
+  // The step that was taken before.
+  const auto before = [&](NodeId sequence, NodeId first) {
+    return Expr(body, steps.slices(sequence, layer.reverse ? 1 : -1, first));
+  };
+  Expr dh(body, steps.carried(gradients.h ? *gradients.h : zeros(layer.h0)));
+  std::optional<Expr> dc;
+  if (is_lstm) dc.emplace(body, steps.carried(gradients.c ? *gradients.c : zeros(*layer.c0)));
+  const Recurrence inner = constants(steps, layer);
+  if (gradients.out) dh = at_step(*gradients.out) + dh;
+  const StepGradient own = is_lstm  ? lstm_gradient(inner, dh, dc, at_step(saved), at_step(cells),
+                                                    before(cells, *layer.c0))
+                           : is_gru ? gru_gradient(inner, dh, at_step(saved), before(out, layer.h0))
+                                    : simple_gradient(inner, dh, at_step(out));
+  steps.hand_on(own.h.node);
+  if (is_lstm) steps.hand_on(own.c.node);
+  steps.stack(own.gates.node);
+  if (is_gru) steps.stack(own.hidden.node);
+  if (layer.w_hr) steps.stack(dh.node);
+  const auto [last, stacked] = steps.finish(g.shape(out)[0], !layer.reverse);
   const NodeId none = nothing(g, g.dtype(out));
-  return {stacked(g, d_gates), is_gru ? stacked(g, d_hidden) : none,
-          layer.w_hr ? stacked(g, d_outs) : none, dh->node, is_lstm ? dc->node : none};
+  return {stacked[0], is_gru ? stacked[1] : none, layer.w_hr ? stacked.back() : none, last[0],
+          is_lstm ? last[1] : none};
 }
 
 }  // namespace coregrad::ops

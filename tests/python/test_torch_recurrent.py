@@ -228,6 +228,18 @@ def test_dynamic_lengths_and_batches_are_right():
         check(model, call, [torch.randn(steps, batch, 5)])
 
 
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU, nn.RNN])
+def test_one_compilation_serves_every_length(layer):
+    model = layer(5, 6, bidirectional=True)
+    call = compiled(model, dynamic=True)
+    check(model, call, [torch.randn(9, 4, 5)])
+    count = len(coregrad.torch.report().graphs)
+    for steps, batch in ((4, 3), (31, 2), (17, 8), (100, 4)):
+        check(model, call, [torch.randn(steps, batch, 5)])
+    assert len(coregrad.torch.report().graphs) == count
+    assert_all_native()
+
+
 def test_equal_time_steps_share_their_machine_code():
     model = nn.LSTM(8, 16)
     out, _ = compiled(model)(torch.randn(24, 4, 8))
