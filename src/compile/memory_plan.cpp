@@ -8,6 +8,7 @@
 #include "runtime/guarded_memory.h"
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <numeric>
 #include <set>
@@ -87,48 +88,67 @@ MemoryPlan plan_in_step_order(const std::vector<Lifetime>& lifetimes) {
 
 }  // namespace
 
-MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes) {
-  if (lifetimes.size() > kManyBuffers) return plan_in_step_order(lifetimes);
+MemoryLayout::MemoryLayout(std::vector<Lifetime> lifetimes) : lifetimes_(std::move(lifetimes)) {
+  if (lifetimes_.size() > kManyBuffers) return;
+  order_.resize(lifetimes_.size());
+  std::iota(order_.begin(), order_.end(), uint32_t{0});
+  std::ranges::stable_sort(order_, std::greater(), [&](uint32_t i) { return lifetimes_[i].bytes; });
+  for (size_t at = 0; at < order_.size(); ++at) {
+    const Lifetime& life = lifetimes_[order_[at]];
+    for (size_t before = 0; before < at; ++before) {
+      const Lifetime& other = lifetimes_[order_[before]];
+      if (other.first_step <= life.last_step && life.first_step <= other.last_step)
+        together_.push_back(order_[before]);
+    }
+    ends_.push_back(static_cast<uint32_t>(together_.size()));
+  }
+}
+
+MemoryPlan MemoryLayout::place(std::span<const int64_t> bytes) const {
+  COREGRAD_CHECK(bytes.size() == lifetimes_.size());
+  if (order_.empty() && !lifetimes_.empty()) {
+    std::vector<Lifetime> sized = lifetimes_;
+    for (size_t i = 0; i < sized.size(); ++i) sized[i].bytes = bytes[i];
+    return plan_in_step_order(sized);
+  }
   MemoryPlan plan;
-  plan.offsets.assign(lifetimes.size(), 0);
-  std::vector<size_t> order(lifetimes.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return lifetimes[a].bytes != lifetimes[b].bytes ? lifetimes[a].bytes > lifetimes[b].bytes
-                                                    : a < b;
-  });
-  std::vector<size_t> placed;
+  plan.offsets.assign(bytes.size(), 0);
   std::vector<std::pair<int64_t, int64_t>>
       busy;  // [offset, end) of what is alive with the candidate
-  for (size_t i : order) {
-    const Lifetime& life = lifetimes[i];
-    const int64_t bytes = padded(life.bytes);
+  size_t next = 0;
+  for (size_t at = 0; at < order_.size(); ++at) {
+    const uint32_t i = order_[at];
+    const int64_t size = padded(bytes[i]);
     busy.clear();
-    for (size_t p : placed) {
-      const Lifetime& other = lifetimes[p];
-      if (other.first_step <= life.last_step && life.first_step <= other.last_step)
-        busy.emplace_back(plan.offsets[p], plan.offsets[p] + padded(other.bytes));
+    for (; next < ends_[at]; ++next) {
+      const uint32_t other = together_[next];
+      busy.emplace_back(plan.offsets[other], plan.offsets[other] + padded(bytes[other]));
     }
     std::sort(busy.begin(), busy.end());
     int64_t offset = 0;
     for (const auto& [start, end] : busy) {
-      if (offset + bytes <= start) break;
+      if (offset + size <= start) break;
       offset = std::max(offset, end);
     }
     plan.offsets[i] = offset;
-    plan.total_bytes = std::max(plan.total_bytes, checked_add(offset, bytes, "memory plan"));
-    placed.push_back(i);
+    plan.total_bytes = std::max(plan.total_bytes, checked_add(offset, size, "memory plan"));
   }
   return plan;
 }
 
-MemoryPlan plan_guarded_memory(const std::vector<Lifetime>& lifetimes) {
+MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes) {
+  std::vector<int64_t> bytes;
+  for (const Lifetime& life : lifetimes) bytes.push_back(life.bytes);
+  return MemoryLayout(lifetimes).place(bytes);
+}
+
+MemoryPlan plan_guarded_memory(std::span<const int64_t> bytes) {
   MemoryPlan plan;
-  for (size_t i = 0; i < lifetimes.size(); ++i) {
-    const int64_t bytes = lifetimes[i].bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) {
     plan.offsets.push_back(
-        checked_add(plan.total_bytes, guarded_offset(bytes, i % 2 == 0), "memory plan"));
-    plan.guard_pages.push_back(checked_add(plan.total_bytes, guarded_pages(bytes), "memory plan"));
+        checked_add(plan.total_bytes, guarded_offset(bytes[i], i % 2 == 0), "memory plan"));
+    plan.guard_pages.push_back(
+        checked_add(plan.total_bytes, guarded_pages(bytes[i]), "memory plan"));
     plan.total_bytes = checked_add(plan.guard_pages.back(), page_bytes(), "memory plan");
   }
   return plan;

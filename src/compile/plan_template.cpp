@@ -62,6 +62,16 @@ void PlanTemplate::finish() {
       all.insert(all.end(), sizes_of_it.begin(), sizes_of_it.end());
     }
   sizes = SizeProgram(all);
+  std::vector<Lifetime> lifetimes;
+  for (const TemporarySizes& t : temporaries)
+    lifetimes.push_back({t.bytes.hint(), t.first_step, t.last_step});
+  for (const Repeated& r : repeated)
+    lifetimes.push_back({0, static_cast<int64_t>(r.step), static_cast<int64_t>(r.step)});
+  layout_ = MemoryLayout(std::move(lifetimes));
+  // One pointer for a plan to copy.
+  const auto kept = std::make_shared<const std::vector<std::shared_ptr<const void>>>(
+      std::move(plan.keep_alive));
+  plan.keep_alive = {kept};
 }
 
 std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const {
@@ -72,17 +82,15 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
   auto number = numbers.begin();
   auto bound = std::make_shared<Plan>(plan);
 
-  std::vector<Lifetime> lifetimes;
-  for (const TemporarySizes& t : temporaries)
-    lifetimes.push_back({*number++, t.first_step, t.last_step});
+  std::vector<int64_t> bytes(number, number + static_cast<std::ptrdiff_t>(temporaries.size()));
+  number += static_cast<std::ptrdiff_t>(temporaries.size());
   std::vector<BoundIteration> iterations;
   for (const Repeated& r : repeated) {
-    const auto at = static_cast<int64_t>(r.step);
     iterations.emplace_back(*r.steps, r.step, env.get(), values);
-    lifetimes.push_back({iterations.back().workspace_bytes(), at, at});
+    bytes.push_back(iterations.back().workspace_bytes());
   }
   const MemoryPlan memory =
-      flags().check_memory ? plan_guarded_memory(lifetimes) : plan_memory(lifetimes);
+      flags().check_memory ? plan_guarded_memory(bytes) : layout_.place(bytes);
   bound->temporary_bytes = memory.total_bytes;
   bound->guard_pages = memory.guard_pages;
 

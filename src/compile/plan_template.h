@@ -82,6 +82,7 @@ struct PlanTemplate {
   std::shared_ptr<Plan> bind(std::span<const int64_t> values) const;
 
  private:
+  MemoryLayout layout_;  ///< of temporaries, then of what is repeated
   /// `numbers` are those that `sizes` has for what is planned.
   void make_planned(Plan& bound, std::span<const int64_t> values,
                     std::span<const int64_t> numbers) const;

@@ -22,8 +22,13 @@ std::vector<Lifetime> random_lifetimes(size_t count, int64_t longest, uint64_t s
   return lifetimes;
 }
 
-void expect_sound(const std::vector<Lifetime>& lifetimes) {
-  const MemoryPlan plan = plan_memory(lifetimes);
+std::vector<int64_t> bytes_of(const std::vector<Lifetime>& lifetimes) {
+  std::vector<int64_t> bytes;
+  for (const Lifetime& life : lifetimes) bytes.push_back(life.bytes);
+  return bytes;
+}
+
+void expect_sound(const std::vector<Lifetime>& lifetimes, const MemoryPlan& plan) {
   for (size_t i = 0; i < lifetimes.size(); ++i) {
     EXPECT_EQ(plan.offsets[i] % 64, 0);
     ASSERT_LE(plan.offsets[i] + lifetimes[i].bytes, plan.total_bytes);
@@ -38,9 +43,24 @@ void expect_sound(const std::vector<Lifetime>& lifetimes) {
 }
 
 TEST(MemoryPlan, KeepsBuffersApartThatLiveTogether) {
-  for (uint64_t seed = 0; seed < 20; ++seed) expect_sound(random_lifetimes(200, 30, seed));
-  expect_sound(random_lifetimes(3000, 20, 1));
-  expect_sound(random_lifetimes(3000, 2000, 2));
+  const auto check = [](const std::vector<Lifetime>& lifetimes) {
+    expect_sound(lifetimes, plan_memory(lifetimes));
+  };
+  for (uint64_t seed = 0; seed < 20; ++seed) check(random_lifetimes(200, 30, seed));
+  check(random_lifetimes(3000, 20, 1));
+  check(random_lifetimes(3000, 2000, 2));
+}
+
+TEST(MemoryPlan, ALayoutIsForAnySizes) {
+  for (const size_t count : {1u, 30u, 200u, 3000u}) {
+    std::vector<Lifetime> lifetimes = random_lifetimes(count, 30, count);
+    const MemoryLayout layout(lifetimes);
+    for (uint64_t seed = 10; seed < 15; ++seed) {
+      const std::vector<Lifetime> other = random_lifetimes(count, 30, seed);
+      for (size_t i = 0; i < count; ++i) lifetimes[i].bytes = other[i].bytes;
+      expect_sound(lifetimes, layout.place(bytes_of(lifetimes)));
+    }
+  }
 }
 
 TEST(MemoryPlan, ReusesMemoryOfTheDead) {
@@ -55,7 +75,7 @@ TEST(MemoryPlan, ReusesMemoryOfTheDead) {
 
 TEST(MemoryPlan, GuardedBuffersAreFollowedByAPageOfTheirOwn) {
   const std::vector<Lifetime> lifetimes = random_lifetimes(50, 30, 3);
-  const MemoryPlan plan = plan_guarded_memory(lifetimes);
+  const MemoryPlan plan = plan_guarded_memory(bytes_of(lifetimes));
   const int64_t page = page_bytes();
   for (size_t i = 0; i < lifetimes.size(); ++i) {
     const int64_t behind = plan.guard_pages[i] - (plan.offsets[i] + lifetimes[i].bytes);
