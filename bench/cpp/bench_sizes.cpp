@@ -14,20 +14,17 @@
 namespace coregrad {
 namespace {
 
-/// Softmaxes in a row, transposed in between so that each is a step.
-void BM_BindLoops(benchmark::State& state) {
+/// What binding costs for a graph of `range(0)` steps that `make` gives for sizes s and t.
+template <class Make>
+void bind_sizes(benchmark::State& state, Make make) {
   const auto env = std::make_shared<ShapeEnv>();
   const SymInt s = env->symbol("s", {2, kUnbounded}, 257),
                t = env->symbol("t", {2, kUnbounded}, 263);
   Graph graph;
-  const SymInt shape[] = {s, t};
-  NodeId x = ops::input(graph, 0, DType::Float32, shape);
-  for (int64_t i = 0; i < state.range(0); ++i)
-    x = ops::transpose(graph, ops::softmax(graph, x, -1, std::nullopt), 0, 1);
-  const OutputSpec outputs[] = {{x, {}, -1}};
+  const OutputSpec outputs[] = {{make(graph, s, t, state.range(0)), {}, -1}};
   CompileOptions options;
   options.env = env;
-  const CompiledPlan compiled = compile(graph, outputs, 1, options);
+  const CompiledPlan compiled = compile(graph, outputs, 2, options);
   std::vector<int64_t> sizes = {100, 200};
   for (auto _ : state) {
     ++sizes[0];
@@ -35,7 +32,30 @@ void BM_BindLoops(benchmark::State& state) {
   }
   state.counters["steps"] = static_cast<double>(compiled.sizes->steps.size());
 }
+
+/// Softmaxes in a row, transposed in between so that each is a step.
+void BM_BindLoops(benchmark::State& state) {
+  bind_sizes(state, [](Graph& graph, SymInt s, SymInt t, int64_t count) {
+    const SymInt shape[] = {s, t};
+    NodeId x = ops::input(graph, 0, DType::Float32, shape);
+    for (int64_t i = 0; i < count; ++i)
+      x = ops::transpose(graph, ops::softmax(graph, x, -1, std::nullopt), 0, 1);
+    return x;
+  });
+}
 BENCHMARK(BM_BindLoops)->Arg(1)->Arg(10)->Arg(100)->Unit(benchmark::kMicrosecond);
+
+/// Layers of a perceptron.
+void BM_BindProducts(benchmark::State& state) {
+  bind_sizes(state, [](Graph& graph, SymInt s, SymInt, int64_t count) {
+    const SymInt rows[] = {s, 64}, square[] = {64, 64};
+    NodeId x = ops::input(graph, 0, DType::Float32, rows);
+    const NodeId w = ops::input(graph, 1, DType::Float32, square);
+    for (int64_t i = 0; i < count; ++i) x = ops::relu(graph, ops::matmul(graph, x, w));
+    return x;
+  });
+}
+BENCHMARK(BM_BindProducts)->Arg(1)->Arg(10)->Arg(100)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace coregrad

@@ -137,7 +137,10 @@ void Drafting::draft_library(const FusionUnit& unit) {
       }
     };
     if (library.results_first) add_arguments(library.results, true);
+    const size_t first_operand = step.arguments.size();
     add_arguments(library.operands, false);
+    for (size_t i = 0; i < library.offsets.size(); ++i)
+      step.skip(first_operand + i, library.offsets[i]);
     if (!library.results_first) add_arguments(library.results, true);
     step.checked = library.completes;
     step.cost_ns = library.cost_ns;

@@ -80,8 +80,9 @@ BoundIteration::BoundIteration(const IteratedSteps& steps, size_t step, const Sh
     output_bytes_.push_back(value(o.bytes));
     own_places_.push_back(workspace_bytes_);
     if (o.stacked < 0)
-      workspace_bytes_ = checked_add(
-          workspace_bytes_, checked_mul(2, rounded(output_bytes_.back()), "iteration"), "iteration");
+      workspace_bytes_ =
+          checked_add(workspace_bytes_, checked_mul(2, rounded(output_bytes_.back()), "iteration"),
+                      "iteration");
   }
 }
 
@@ -132,8 +133,9 @@ void BoundIteration::append_to(std::vector<Step>& steps, Plan& plan, int64_t wor
     const auto first_slot = static_cast<uint32_t>(plan.slots.size());
     for (const Slot& inner : body.slots) {
       Slot slot = inner.kind == SlotKind::Temporary ? of_workspace(inner.index)
-                  : inner.kind == SlotKind::Input ? of_input(static_cast<size_t>(inner.index), place)
-                                                  : of_output(static_cast<size_t>(inner.index), place);
+                  : inner.kind == SlotKind::Input
+                      ? of_input(static_cast<size_t>(inner.index), place)
+                      : of_output(static_cast<size_t>(inner.index), place);
       if (inner.kind != SlotKind::Temporary)
         (slot.kind == SlotKind::Temporary ? slot.index : slot.offset) += inner.offset;
       slot.bytes = inner.bytes;

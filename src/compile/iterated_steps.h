@@ -54,7 +54,8 @@ class BoundIteration {
   std::shared_ptr<const Plan> body_;
   int64_t count_;
   std::vector<int64_t> input_bytes_, output_bytes_;
-  std::vector<int64_t> own_places_;  ///< in the workspace, of two places for an output without memory
+  std::vector<int64_t>
+      own_places_;  ///< in the workspace, of two places for an output without memory
   int64_t workspace_bytes_;
 };
 

@@ -87,6 +87,8 @@ std::vector<LibraryUnit> scatter_units(const Graph& graph, NodeId node) {
                             return make_scatter(spec);
                           }));
   units.back().operands = {views[1].base, views[2].base};
+  for (const size_t i : {1, 2})
+    units.back().offsets.push_back(views[i].offset * size_of(graph.dtype(views[i].base)));
   units.back().results = {node};
   units.back().results_first = true;
   // What the base held before is gone by then, so the interpreter cannot repeat this step.

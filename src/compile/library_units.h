@@ -27,6 +27,7 @@ struct LibraryUnit {
   const void* context = nullptr;
   std::shared_ptr<const void> context_owner;
   std::vector<NodeId> operands, results;
+  std::vector<SymInt> offsets;  ///< bytes before what is read of each operand; empty: none
   bool results_first = false;
   bool completes = true;  ///< false: a later step of the same op goes on with the result
   int64_t range = 1, chunk = 1, scratch_bytes = 0;

@@ -32,7 +32,8 @@ class MemoryLayout {
  private:
   std::vector<Lifetime> lifetimes_;
   std::vector<uint32_t> order_;  ///< empty for very many
-  /// For each place in the order, up to where `together_` has what is alive with it and placed before.
+  /// For each place in the order, up to where `together_` has what is alive with it and placed
+  /// before.
   std::vector<uint32_t> ends_, together_;
 };
 

@@ -27,6 +27,18 @@ void take(Plan& plan, size_t number, const auto& made) {
   for (const SymInt x : made.params) plan.params.push_back(value(x));
 }
 
+/// Makes a step run what another one does, for equal sizes.
+void take_from(Plan& plan, size_t number, size_t other) {
+  Step& step = plan.steps[number];
+  const Step& from = plan.steps[other];
+  step.function = from.function;
+  step.range = from.range;
+  step.chunk = from.chunk;
+  step.scratch_bytes = from.scratch_bytes;
+  step.first_param = from.first_param;
+  step.num_params = from.num_params;
+}
+
 }  // namespace
 
 std::shared_ptr<const CompiledKernel> SharedContract::kernel_for(
@@ -69,8 +81,8 @@ void PlanTemplate::finish() {
     lifetimes.push_back({0, static_cast<int64_t>(r.step), static_cast<int64_t>(r.step)});
   layout_ = MemoryLayout(std::move(lifetimes));
   // One pointer for a plan to copy.
-  const auto kept = std::make_shared<const std::vector<std::shared_ptr<const void>>>(
-      std::move(plan.keep_alive));
+  const auto kept =
+      std::make_shared<const std::vector<std::shared_ptr<const void>>>(std::move(plan.keep_alive));
   plan.keep_alive = {kept};
 }
 
@@ -130,12 +142,27 @@ void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values,
   const SizeFunction value_of = [&](SymInt x) { return SymInt(env->evaluate(x, values)); };
   std::vector<KernelSource> contracts;
   std::vector<size_t> contract_steps;
+  // Equal layers have equal products.
+  struct Planned {
+    const SymbolicContract* contract;
+    std::span<const int64_t> sizes;
+    size_t step;
+  };
+  std::vector<Planned> seen;
   for (const PlannedAnew& p : planned) {
     if (const auto* contract = std::get_if<std::shared_ptr<const SharedContract>>(&p.source)) {
       const CompiledKernel& general = (*contract)->general();
       const size_t count = general.symbolic->sizes().size();
       const std::span<const int64_t> of_it = numbers.first(count);
       numbers = numbers.subspan(count);
+      const auto equal = std::ranges::find_if(seen, [&](const Planned& other) {
+        return other.contract == general.symbolic.get() && std::ranges::equal(other.sizes, of_it);
+      });
+      if (equal != seen.end()) {
+        take_from(bound, p.step, equal->step);
+        continue;
+      }
+      seen.push_back({general.symbolic.get(), of_it, p.step});
       if (const auto special = (*contract)->kernel_for(of_it)) {
         std::vector<int64_t> of_special;
         for (const SymInt x : special->symbolic->sizes())

@@ -181,11 +181,8 @@ std::vector<StridedView> memory_operands(const Graph& graph, NodeId node) {
       continue;
     }
     if (op == Op::Scatter && i > 0) {
-      StridedView view = strided_view(graph, operands[i]);
-      if (view.offset == 0) {
-        views.push_back(std::move(view));
-        continue;
-      }
+      views.push_back(strided_view(graph, operands[i]));
+      continue;
     }
     views.push_back({operands[i], memory_strides(graph, operands[i]), 0});
   }

@@ -31,8 +31,8 @@ Array run_iterate(const Graph& graph, NodeId id, Operands operands) {
       } else if (at < 0 || at >= steps) {
         views.push_back({operands[input.edge]->data.data()});
       } else {
-        views.push_back({whole.data.data() + static_cast<size_t>(at) * whole.data.size() /
-                                                 static_cast<size_t>(steps)});
+        views.push_back({whole.data.data() +
+                         static_cast<size_t>(at) * whole.data.size() / static_cast<size_t>(steps)});
       }
     }
     std::vector<Array> results = interpret(body.graph, roots, views);

@@ -9,9 +9,9 @@
 
 namespace coregrad {
 
-/// The body of an iteration. From step to step it hands on *carried* values; it reads a slice of each
-/// *sequence*, along the first dimension, and values that stay the same; slices of its results are
-/// stacked along a new first dimension.
+/// The body of an iteration. From step to step it hands on *carried* values; it reads a slice of
+/// each *sequence*, along the first dimension, and values that stay the same; slices of its results
+/// are stacked along a new first dimension.
 struct Iteration {
   enum class Kind : uint8_t { Carried, Sequence, Constant };
   /// Input k of the body's graph.
@@ -26,7 +26,7 @@ struct Iteration {
   Graph graph;
   std::vector<Input> inputs;
   std::vector<NodeId> nodes;  ///< of the inputs
-  std::vector<NodeId> next;  ///< one for each carried value, in the order of the inputs
+  std::vector<NodeId> next;   ///< one for each carried value, in the order of the inputs
   std::vector<NodeId> stacked;
 
   /// A node's results: the carried values after the last step, then what is stacked.

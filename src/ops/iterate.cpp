@@ -40,8 +40,9 @@ NodeId IterationBuilder::slices(NodeId sequence, int64_t shift, std::optional<No
                       describe(around_, sequence));
   const Shape shape = around_.shape(sequence).subspan(1);
   if ((shift != 0) != edge.has_value() || (edge && !same_shape(around_.shape(*edge), shape)))
-    raise<ShapeError>("{}: a sequence that is read at other steps needs a slice for its edge: got {}",
-                      iteration_->name, describe(around_, sequence));
+    raise<ShapeError>(
+        "{}: a sequence that is read at other steps needs a slice for its edge: got {}",
+        iteration_->name, describe(around_, sequence));
   Iteration::Input input{Iteration::Kind::Sequence, operand(sequence), shift};
   if (edge) input.edge = operand(*edge);
   return add(input, shape);

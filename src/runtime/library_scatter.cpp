@@ -68,23 +68,34 @@ struct Unit {
     element = combine<T, kMode>(element, values[k * c.along.value + lane * c.inner.value]);
   }
 
-  /// All lanes of the block go to the same destination.
-  void put_row(int64_t first, int64_t count, int64_t k) const {
-    const int64_t to = destination(k * c.along.index);
-    if (to < 0) return;
-    T* row = out + to * c.along.out + first * c.inner.out;
-    const T* from = values + k * c.along.value + first * c.inner.value;
-    if (c.inner.out == 1 && c.inner.value == 1) {
-      for (int64_t i = 0; i < count; ++i) row[i] = combine<T, kMode>(row[i], from[i]);
-    } else {
-      for (int64_t i = 0; i < count; ++i)
-        row[i * c.inner.out] = combine<T, kMode>(row[i * c.inner.out], from[i * c.inner.value]);
-    }
+  /// All lanes of the block go to the same destinations.
+  template <class PutRow>
+  void put_rows(int64_t first, PutRow put_row) const {
+    for (int64_t k = 0; k < c.along.extent; ++k)
+      if (const int64_t to = destination(k * c.along.index); to >= 0)
+        put_row(out + to * c.along.out + first * c.inner.out,
+                values + k * c.along.value + first * c.inner.value);
+  }
+
+  /// Rows without gaps, in pieces of a fixed length that need no loop.
+  void put_dense_rows(int64_t first, int64_t count) const {
+    constexpr int64_t kPiece = 64 / static_cast<int64_t>(sizeof(T));
+    put_rows(first, [count](T* __restrict row, const T* __restrict from) {
+      int64_t i = 0;
+      for (; i + kPiece <= count; i += kPiece)
+        for (int64_t j = i; j < i + kPiece; ++j) row[j] = combine<T, kMode>(row[j], from[j]);
+      for (; i < count; ++i) row[i] = combine<T, kMode>(row[i], from[i]);
+    });
   }
 
   void run(int64_t first, int64_t count) const {
-    if (c.inner.index == 0) {
-      for (int64_t k = 0; k < c.along.extent; ++k) put_row(first, count, k);
+    if (c.inner.index == 0 && c.inner.out == 1 && c.inner.value == 1) {
+      put_dense_rows(first, count);
+    } else if (c.inner.index == 0) {
+      put_rows(first, [&](T* row, const T* from) {
+        for (int64_t i = 0; i < count; ++i)
+          row[i * c.inner.out] = combine<T, kMode>(row[i * c.inner.out], from[i * c.inner.value]);
+      });
     } else if (c.along.index <= c.inner.index) {
       for (int64_t lane = first; lane < first + count; ++lane)
         for (int64_t k = 0; k < c.along.extent; ++k) put(lane, k);
@@ -205,24 +216,27 @@ LibraryStep make_scatter(const ScatterSpec& spec) {
   }
   c.outer = std::move(lanes);
 
-  // Whole rows keep their length where destinations can be cut instead; single lanes go in blocks
-  // that share cache lines.
+  // Blocks of lanes share no cache line. Each reads the indices again, and each range of
+  // destinations does; that costs about as much as four elements, and more where a branch on it is
+  // not foreseen.
+  constexpr int64_t kMostUnits = 16;
   const bool rows = c.inner.index == 0 && c.inner.extent > 1;
-  c.block = rows ? std::min<int64_t>(c.inner.extent, 1024) : std::min<int64_t>(c.inner.extent, 64);
+  c.block = std::min<int64_t>(
+      c.inner.extent, rows ? std::max<int64_t>(64, ceil_div(c.inner.extent, kMostUnits)) : 64);
   c.blocks = ceil_div(c.inner.extent, c.block);
   const int64_t outer = std::accumulate(c.outer.begin(), c.outer.end(), int64_t{1},
                                         [](int64_t n, const LaneDim& d) { return n * d.extent; });
   const int64_t units = outer * c.blocks;
-  const bool large = count >= 16384;
-  // Each range reads all indices again, which is cheap for rows only.
-  if (large && units < 16)
-    c.ranges = std::clamp<int64_t>(rows ? 16 : 4, 1, std::max<int64_t>(1, c.destinations));
+  const bool large = count >= (rows ? 65536 : 16384);
+  if (large && units < kMostUnits)
+    c.ranges = std::clamp<int64_t>(rows ? std::min(kMostUnits / units, c.block / 8) : 4, 1,
+                                   std::max<int64_t>(1, c.destinations));
   const auto n = static_cast<double>(count);
   const double index_reads =
       (rows ? n / static_cast<double>(c.block) : n) * static_cast<double>(c.ranges);
   step.flops = spec.combine == ScatterCombine::Set ? 0 : n;
   step.bytes = 3 * n * static_cast<double>(size_of(spec.element)) + 8 * index_reads;
-  set_work(step, units * c.ranges, n * (rows ? 0.5 : 2.0) + index_reads * 0.7);
+  set_work(step, units * c.ranges, n * (rows ? 0.25 : 2.0) + index_reads * 1.0);
   return step;
 }
 

@@ -709,5 +709,22 @@ TEST(Compile, PlansRunFromSeveralThreadsAtOnce) {
   EXPECT_EQ(wrong, 0);
 }
 
+// What is cut out of something, turned around or repeated needs no copy.
+TEST(Compile, AScatterReadsIndicesAndValuesWhereTheyLie) {
+  for (const int64_t width : {1, 5, 16, 70, 300}) {
+    Graph g;
+    const NodeId edges = in(g, 0, {2, 40}, DType::Int64), rows = in(g, 1, {43, width});
+    const NodeId to = ops::reshape(g, ops::narrow(g, edges, 0, 1, 2), Dims{40, 1});
+    const NodeId index = ops::broadcast_to(g, to, Dims{40, width});
+    const NodeId values = ops::flip(g, ops::narrow(g, rows, 0, 3, 43), Dims{0});
+    const NodeId zeros = ops::full(g, Dims{9, width}, Scalar::of(DType::Float32, 0));
+    for (const ScatterMode mode : {ScatterMode::Add, ScatterMode::Set, ScatterMode::Max}) {
+      CompileReport report;
+      check(g, {ops::scatter(g, zeros, 0, index, values, mode)}, &report);
+      EXPECT_EQ(report.steps, 2);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace coregrad

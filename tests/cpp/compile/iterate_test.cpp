@@ -1,10 +1,11 @@
 // Iterations against the same steps written one after the other.
 
+#include "ops/iterate.h"
+
 #include "base/error.h"
 #include "base/shape_env.h"
 #include "compile/plan_template.h"
 #include "ops/expression.h"
-#include "ops/iterate.h"
 #include "ops/operators.h"
 #include "ops/primitives.h"
 
@@ -61,9 +62,9 @@ Operands operands(Graph& g, const Sizes& s) {
 Nodes iterated(Graph& g, const Operands& o, SymInt count, bool reverse) {
   IterationBuilder steps(g, "test");
   const auto expr = [&](NodeId node) { return Expr(steps.body(), node); };
-  Values v{expr(steps.carried(o.h0)), expr(steps.carried(o.c0)), expr(steps.slices(o.xs)),
-           expr(steps.slices(o.xs, reverse ? 1 : -1, o.edge)), expr(steps.constant(o.w)),
-           expr(steps.constant(o.b))};
+  Values v{expr(steps.carried(o.h0)), expr(steps.carried(o.c0)),
+           expr(steps.slices(o.xs)),  expr(steps.slices(o.xs, reverse ? 1 : -1, o.edge)),
+           expr(steps.constant(o.w)), expr(steps.constant(o.b))};
   const Next n = next(v);
   steps.hand_on(n.h.node);
   steps.hand_on(n.c.node);
@@ -189,7 +190,8 @@ TEST(Iterate, BodiesHaveAllKindsOfSteps) {
 
 TEST(Iterate, OneCompilationServesAnyNumberOfSteps) {
   const auto env = std::make_shared<ShapeEnv>();
-  const SymInt t = env->symbol("t", {2, kUnbounded}, 257), n = env->symbol("n", {2, kUnbounded}, 263);
+  const SymInt t = env->symbol("t", {2, kUnbounded}, 257),
+               n = env->symbol("n", {2, kUnbounded}, 263);
   constexpr int64_t kWidth = 6;
   Graph g;
   const Operands o{ops::input(g, 0, DType::Float32, Dims{n, kWidth}),
@@ -204,8 +206,8 @@ TEST(Iterate, OneCompilationServesAnyNumberOfSteps) {
   options.env = env;
   const CompiledPlan compiled = compile(g, specs, 6, options);
   EXPECT_EQ(env->guards(), std::vector<std::string>{});
-  for (const auto& [steps, batch] : std::vector<std::pair<int64_t, int64_t>>{
-           {2, 3}, {5, 16}, {33, 7}, {100, 2}, {3, 64}}) {
+  for (const auto& [steps, batch] :
+       std::vector<std::pair<int64_t, int64_t>>{{2, 3}, {5, 16}, {33, 7}, {100, 2}, {3, 64}}) {
     const Sizes s{steps, batch, kWidth, false};
     Graph fixed;
     const Nodes nodes = iterated(fixed, operands(fixed, s), steps, false);

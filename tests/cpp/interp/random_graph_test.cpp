@@ -41,8 +41,8 @@ TEST(RandomGraphs, AreLargeAndCoverEveryPrimitive) {
   }
   std::nth_element(sizes.begin(), sizes.begin() + kSeeds / 2, sizes.end());
   EXPECT_GE(sizes[kSeeds / 2], 20);
-  // External steps need a supplier, sizes are of symbols, iterations have graphs of their own, which
-  // are compared with their steps one by one (iterate_test.cpp).
+  // External steps need a supplier, sizes are of symbols, iterations have graphs of their own,
+  // which are compared with their steps one by one (iterate_test.cpp).
   for (int i = 0; i < kNumOps; ++i) {
     const auto op = static_cast<Op>(i);
     if (op != Op::External && op != Op::Size && op != Op::Iterate)
