@@ -216,20 +216,18 @@ LibraryStep make_scatter(const ScatterSpec& spec) {
   }
   c.outer = std::move(lanes);
 
-  // Blocks of lanes share no cache line. Each reads the indices again, and each range of
-  // destinations does; that costs about as much as four elements, and more where a branch on it is
-  // not foreseen.
+  // Whole rows keep their length where destinations can be cut instead; single lanes go in blocks
+  // that share no cache line.
   constexpr int64_t kMostUnits = 16;
   const bool rows = c.inner.index == 0 && c.inner.extent > 1;
-  c.block = std::min<int64_t>(
-      c.inner.extent, rows ? std::max<int64_t>(64, ceil_div(c.inner.extent, kMostUnits)) : 64);
+  c.block = std::min<int64_t>(c.inner.extent, rows ? 1024 : 16);
   c.blocks = ceil_div(c.inner.extent, c.block);
   const int64_t outer = std::accumulate(c.outer.begin(), c.outer.end(), int64_t{1},
                                         [](int64_t n, const LaneDim& d) { return n * d.extent; });
   const int64_t units = outer * c.blocks;
-  const bool large = count >= (rows ? 65536 : 16384);
-  if (large && units < kMostUnits)
-    c.ranges = std::clamp<int64_t>(rows ? std::min(kMostUnits / units, c.block / 8) : 4, 1,
+  // Each range of destinations reads all indices again, which costs as much as some four elements.
+  if (count >= 65536 && units < kMostUnits)
+    c.ranges = std::clamp<int64_t>(std::min(kMostUnits / units, c.block / 16), 1,
                                    std::max<int64_t>(1, c.destinations));
   const auto n = static_cast<double>(count);
   const double index_reads =
