@@ -191,9 +191,9 @@ LOWERING = [
     ),
     Mutant(
         "scatter-offset-dropped",
-        "src/compile/view_map.cpp",
-        "      if (view.offset == 0) {",
-        "      if (view.base.is_valid()) {",
+        "src/compile/draft.cpp",
+        "      step.skip(first_operand + i, library.offsets[i]);",
+        "      step.skip(first_operand + i, 0 * library.offsets[i]);",
         "a scatter reads a slice of its values from the start of memory",
     ),
     Mutant(

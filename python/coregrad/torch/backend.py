@@ -124,6 +124,8 @@ def compile_fx_graph(
     def compile_template(
         values: Sequence[int], args: list[Any], is_near: bool
     ) -> CompiledTemplate | None:
+        if is_near and not sizes.are_within_bounds(values):
+            return None
         env, symbols = sizes.symbols(values if is_near else None)
         report = GraphReport(f"{name}, any {', '.join(map(str, symbols))}", call_path=call_path)
         try:

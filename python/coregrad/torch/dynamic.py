@@ -22,6 +22,7 @@ from torch.fx import GraphModule
 from torch.fx import Node as FxNode
 
 from .. import _core
+from . import hints
 from .assertions import assertions_of, is_only_asserted
 from .divisibility import divisors
 from .expressions import SYMBOLIC, Printer, expression_of, function, plain
@@ -34,9 +35,6 @@ from .sources import sources
 MAX_PROGRAMS = 256
 #: Templates that one graph keeps: what was decided for one may not hold for the sizes of the next.
 MAX_TEMPLATES = 64
-#: What symbols are taken for where a template is compiled: sizes that no program has as constants, of
-#: which a product of many does not overflow.
-HINTS = (263, 269, 271, 277, 67, 71, 73, 79, 31, 37, 41, 43, 47, 53, 59, 61)
 
 BoxedCall = Callable[[list[Any]], list[Any]]
 
@@ -128,11 +126,12 @@ class Sizes:
         self._symbols = symbols
         names = [s.name + (f"_{k}" if (k := self._divisor(s)) > 1 else "") for s in symbols]
         self._names = names
-        parts = {
-            s: self._divisor(s) * sympy.Symbol(name, integer=True, positive=True)
+        quotients = {
+            s: sympy.Symbol(name, integer=True, positive=True)
             for s, name in zip(symbols, names)
             if self._divisor(s) > 1
         }
+        parts = {s: self._divisor(s) * q for s, q in quotients.items()}
         printer = Printer()
         told = [known[s].text.format(f"told[{i}]") for i, s in enumerate(symbols)]
         #: The symbols' values from what a call has at `places`; of one with a divisor, how often that
@@ -153,7 +152,9 @@ class Sizes:
         asserted = assertions_of(module.graph.nodes)
         known_ones = [e for e in asserted if e.free_symbols <= set(symbols)]
         self._messages = [asserted[e] for e in known_ones]
-        self._holds = function(names, [printer.doprint(e.xreplace(parts)) for e in known_ones])
+        facts = [e.xreplace(parts) for e in known_ones]
+        self._holds = function(names, [printer.doprint(e) for e in facts])
+        self._hints = hints.choose([quotients.get(s, s) for s in symbols], facts)
 
     def check(self, sizes: Sequence[int]) -> None:
         """RuntimeError if the graph asserts something that does not hold for these sizes."""
@@ -177,10 +178,15 @@ class Sizes:
         symbols = []
         for number, symbol in enumerate(self._symbols):
             low, high = self._bounds(symbol)
-            hint = HINTS[number % len(HINTS)] if near is None else near[number]
+            hint = self._hints[number] if near is None else near[number]
             name = self._names[number]
             symbols.append(env.symbol(name, low, high, min(max(hint, low), high)))
         return env, symbols
+
+    def are_within_bounds(self, sizes: Sequence[int]) -> bool:
+        """Whether PyTorch traced for such sizes: a batch of one may be one that it did not trace for."""
+        bounds = map(self._bounds, self._symbols)
+        return all(low <= n <= high for n, (low, high) in zip(sizes, bounds, strict=True))
 
     def _divisor(self, symbol: sympy.Symbol) -> int:
         return self._divisors.get(symbol, 1)
