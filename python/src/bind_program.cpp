@@ -135,13 +135,14 @@ void bind_program(nb::module_& m) {
           },
           nb::arg("values") = std::vector<int64_t>{},
           "The function where the symbols of the sizes have these values.");
-  m.def("make_sized_entry", make_sized_entry, nb::arg("places"), nb::arg("make"), nb::arg("limit"),
+  m.def("make_sized_entry", make_sized_entry, nb::arg("places"), nb::arg("make"),
+        nb::arg("max_bytes"),
         "A function of tensors that calls what make(sizes, *arguments) gave for sizes like those "
         "of the\n"
         "call. `places` tells where they stand: (kind, argument, dimension), of kind \"int\" or\n"
         "\"float\" (the argument itself), \"size\" or \"stride\" (of a tensor that is strided\n"
         "memory), \"shape\" (of any other) or \"storage_offset\". What was used last is kept, up "
-        "to `limit`.");
+        "to `max_bytes`.");
 }
 
 }  // namespace coregrad::python

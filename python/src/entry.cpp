@@ -228,4 +228,14 @@ nb::object EntryTemplate::bind(std::span<const int64_t> values) const {
   return make_c_function(definition, std::move(entry));
 }
 
+int64_t bytes_of_entry(nb::handle function) {
+  constexpr int64_t kUnknown = 256 << 10;
+  if (!PyCFunction_Check(function.ptr()) ||
+      PyCFunction_GET_FUNCTION(function.ptr()) != definition.ml_meth)
+    return kUnknown;
+  PyObject* const self = PyCFunction_GET_SELF(function.ptr());
+  const auto* entry = static_cast<const Entry*>(PyCapsule_GetPointer(self, nullptr));
+  return static_cast<int64_t>(sizeof *entry) + (entry->program ? entry->program->bytes() : 0);
+}
+
 }  // namespace coregrad::python

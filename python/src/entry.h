@@ -30,4 +30,7 @@ class EntryTemplate {
   std::shared_ptr<const Parts> parts_;
 };
 
+/// What a function takes of memory; a guess where it is none of an EntryTemplate.
+int64_t bytes_of_entry(nb::handle function);
+
 }  // namespace coregrad::python

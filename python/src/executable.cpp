@@ -32,6 +32,7 @@ class PlanExecutable final : public Executable {
   }
   bool is_short() const override { return is_short_; }
   std::string to_text() const override { return coregrad::to_text(*plan_); }
+  int64_t bytes() const override { return bytes_of(*plan_); }
 
  private:
   std::shared_ptr<const Plan> plan_;
@@ -85,6 +86,7 @@ class OracleExecutable final : public Executable {
 
   bool is_short() const override { return false; }
   std::string to_text() const override { return coregrad::to_text(graph_, roots_); }
+  int64_t bytes() const override { return static_cast<int64_t>(graph_.size() * sizeof(Node)); }
 
  private:
   struct Stage {

@@ -22,6 +22,8 @@ class Executable {
   virtual bool is_short() const = 0;
   /// The plan, or the graph of an interpreter, as text.
   virtual std::string to_text() const = 0;
+  /// What it takes of memory.
+  virtual int64_t bytes() const = 0;
 };
 
 /// Shape and dtype of each result of an external call.

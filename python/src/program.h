@@ -54,6 +54,8 @@ class ProgramTemplate : public std::enable_shared_from_this<ProgramTemplate> {
   /// is held on entry.
   std::shared_ptr<Program> bind(std::span<const int64_t> values) const;
 
+  /// Whether programs for several sets of sizes come from this.
+  bool is_for_symbols() const { return compiled_.sizes != nullptr; }
   /// Program::num_results() of each.
   size_t num_results() const;
   const std::string& name() const { return name_; }
@@ -96,6 +98,9 @@ class Program {
   /// Runs on tensors (or Python ints for int64 scalars), one an input, and makes the results.
   /// Thread-safe; the GIL is held on entry, and let go only for plans that are long.
   void run(std::span<PyObject* const> inputs, std::span<nb::object> results) const;
+
+  /// What it takes of memory: of a program that is for one set of sizes with its code, roughly.
+  int64_t bytes() const;
 
   std::string to_text() const { return executable_->to_text(); }
   const std::string& to_dot() const { return made_by_->to_dot(); }

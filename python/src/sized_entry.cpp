@@ -7,6 +7,7 @@
 
 #include "bindings.h"
 #include "c_function.h"
+#include "entry.h"
 #include "small_array.h"
 #include "tensor_exchange.h"
 #include <algorithm>
@@ -46,8 +47,8 @@ struct KeyEqual {
 /// What was made for some sizes, the latest used first. The GIL guards it.
 class SizedEntry {
  public:
-  SizedEntry(std::vector<Place> places, nb::object make, size_t limit)
-      : places_(std::move(places)), make_(std::move(make)), limit_(limit) {}
+  SizedEntry(std::vector<Place> places, nb::object make, int64_t max_bytes)
+      : places_(std::move(places)), make_(std::move(make)), max_bytes_(max_bytes) {}
 
   nb::object call(PyObject* const* args, size_t count) {
     SmallArray<int64_t, 32> key(places_.size());
@@ -61,6 +62,7 @@ class SizedEntry {
   struct Made {
     Key key;
     nb::object function;
+    int64_t bytes;
   };
 
   static PyObject* check(PyObject* result) {
@@ -139,9 +141,11 @@ class SizedEntry {
     nb::object function = nb::steal(
         check(PyObject_Vectorcall(make_.ptr(), arguments.data(), arguments.size(), nullptr)));
     if (table_.contains(key)) return function;
-    order_.push_front({{key.begin(), key.end()}, function});
+    order_.push_front({{key.begin(), key.end()}, function, bytes_of_entry(function)});
     table_.emplace(order_.front().key, order_.begin());
-    if (table_.size() > limit_) {
+    bytes_ += order_.front().bytes;
+    while (bytes_ > max_bytes_ && order_.size() > 1) {
+      bytes_ -= order_.back().bytes;
       table_.erase(table_.find(std::span<const int64_t>(order_.back().key)));
       order_.pop_back();
     }
@@ -150,7 +154,7 @@ class SizedEntry {
 
   std::vector<Place> places_;
   nb::object make_;
-  size_t limit_;
+  int64_t bytes_ = 0, max_bytes_;
   std::list<Made> order_;
   std::unordered_map<Key, std::list<Made>::iterator, KeyHash, KeyEqual> table_;
 };
@@ -182,14 +186,14 @@ Place::Kind to_kind(std::string_view word) {
 
 }  // namespace
 
-nb::object make_sized_entry(const nb::list& places, nb::handle make, size_t limit) {
+nb::object make_sized_entry(const nb::list& places, nb::handle make, int64_t max_bytes) {
   std::vector<Place> read;
   for (const nb::handle item : places) {
     const auto place = nb::cast<nb::tuple>(item);
     read.push_back({to_kind(nb::cast<std::string>(place[0])), nb::cast<size_t>(place[1]),
                     nb::cast<size_t>(place[2])});
   }
-  auto entry = std::make_unique<SizedEntry>(std::move(read), nb::borrow(make), limit);
+  auto entry = std::make_unique<SizedEntry>(std::move(read), nb::borrow(make), max_bytes);
   return make_c_function(definition, std::move(entry));
 }
 

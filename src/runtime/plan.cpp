@@ -38,6 +38,15 @@ std::string to_text(const Slot& slot) {
 
 }  // namespace
 
+int64_t bytes_of(const Plan& plan) {
+  const auto bytes = [](const auto& list) {
+    return static_cast<int64_t>(list.capacity() * sizeof(list[0]));
+  };
+  return static_cast<int64_t>(sizeof plan) + bytes(plan.slots) + bytes(plan.steps) +
+         bytes(plan.args) + bytes(plan.params) + bytes(plan.guard_pages) + bytes(plan.keep_alive) +
+         bytes(plan.gathering);
+}
+
 std::string to_text(const Plan& plan) {
   std::string text = fmt::format(
       "plan: {} inputs, {} outputs, {} slots, {} steps, {} temporary bytes, "

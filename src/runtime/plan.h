@@ -109,6 +109,9 @@ struct Plan {
   }
 };
 
+/// What a plan takes of memory, without what it shares with others.
+int64_t bytes_of(const Plan& plan);
+
 /// One line a step: for COREGRAD_DEBUG and dumps.
 std::string to_text(const Plan& plan);
 

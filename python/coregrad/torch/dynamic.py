@@ -31,8 +31,8 @@ from .program import Boxed, CompiledGraph
 from .sized_float import SizedFloat
 from .sources import sources
 
-#: Programs that one graph keeps, each for other sizes: those of templates share their code.
-MAX_PROGRAMS = 256
+#: Bytes of programs that one graph keeps, each for other sizes: those of templates share their code.
+MAX_BYTES = 64 << 20
 #: Templates that one graph keeps: what was decided for one may not hold for the sizes of the next.
 MAX_TEMPLATES = 64
 
@@ -320,7 +320,7 @@ class SizedGraph(Boxed):
         return _core.make_sized_entry(
             programs.sizes.places,
             torch._dynamo.disable(functools.partial(programs.entry_for, tuple(written))),
-            MAX_PROGRAMS,
+            MAX_BYTES,
         )
 
     @property
