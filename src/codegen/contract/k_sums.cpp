@@ -70,12 +70,21 @@ std::vector<llvm::Value*> KSums::emit_sums(size_t count, llvm::Value* k_count, i
   return emit_chains(state, count, k_step, step);
 }
 
-/// Chain after chain, and their sums in memory.
+/// Chain after chain, and their sums in memory; of steps that may be few the only chain's as it is.
 std::vector<llvm::Value*> KSums::emit_chains(const State& start, size_t count, int64_t k_step,
                                              const Step& step) {
   const int64_t chain = kChain * k_step;
-  std::vector<llvm::Value*> levels = {emit_zeros(count)};
-  if (most_steps() / kChainsOfSum > chain) levels.push_back(emit_zeros(count));
+  llvm::Value* const is_long =
+      most_steps() == INT64_MAX ? b_.CreateICmpSGT(start[kLeft], emit_i64(b_, chain)) : nullptr;
+  std::vector<llvm::Value*> levels = {emit_room(count)};
+  if (most_steps() / kChainsOfSum > chain) levels.push_back(emit_room(count));
+  const auto clear = [&] {
+    for (llvm::Value* level : levels) emit_zeros(level, count);
+  };
+  if (is_long)
+    emit_if(b_, is_long, clear);
+  else
+    clear();
   llvm::BasicBlock* const before = b_.GetInsertBlock();
   llvm::BasicBlock* const head = llvm::BasicBlock::Create(b_.getContext(), "chain", function_);
   llvm::BasicBlock* const done = llvm::BasicBlock::Create(b_.getContext(), "sum", function_);
@@ -92,14 +101,22 @@ std::vector<llvm::Value*> KSums::emit_chains(const State& start, size_t count, i
   State part{steps, carried[kRows], carried[kLanes]};
   part.insert(part.end(), count, llvm::Constant::getNullValue(vector_));
   part = emit_k_loop(part, k_step, step);
-  add_to(levels[0], std::span(part).subspan(kSums));
+  llvm::BasicBlock* const first_ends = b_.GetInsertBlock();
+  llvm::BasicBlock* const all =
+      is_long ? llvm::BasicBlock::Create(b_.getContext(), "all", function_) : nullptr;
+  if (is_long) {
+    llvm::BasicBlock* const keep = llvm::BasicBlock::Create(b_.getContext(), "keep", function_);
+    b_.CreateCondBr(is_long, keep, all);
+    b_.SetInsertPoint(keep);
+  }
+  const std::vector<llvm::Value*> only_chain(part.begin() + kSums, part.end());
+  add_to(levels[0], only_chain);
   if (levels.size() > 1) {
     llvm::Value* const is_whole =
         b_.CreateICmpEQ(b_.CreateAnd(number, emit_i64(b_, kChainsOfSum - 1)), emit_i64(b_, 0));
     emit_if(b_, is_whole, [&] {
       add_to(levels[1], load_sums(levels[0], count));
-      for (size_t i = 0; i < count; ++i)
-        b_.CreateStore(llvm::Constant::getNullValue(vector_), local(levels[0], i));
+      emit_zeros(levels[0], count);
     });
   }
   part[kLeft] = b_.CreateNSWSub(carried[kLeft], steps);
@@ -108,18 +125,30 @@ std::vector<llvm::Value*> KSums::emit_chains(const State& start, size_t count, i
   b_.CreateCondBr(b_.CreateICmpSGT(part[kLeft], emit_i64(b_, 0)), head, done);
   b_.SetInsertPoint(done);
   if (levels.size() > 1) add_to(levels[1], load_sums(levels[0], count));
-  return load_sums(levels.back(), count);
+  std::vector<llvm::Value*> sums = load_sums(levels.back(), count);
+  if (!is_long) return sums;
+  llvm::BasicBlock* const chains_end = b_.GetInsertBlock();
+  b_.CreateBr(all);
+  b_.SetInsertPoint(all);
+  for (size_t i = 0; i < count; ++i) {
+    llvm::PHINode* const merged = b_.CreatePHI(vector_, 2);
+    merged->addIncoming(only_chain[i], first_ends);
+    merged->addIncoming(sums[i], chains_end);
+    sums[i] = merged;
+  }
+  return sums;
 }
 
-/// Room for `count` vectors on the stack, all zero.
-llvm::Value* KSums::emit_zeros(size_t count) {
+/// Room for `count` vectors on the stack.
+llvm::Value* KSums::emit_room(size_t count) {
   llvm::BasicBlock& entry = function_->getEntryBlock();
-  llvm::Value* const room =
-      llvm::IRBuilder<>(&entry, entry.begin())
-          .CreateAlloca(llvm::ArrayType::get(vector_, static_cast<uint64_t>(count)));
+  return llvm::IRBuilder<>(&entry, entry.begin())
+      .CreateAlloca(llvm::ArrayType::get(vector_, static_cast<uint64_t>(count)));
+}
+
+void KSums::emit_zeros(llvm::Value* room, size_t count) {
   for (size_t i = 0; i < count; ++i)
     b_.CreateStore(llvm::Constant::getNullValue(vector_), local(room, i));
-  return room;
 }
 
 std::vector<llvm::Value*> KSums::load_sums(llvm::Value* room, size_t count) {

@@ -74,7 +74,8 @@ class KSums {
   State emit_k_loop(State state, int64_t k_step, const Step& step);
   State emit_k_steps(const State& start, int64_t k_step, int64_t unrolled, bool may_skip,
                      const Step& step);
-  llvm::Value* emit_zeros(size_t count);
+  llvm::Value* emit_room(size_t count);
+  void emit_zeros(llvm::Value* room, size_t count);
   llvm::Value* local(llvm::Value* room, size_t i) {
     return b_.CreateConstGEP1_64(vector_, room, static_cast<uint64_t>(i));
   }
