@@ -534,6 +534,77 @@ SIZES = [
         "            if template is not None:\n                self._templates.remove",
         "a template is used for sizes that it is not for",
     ),
+    Mutant(
+        "size-of-one-not-repeated",
+        "src/compile/view_map.cpp",
+        "(!from[d].is_identical(to[d]) && from[d] == 1);",
+        "(from[d].is_identical(to[d]) && from[d] == 1);",
+        "a size that a decision made 1 is read as if it were what it is repeated to",
+    ),
+    Mutant(
+        "neighbour-in-memory-forgotten",
+        "src/compile/memory_plan.cpp",
+        "for (size_t before = 0; before < at; ++before) {",
+        "for (size_t before = 0; before + 1 < at; ++before) {",
+        "two buffers that are alive together get the same memory",
+    ),
+    Mutant(
+        "products-equal-but-for-sizes",
+        "src/compile/plan_template.cpp",
+        "general.symbolic.get() && std::ranges::equal(other.sizes, of_it);",
+        "general.symbolic.get();",
+        "two products of one kernel run with the sizes of the first",
+    ),
+    Mutant(
+        "assertion-of-a-size-ignored",
+        TORCH + "sections.py",
+        "            if not holds:\n",
+        "            if not holds and not message:\n",
+        "what torch._check says about a size from data is not checked",
+    ),
 ]
 
-MUTANTS = [*GRADIENTS, *REWRITES, *FUSION, *LOWERING, *MEMORY, *CODE, *RUNTIME, *PYTORCH, *SIZES]
+#: Iterations, and rows of scatters.
+STEPS = [
+    Mutant(
+        "value-of-this-step-handed-on",
+        "src/compile/iterated_steps.cpp",
+        ": of_output(source_->carried[number_of_carried[k]], place - 1);",
+        ": of_output(source_->carried[number_of_carried[k]], place);",
+        "a step of an iteration reads where it writes",
+    ),
+    Mutant(
+        "edge-of-a-sequence-not-read",
+        "src/compile/iterated_steps.cpp",
+        "return at < 0 || at >= count_ ?",
+        "return at < 0 ?",
+        "a step reads behind its sequence",
+    ),
+    Mutant(
+        "steps-in-the-wrong-order",
+        "src/compile/iterated_steps.cpp",
+        "source_->is_reversed ? count_ - 1 - place : place;",
+        "source_->is_reversed ? place : place;",
+        "a reversed iteration goes forward",
+    ),
+    Mutant(
+        "end-of-a-row-not-scattered",
+        "src/runtime/library_scatter.cpp",
+        "for (; i < count; ++i) row[i] =",
+        "for (; i + 1 < count; ++i) row[i] =",
+        "the last element of a row whose length is odd stays as it was",
+    ),
+]
+
+MUTANTS = [
+    *GRADIENTS,
+    *REWRITES,
+    *FUSION,
+    *LOWERING,
+    *MEMORY,
+    *CODE,
+    *RUNTIME,
+    *PYTORCH,
+    *SIZES,
+    *STEPS,
+]

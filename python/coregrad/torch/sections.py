@@ -89,10 +89,11 @@ class _Section:
                 waiting += node.all_input_nodes
         while missing := symbols_of((*members, *inputs)) - self._told(inputs):
             symbol = min(missing, key=str)
-            found = [n for n in plan.nodes if plan.is_leaf(n) and symbol in self._told([n])]
-            if not found or plan.level_of_leaf(found[0]) > level:
+            known = (n for n in plan.nodes if plan.is_leaf(n) and plan.level_of_leaf(n) <= level)
+            found = next((n for n in known if symbol in self._told([n])), None)
+            if found is None:
                 raise GraphRejected(f"nothing tells the size {symbol}")
-            inputs.add(found[0])
+            inputs.add(found)
         order = plan.position.__getitem__
         return sorted(inputs, key=order), sorted(members, key=order)
 
