@@ -8,6 +8,7 @@
 #include "runtime/executor.h"
 
 #include <algorithm>
+#include <map>
 
 namespace coregrad {
 
@@ -142,27 +143,19 @@ void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values,
   const SizeFunction value_of = [&](SymInt x) { return SymInt(env->evaluate(x, values)); };
   std::vector<KernelSource> contracts;
   std::vector<size_t> contract_steps;
-  // Equal layers have equal products.
-  struct Planned {
-    const SymbolicContract* contract;
-    std::span<const int64_t> sizes;
-    size_t step;
-  };
-  std::vector<Planned> seen;
+  // Equal layers have equal products: the same kernel for the same sizes.
+  std::map<const SymbolicContract*, size_t> step_of;
   for (const PlannedAnew& p : planned) {
     if (const auto* contract = std::get_if<std::shared_ptr<const SharedContract>>(&p.source)) {
       const CompiledKernel& general = (*contract)->general();
       const size_t count = general.symbolic->sizes().size();
       const std::span<const int64_t> of_it = numbers.first(count);
       numbers = numbers.subspan(count);
-      const auto equal = std::ranges::find_if(seen, [&](const Planned& other) {
-        return other.contract == general.symbolic.get() && std::ranges::equal(other.sizes, of_it);
-      });
-      if (equal != seen.end()) {
-        take_from(bound, p.step, equal->step);
+      const auto [equal, is_first] = step_of.try_emplace(general.symbolic.get(), p.step);
+      if (!is_first) {
+        take_from(bound, p.step, equal->second);
         continue;
       }
-      seen.push_back({general.symbolic.get(), of_it, p.step});
       if (const auto special = (*contract)->kernel_for(of_it)) {
         std::vector<int64_t> of_special;
         for (const SymInt x : special->symbolic->sizes())

@@ -549,13 +549,6 @@ SIZES = [
         "two buffers that are alive together get the same memory",
     ),
     Mutant(
-        "products-equal-but-for-sizes",
-        "src/compile/plan_template.cpp",
-        "general.symbolic.get() && std::ranges::equal(other.sizes, of_it);",
-        "general.symbolic.get();",
-        "two products of one kernel run with the sizes of the first",
-    ),
-    Mutant(
         "assertion-of-a-size-ignored",
         TORCH + "sections.py",
         "            if not holds:\n",

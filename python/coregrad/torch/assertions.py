@@ -44,9 +44,10 @@ def assertions_of(nodes: Iterable[FxNode]) -> dict[sympy.Basic, str]:
     found = dict(ASSERTS[n.target](n) for n in nodes if n.target in ASSERTS)
     sizes = (s for n in nodes for s in sizes_in(n.meta.get("val")))
     shape_env = next((s.node.shape_env for s in sizes if isinstance(s, SYMBOLIC)), None)
-    if shape_env is not None:
+    left = shape_env.deferred_runtime_asserts if shape_env is not None else {}
+    if left:
         symbols = symbols_of(nodes)
-        for deferred in itertools.chain(*shape_env.deferred_runtime_asserts.values()):
+        for deferred in itertools.chain(*left.values()):
             expression = shape_env.replace(deferred.expr)
             if expression.free_symbols <= symbols:
                 text = f"Runtime assertion failed for expression {expression}"

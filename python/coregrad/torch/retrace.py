@@ -15,6 +15,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import GraphModule
 from torch.fx import Node as FxNode
+from torch.fx.experimental.symbolic_shapes import free_unbacked_symbols
 from torch.utils import _pytree as pytree
 from torch.utils._sympy.solve import try_solve
 
@@ -41,12 +42,16 @@ def symbols_of(nodes: Iterable[FxNode]) -> set[sympy.Symbol]:
 def identify_sizes(module: GraphModule) -> None:
     """Tells PyTorch's ShapeEnv which sizes are those that nothing of the graph tells any more."""
     leaves = [n for n in module.graph.nodes if n.op == "placeholder" or tells_size(n)]
+    if not any(free_unbacked_symbols(v) for n in leaves for v in sizes_in(n.meta.get("val"))):
+        return  # sizes of inputs are never merged
+    told = symbols_of(leaves)
     for node in module.graph.nodes:
         is_operator = node.op == "call_function" and callable(node.target) and not tells_size(node)
-        if is_operator and symbols_of([node]) - symbols_of(leaves):
+        if is_operator and symbols_of([node]) - told:
             for old, new in zip(sizes_in(node.meta["val"]), _sizes_again(node), strict=True):
                 if isinstance(old, torch.SymInt):
-                    _identify(old, new, symbols_of(leaves))
+                    _identify(old, new, told)
+            told = symbols_of(leaves)
 
 
 def _identify(old: torch.SymInt, new: Any, told: set[sympy.Symbol]) -> None:
