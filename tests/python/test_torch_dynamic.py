@@ -305,28 +305,28 @@ def test_programs_are_bounded_and_the_latest_stay(monkeypatch):
     assert made == [2, 3, 4, 5, 3]
 
 
-def test_a_template_is_used_for_what_it_admits_and_tried_near_a_size_else():
+@pytest.fixture
+def evens_and_numbers():
+    """A graph that has a template for even numbers, and what templates were tried for."""
     tried = []
 
     def compile_template(sizes, args, is_near):
         tried.append((sizes[0], is_near))
         return None if is_near else _Evens()
 
-    call = sized_graph(compile_template, lambda sizes, _: _boxed("numbers", sizes))
+    return sized_graph(compile_template, lambda sizes, _: _boxed("numbers", sizes)), tried
+
+
+def test_a_template_is_used_for_what_it_admits_and_tried_near_a_size_else(evens_and_numbers):
+    call, tried = evens_and_numbers
     assert call([4]) == [("template", 4)]
     assert call([6]) == [("template", 6)]
     assert call([3]) == [("numbers", 3)]
     assert tried == [(4, False), (3, True)]
 
 
-def test_a_template_that_is_not_for_the_first_call_is_for_later_ones():
-    tried = []
-
-    def compile_template(sizes, args, is_near):
-        tried.append((sizes[0], is_near))
-        return None if is_near else _Evens()
-
-    call = sized_graph(compile_template, lambda sizes, _: _boxed("numbers", sizes))
+def test_a_template_that_is_not_for_the_first_call_is_for_later_ones(evens_and_numbers):
+    call, tried = evens_and_numbers
     assert call([1]) == [("numbers", 1)]
     assert call([6]) == [("template", 6)]
     assert tried == [(1, False), (1, True)]
