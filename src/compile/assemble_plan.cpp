@@ -60,6 +60,47 @@ std::vector<SharedString> gathering_origins(const Graph& graph) {
   return origins;
 }
 
+/// What a step runs, and its parameters, or what makes them when sizes are known.
+void add_source(PlanTemplate& made, Step& step, const DraftStep& draft, const PlanParts& parts) {
+  Plan& plan = made.plan;
+  step.first_param = static_cast<uint32_t>(made.params.size());
+  const auto take = [&](const auto& from) {
+    step.function = from.function;
+    made.steps.push_back({from.range, from.chunk, from.scratch_bytes, draft.work});
+    step.num_params = static_cast<uint32_t>(from.params.size());
+    made.params.insert(made.params.end(), from.params.begin(), from.params.end());
+  };
+  if (draft.source >= 0 && !parts.kernels[draft.source]) {
+    made.planned.push_back(
+        {plan.steps.size(), std::get<ContractKernel>(parts.draft.sources[draft.source])});
+    made.steps.push_back({.work = draft.work});
+  } else if (draft.source >= 0 && parts.kernels[draft.source]->symbolic) {
+    const auto& kernel = parts.kernels[draft.source];
+    made.planned.push_back(
+        {plan.steps.size(),
+         std::make_shared<const SharedContract>(
+             std::get<ContractKernel>(parts.draft.sources[draft.source]), kernel)});
+    made.steps.push_back({.work = draft.work});
+    step.function = kernel->function;
+    plan.keep_alive.push_back(kernel->code);
+  } else if (draft.source >= 0) {
+    const auto& kernel = parts.kernels[draft.source];
+    take(*kernel);
+    // Its sizes are here now, and may outlive the symbols there.
+    plan.keep_alive.push_back(kernel->code);
+  } else if (draft.library->iterated) {
+    made.repeated.push_back({plan.steps.size(), draft.library->iterated});
+    made.steps.push_back({});
+  } else if (draft.library->make) {
+    made.planned.push_back({plan.steps.size(), draft.library->make});
+    take(*draft.library);
+  } else {
+    take(*draft.library);
+    step.context = draft.library->context;
+    plan.keep_alive.push_back(draft.library->context_owner);
+  }
+}
+
 }  // namespace
 
 PlanTemplate assemble_plan(const PlanParts& parts) {
@@ -107,42 +148,7 @@ PlanTemplate assemble_plan(const PlanParts& parts) {
     step.first_arg = static_cast<uint32_t>(plan.args.size());
     step.num_args = static_cast<uint32_t>(draft.arguments.size());
     for (const Memory& m : draft.arguments) plan.args.push_back(slot_of(m));
-    step.first_param = static_cast<uint32_t>(made.params.size());
-    const auto take = [&](const auto& from) {
-      step.function = from.function;
-      made.steps.push_back({from.range, from.chunk, from.scratch_bytes, draft.work});
-      step.num_params = static_cast<uint32_t>(from.params.size());
-      made.params.insert(made.params.end(), from.params.begin(), from.params.end());
-    };
-    if (draft.source >= 0 && !parts.kernels[draft.source]) {
-      made.planned.push_back(
-          {plan.steps.size(), std::get<ContractKernel>(parts.draft.sources[draft.source])});
-      made.steps.push_back({.work = draft.work});
-    } else if (draft.source >= 0 && parts.kernels[draft.source]->symbolic) {
-      const auto& kernel = parts.kernels[draft.source];
-      made.planned.push_back(
-          {plan.steps.size(),
-           std::make_shared<const SharedContract>(
-               std::get<ContractKernel>(parts.draft.sources[draft.source]), kernel)});
-      made.steps.push_back({.work = draft.work});
-      step.function = kernel->function;
-      plan.keep_alive.push_back(kernel->code);
-    } else if (draft.source >= 0) {
-      const auto& kernel = parts.kernels[draft.source];
-      take(*kernel);
-      // Its sizes are here now, and may outlive the symbols there.
-      plan.keep_alive.push_back(kernel->code);
-    } else if (draft.library->iterated) {
-      made.repeated.push_back({plan.steps.size(), draft.library->iterated});
-      made.steps.push_back({});
-    } else if (draft.library->make) {
-      made.planned.push_back({plan.steps.size(), draft.library->make});
-      take(*draft.library);
-    } else {
-      take(*draft.library);
-      step.context = draft.library->context;
-      plan.keep_alive.push_back(draft.library->context_owner);
-    }
+    add_source(made, step, draft, parts);
     plan.steps.push_back(std::move(step));
   }
   made.temporaries = temporaries.take();

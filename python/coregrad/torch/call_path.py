@@ -284,6 +284,22 @@ class _FirstOrderOnly(torch.autograd.Function):
         raise RuntimeError(DOUBLE_BACKWARD)
 
 
+def _not_made_by_program(graph: Any) -> frozenset[int] | None:
+    """The outputs that are views or were held; None where only the programs of a call tell."""
+    if not isinstance(graph, CompiledGraph):
+        return None
+    return frozenset(i for i, o in enumerate(graph.outputs) if isinstance(o, (View, FromFrame)))
+
+
+def _without_gradient(capture: Capture) -> tuple[int, ...]:
+    """The inputs that others made and whose gradient is always None."""
+    return tuple(
+        i
+        for i, info in enumerate(capture.metadata.input_info)
+        if info.requires_grad and not info.is_leaf and not capture.has_gradient[i]
+    )
+
+
 def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
     """The two programs as one node of PyTorch's graph."""
     meta, lazy = capture.metadata, capture.backward
@@ -294,11 +310,7 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
     differentiable = _differentiable(meta)
     takes_all = differentiable == tuple(range(num_outputs))
     graph = capture.forward
-    not_made = (
-        frozenset(i for i, o in enumerate(graph.outputs) if isinstance(o, (View, FromFrame)))
-        if isinstance(graph, CompiledGraph)
-        else None
-    )
+    not_made = _not_made_by_program(graph)
     must_stay_nondeterministic = meta.deterministic is False
     in_functorch = torch._C._functorch.peek_interpreter_stack
     is_grad_enabled = torch.is_grad_enabled
@@ -348,11 +360,7 @@ def training_call(capture: Capture) -> Callable[..., Sequence[Any]]:
 
     # Past the Python half of Function.apply: forward() has its check for functorch.
     apply = super(_SingleLevelFunction, CompiledGraphFunction).apply
-    unused = tuple(
-        i
-        for i, info in enumerate(meta.input_info)
-        if info.requires_grad and not info.is_leaf and not capture.has_gradient[i]
-    )
+    unused = _without_gradient(capture)
 
     def call(*args: Any) -> Sequence[Any]:
         if unused:  # autograd must not go on to what made an input whose gradient is always None
