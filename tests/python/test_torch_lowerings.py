@@ -14,7 +14,7 @@ from lowering_cases import CASES, RANDOM, UNSET
 from torch.utils import _pytree as pytree
 
 from coregrad.torch.backend import compile_fx_graph
-from coregrad.torch.importer import layouts_of
+from coregrad.torch.input_layouts import layouts_of
 from coregrad.torch.lowering import ROWS
 from coregrad.torch.lowering.table import find_overload
 from coregrad.torch.options import Options

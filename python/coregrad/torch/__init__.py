@@ -22,6 +22,7 @@ def report() -> "reports.__class__":
 if "coregrad" not in _list_backends(exclude_tags=None):
     _register_backend(backend, name="coregrad")
     recurrence.let_dynamo_trace_recurrent_modules(backend)
+    recurrence.let_dynamo_trace_any_length(backend)
 
 __all__ = [
     "CompilerFaultWarning", "Options", "backend", "compile_exported", "lowering", "report", "reset",

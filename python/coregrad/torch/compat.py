@@ -76,6 +76,14 @@ def globals_of_traced_frame() -> dict[str, Any] | None:
     return translator.output.global_scope if translator is not None else None
 
 
+def compiler_of_traced_frame() -> Any:
+    """What compiles the frame that this thread traces; None if it traces none."""
+    from torch._dynamo import symbolic_convert
+
+    translator = getattr(symbolic_convert.tls, "current_tx", None)
+    return translator.output.compiler_fn if translator is not None else None
+
+
 def without_disable(function: Any) -> Any:
     """What `torch._dynamo.disable` wrapped."""
     return getattr(function, "_torchdynamo_orig_callable", None)

@@ -18,7 +18,10 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from torch._C import DispatchKey
 from torch.fx import GraphModule
+
+from . import compat
 
 GATES = {"lstm": 4, "gru": 3, "tanh": 1, "relu": 1}
 
@@ -241,6 +244,29 @@ def _is_ours(compiler: Any, backend: Callable[..., Any]) -> bool:
             break
         compiler = getattr(compiler, "compiler_fn", None) or getattr(compiler, "__wrapped__", None)
     return compiler is backend
+
+
+def let_dynamo_trace_any_length(backend: Callable[..., Any]) -> None:
+    """PyTorch traces most of its recurrent functions step by step, for one length of a sequence. While
+    compiling for `backend` they are traced as ours, which have results for any length.
+    """
+    for kind, name in FUNCTIONS.items():
+        overload = getattr(torch.ops.aten, name).input
+        for key in (DispatchKey.CompositeImplicitAutograd, DispatchKey.Autograd):
+            original = overload.py_kernels.get(key)
+            if original is not None:
+                overload.py_kernels[key] = _kernel(kind, original, backend)
+        overload._dispatch_cache.clear()
+
+
+def _kernel(kind: str, original: Callable[..., Any], backend: Callable[..., Any]) -> Any:
+    ours = _replacement(kind, original)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        is_ours = not kwargs and _is_ours(compat.compiler_of_traced_frame(), backend)
+        return (ours if is_ours else original)(*args, **kwargs)
+
+    return call
 
 
 def let_dynamo_trace_recurrent_modules(backend: Callable[..., Any]) -> None:

@@ -47,7 +47,8 @@ def identify_sizes(module: GraphModule) -> None:
     told = symbols_of(leaves)
     for node in module.graph.nodes:
         is_operator = node.op == "call_function" and callable(node.target) and not tells_size(node)
-        if is_operator and symbols_of([node]) - told:
+        is_traced = all("val" in n.meta for n in (node, *node.all_input_nodes))
+        if is_operator and is_traced and symbols_of([node]) - told:
             for old, new in zip(sizes_in(node.meta["val"]), _sizes_again(node), strict=True):
                 if isinstance(old, torch.SymInt):
                     _identify(old, new, told)
