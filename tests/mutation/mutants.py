@@ -548,13 +548,6 @@ SIZES = [
         "for (size_t before = 0; before + 1 < at; ++before) {",
         "two buffers that are alive together get the same memory",
     ),
-    Mutant(
-        "assertion-of-a-size-ignored",
-        TORCH + "sections.py",
-        "            if not holds:\n",
-        "            if not holds and not message:\n",
-        "what torch._check says about a size from data is not checked",
-    ),
 ]
 
 #: Iterations, and rows of scatters.
