@@ -54,7 +54,7 @@ class Planner {
  private:
   void make_units();
   void add_parts(NodeId concat);
-  void add_external_or_library(NodeId node);
+  void add_external_or_library(NodeId node, std::set<std::pair<Op, int64_t>>& calls_seen);
   FusionUnit loop_unit(NodeId node) const;
   void merge(bool elementwise_only);
   UnitId merge_into_producers(UnitId unit, bool elementwise_only);
@@ -117,23 +117,17 @@ void Planner::add_parts(NodeId concat) {
   }
 }
 
-/// Results of the same call: of an external operation, or of an iteration.
-bool are_of_one_call(const Graph& graph, NodeId a, NodeId b) {
-  return graph[a].op == graph[b].op && graph.attr(a, 0) == graph.attr(b, 0);
-}
-
-void Planner::add_external_or_library(NodeId node) {
+void Planner::add_external_or_library(NodeId node, std::set<std::pair<Op, int64_t>>& calls_seen) {
   FusionUnit unit;
   const Op op = graph_[node].op;
   unit.kind = op == Op::Contract ? UnitKind::Contract : UnitKind::Library;
   unit.node = node;
   if (family_of(op) == Family::External) {
     // All results of one call are one step, at the place of the first.
-    for (uint32_t k = 0; k < graph_.size(); ++k) {
-      if (!live_[k] || !are_of_one_call(graph_, {k}, node)) continue;
-      if (k < node.value) return;
-      unit.results.push_back({k});
-    }
+    if (!calls_seen.emplace(op, graph_.attr(node, 0)).second) return;
+    for (uint32_t k = node.value; k < graph_.size(); ++k)
+      if (live_[k] && graph_[{k}].op == op && graph_.attr({k}, 0) == graph_.attr(node, 0))
+        unit.results.push_back({k});
   } else if (unit.kind == UnitKind::Library) {
     unit.results.push_back(node);
   }
@@ -141,6 +135,7 @@ void Planner::add_external_or_library(NodeId node) {
 }
 
 void Planner::make_units() {
+  std::set<std::pair<Op, int64_t>> calls_seen;
   for (uint32_t i = 0; i < graph_.size(); ++i) {
     const NodeId id{i};
     if (!live_[i] || !roots_.is_root[id]) continue;
@@ -151,7 +146,7 @@ void Planner::make_units() {
       r.reads = collect_reads(graph_, id, roots_.is_root, false, r.context);
       units_.add(loop_unit(id));
     } else {
-      add_external_or_library(id);
+      add_external_or_library(id, calls_seen);
     }
   }
 }

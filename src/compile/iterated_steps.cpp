@@ -16,6 +16,12 @@ SymInt bytes_of(const Graph& graph, NodeId node) {
 
 int64_t rounded(int64_t bytes) { return round_up(bytes, 64); }
 
+/// What lies `bytes` behind the start of a slot.
+Slot behind(Slot slot, int64_t bytes) {
+  (slot.kind == SlotKind::Temporary ? slot.index : slot.offset) += bytes;
+  return slot;
+}
+
 }  // namespace
 
 LibraryUnit iterated_unit(const Graph& graph, const FusionUnit& unit,
@@ -26,7 +32,8 @@ LibraryUnit iterated_unit(const Graph& graph, const FusionUnit& unit,
   made->steps = graph.attr(node, 2);
   made->is_reversed = graph.attr(node, 3) != 0;
   const Iteration& body = *made->body;
-  for (const NodeId input : body.nodes) made->input_bytes.push_back(bytes_of(body.graph, input));
+  for (const Iteration::Input& input : body.inputs)
+    made->input_bytes.push_back(bytes_of(body.graph, input.node));
 
   std::vector<OutputSpec> specs;
   const auto add = [&](NodeId inner, int stacked, int last) {
@@ -99,9 +106,7 @@ void BoundIteration::append_to(std::vector<Step>& steps, Plan& plan, int64_t wor
     return source_->is_reversed ? count_ - 1 - place : place;
   };
   const auto of_argument = [&](size_t argument, int64_t distance) {
-    Slot slot = plan.slots[arguments[argument].value];
-    (slot.kind == SlotKind::Temporary ? slot.index : slot.offset) += distance;
-    return slot;
+    return behind(plan.slots[arguments[argument].value], distance);
   };
   const auto of_workspace = [&](int64_t place) {
     return Slot{SlotKind::Temporary, workspace + place, 0, 0};
@@ -136,8 +141,7 @@ void BoundIteration::append_to(std::vector<Step>& steps, Plan& plan, int64_t wor
                   : inner.kind == SlotKind::Input
                       ? of_input(static_cast<size_t>(inner.index), place)
                       : of_output(static_cast<size_t>(inner.index), place);
-      if (inner.kind != SlotKind::Temporary)
-        (slot.kind == SlotKind::Temporary ? slot.index : slot.offset) += inner.offset;
+      if (inner.kind != SlotKind::Temporary) slot = behind(slot, inner.offset);
       slot.bytes = inner.bytes;
       plan.slots.push_back(slot);
     }

@@ -136,12 +136,6 @@ MemoryPlan MemoryLayout::place(std::span<const int64_t> bytes) const {
   return plan;
 }
 
-MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes) {
-  std::vector<int64_t> bytes;
-  for (const Lifetime& life : lifetimes) bytes.push_back(life.bytes);
-  return MemoryLayout(lifetimes).place(bytes);
-}
-
 MemoryPlan plan_guarded_memory(std::span<const int64_t> bytes) {
   MemoryPlan plan;
   for (size_t i = 0; i < bytes.size(); ++i) {

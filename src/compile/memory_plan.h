@@ -37,9 +37,7 @@ class MemoryLayout {
   std::vector<uint32_t> ends_, together_;
 };
 
-MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes);
-
-/// The same for finding accesses outside of buffers: nothing is shared, and each buffer has pages
+/// Places for finding accesses outside of buffers: nothing is shared, and each buffer has pages
 /// of its own (runtime/guarded_memory.h).
 MemoryPlan plan_guarded_memory(std::span<const int64_t> bytes);
 

@@ -18,6 +18,7 @@ struct Iteration {
   struct Input {
     Kind kind;
     size_t operand;     ///< of the node: the first value, the whole sequence, or the value
+    NodeId node = {};   ///< in the body's graph
     int64_t shift = 0;  ///< a sequence is read at step + shift,
     size_t edge = 0;    ///< and this operand where that lies outside of it
   };
@@ -25,8 +26,7 @@ struct Iteration {
   std::string name;
   Graph graph;
   std::vector<Input> inputs;
-  std::vector<NodeId> nodes;  ///< of the inputs
-  std::vector<NodeId> next;   ///< one for each carried value, in the order of the inputs
+  std::vector<NodeId> next;  ///< one for each carried value, in the order of the inputs
   std::vector<NodeId> stacked;
 
   /// A node's results: the carried values after the last step, then what is stacked.

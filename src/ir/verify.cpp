@@ -127,9 +127,8 @@ Broken check_iterate(const Facts& f) {
   const Iteration& body = *f.graph.iteration(f.attrs[0]);
   const SymInt steps = f.attrs[2];
   if (steps < 1) return "there must be at least one step";
-  for (size_t k = 0; k < body.inputs.size(); ++k) {
-    const Iteration::Input& input = body.inputs[k];
-    const NodeId inner = body.nodes[k];
+  for (const Iteration::Input& input : body.inputs) {
+    const NodeId inner = input.node;
     if (f.operand_dtype(input.operand) != body.graph.dtype(inner))
       return "an operand's dtype differs";
     const Shape given = f.operand_shape(input.operand), wanted = body.graph.shape(inner);

@@ -20,10 +20,9 @@ NodeId IterationBuilder::add(Iteration::Input input, Shape shape) {
   const DType dtype = around_.dtype(operands_[input.operand]);
   const auto number = static_cast<int64_t>(iteration_->inputs.size());
   // The list lies in the other graph, which does not grow here.
-  const NodeId node = ops::input(iteration_->graph, number, dtype, shape);
+  input.node = ops::input(iteration_->graph, number, dtype, shape);
   iteration_->inputs.push_back(input);
-  iteration_->nodes.push_back(node);
-  return node;
+  return input.node;
 }
 
 NodeId IterationBuilder::carried(NodeId first) {
@@ -43,7 +42,8 @@ NodeId IterationBuilder::slices(NodeId sequence, int64_t shift, std::optional<No
     raise<ShapeError>(
         "{}: a sequence that is read at other steps needs a slice for its edge: got {}",
         iteration_->name, describe(around_, sequence));
-  Iteration::Input input{Iteration::Kind::Sequence, operand(sequence), shift};
+  Iteration::Input input{
+      .kind = Iteration::Kind::Sequence, .operand = operand(sequence), .shift = shift};
   if (edge) input.edge = operand(*edge);
   return add(input, shape);
 }

@@ -110,6 +110,17 @@ def compile_fx_graph(
     spell_out(module)
     if any(map(tells_size, module.graph.nodes)):
         return _compile_sections(module, options, name, layouts, call_path)
+    return _compile_without_cuts(module, options, name, layouts, call_path)
+
+
+def _compile_without_cuts(
+    module: GraphModule,
+    options: Options,
+    name: str,
+    layouts: Layouts | None,
+    call_path: CallPath,
+) -> Callable[[list[Any]], Any]:
+    """A graph whose sizes are those of its inputs."""
     if not has_symbols(module):
         report = GraphReport(name, call_path=call_path)
         return _compile_concrete(module, options, report, None, layouts)
@@ -161,7 +172,7 @@ def _compile_sections(
 
     def compile_section(part: GraphModule, number: int) -> Callable[[list[Any]], Any]:
         section = f"{name}, section {number}"
-        return compile_fx_graph(part, options, section, shared, call_path)
+        return _compile_without_cuts(part, options, section, shared, call_path)
 
     def compile_graph() -> SectionedGraph:
         plan = Plan(module)

@@ -68,20 +68,22 @@ def _mark_dynamic_dims() -> Any:
 mark_dynamic_dims = _mark_dynamic_dims()
 
 
-def globals_of_traced_frame() -> dict[str, Any] | None:
-    """Where Dynamo puts the compiled graphs of the frame that this thread traces, if it traces one."""
+def _of_traced_frame(name: str) -> Any:
+    """What Dynamo knows under a name of the frame that this thread traces; None if it traces none."""
     from torch._dynamo import symbolic_convert
 
     translator = getattr(symbolic_convert.tls, "current_tx", None)
-    return translator.output.global_scope if translator is not None else None
+    return getattr(translator.output, name) if translator is not None else None
+
+
+def globals_of_traced_frame() -> dict[str, Any] | None:
+    """Where Dynamo puts the compiled graphs of the frame that this thread traces, if it traces one."""
+    return _of_traced_frame("global_scope")
 
 
 def compiler_of_traced_frame() -> Any:
     """What compiles the frame that this thread traces; None if it traces none."""
-    from torch._dynamo import symbolic_convert
-
-    translator = getattr(symbolic_convert.tls, "current_tx", None)
-    return translator.output.compiler_fn if translator is not None else None
+    return _of_traced_frame("compiler_fn")
 
 
 def without_disable(function: Any) -> Any:

@@ -28,6 +28,10 @@ std::vector<int64_t> bytes_of(const std::vector<Lifetime>& lifetimes) {
   return bytes;
 }
 
+MemoryPlan plan_memory(const std::vector<Lifetime>& lifetimes) {
+  return MemoryLayout(lifetimes).place(bytes_of(lifetimes));
+}
+
 void expect_sound(const std::vector<Lifetime>& lifetimes, const MemoryPlan& plan) {
   for (size_t i = 0; i < lifetimes.size(); ++i) {
     EXPECT_EQ(plan.offsets[i] % 64, 0);
