@@ -165,7 +165,7 @@ void KSums::add_to(llvm::Value* room, std::span<llvm::Value* const> sums) {
 /// The state after all the steps that are left in `state`, at least one.
 KSums::State KSums::emit_k_loop(State state, int64_t k_step, const Step& step) {
   const auto* const outer = std::get_if<OuterTile>(&plan_.tile);
-  const int64_t unrolled = outer && !is_rare_ ? outer->steps_at_once : 1;
+  const int64_t unrolled = outer ? outer->steps_at_once : 1;
   // Blocks end where k_block or k_turn does; those of symbols are cut at whole vectors.
   const bool divides =
       plan_.has_symbols

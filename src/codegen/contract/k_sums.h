@@ -57,7 +57,6 @@ class KSums {
   llvm::Type* element_;
   llvm::FixedVectorType* vector_;
   llvm::Align align_;
-  bool is_rare_ = false;  ///< a tile that is hardly ever met: short code
   // Of a plan with symbols.
   llvm::Value* result_stride_ = nullptr;
   llvm::Value* packed_stride_ = nullptr;  ///< from packed row to row, or from step to step of k

@@ -18,7 +18,6 @@ class OuterTileEmitter : KSums {
         rows_(size.rows),
         lanes_(size.lanes),
         vectors_(ceil_div(size.lanes, plan.width)) {
-    is_rare_ = plan.may_cut_rows() && size.rows == 1;
     if (!size.is_cut) return;
     llvm::Value* const active =
         params.number(plan, [](const ContractPlan& p) { return p.last_lanes(); });

@@ -34,11 +34,6 @@ class InPlace : public RowPacker {
         base_, emit_mul_add(b_, step_.params, panel.m, RowsInPlace().distances(plan_).across,
                             step_.constant(0)));
   }
-  llvm::Value* row(llvm::Value* tile, llvm::Value* number) override {
-    return memory_.pointer(
-        tile, emit_mul_add(b_, step_.params, number, RowsInPlace().distances(plan_).across,
-                           step_.constant(0)));
-  }
 
  private:
   ElementMemory memory_{b_, plan_.row_side.memory, plan_.dtype};
@@ -60,10 +55,7 @@ class RunsAlongK : public RowPacker {
                               step_.row_pack, step_.args});
   }
   llvm::Value* tile(const Block&, const RowPanel& panel) override {
-    return row(step_.row_pack, panel.local);
-  }
-  llvm::Value* row(llvm::Value* tile, llvm::Value* number) override {
-    return step_.at(tile, b_.CreateMul(number, stride_));
+    return step_.at(step_.row_pack, b_.CreateMul(panel.local, stride_));
   }
 
  private:
@@ -114,7 +106,9 @@ llvm::Function* emit_pack_panels(StepContext& step, const std::string& name) {
   llvm::Value *const num_tall_panels = function->getArg(kPackArgs + 1), *const panel_elements =
                                                                             function->getArg(
                                                                                 kPackArgs + 2);
-  llvm::Value* const num_rows = plan.may_cut_rows() ? params.size(plan.m.size) : nullptr;
+  llvm::Value* const last_row =
+      plan.last_rows_overlap() ? b.CreateSub(params.size(plan.m.size), emit_i64(b, plan.tile_rows))
+                               : nullptr;
   llvm::Value* const tall_end = emit_min(b, end, num_tall_panels);
   // Steps of k outside: memory is read in its own order. A panel's vectors are stored whole; what
   // is too much lies where the next step is stored afterwards.
@@ -126,20 +120,16 @@ llvm::Function* emit_pack_panels(StepContext& step, const std::string& name) {
                     emit_mul_add(b, b.CreateSub(k, k0), plan.tile_rows, emit_i64(b, 0)));
     const auto copy = [&](llvm::Value* panel, int64_t rows) {
       llvm::Value* const tall_rows = b.CreateMul(panel, emit_i64(b, plan.tile_rows));
-      llvm::Value* const m = rows == plan.tile_rows
-                                 ? tall_rows
-                                 : b.CreateSub(tall_rows, b.CreateSub(panel, num_tall_panels));
+      llvm::Value* m = rows == plan.tile_rows
+                           ? tall_rows
+                           : b.CreateSub(tall_rows, b.CreateSub(panel, num_tall_panels));
+      if (last_row) m = emit_min(b, m, last_row);
       llvm::Value* const place =
           b.CreateGEP(element, to, b.CreateMul(b.CreateSub(panel, first), panel_elements));
       for (int64_t done = 0; done < rows; done += width) {
         std::vector<llvm::Constant*> bits;
         for (int64_t l = 0; l < width; ++l) bits.push_back(b.getInt1(done + l < rows));
-        llvm::Value* mask = llvm::ConstantVector::get(bits);
-        if (num_rows)  // the last panel may be cut
-          mask = b.CreateAnd(
-              mask, emit_lane_mask(b, emit_i64(b, 0),
-                                   b.CreateSub(num_rows, b.CreateAdd(m, emit_i64(b, done))), width,
-                                   size_of(plan.dtype), step.target));
+        llvm::Value* const mask = llvm::ConstantVector::get(bits);
         llvm::Value* const at = memory.pointer(memory.pointer(from, m), emit_i64(b, done));
         b.CreateAlignedStore(memory.load(at, width, mask),
                              b.CreateConstGEP1_64(element, place, static_cast<uint64_t>(done)),

@@ -27,10 +27,6 @@ class RowPacker {
   virtual void locate(const Block&) {}
   /// Where a tile finds its rows at the block's first step of k.
   virtual llvm::Value* tile(const Block& block, const RowPanel& panel) = 0;
-  /// A row of a tile.
-  virtual llvm::Value* row(llvm::Value* tile, llvm::Value* number) {
-    return step_.at(tile, number);
-  }
 
  protected:
   StepContext& step_;

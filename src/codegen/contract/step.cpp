@@ -89,7 +89,7 @@ class StepEmitter : public StepContext {
 
   /// Micro-kernels for panels of one width.
   struct Kernels {
-    llvm::Function *tall = nullptr, *low = nullptr, *single = nullptr;
+    llvm::Function *tall = nullptr, *low = nullptr;
   };
 
   int64_t last_lanes() const { return plan.last_lanes(); }
@@ -117,7 +117,6 @@ class StepEmitter : public StepContext {
       kernels.tall = emit(plan.tile_rows);
       if (plan.has_low_panels())
         kernels.low = emit(plan.matrix() ? kMatrixSide : plan.tile_rows - 1);
-      if (plan.may_cut_rows()) kernels.single = emit(1);
       return kernels;
     };
     if (has_any_lanes()) {
@@ -149,11 +148,12 @@ class StepEmitter : public StepContext {
     num_lanes_ = number([](const Plan& p) { return p.num_lanes; });
     k_turn_ = number([](const Plan& p) { return p.k_turn; });
     k_block_ = number([](const Plan& p) { return p.k_block; });
-    if (plan.may_cut_rows()) result_stride_ = number([](const Plan& p) { return p.result_stride; });
+    if (plan.last_rows_overlap())
+      result_stride_ = number([](const Plan& p) { return p.result_stride; });
     if (plan.may_cut_k())
       sums_stride_ = params.constant(
           plan, [](const Plan& p) { return p.num_k_blocks > 1 ? p.result_stride : 0; });
-    if (plan.matrix() || plan.may_cut_rows())
+    if (plan.matrix() || plan.last_rows_overlap())
       num_rows_ = number([](const Plan& p) { return p.m.extent; });
     if (!plan.matrix()) {
       rows_->read_sizes();
@@ -166,12 +166,18 @@ class StepEmitter : public StepContext {
       });
   }
 
+  /// The first row that is a panel's own.
   llvm::Value* panel_row(llvm::Value* panel) {
     llvm::Value* const tall = b.CreateMul(panel, constant(plan.tile_rows));
-    if (plan.matrix()) return emit_min(b, tall, num_rows_);
+    if (num_rows_) return emit_min(b, tall, num_rows_);
     llvm::Value* const behind = b.CreateSub(panel, num_tall_panels);
-    llvm::Value* const row = b.CreateSub(tall, emit_max(b, behind, constant(0)));
-    return num_rows_ ? emit_min(b, row, num_rows_) : row;
+    return b.CreateSub(tall, emit_max(b, behind, constant(0)));
+  }
+
+  /// The first row that a panel multiplies, of its own or of the panel before.
+  llvm::Value* first_row(llvm::Value* panel_row) {
+    if (!plan.last_rows_overlap()) return panel_row;
+    return emit_min(b, panel_row, b.CreateSub(num_rows_, constant(plan.tile_rows)));
   }
 
   /// The panels [first, end) of one of `blocks` blocks, which differ by one panel at most: a short
@@ -190,7 +196,7 @@ class StepEmitter : public StepContext {
     Block block;
     std::tie(block.first_panel, block.end_panel) =
         share(row_block, num_row_panels_, num_row_blocks_);
-    block.m0 = panel_row(block.first_panel);
+    block.m0 = first_row(panel_row(block.first_panel));
     block.m1 = panel_row(block.end_panel);
     const auto [first_lanes, end_lanes] = share(lane_block, num_lane_panels_, num_lane_blocks_);
     block.n0 = b.CreateMul(first_lanes, constant(plan.tile_lanes));
@@ -215,33 +221,32 @@ class StepEmitter : public StepContext {
     llvm::Value* const k_count = b.CreateSub(block.k1, block.k0);
     llvm::Value* const accumulate = b.CreateICmpSGT(k_block, constant(0));
     emit_loop(b, block.first_panel, block.end_panel, 1, [&](llvm::Value* panel) {
-      llvm::Value* const m = panel_row(panel);
+      llvm::Value* const own_m = panel_row(panel);
       llvm::Value* const next_m = panel_row(b.CreateAdd(panel, constant(1)));
+      llvm::Value* const m = first_row(own_m);
       llvm::Value* const local_m = b.CreateSub(m, block.m0);
       llvm::Value* const rows = rows_->tile(block, {panel, m, local_m});
-      llvm::Value* const sums =
-          direct_result_ ? at(direct_result_->row(block.p, m), block.n0) : sums_of_row(local_m);
+      llvm::Value* const sums = direct_result_ ? at(direct_result_->row(block.p, m), block.n0)
+                                               : sums_of_panel(block, panel, local_m);
       llvm::Value* const is_tall = b.CreateICmpSLT(panel, num_tall_panels);
-      const auto operands = [&](llvm::Value* n, llvm::Value* rows_at, llvm::Value* sums_at) {
+      emit_lane_panels(block.n0, block.n1, is_tall, [&](llvm::Value* n) {
         llvm::Value* const local_n = b.CreateSub(n, block.n0);
         llvm::Value* const lanes = lanes_->tile(block, n, local_n);
-        return std::vector{rows_at, lanes, at(sums_at, local_n), k_count, accumulate};
-      };
-      const auto whole = [&] {
-        emit_lane_panels(block.n0, block.n1, is_tall,
-                         [&](llvm::Value* n) { return operands(n, rows, sums); });
-      };
-      if (plan.may_cut_rows())
-        emit_rows(b.CreateSub(next_m, m), whole, [&](llvm::Value* row) {
-          llvm::Value* const rows_at = rows_->row(rows, row);
-          llvm::Value* const sums_at = at(sums, b.CreateMul(row, result_stride_));
-          emit_lane_panels(block.n0, block.n1, nullptr,
-                           [&](llvm::Value* n) { return operands(n, rows_at, sums_at); });
-        });
-      else
-        whole();
-      if (epilogue_) emit_finish(k_block, block.p, m, next_m, block.n0, block.n1, sums);
+        return std::vector{rows, lanes, at(sums, local_n), k_count, accumulate};
+      });
+      if (!epilogue_) return;
+      llvm::Value* own_sums = sums;
+      if (plan.last_rows_overlap())
+        own_sums = at(sums, b.CreateMul(b.CreateSub(own_m, m), result_stride_));
+      emit_finish(k_block, block.p, own_m, next_m, block.n0, block.n1, own_sums);
     });
+  }
+
+  /// Panels that share rows have sums of their own: those of several blocks of k are added up.
+  llvm::Value* sums_of_panel(const Block& block, llvm::Value* panel, llvm::Value* local_m) {
+    if (!plan.last_rows_overlap()) return sums_of_row(local_m);
+    return sums_of_row(
+        b.CreateMul(b.CreateSub(panel, block.first_panel), constant(plan.tile_rows)));
   }
 
   /// Where sums are kept between blocks of k, or until the epilogue reads them.
@@ -250,24 +255,15 @@ class StepEmitter : public StepContext {
     return at(result, b.CreateMul(local_m, sums_stride_));
   }
 
-  /// A panel of so many rows: a whole one, or row by row.
-  template <class Whole, class Single>
-  void emit_rows(llvm::Value* rows, Whole whole, Single single) {
-    llvm::Value* const is_cut = b.CreateICmpSLT(rows, constant(plan.tile_rows - 1));
-    emit_if(b, b.CreateNot(is_cut), whole);
-    emit_if(b, is_cut, [&] { emit_loop(b, constant(0), rows, 1, single); });
-  }
-
   /// Calls micro-kernels for the panels of lanes [first, end); operands(n) are those of one call.
-  /// Without `is_tall`: for one row.
   template <class Operands>
   void emit_lane_panels(llvm::Value* first, llvm::Value* end, llvm::Value* is_tall,
                         Operands operands) {
     const auto multiply = [&](const Kernels& kernels, llvm::Value* n) {
       std::vector<llvm::Value*> arguments = operands(n);
       arguments.push_back(args);
-      llvm::Value* callee = is_tall ? kernels.tall : kernels.single;
-      if (is_tall && kernels.low) callee = b.CreateSelect(is_tall, kernels.tall, kernels.low);
+      llvm::Value* callee = kernels.tall;
+      if (kernels.low) callee = b.CreateSelect(is_tall, kernels.tall, kernels.low);
       b.CreateCall(kernels.tall->getFunctionType(), callee, arguments);
     };
     llvm::Value* const full_end = has_tail() ? emit_min(b, end, full_lanes_) : end;

@@ -34,6 +34,7 @@
 #include <llvm/Transforms/Utils/Cloning.h>
 
 #include <chrono>
+#include <cstdio>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -205,6 +206,16 @@ void verify(const llvm::Module& module, std::string_view name) {
   }
 }
 
+std::string text_of(const llvm::Module& module) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module.print(stream, nullptr);
+  return text;
+}
+
+/// In one piece: other threads show modules too.
+void show(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
+
 /// Builds, optimises and emits one module.
 llvm::SmallVector<char, 0> generate(const Target& target, std::string_view name,
                                     const ModuleBuilder& build, llvm::CodeGenFileType type,
@@ -229,12 +240,12 @@ llvm::SmallVector<char, 0> generate(const Target& target, std::string_view name,
 
   compiler->optimize(module);
   times.optimize_ms = watch.lap();
-  if (debug >= 4) module.print(llvm::errs(), nullptr);
+  if (debug >= 4) show(text_of(module));
   if (debug >= 5) {
     // Emitting rewrites the module, so the listing comes from a copy.
     const std::unique_ptr<llvm::Module> copy = llvm::CloneModule(module);
     const auto listing = compiler->emit(*copy, llvm::CodeGenFileType::AssemblyFile);
-    llvm::errs() << llvm::StringRef(listing.data(), listing.size());
+    show({listing.data(), listing.size()});
   }
 
   watch.lap();
@@ -271,10 +282,7 @@ std::string print_module(const Target& target, const ModuleBuilder& build) {
   pool().give_back(target, std::move(compiler));
   describe_target(module, target);
   build(module);
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  module.print(stream, nullptr);
-  return text;
+  return text_of(module);
 }
 
 CodeHandle compile_module(const Target& target, std::string_view name, const ModuleBuilder& build,

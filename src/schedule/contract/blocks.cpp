@@ -117,7 +117,7 @@ void lay_out_scratch(ContractPlan& plan, int64_t widest) {
   }
   plan.result_stride =
       plan.whole_lines(round_up(most_lanes, plan.width)) + 64 / size_of(plan.dtype);
-  const int64_t rows = plan.num_k_blocks > 1 ? most_rows : plan.tile_rows;
+  const int64_t rows = plan.num_k_blocks > 1 ? plan.sums_per_block() : plan.tile_rows;
   plan.result_elements =
       plan.whole_lines(checked_mul(rows, plan.result_stride, "contract scratch") + plan.width);
 }

@@ -20,8 +20,7 @@ void ContractPlan::set_panels(int64_t rows_of_tile, int64_t lanes_of_tile) {
 
 void ContractPlan::count_panels() {
   num_row_panels = std::max<int64_t>(1, ceil_div(m.extent, tile_rows));
-  num_tall_panels = m.extent - num_row_panels * (tile_rows - 1);
-  if (num_tall_panels < 0) num_tall_panels = num_row_panels;
+  num_tall_panels = last_rows_overlap() ? num_row_panels : m.extent - num_row_panels * (tile_rows - 1);
   num_lane_panels = std::max<int64_t>(1, ceil_div(num_lanes, tile_lanes));
 }
 
@@ -65,7 +64,7 @@ int64_t ContractPlan::whole_lines(int64_t elements) const {
 bool ContractPlan::has_low_panels() const {
   if (matrix())
     return tile_rows > kMatrixSide && (any_size || (m.extent - 1) % tile_rows < kMatrixSide);
-  if (has_symbols) return tile_rows > 1 && (!m.is_fixed || num_tall_panels < num_row_panels);
+  if (has_symbols) return num_tall_panels < num_row_panels;
   return num_tall_panels < num_row_panels ||
          (any_size && tile_rows > 1 && is_outer() && !row_windows());
 }

@@ -45,7 +45,8 @@ struct ContractPlan : ContractRoles {
   /// Estimated vector operations to pack `width` elements of a side; 0 in place.
   double lane_copy_cost = 0, row_copy_cost = 0;
 
-  /// Rows come in panels of tile_rows, after num_tall_panels in panels of tile_rows - 1.
+  /// Rows come in panels of tile_rows, after num_tall_panels in panels of tile_rows - 1; or
+  /// last_rows_overlap().
   int64_t tile_rows = 1, num_row_panels = 1, num_tall_panels = 1;
   /// Lanes come in panels of tile_lanes; the last one may be narrower.
   int64_t tile_lanes = 1, num_lane_panels = 1;
@@ -81,8 +82,7 @@ struct ContractPlan : ContractRoles {
 
   /// Panels of about equal height.
   void set_panels(int64_t rows_of_tile, int64_t lanes_of_tile);
-  /// Panels of this tile. Where there are symbols and rows are no sum of panels of tile_rows and
-  /// tile_rows - 1, the last is cut.
+  /// Panels of this tile.
   void count_panels();
   /// Gives symbols values: the code is the same, counts are chosen anew. Of lane_windows, which
   /// only code is made from, nothing is left right.
@@ -95,13 +95,18 @@ struct ContractPlan : ContractRoles {
   int64_t whole_lines(int64_t elements) const;
   /// Whether code for panels of tile_rows - 1 is there; sizes that share it may need it.
   bool has_low_panels() const;
-  /// Whether the last panel of rows may be cut: its rows are multiplied one by one.
-  bool may_cut_rows() const { return !m.is_fixed && tile_rows > 2; }
+  /// Whether all panels have tile_rows, of any number of rows that are as many or more: the last
+  /// begins where it fits, and its first rows are those of the panel before, multiplied again.
+  bool last_rows_overlap() const { return !m.is_fixed && tile_rows > 1; }
   /// Whether sums of several blocks of k may have to be added.
   bool may_cut_k() const {
     return num_k_blocks > 1 || (has_symbols && (packs_lanes() || packs_rows()));
   }
   int64_t rows_per_block() const;  ///< most rows of a block
+  /// Most rows of sums of a block, each panel's behind those of the one before.
+  int64_t sums_per_block() const {
+    return last_rows_overlap() ? panels_per_row_block * tile_rows : rows_per_block();
+  }
   int64_t lanes_per_block() const { return panels_per_lane_block * tile_lanes; }
   std::string to_text() const;
 };
