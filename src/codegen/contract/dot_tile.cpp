@@ -102,14 +102,15 @@ class DotTileEmitter : KSums {
 
   /// One vector of steps of k, or those of `mask`.
   void step(std::span<llvm::Value*> acc, llvm::Value* a, llvm::Value* b, llvm::Value* mask) {
-    const auto load = [&](ElementMemory& memory, llvm::Value* base, SymInt offset) {
-      llvm::Value* const at = behind(memory.type(), base, offset);
+    const auto load = [&](ElementMemory& memory, llvm::Value* base, const Distance& across,
+                          int64_t number) {
+      llvm::Value* const at = behind(memory.type(), base, across, number);
       return mask ? memory.load(at, width(), mask) : memory.load(at, width());
     };
     std::vector<llvm::Value*> row_values;
-    for (int64_t r = 0; r < rows_; ++r) row_values.push_back(load(row_memory_, a, r * row_.across));
+    for (int64_t r = 0; r < rows_; ++r) row_values.push_back(load(row_memory_, a, row_across_, r));
     for (int64_t c = 0; c < lanes_; ++c) {
-      llvm::Value* const lane = load(lane_memory_, b, c * lane_.across);
+      llvm::Value* const lane = load(lane_memory_, b, lane_across_, c);
       for (size_t r = 0; r < row_values.size(); ++r) {
         llvm::Value*& sum = acc[r * static_cast<size_t>(lanes_) + static_cast<size_t>(c)];
         sum = emit_multiply_add(b_, row_values[r], lane, sum);

@@ -11,14 +11,6 @@ namespace {
 
 constexpr int64_t kChain = 128, kChainsOfSum = 8;
 
-Distances row_distances(const ContractPlan& plan) {
-  return std::visit([&](const auto& rows) { return rows.distances(plan); }, plan.rows);
-}
-
-Distances lane_distances(const ContractPlan& plan) {
-  return std::visit([&](const auto& lanes) { return lanes.distances(plan); }, plan.lanes);
-}
-
 }  // namespace
 
 KSums::KSums(llvm::Function* function, const ContractPlan& plan, ContractParams& params)
@@ -26,32 +18,49 @@ KSums::KSums(llvm::Function* function, const ContractPlan& plan, ContractParams&
       function_(function),
       plan_(plan),
       params_(params),
-      row_(row_distances(plan)),
-      lane_(lane_distances(plan)),
       element_(contract_element_type(function->getContext(), plan.dtype)),
       vector_(llvm::FixedVectorType::get(element_, width())),
       align_(static_cast<uint64_t>(size_of(plan.dtype))),
       row_memory_(b_, plan.packs_rows() ? plan.dtype : plan.row_side.memory, plan.dtype),
       lane_memory_(b_, plan.packs_lanes() ? plan.dtype : plan.lane_side.memory, plan.dtype) {
-  params_.start(function->getArg(5));
-  if (plan.has_symbols) {
-    result_stride_ = params_.number(plan, [](const ContractPlan& p) { return p.result_stride; });
-    if (std::holds_alternative<RowRunsAlongK>(plan.rows))
-      packed_stride_ = params_.number(
-          plan, [](const ContractPlan& p) { return std::get<RowRunsAlongK>(p.rows).stride; });
-    if (std::holds_alternative<RowRunsAlongM>(plan.rows))
-      packed_stride_ = params_.number(
-          plan, [](const ContractPlan& p) { return std::get<RowRunsAlongM>(p.rows).stride; });
-  }
+  params_.start_shared(function->getArg(5), plan.has_symbols);
+  // What is packed lies as the tile's shape says; runs have strides of their own.
+  const auto between = [&](bool is_packed, SymInt elements) {
+    return is_packed ? Distance{elements.number()} : distance(elements);
+  };
+  const auto distances = [&](const auto& packing) { return packing.distances(plan); };
+  const Distances rows = std::visit(distances, plan.rows);
+  const Distances lanes = std::visit(distances, plan.lanes);
+  row_across_ = between(plan.packs_rows(), rows.across);
+  row_k_ = between(plan.packs_rows(), rows.k);
+  lane_across_ = between(plan.packs_lanes(), lanes.across);
+  lane_k_ = between(plan.packs_lanes(), lanes.k);
+  if (std::holds_alternative<RowRunsAlongK>(plan.rows))
+    row_across_ = chosen([](const ContractPlan& p) { return std::get<RowRunsAlongK>(p.rows).stride; });
+  if (std::holds_alternative<RowRunsAlongM>(plan.rows))
+    row_k_ = chosen([](const ContractPlan& p) { return std::get<RowRunsAlongM>(p.rows).stride; });
+  result_stride_ = chosen([](const ContractPlan& p) { return p.result_stride; });
   if (const auto* lanes = std::get_if<LaneWindows>(&plan.lanes))
     lane_table_ = table(lanes->step_offsets(plan));
   if (const RowWindows* rows = plan.row_windows())
     row_table_ = table(rows->step_offsets(plan.k_block));
 }
 
-/// Steps of k that one call adds up, at most.
-int64_t KSums::most_steps() const {
-  if (plan_.has_symbols && plan_.k.is_fixed) return plan_.k.extent;
+KSums::Distance KSums::distance(SymInt elements) {
+  if (params_.is_constant(elements)) return {elements.number()};
+  return {0, params_.size(elements)};
+}
+
+/// A distance that planning chooses.
+KSums::Distance KSums::chosen(NumberOfPlan of) {
+  if (!plan_.has_symbols) return {of(plan_)};
+  return {0, params_.number(plan_, of)};
+}
+
+/// Steps of k that one call adds up, at most; of any number where other steps share the code.
+int64_t KSums::most_steps(int64_t k_step) const {
+  const int64_t chain = kChain * k_step;
+  if (plan_.has_symbols && plan_.k.is_fixed && plan_.k.extent <= chain) return chain;
   if (plan_.any_size) return INT64_MAX;
   return plan_.is_dot() ? plan_.k.extent : plan_.k_block;
 }
@@ -62,7 +71,7 @@ std::vector<llvm::Value*> KSums::emit_sums(size_t count, llvm::Value* k_count, i
   if (is_always(plan_.k.size, 0)) return zeros;
   State state{k_count, row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
               lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1)};
-  if (!is_float(plan_.dtype) || most_steps() <= kChain * k_step) {
+  if (!is_float(plan_.dtype) || most_steps(k_step) <= kChain * k_step) {
     state.insert(state.end(), zeros.begin(), zeros.end());
     state = emit_k_loop(state, k_step, step);
     return {state.begin() + kSums, state.end()};
@@ -75,9 +84,9 @@ std::vector<llvm::Value*> KSums::emit_chains(const State& start, size_t count, i
                                              const Step& step) {
   const int64_t chain = kChain * k_step;
   llvm::Value* const is_long =
-      most_steps() == INT64_MAX ? b_.CreateICmpSGT(start[kLeft], emit_i64(b_, chain)) : nullptr;
+      most_steps(k_step) == INT64_MAX ? b_.CreateICmpSGT(start[kLeft], emit_i64(b_, chain)) : nullptr;
   std::vector<llvm::Value*> levels = {emit_room(count)};
-  if (most_steps() / kChainsOfSum > chain) levels.push_back(emit_room(count));
+  if (most_steps(k_step) / kChainsOfSum > chain) levels.push_back(emit_room(count));
   const auto clear = [&] {
     for (llvm::Value* level : levels) emit_zeros(level, count);
   };
@@ -198,18 +207,20 @@ KSums::State KSums::emit_k_steps(const State& start, int64_t k_step, int64_t unr
   }
   State state(carried.begin(), carried.end());
   // From a step to the next: in a table of places, or in memory. Vectors of a dot tile run along k.
-  const auto advance = [&](llvm::Value*& at, bool by_table, llvm::Type* element, SymInt k) {
-    at = by_table ? behind(b_.getInt32Ty(), at, int64_t{1})
-                  : behind(element, at, plan_.is_dot() ? SymInt(k_step) : k_step * k);
+  const auto advance = [&](llvm::Value*& at, bool by_table, llvm::Type* element,
+                           const Distance& k) {
+    if (by_table)
+      at = behind(b_.getInt32Ty(), at, 1);
+    else if (plan_.is_dot())
+      at = behind(element, at, k_step);
+    else
+      at = behind(element, at, k, k_step);
   };
   for (int64_t i = 0; i < unrolled; ++i) {
     step(std::span(state).subspan(kSums), place(row_table_, 0, state[kRows]),
          place(lane_table_, 1, state[kLanes]));
-    if (packed_stride_ && std::holds_alternative<RowRunsAlongM>(plan_.rows))
-      state[kRows] = b_.CreateGEP(row_memory_.type(), state[kRows], packed_stride_);
-    else
-      advance(state[kRows], row_table_, row_memory_.type(), row_.k);
-    advance(state[kLanes], lane_table_, lane_memory_.type(), lane_.k);
+    advance(state[kRows], row_table_, row_memory_.type(), row_k_);
+    advance(state[kLanes], lane_table_, lane_memory_.type(), lane_k_);
   }
   state[kLeft] = b_.CreateNSWSub(state[kLeft], taken);
   for (size_t i = 0; i < state.size(); ++i) carried[i]->addIncoming(state[i], loop);
@@ -245,21 +256,13 @@ llvm::Value* KSums::place(llvm::GlobalVariable* table, unsigned base, llvm::Valu
 }
 
 llvm::Value* KSums::row_at(llvm::Value* pointer, int64_t row) {
-  if (packed_stride_ && std::holds_alternative<RowRunsAlongK>(plan_.rows))
-    return b_.CreateGEP(row_memory_.type(), pointer,
-                        b_.CreateMul(packed_stride_, emit_i64(b_, row)));
-  const RowWindows* const windows = plan_.row_windows();
-  return behind(
-      row_memory_.type(), pointer,
-      windows ? SymInt(windows->row_offset(row) - windows->row_offset(0)) : row * row_.across);
+  if (const RowWindows* const windows = plan_.row_windows())
+    return behind(row_memory_.type(), pointer, windows->row_offset(row) - windows->row_offset(0));
+  return behind(row_memory_.type(), pointer, row_across_, row);
 }
 
 llvm::Value* KSums::result(int64_t row, int64_t lane) {
-  if (!result_stride_)
-    return behind(element_, function_->getArg(2), row * plan_.result_stride + lane);
-  llvm::Value* const first =
-      b_.CreateGEP(element_, function_->getArg(2), b_.CreateMul(result_stride_, emit_i64(b_, row)));
-  return behind(element_, first, lane);
+  return behind(element_, behind(element_, function_->getArg(2), result_stride_, row), lane);
 }
 
 llvm::Value* KSums::first_lanes(int64_t active) {

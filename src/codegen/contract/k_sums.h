@@ -35,12 +35,18 @@ class KSums {
   llvm::Value* behind(llvm::Type* type, llvm::Value* pointer, int64_t elements) {
     return b_.CreateConstGEP1_64(type, pointer, static_cast<uint64_t>(elements));
   }
+  /// From an element to a neighbour: a constant or a parameter.
+  struct Distance {
+    int64_t number = 0;
+    llvm::Value* value = nullptr;  ///< in place of the number
+  };
+  llvm::Value* behind(llvm::Type* type, llvm::Value* pointer, const Distance& distance,
+                      int64_t times) {
+    if (!distance.value) return behind(type, pointer, times * distance.number);
+    return b_.CreateGEP(type, pointer, b_.CreateMul(distance.value, emit_i64(b_, times)));
+  }
   /// A row of the operand of a tile whose first is at the pointer.
   llvm::Value* row_at(llvm::Value* pointer, int64_t row);
-  llvm::Value* behind(llvm::Type* type, llvm::Value* pointer, SymInt elements) {
-    if (elements.is_number()) return behind(type, pointer, elements.number());
-    return b_.CreateGEP(type, pointer, params_.size(elements));
-  }
   /// An element of a row of the result.
   llvm::Value* result(int64_t row, int64_t lane);
   /// A mask of the first lanes.
@@ -51,23 +57,22 @@ class KSums {
   llvm::Function* function_;
   const ContractPlan& plan_;
   ContractParams& params_;
-  Distances row_, lane_;  ///< elements between neighbours of the operands
   /// Places of the steps of k, relative to the first, if windows are packed.
   llvm::GlobalVariable *row_table_ = nullptr, *lane_table_ = nullptr;
   llvm::Type* element_;
   llvm::FixedVectorType* vector_;
   llvm::Align align_;
-  // Of a plan with symbols.
-  llvm::Value* result_stride_ = nullptr;
-  llvm::Value* packed_stride_ = nullptr;  ///< from packed row to row, or from step to step of k
   ElementMemory row_memory_, lane_memory_;
+  Distance row_across_, row_k_, lane_across_, lane_k_, result_stride_;
 
  private:
   /// Where a loop over steps of k stands: the steps left, the places of rows and lanes, the sums.
   using State = std::vector<llvm::Value*>;
   static constexpr size_t kLeft = 0, kRows = 1, kLanes = 2, kSums = 3;
 
-  int64_t most_steps() const;
+  int64_t most_steps(int64_t k_step) const;
+  Distance distance(SymInt elements);
+  Distance chosen(NumberOfPlan of);
   std::vector<llvm::Value*> emit_chains(const State& start, size_t count, int64_t k_step,
                                         const Step& step);
   State emit_k_loop(State state, int64_t k_step, const Step& step);

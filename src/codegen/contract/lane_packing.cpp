@@ -32,15 +32,11 @@ class InPlace : public LanePacker {
 /// Run by run, or transposed.
 class Panels : public LanePacker {
  public:
-  Panels(StepContext& step, bool is_transposed) : LanePacker(step) {
-    const std::string name = step.symbol + ".pack_lanes";
-    function_ =
-        is_transposed
-            ? emit_pack_transposed(step.module, name, plan_, step.target, step.params)
-            : emit_pack_runs(
-                  step.module, name, plan_, plan_.lane_windows,
-                  [](const ContractPlan& p) { return p.tile_lanes; }, step.target, step.params);
-  }
+  Panels(StepContext& step, bool is_transposed)
+      : LanePacker(step),
+        pack_(is_transposed ? pack_transposed(step)
+                            : pack_runs(step, plan_, plan_.lane_windows,
+                                        [](const ContractPlan& p) { return p.tile_lanes; })) {}
 
   void read_sizes() override {
     panel_elements_ = step_.number([](const ContractPlan& p) {
@@ -52,8 +48,7 @@ class Panels : public LanePacker {
     llvm::Value* const lanes = step_.constant(plan_.tile_lanes);
     emit_loop(b_, block.n0, block.n1, plan_.tile_lanes, [&](llvm::Value* n) {
       llvm::Value* const end = emit_min(b_, b_.CreateAdd(n, lanes), block.n1);
-      b_.CreateCall(function_, {step_.lane_source, block.p, block.k0, block.k1, n, end,
-                                tile(block, n, nullptr), step_.args});
+      pack_.call(step_.lane_source, block.p, {block.k0, block.k1, n, end}, tile(block, n, nullptr));
     });
   }
   llvm::Value* tile(const Block& block, llvm::Value* n, llvm::Value*) override {
@@ -63,7 +58,7 @@ class Panels : public LanePacker {
   }
 
  private:
-  llvm::Function* function_ = nullptr;
+  Pack pack_;
   llvm::Value* panel_elements_ = nullptr;
 };
 
@@ -71,24 +66,23 @@ class Windows : public LanePacker {
  public:
   explicit Windows(StepContext& step)
       : LanePacker(step),
-        function_(emit_pack_runs(
-            step.module, step.symbol + ".pack_lanes", plan_, plan_.lane_windows,
-            [](const ContractPlan& p) { return std::get<LaneWindows>(p.lanes).stride; },
-            step.target, step.params)) {}
+        pack_(pack_runs(step, plan_, plan_.lane_windows, [](const ContractPlan& p) {
+          return std::get<LaneWindows>(p.lanes).stride;
+        })) {}
 
   void pack(const Block& block) override {
     llvm::Value* const steps = step_.constant(plan_.lane_windows.steps());
-    b_.CreateCall(function_, {step_.lane_source, block.p, b_.CreateUDiv(block.k0, steps),
-                              b_.CreateUDiv(block.k1, steps), block.n0,
-                              b_.CreateAdd(block.n1, step_.constant(plan_.lane_windows.reach())),
-                              step_.lane_pack, step_.args});
+    pack_.call(step_.lane_source, block.p,
+               {b_.CreateUDiv(block.k0, steps), b_.CreateUDiv(block.k1, steps), block.n0,
+                b_.CreateAdd(block.n1, step_.constant(plan_.lane_windows.reach()))},
+               step_.lane_pack);
   }
   llvm::Value* tile(const Block&, llvm::Value*, llvm::Value* local) override {
     return step_.at(step_.lane_pack, local);
   }
 
  private:
-  llvm::Function* function_;
+  Pack pack_;
 };
 
 /// The class of each packing.

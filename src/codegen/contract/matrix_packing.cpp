@@ -248,11 +248,10 @@ MatrixPacker::MatrixPacker(StepContext& step, bool is_row_side)
     // As it is.
     ContractPlan as_memory = plan;
     as_memory.dtype = DType::BFloat16;
-    copy_ = emit_pack_runs(
-        step.module, step.symbol + (is_row_side ? ".copy_rows" : ".copy_lanes"), as_memory,
-        how_.along_k ? plain_packing(operand_, space_, plan.k, plan.sizes)
-                     : plain_packing(operand_, plan.k, space_, plan.sizes),
-        is_row_side ? copied_stride<true> : copied_stride<false>, step.target, step.params);
+    copy_.emplace(pack_runs(step, as_memory,
+                            how_.along_k ? plain_packing(operand_, space_, plan.k, plan.sizes)
+                                         : plain_packing(operand_, plan.k, space_, plan.sizes),
+                            is_row_side ? copied_stride<true> : copied_stride<false>));
   }
   pack_ = is_row_side
               ? emit_pack_matrix_rows(step.module, step.symbol + ".pack_rows", how_, step.target)
@@ -269,9 +268,9 @@ void MatrixPacker::pack(const Block& block, llvm::Value* first, llvm::Value* end
         b, step_.params, plan, operand_, {{plan.p, block.p}, {plan.k, block.k0}, {space_, first}});
     source = ElementMemory(b, operand_.memory, plan.dtype).pointer(memory, address.offset);
   } else if (how_.along_k) {
-    b.CreateCall(copy_, {memory, block.p, first, end, block.k0, block.k1, source, step_.args});
+    copy_->call(memory, block.p, {first, end, block.k0, block.k1}, source);
   } else {
-    b.CreateCall(copy_, {memory, block.p, block.k0, block.k1, first, end, source, step_.args});
+    copy_->call(memory, block.p, {block.k0, block.k1, first, end}, source);
   }
   b.CreateCall(pack_, {source, b.CreateSub(block.k1, block.k0), b.CreateSub(end, first),
                        is_row_side_ ? step_.row_pack : step_.lane_pack});

@@ -6,7 +6,9 @@
 // after the other: 16 rows of 32 steps of k, or 16 pairs of steps of k for 16 lanes. Steps of k are
 // padded to a multiple of 32 with zeros, rows and lanes to a multiple of 16 with anything.
 
-#include "codegen/contract/step_context.h"
+#include "codegen/contract/pack.h"
+
+#include <optional>
 
 namespace coregrad {
 
@@ -27,7 +29,8 @@ class MatrixPacker {
   const MatrixPanels& how_;
   const AffineOperand& operand_;
   const FlatSpace& space_;                            ///< rows or lanes
-  llvm::Function *copy_ = nullptr, *pack_ = nullptr;  ///< copy_: where memory is no plain matrix
+  std::optional<Pack> copy_;                          ///< where memory is no plain matrix
+  llvm::Function* pack_ = nullptr;
 };
 
 }  // namespace coregrad

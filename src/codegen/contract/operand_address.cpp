@@ -11,7 +11,7 @@ namespace coregrad {
 
 llvm::Value* emit_mul_add(llvm::IRBuilder<>& builder, StepParams& params, llvm::Value* value,
                           SymInt factor, llvm::Value* sum) {
-  if (factor.is_number()) return emit_mul_add(builder, value, factor.number(), sum);
+  if (params.is_constant(factor)) return emit_mul_add(builder, value, factor.number(), sum);
   return builder.CreateAdd(sum, builder.CreateMul(value, params.size(factor)));
 }
 

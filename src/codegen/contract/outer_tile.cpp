@@ -57,7 +57,7 @@ class OuterTileEmitter : KSums {
     // Rows of lanes lie apart, which the machine's own prefetching does not follow.
     const int64_t in_a_line = ceil_div(64, plan_.width * size_of(plan_.dtype));
     for (int64_t v = 0; v < vectors_ && !lanes_are_near(); v += in_a_line) {
-      llvm::Value* const ahead = behind(lane_memory_.type(), b, v * plan_.width + lanes_ahead());
+      llvm::Value* const ahead = behind(lane_memory_.type(), lanes_ahead(b), v * plan_.width);
       b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {b_.getPtrTy()},
                          {ahead, b_.getInt32(0), b_.getInt32(3), b_.getInt32(1)});
     }
@@ -101,10 +101,11 @@ class OuterTileEmitter : KSums {
   /// From lanes to those some steps of k later, or, where a window reads lanes again, to the next
   /// that no step has read. In memory there is nothing behind the last of few steps: then to those
   /// of the next panel.
-  SymInt lanes_ahead() const {
+  llvm::Value* lanes_ahead(llvm::Value* lanes) {
     if (!plan_.any_size && !plan_.packs_lanes() && plan_.k_block <= 4 * kPrefetchSteps)
-      return lanes_;
-    return ceil_div(kPrefetchSteps, plan_.lane_windows.steps()) * lane_.k;
+      return behind(lane_memory_.type(), lanes, lanes_);
+    return behind(lane_memory_.type(), lanes, lane_k_,
+                  ceil_div(kPrefetchSteps, plan_.lane_windows.steps()));
   }
 
   /// Vector v of a k row; in place, lanes behind the last are not read.

@@ -6,13 +6,42 @@
 
 namespace coregrad {
 
-llvm::Function* declare_pack(llvm::Module& module, const std::string& name, size_t more) {
-  llvm::LLVMContext& context = module.getContext();
-  llvm::Type* const pointer = llvm::PointerType::get(context, 0);
-  llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
-  std::vector<llvm::Type*> types = {pointer, i64, i64, i64, i64, i64, pointer, pointer};
-  types.insert(types.end(), more, i64);
-  return declare_part(module, name, types, {0, 6});
+Pack::Pack(StepContext& step, const AffineOperand& operand,
+           const std::function<void(llvm::Function*)>& write, size_t more)
+    : step_(step), operand_(operand) {
+  part_ = add_shared_part(step.shared, step.module, step.params, [&](llvm::Module& own) {
+    llvm::LLVMContext& context = own.getContext();
+    llvm::Type* const pointer = llvm::PointerType::get(context, 0);
+    llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
+    std::vector<llvm::Type*> types = {pointer, i64, i64, i64, i64, i64, pointer, pointer};
+    types.insert(types.end(), more, i64);
+    llvm::Function* const function = declare_part(own, "pack", types, {0, 6});
+    step.params.start_shared(function->getArg(7), step.plan.has_symbols);
+    write(function);
+    return function;
+  });
+}
+
+void Pack::call(llvm::Value* source, llvm::Value* p, std::initializer_list<llvm::Value*> corners,
+                llvm::Value* target, std::initializer_list<llvm::Value*> more) {
+  if (operand_.checks.empty()) {
+    llvm::Value* const offset =
+        emit_address(step_.b, step_.params, step_.plan, operand_, {{step_.plan.p, p}}).offset;
+    source = ElementMemory(step_.b, operand_.memory, step_.plan.dtype).pointer(source, offset);
+    p = step_.constant(0);
+  }
+  std::vector<llvm::Value*> arguments = {source, p};
+  arguments.insert(arguments.end(), corners);
+  arguments.insert(arguments.end(), {target, step_.params.address(part_.first_param)});
+  arguments.insert(arguments.end(), more);
+  step_.b.CreateCall(part_.function, arguments);
+}
+
+PartialAddress emit_pack_base(llvm::IRBuilder<>& b, ContractParams& params,
+                              const ContractPlan& plan, const AffineOperand& operand,
+                              llvm::Function* function) {
+  if (operand.checks.empty()) return {emit_i64(b, 0), {}};
+  return emit_address(b, params, plan, operand, {{plan.p, function->getArg(1)}});
 }
 
 RunStart emit_run_start(llvm::IRBuilder<>& b, llvm::Value* position, llvm::Value* run_length) {

@@ -43,14 +43,12 @@ class RunPacker {
                      : contract_element_type(function->getContext(), plan.dtype)) {}
 
   void emit() {
-    params_.start(function_->getArg(kPackArgs));
     llvm::Value* const stride = params_.constant(plan_, stride_);
     const auto row_segments = segments_of(operand_, packing_.rows, plan_.sizes);
     auto outer = segments_of(operand_, packing_.columns, packing_.extents);
     run_ = outer.back();
     outer.pop_back();
-    const PartialAddress base =
-        emit_address(b_, params_, plan_, operand_, {{plan_.p, function_->getArg(1)}});
+    const PartialAddress base = emit_pack_base(b_, params_, plan_, operand_, function_);
     llvm::Value *const r0 = function_->getArg(2), *const r1 = function_->getArg(3),
                        *const c0 = function_->getArg(4), *const c1 = function_->getArg(5);
     llvm::Value* const extent = params_.size(run_.extent);
@@ -426,12 +424,11 @@ class RunPacker {
 
 }  // namespace
 
-llvm::Function* emit_pack_runs(llvm::Module& module, const std::string& name,
-                               const ContractPlan& plan, const WindowPacking& packing,
-                               NumberOfPlan stride, const Target& target, ContractParams& params) {
-  llvm::Function* const function = declare_pack(module, name);
-  RunPacker(function, plan, packing, stride, target, params).emit();
-  return function;
+Pack pack_runs(StepContext& step, const ContractPlan& plan, const WindowPacking& packing,
+               NumberOfPlan stride) {
+  return Pack(step, packing.operand, [&](llvm::Function* function) {
+    RunPacker(function, plan, packing, stride, step.target, step.params).emit();
+  });
 }
 
 }  // namespace coregrad

@@ -29,13 +29,11 @@ class TransposePacker {
         block_(16 / static_cast<unsigned>(size_of(plan.dtype))) {
     COREGRAD_CHECK(operand_.checks.empty() && is_always(run_.coef, 1));
     outer_.pop_back();
-    params_.start(function->getArg(kPackArgs));
   }
 
   void emit() {
     llvm::Value *const n0 = function_->getArg(4), *const n1 = function_->getArg(5);
-    const PartialAddress base =
-        emit_address(b_, params_, plan_, operand_, {{plan_.p, function_->getArg(1)}});
+    const PartialAddress base = emit_pack_base(b_, params_, plan_, operand_, function_);
     emit_loop(b_, n0, n1, width_, [&](llvm::Value* first) {
       llvm::Value* const n = find_lanes(base, first, n1);
       target_ = b_.CreateGEP(element_, function_->getArg(6), b_.CreateSub(n, n0));
@@ -53,12 +51,13 @@ class TransposePacker {
     llvm::Value* const n =
         moves_back ? emit_min(b_, first, params_.size(plan_.n.size - plan_.width)) : first;
     sources_.clear();
+    llvm::Value* lane_step = nullptr;
     for (unsigned l = 0; l < width_; ++l) {
       PartialAddress lane = base;
       if (moves_back) {
         emit_advance(b_, params_, operand_, lanes_, n, lane);
-        lane.offset = b_.CreateAdd(
-            lane.offset, params_.size(checked_mul(lanes_[0].coef, int64_t{l}, "contract")));
+        if (l == 0) lane_step = params_.size(lanes_[0].coef);
+        lane.offset = b_.CreateAdd(lane.offset, b_.CreateMul(lane_step, emit_i64(b_, l)));
       } else {
         // Lanes behind the last one repeat it: they are not used, but must be readable.
         emit_advance(
@@ -192,12 +191,10 @@ void transpose_blocks(llvm::IRBuilder<>& b, std::vector<llvm::Value*>& rows, int
           interleave(high01, high23, 0, 2), interleave(high01, high23, 2, 2)};
 }
 
-llvm::Function* emit_pack_transposed(llvm::Module& module, const std::string& name,
-                                     const ContractPlan& plan, const Target& target,
-                                     ContractParams& params) {
-  llvm::Function* const function = declare_pack(module, name);
-  TransposePacker(function, plan, target, params).emit();
-  return function;
+Pack pack_transposed(StepContext& step) {
+  return Pack(step, step.plan.lane_side, [&](llvm::Function* function) {
+    TransposePacker(function, step.plan, step.target, step.params).emit();
+  });
 }
 
 }  // namespace coregrad

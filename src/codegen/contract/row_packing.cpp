@@ -9,12 +9,6 @@
 namespace coregrad {
 namespace {
 
-llvm::Function* emit_runs_of_rows(StepContext& step, const WindowPacking& packing,
-                                  NumberOfPlan stride) {
-  return emit_pack_runs(step.module, step.symbol + ".pack_rows", step.plan, packing, stride,
-                        step.target, step.params);
-}
-
 template <class Packing>
 int64_t stride_of(const ContractPlan& plan) {
   return std::get<Packing>(plan.rows).stride;
@@ -44,22 +38,22 @@ class RunsAlongK : public RowPacker {
  public:
   explicit RunsAlongK(StepContext& step)
       : RowPacker(step),
-        function_(emit_runs_of_rows(step,
-                                    plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.sizes),
-                                    stride_of<RowRunsAlongK>)) {}
+        pack_(pack_runs(step, plan_,
+                        plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.sizes),
+                        stride_of<RowRunsAlongK>)) {}
 
   void read_sizes() override { stride_ = step_.params.constant(plan_, stride_of<RowRunsAlongK>); }
 
   void pack(const Block& block) override {
-    b_.CreateCall(function_, {step_.row_source, block.p, block.m0, block.m1, block.k0, block.k1,
-                              step_.row_pack, step_.args});
+    pack_.call(step_.row_source, block.p, {block.m0, block.m1, block.k0, block.k1},
+               step_.row_pack);
   }
   llvm::Value* tile(const Block&, const RowPanel& panel) override {
     return step_.at(step_.row_pack, b_.CreateMul(panel.local, stride_));
   }
 
  private:
-  llvm::Function* function_;
+  Pack pack_;
   llvm::Value* stride_ = nullptr;
 };
 
@@ -67,45 +61,40 @@ class RunsAlongM : public RowPacker {
  public:
   explicit RunsAlongM(StepContext& step)
       : RowPacker(step),
-        function_(emit_runs_of_rows(step,
-                                    plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.sizes),
-                                    stride_of<RowRunsAlongM>)) {}
+        pack_(pack_runs(step, plan_,
+                        plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.sizes),
+                        stride_of<RowRunsAlongM>)) {}
 
   void pack(const Block& block) override {
-    b_.CreateCall(function_, {step_.row_source, block.p, block.k0, block.k1, block.m0, block.m1,
-                              step_.row_pack, step_.args});
+    pack_.call(step_.row_source, block.p, {block.k0, block.k1, block.m0, block.m1},
+               step_.row_pack);
   }
   llvm::Value* tile(const Block&, const RowPanel& panel) override {
     return step_.at(step_.row_pack, panel.local);
   }
 
  private:
-  llvm::Function* function_;
+  Pack pack_;
 };
 
-/// (source, p, k0, k1, first panel, end panel, target, args, num_tall_panels, panel_elements): rows
-/// that are neighbours in memory (one segment each way, no checks) to [panel][k][row of the panel].
-llvm::Function* emit_pack_panels(StepContext& step, const std::string& name) {
-  llvm::Module& module = step.module;
+/// With (k0, k1, first panel, end panel) and two more numbers, num_tall_panels and panel_elements:
+/// rows that are neighbours in memory (one segment each way, no checks) to [panel][k][row of the
+/// panel].
+void emit_pack_panels(StepContext& step, llvm::Function* function) {
   const ContractPlan& plan = step.plan;
   ContractParams& params = step.params;
-  llvm::Function* const function = declare_pack(module, name, 2);
-  params.start(function->getArg(kPackArgs));
-  llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
+  llvm::IRBuilder<> b(llvm::BasicBlock::Create(function->getContext(), "entry", function));
   const AffineOperand& operand = plan.row_side;
-  llvm::Type* const element = contract_element_type(module.getContext(), plan.dtype);
+  llvm::Type* const element = contract_element_type(function->getContext(), plan.dtype);
   const auto width = static_cast<unsigned>(plan.width);
   const llvm::Align align(static_cast<uint64_t>(size_of(plan.dtype)));
   ElementMemory memory(b, operand.memory, plan.dtype);
   const SymInt row_k = plan.segments(operand, plan.k).back().coef;
   llvm::Value *const k0 = function->getArg(2), *const k1 = function->getArg(3),
                      *const first = function->getArg(4), *const end = function->getArg(5);
-  const PartialAddress base =
-      emit_address(b, params, plan, operand, {{plan.p, function->getArg(1)}});
-  llvm::Value* const source = memory.pointer(function->getArg(0), base.offset);
-  llvm::Value *const num_tall_panels = function->getArg(kPackArgs + 1), *const panel_elements =
-                                                                            function->getArg(
-                                                                                kPackArgs + 2);
+  llvm::Value* const source = function->getArg(0);
+  llvm::Value *const num_tall_panels = function->getArg(8),
+                     *const panel_elements = function->getArg(9);
   llvm::Value* const last_row =
       plan.last_rows_overlap() ? b.CreateSub(params.size(plan.m.size), emit_i64(b, plan.tile_rows))
                                : nullptr;
@@ -142,22 +131,24 @@ llvm::Function* emit_pack_panels(StepContext& step, const std::string& name) {
                 [&](llvm::Value* panel) { copy(panel, plan.tile_rows - 1); });
   });
   b.CreateRetVoid();
-  return function;
 }
 
 class Panels : public RowPacker {
  public:
   explicit Panels(StepContext& step)
-      : RowPacker(step), function_(emit_pack_panels(step, step.symbol + ".pack_rows")) {}
+      : RowPacker(step),
+        pack_(
+            step, plan_.row_side, [&](llvm::Function* function) { emit_pack_panels(step, function); },
+            2) {}
 
   void read_sizes() override {
     panel_elements_ = step_.number(
         [](const ContractPlan& p) { return std::get<RowPanels>(p.rows).panel_elements; });
   }
   void pack(const Block& block) override {
-    b_.CreateCall(function_, {step_.row_source, block.p, block.k0, block.k1, block.first_panel,
-                              block.end_panel, step_.row_pack, step_.args, step_.num_tall_panels,
-                              panel_elements_});
+    pack_.call(step_.row_source, block.p,
+               {block.k0, block.k1, block.first_panel, block.end_panel}, step_.row_pack,
+               {step_.num_tall_panels, panel_elements_});
   }
   llvm::Value* tile(const Block& block, const RowPanel& panel) override {
     return step_.at(step_.row_pack,
@@ -165,7 +156,7 @@ class Panels : public RowPacker {
   }
 
  private:
-  llvm::Function* function_;
+  Pack pack_;
   llvm::Value* panel_elements_ = nullptr;
 };
 
@@ -175,7 +166,7 @@ class Windows : public RowPacker {
       : RowPacker(step),
         rows_(rows),
         packing_(rows.windows),
-        function_(emit_runs_of_rows(step, packing_, stride_of<RowWindows>)) {}
+        pack_(pack_runs(step, plan_, packing_, stride_of<RowWindows>)) {}
 
   void pack(const Block& block) override {
     llvm::Value* const steps = step_.constant(packing_.steps());
@@ -184,9 +175,10 @@ class Windows : public RowPacker {
     llvm::Value* const columns = emit_mul_add(
         b_, b_.CreateUDiv(b_.CreateSub(block.k1, block.k0), step_.constant(rows_.span_k)),
         rows_.span, step_.constant(rows_.span_rest));
-    b_.CreateCall(function_, {step_.row_source, block.p, b_.CreateUDiv(block.m0, steps),
-                              b_.CreateAdd(last, step_.constant(1)), column,
-                              b_.CreateAdd(column, columns), step_.row_pack, step_.args});
+    pack_.call(step_.row_source, block.p,
+               {b_.CreateUDiv(block.m0, steps), b_.CreateAdd(last, step_.constant(1)), column,
+                b_.CreateAdd(column, columns)},
+               step_.row_pack);
   }
   llvm::Value* tile(const Block& block, const RowPanel& panel) override {
     llvm::Value* const row = row_offset(panel.m);
@@ -227,7 +219,7 @@ class Windows : public RowPacker {
 
   const RowWindows& rows_;
   const WindowPacking& packing_;
-  llvm::Function* function_;
+  Pack pack_;
 };
 
 /// The class of each packing.

@@ -39,10 +39,12 @@ namespace {
 
 class StepEmitter : public StepContext {
  public:
-  StepEmitter(llvm::Module& to, const std::string& name, const ContractKernel& kernel,
+  StepEmitter(llvm::Module& to, SharedFunctions& parts, const std::string& name,
+              const ContractKernel& kernel,
               const ContractPlan& chosen, const FlatEpilogue* direct, const Target& machine,
               ContractParams& sizes)
       : StepContext{to,
+                    parts,
                     name,
                     chosen,
                     machine,
@@ -89,7 +91,7 @@ class StepEmitter : public StepContext {
 
   /// Micro-kernels for panels of one width.
   struct Kernels {
-    llvm::Function *tall = nullptr, *low = nullptr;
+    SharedPart tall, low;
   };
 
   int64_t last_lanes() const { return plan.last_lanes(); }
@@ -109,9 +111,7 @@ class StepEmitter : public StepContext {
   void emit_micro_kernels() {
     const auto each = [&](int64_t lanes, bool is_cut = false) {
       const auto emit = [&](int64_t rows) {
-        return emit_micro_kernel(
-            module, fmt::format("{}.tile{}x{}{}", symbol, rows, lanes, is_cut ? ".cut" : ""), plan,
-            {rows, lanes, is_cut}, target, params);
+        return emit_micro_kernel(module, shared, plan, {rows, lanes, is_cut}, target, params);
       };
       Kernels kernels;
       kernels.tall = emit(plan.tile_rows);
@@ -261,13 +261,16 @@ class StepEmitter : public StepContext {
                         Operands operands) {
     const auto multiply = [&](const Kernels& kernels, llvm::Value* n) {
       std::vector<llvm::Value*> arguments = operands(n);
-      arguments.push_back(args);
-      llvm::Value* callee = kernels.tall;
-      if (kernels.low) callee = b.CreateSelect(is_tall, kernels.tall, kernels.low);
-      b.CreateCall(kernels.tall->getFunctionType(), callee, arguments);
+      llvm::Value *callee = kernels.tall.function, *own = params.address(kernels.tall.first_param);
+      if (kernels.low.function) {
+        callee = b.CreateSelect(is_tall, callee, kernels.low.function);
+        own = b.CreateSelect(is_tall, own, params.address(kernels.low.first_param));
+      }
+      arguments.push_back(own);
+      b.CreateCall(kernels.tall.function->getFunctionType(), callee, arguments);
     };
     llvm::Value* const full_end = has_tail() ? emit_min(b, end, full_lanes_) : end;
-    if (full_.tall)
+    if (full_.tall.function)
       emit_loop(b, first, full_end, plan.tile_lanes, [&](llvm::Value* n) { multiply(full_, n); });
     if (has_tail() && has_any_lanes() && plan.is_dot())
       emit_loop(b, emit_max(b, first, full_end), end, 1,
@@ -390,8 +393,9 @@ int64_t scratch_bytes(const ContractPlan& plan) {
 
 }  // namespace
 
-ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbol,
-                                  const ContractKernel& kernel, const Target& target) {
+ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
+                                  const std::string& symbol, const ContractKernel& kernel,
+                                  const Target& target) {
   check_kernel(kernel);
   llvm::Function* const function = declare_step(module, symbol, llvm::Function::ExternalLinkage);
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
@@ -416,7 +420,7 @@ ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbo
     const std::string name =
         phases.size() == 1 ? symbol + ".units" : fmt::format("{}.phase{}", symbol, i);
     llvm::Function* const units = declare_step(module, name, llvm::Function::InternalLinkage);
-    StepEmitter(module, name, phases[i], plan, direct ? &*direct : nullptr, target, params)
+    StepEmitter(module, shared, name, phases[i], plan, direct ? &*direct : nullptr, target, params)
         .emit(units);
     params.start(function->getArg(0));
     llvm::Value* const first = i == 0 ? emit_i64(b, 0) : params.add(step.range);

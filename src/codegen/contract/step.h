@@ -53,8 +53,9 @@ struct ContractStep {
   std::shared_ptr<const SymbolicContract> symbolic;
 };
 
-/// Adds `symbol`, a StepFunction, to the module.
-ContractStep emit_contract_kernel(llvm::Module& module, const std::string& symbol,
-                                  const ContractKernel& kernel, const Target& target);
+/// Adds `symbol`, a StepFunction, to the module, and what it calls to the shared functions.
+ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
+                                  const std::string& symbol, const ContractKernel& kernel,
+                                  const Target& target);
 
 }  // namespace coregrad

@@ -2,6 +2,7 @@
 // What the parts of a step's code share while it is written.
 
 #include "codegen/contract/operand_address.h"
+#include "codegen/ir/shared_functions.h"
 #include "codegen/ir/step_params.h"
 #include "schedule/contract/plan.h"
 
@@ -38,9 +39,25 @@ class ContractParams : public StepParams {
   std::vector<Chosen> chosen_;
 };
 
+/// A function that other steps have too, and where its parameters lie among the step's.
+struct SharedPart {
+  llvm::Function* function = nullptr;
+  size_t first_param = 0;
+};
+
+/// Adds the function that write(module) makes and fills. Its last argument is the pointer to its
+/// parameters.
+template <class Write>
+SharedPart add_shared_part(SharedFunctions& shared, llvm::Module& module, ContractParams& params,
+                           Write write) {
+  const size_t first = params.count();
+  return {shared.add(module, write), first};
+}
+
 /// A function of units under construction, and its values.
 struct StepContext {
   llvm::Module& module;
+  SharedFunctions& shared;
   const std::string& symbol;
   const ContractPlan& plan;
   const Target& target;

@@ -18,13 +18,13 @@ struct TileSize {
 };
 
 /// A function (ptr row source, ptr lane source, ptr result tile, i64 k count, i1 accumulate, ptr
-/// StepArgs), which share no memory, for `rows` x `lanes` results of the plan's kind of tile:
+/// parameters), which share no memory, for `rows` x `lanes` results of the plan's kind of tile:
 /// result[r][c] = sum over k of row element times lane element, plus the old value if `accumulate`.
 /// Operands are read where the plan says: packed, or in place. Result rows lie result_stride apart
 /// and are written in whole vectors, unless the tile is the step's result.
-llvm::Function* emit_micro_kernel(llvm::Module& module, const std::string& name,
-                                  const ContractPlan& plan, const TileSize& size,
-                                  const Target& target, ContractParams& params);
+SharedPart emit_micro_kernel(llvm::Module& module, SharedFunctions& shared,
+                             const ContractPlan& plan, const TileSize& size, const Target& target,
+                             ContractParams& params);
 
 // Fill the function with the code of one kind; tile registers take multiples of 16 rows and lanes.
 void emit_outer_tile(llvm::Function* function, const ContractPlan& plan, const TileSize& size,

@@ -16,12 +16,23 @@ class StepParams {
  public:
   /// What follows is for another function. `args` is its pointer to the StepArgs; parameters are
   /// loaded at the start of its entry block.
-  void start(llvm::Argument* args) {
-    args_ = args;
-    last_ = nullptr;
-    known_.clear();
+  void start(llvm::Argument* args) { start(args, false, 0); }
+  /// The same for a shared function: `table` is its pointer to the first of its parameters, which
+  /// the caller has from address(). With `general`, numbers are parameters too, so that it is equal
+  /// for more callers.
+  void start_shared(llvm::Argument* table, bool general) {
+    start(table, general, values_.size());
+    table_ = table;
   }
+  /// How many parameters there are: the number of the next one.
+  size_t count() const { return values_.size(); }
+  /// Where the parameter with this number lies.
+  llvm::Value* address(size_t number);
 
+  /// Whether size() is a constant.
+  bool is_constant(SymInt x) const {
+    return x.is_number() && (!general_ || (x.number() >= -1 && x.number() <= 1));
+  }
   /// The size: a constant where it is a number, else a parameter. i64, good everywhere.
   llvm::Value* size(SymInt x);
   /// The size as a parameter of its own, even a number.
@@ -29,7 +40,22 @@ class StepParams {
   const std::vector<SymInt>& values() const { return values_; }
 
  private:
+  void start(llvm::Argument* args, bool general, size_t first) {
+    args_ = args;
+    general_ = general;
+    first_ = first;
+    last_ = nullptr;
+    table_ = nullptr;
+    known_.clear();
+  }
+  /// At the start of the entry block, behind what was put there before.
+  llvm::IRBuilder<> entry();
+  llvm::Value* load(llvm::IRBuilder<>& builder, llvm::Type* type, llvm::Value* from);
+  llvm::Value* place(llvm::IRBuilder<>& builder, size_t number);
+
   llvm::Argument* args_ = nullptr;
+  bool general_ = false;
+  size_t first_ = 0;                   ///< the parameter at table_
   llvm::Instruction* last_ = nullptr;  ///< of the loads, which stand one behind the other
   llvm::Value* table_ = nullptr;
   std::vector<SymInt> values_;

@@ -10,6 +10,7 @@
 #include "base/flags.h"
 #include "codegen/ir/access_check.h"
 #include "codegen/ir/llvm_util.h"
+#include "codegen/ir/shared_functions.h"
 
 #include <llvm/Analysis/CGSCCPassManager.h>
 #include <llvm/Analysis/LoopAnalysisManager.h>
@@ -34,9 +35,12 @@
 #include <llvm/Transforms/Utils/Cloning.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
+#include <exception>
 #include <map>
 #include <mutex>
+#include <unordered_map>
 #include <vector>
 
 namespace coregrad {
@@ -216,30 +220,92 @@ std::string text_of(const llvm::Module& module) {
 /// In one piece: other threads show modules too.
 void show(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
 
-/// Builds, optimises and emits one module.
+/// Shared functions that some code in the process calls, by target and name.
+class SharedCode {
+ public:
+  /// What is there, or what `make` gives; threads that ask for one that is being made wait.
+  CodeHandle get(const std::string& key, const std::function<CodeHandle()>& make) {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      Entry& entry = entries_[key];
+      if (CodeHandle code = entry.code.lock()) return code;
+      if (!entry.is_being_made) break;
+      made_.wait(lock);
+    }
+    if (entries_.size() > 2 * live_at_last_sweep_ + 1000) sweep();
+    entries_[key].is_being_made = true;
+    lock.unlock();
+    const auto finish = [&](const CodeHandle& code) {
+      lock.lock();
+      entries_[key] = {code, false};
+      made_.notify_all();
+    };
+    CodeHandle code;
+    try {
+      code = make();
+    } catch (...) {
+      finish(nullptr);
+      throw;
+    }
+    finish(code);
+    return code;
+  }
+
+ private:
+  struct Entry {
+    std::weak_ptr<const LoadedCode> code;
+    bool is_being_made = false;
+  };
+
+  void sweep() {
+    std::erase_if(entries_, [](const auto& item) {
+      return item.second.code.expired() && !item.second.is_being_made;
+    });
+    live_at_last_sweep_ = entries_.size();
+  }
+
+  std::mutex mutex_;
+  std::condition_variable made_;
+  std::unordered_map<std::string, Entry> entries_;
+  size_t live_at_last_sweep_ = 0;
+};
+
+SharedCode& shared_code() {
+  static SharedCode* const instance = new SharedCode();  // never destroyed, like the compilers
+  return *instance;
+}
+
+/// A compiler that goes back to the pool, unless it failed.
+class Borrowed {
+ public:
+  explicit Borrowed(const Target& target) : target_(target), compiler_(pool().take(target)) {}
+  ~Borrowed() {
+    if (std::uncaught_exceptions() == exceptions_) pool().give_back(target_, std::move(compiler_));
+  }
+  Borrowed(const Borrowed&) = delete;
+  Borrowed& operator=(const Borrowed&) = delete;
+  Compiler* operator->() { return compiler_.get(); }
+
+ private:
+  const Target& target_;
+  std::unique_ptr<Compiler> compiler_;
+  int exceptions_ = std::uncaught_exceptions();
+};
+
+/// Optimises a module and makes machine code of it.
 llvm::SmallVector<char, 0> generate(const Target& target, std::string_view name,
-                                    const ModuleBuilder& build, llvm::CodeGenFileType type,
-                                    CompileTimes& times) {
+                                    llvm::Module& module, llvm::CodeGenFileType type,
+                                    const std::string& errors, CompileTimes& times) {
   Stopwatch watch;
   const int debug = flags().debug;
-  std::string errors;
-  llvm::LLVMContext context;
-  context.setDiscardValueNames(debug < 4);
-  context.setDiagnosticHandler(std::make_unique<ErrorCollector>(errors));
-  std::unique_ptr<Compiler> compiler = pool().take(target);
-
-  llvm::Module module(llvm::StringRef(name.data(), name.size()), context);
-  module.setTargetTriple(compiler->machine().getTargetTriple().str());
-  module.setDataLayout(compiler->machine().createDataLayout());
-  describe_target(module, target);
-  build(module);
   set_attributes(module, target);
   if (kCheckAlignments || flags().check_memory) check_alignments(module);
   verify(module, name);
-  times.build_ms = watch.lap();
+  times.build_ms += watch.lap();
 
+  Borrowed compiler(target);
   compiler->optimize(module);
-  times.optimize_ms = watch.lap();
+  times.optimize_ms += watch.lap();
   if (debug >= 4) show(text_of(module));
   if (debug >= 5) {
     // Emitting rewrites the module, so the listing comes from a copy.
@@ -250,48 +316,107 @@ llvm::SmallVector<char, 0> generate(const Target& target, std::string_view name,
 
   watch.lap();
   auto bytes = compiler->emit(module, type);
-  times.codegen_ms = watch.lap();
-  pool().give_back(target, std::move(compiler));
+  times.codegen_ms += watch.lap();
   if (!errors.empty()) raise<InternalError>("jit: module {}: {}", name, errors);
   return bytes;
+}
+
+/// A module and what has to live as long.
+struct WrittenModule {
+  WrittenModule(const Target& machine, std::string_view of)
+      : target(machine), name(of), module(name, context), shared(machine) {
+    context.setDiscardValueNames(flags().debug < 4);
+    context.setDiagnosticHandler(std::make_unique<ErrorCollector>(errors));
+    Borrowed compiler(target);
+    module.setTargetTriple(compiler->machine().getTargetTriple().str());
+    module.setDataLayout(compiler->machine().createDataLayout());
+    describe_target(module, target);
+  }
+
+  Target target;
+  std::string name, errors;
+  llvm::LLVMContext context;
+  llvm::Module module;
+  SharedFunctions shared;
+};
+
+std::string key_of(const Target& target) { return target.cpu + '|' + target.features; }
+
+}  // namespace
+
+struct ModuleIr::State : WrittenModule {
+  using WrittenModule::WrittenModule;
+};
+
+ModuleIr::ModuleIr(const Target& target, std::string_view name, const SharingBuilder& build,
+                   CompileTimes& times) {
+  Stopwatch watch;
+  state_ = std::make_unique<State>(target, name);
+  build(state_->module, state_->shared);
+  key_ = key_of(target) + '|' + name_of_text(state_->module);
+  times.build_ms += watch.lap();
+}
+
+ModuleIr::~ModuleIr() = default;
+
+CodeHandle ModuleIr::compile(CompileTimes& times) {
+  State& s = *state_;
+  const auto load = [&](const std::string& name, llvm::Module& module,
+                        const std::function<std::vector<CodeHandle>()>& called) {
+    const auto object = generate(s.target, name, module, llvm::CodeGenFileType::ObjectFile,
+                                 s.errors, times);
+    return load_object({object.data(), object.size()}, name, &times, called());
+  };
+  // Shared functions last: another thread may have compiled them by then.
+  return load(s.name, s.module, [&] {
+    std::vector<CodeHandle> called;
+    for (const SharedFunctions::Entry& entry : s.shared.entries())
+      called.push_back(shared_code().get(key_of(s.target) + '|' + entry.name, [&] {
+        return load(entry.name, *entry.module, [] { return std::vector<CodeHandle>(); });
+      }));
+    return called;
+  });
+}
+
+CodeHandle compile_module(const Target& target, std::string_view name, const SharingBuilder& build,
+                          CompileTimes* times) {
+  CompileTimes measured;
+  CodeHandle code = ModuleIr(target, name, build, measured).compile(measured);
+  if (times) *times = measured;
+  return code;
+}
+
+CodeHandle compile_module(const Target& target, std::string_view name, const ModuleBuilder& build,
+                          CompileTimes* times) {
+  return compile_module(
+      target, name, [&](llvm::Module& module, SharedFunctions&) { build(module); }, times);
+}
+
+namespace {
+
+std::string compile_alone(const Target& target, std::string_view name, const ModuleBuilder& build,
+                          llvm::CodeGenFileType type, CompileTimes& times) {
+  WrittenModule written(target, name);
+  build(written.module);
+  const auto bytes = generate(target, name, written.module, type, written.errors, times);
+  return std::string(bytes.data(), bytes.size());
 }
 
 }  // namespace
 
 std::string compile_to_object(const Target& target, std::string_view name,
                               const ModuleBuilder& build, CompileTimes* times) {
-  CompileTimes ignored;
-  const auto bytes =
-      generate(target, name, build, llvm::CodeGenFileType::ObjectFile, times ? *times : ignored);
-  return std::string(bytes.data(), bytes.size());
+  CompileTimes measured;
+  std::string object =
+      compile_alone(target, name, build, llvm::CodeGenFileType::ObjectFile, measured);
+  if (times) *times = measured;
+  return object;
 }
 
 std::string compile_to_assembly(const Target& target, std::string_view name,
                                 const ModuleBuilder& build) {
   CompileTimes ignored;
-  const auto bytes = generate(target, name, build, llvm::CodeGenFileType::AssemblyFile, ignored);
-  return std::string(bytes.data(), bytes.size());
-}
-
-std::string print_module(const Target& target, const ModuleBuilder& build) {
-  llvm::LLVMContext context;
-  context.setDiscardValueNames(true);
-  llvm::Module module("module", context);
-  std::unique_ptr<Compiler> compiler = pool().take(target);
-  module.setDataLayout(compiler->machine().createDataLayout());
-  pool().give_back(target, std::move(compiler));
-  describe_target(module, target);
-  build(module);
-  return text_of(module);
-}
-
-CodeHandle compile_module(const Target& target, std::string_view name, const ModuleBuilder& build,
-                          CompileTimes* times) {
-  CompileTimes measured;
-  const auto object = generate(target, name, build, llvm::CodeGenFileType::ObjectFile, measured);
-  CodeHandle code = load_object({object.data(), object.size()}, name, &measured);
-  if (times) *times = measured;
-  return code;
+  return compile_alone(target, name, build, llvm::CodeGenFileType::AssemblyFile, ignored);
 }
 
 }  // namespace coregrad

@@ -73,13 +73,16 @@ jitlink::InProcessMemoryManager& memory_manager() {
 
 class LinkedCode final : public LoadedCode {
  public:
-  LinkedCode(std::string_view name) : name_(name) {}
+  LinkedCode(std::string_view name, std::vector<CodeHandle> called)
+      : name_(name), called_(std::move(called)) {}
   ~LinkedCode() override {
     if (!allocation_) return;
     // Unmapping a block that we mapped does not fail, and a destructor has nobody to tell.
     if (llvm::Error failure = memory_manager().deallocate(std::move(allocation_)))
       llvm::consumeError(std::move(failure));
   }
+
+  bool has(const std::string& symbol) const override { return symbols_.contains(symbol); }
 
   void* address(const std::string& symbol) const override {
     const auto it = symbols_.find(symbol);
@@ -89,6 +92,7 @@ class LinkedCode final : public LoadedCode {
   }
 
   std::string name_;
+  std::vector<CodeHandle> called_;  ///< whose functions it calls
   llvm::StringMap<ExecutorAddr> symbols_;
   Allocation allocation_;
   std::string failure_;
@@ -109,7 +113,7 @@ class LinkContext final : public jitlink::JITLinkContext {
               std::unique_ptr<jitlink::JITLinkAsyncLookupContinuation> resume) override {
     jitlink::AsyncLookupResult found;
     for (const auto& [name, flags] : names) {
-      const ExecutorAddr address = process_symbol(name);
+      const ExecutorAddr address = find(name);
       if (!address)
         return resume->run(llvm::make_error<llvm::StringError>(
             "code calls " + name + ", which is no function it may call",
@@ -131,23 +135,30 @@ class LinkContext final : public jitlink::JITLinkContext {
   }
 
  private:
+  ExecutorAddr find(llvm::StringRef name) const {
+    for (const CodeHandle& called : code_.called_)
+      if (called->has(name.str())) return ExecutorAddr::fromPtr(called->address(name.str()));
+    return process_symbol(name);
+  }
+
   LinkedCode& code_;
 };
 
 }  // namespace
 
-CodeHandle load_object(std::string_view object, std::string_view name, CompileTimes* times) {
+CodeHandle load_object(std::string_view object, std::string_view name, CompileTimes* times,
+                       std::vector<CodeHandle> called) {
   const auto start = std::chrono::steady_clock::now();
   const std::string title(name);
   const llvm::MemoryBufferRef bytes(llvm::StringRef(object.data(), object.size()), title);
   auto graph = jitlink::createLinkGraphFromObject(bytes);
   if (!graph) raise<InternalError>("jit: module {}: {}", name, llvm::toString(graph.takeError()));
-  auto code = std::make_shared<LinkedCode>(name);
+  auto code = std::make_shared<LinkedCode>(name, std::move(called));
   jitlink::link(std::move(*graph), std::make_unique<LinkContext>(*code));
   if (!code->failure_.empty()) raise<InternalError>("jit: module {}: {}", name, code->failure_);
   COREGRAD_CHECK(code->allocation_);
   if (times)
-    times->link_ms =
+    times->link_ms +=
         std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   return code;
 }

@@ -1,10 +1,9 @@
 #include "codegen/jit/kernel_cache.h"
 
-#include "base/checked.h"
+#include "base/flags.h"
+#include "base/log.h"
 #include "codegen/contract/step.h"
 #include "codegen/loops/loop_emitter.h"
-
-#include <llvm/Support/xxhash.h>
 
 #include <algorithm>
 #include <exception>
@@ -84,27 +83,30 @@ bool has_symbols(const KernelSource& source) {
   return std::visit([](const auto& k) { return k.has_symbols(); }, source);
 }
 
-/// What a kernel needs besides its code.
-struct Unlinked {
-  std::string symbol;
-  std::shared_ptr<CompiledKernel> kernel;
+/// A kernel that is not there yet.
+struct Missing {
   std::string key;
   const KernelSource* source;
-  std::string ir_key = {};
-  const Unlinked* same = nullptr;  ///< another one of this call that has the same IR
+  std::shared_ptr<CompiledKernel> kernel = std::make_shared<CompiledKernel>();
+  const Missing* same = nullptr;  ///< another one of this call that has the same IR
+
+  /// About how long its code takes to make.
+  size_t weight() const { return key.size() + (source->index() == 1 ? 4000 : 500); }
 };
 
-void emit(llvm::Module& module, const std::string& symbol, const KernelSource& source,
+constexpr const char* kSymbol = "kernel";
+
+void emit(llvm::Module& module, SharedFunctions& shared, const KernelSource& source,
           const Target& target, CompiledKernel& k) {
   if (const auto* loops = std::get_if<LoopKernel>(&source)) {
-    k.params = emit_loop_kernel(module, symbol, *loops, target);
+    k.params = emit_loop_kernel(module, kSymbol, *loops, target);
     k.range = loops->range();
     k.chunk = loops->chunk;
     k.scratch_bytes = scratch_bytes(*loops, target);
     return;
   }
   ContractStep step =
-      emit_contract_kernel(module, symbol, std::get<ContractKernel>(source), target);
+      emit_contract_kernel(module, shared, kSymbol, std::get<ContractKernel>(source), target);
   k.params = std::move(step.params);
   k.range = step.range;
   k.chunk = step.chunk;
@@ -112,65 +114,85 @@ void emit(llvm::Module& module, const std::string& symbol, const KernelSource& s
   k.symbolic = std::move(step.symbolic);
 }
 
-/// Fills in everything but the code, and gives the kernel's IR a name.
-std::string name_ir(const KernelSource& source, const Target& target, CompiledKernel& kernel) {
-  const std::string ir = print_module(
-      target, [&](llvm::Module& module) { emit(module, "kernel", source, target, kernel); });
-  const llvm::XXH128_hash_t hash =
-      llvm::xxh3_128bits({reinterpret_cast<const uint8_t*>(ir.data()), ir.size()});
-  return fmt::format("{}|{}|{}|{:x}{:016x}", target.cpu, target.features, ir.size(), hash.high64,
-                     hash.low64);
-}
-
-void compile_group(std::vector<Unlinked*>& group, const Target& target, CompileTimes& times) {
-  const CodeHandle code = compile_module(
-      target, "kernels",
-      [&](llvm::Module& module) {
-        for (Unlinked* u : group) emit(module, u->symbol, *u->source, target, *u->kernel);
-      },
-      &times);
-  for (Unlinked* u : group) {
-    u->kernel->code = code;
-    u->kernel->function = reinterpret_cast<StepFunction>(code->address(u->symbol));
+/// Kernels are made one by one, by as many threads as there are; the largest first, so that none is
+/// waited for at the end.
+class KernelMaker {
+ public:
+  KernelMaker(std::list<Missing>& missing, const Target& target) : target_(target) {
+    for (Missing& m : missing) order_.push_back(&m);
+    std::ranges::stable_sort(order_, std::greater(), &Missing::weight);
   }
-}
 
-/// f(0) .. f(count - 1), each on a thread of its own; throws what the first of them threw.
-template <class F>
-void run_apart(size_t count, F&& f) {
-  std::vector<std::exception_ptr> failures(count);
-  std::vector<std::thread> helpers;
-  for (size_t i = 0; i < count; ++i)
-    helpers.emplace_back([&, i] {
-      try {
-        f(i);
-      } catch (...) {
-        failures[i] = std::current_exception();
-      }
-    });
-  for (std::thread& t : helpers) t.join();
-  for (const std::exception_ptr& failure : failures)
-    if (failure) std::rethrow_exception(failure);
-}
+  void run() {
+    // Not on the caller's thread, whose stack may be too small for a code generator.
+    const size_t count = std::clamp<size_t>(std::thread::hardware_concurrency(), 1,
+                                            std::min<size_t>(order_.size(), 16));
+    std::vector<std::thread> threads;
+    for (size_t i = 0; i < count; ++i) threads.emplace_back([this] { work(); });
+    for (std::thread& t : threads) t.join();
+    if (failure_) std::rethrow_exception(failure_);
+  }
 
-/// Takes the code of kernels whose IR was compiled before; gives those that are left, each IR once.
-std::vector<Unlinked*> share_code(std::list<Unlinked>& missing, const Target& target) {
-  std::vector<Unlinked*> all, left;
-  for (Unlinked& u : missing) all.push_back(&u);
-  std::unordered_map<std::string, const Unlinked*> first;
-  for (Unlinked* u : all) {
-    u->ir_key = name_ir(*u->source, target, *u->kernel);
-    if (std::optional<Code> code = caches().codes.find(u->ir_key)) {
-      u->kernel->code = std::move(code->handle);
-      u->kernel->function = code->function;
-    } else if (const auto [at, is_new] = first.try_emplace(u->ir_key, u); is_new) {
-      left.push_back(u);
-    } else {
-      u->same = at->second;
+  int64_t misses() const { return misses_; }
+  const CompileTimes& times() const { return times_; }
+
+ private:
+  void work() {
+    CompileTimes times;
+    try {
+      while (Missing* const next = take()) make(*next, times);
+    } catch (...) {
+      const std::lock_guard lock(mutex_);
+      failure_ = std::current_exception();
     }
+    const std::lock_guard lock(mutex_);
+    times_.build_ms += times.build_ms;
+    times_.optimize_ms += times.optimize_ms;
+    times_.codegen_ms += times.codegen_ms;
+    times_.link_ms += times.link_ms;
   }
-  return left;
-}
+
+  /// The next kernel, or none once there is nothing left or something failed.
+  Missing* take() {
+    const std::lock_guard lock(mutex_);
+    return failure_ || next_ == order_.size() ? nullptr : order_[next_++];
+  }
+
+  void make(Missing& m, CompileTimes& times) {
+    ModuleIr ir(
+        target_, kSymbol,
+        [&](llvm::Module& module, SharedFunctions& shared) {
+          emit(module, shared, *m.source, target_, *m.kernel);
+        },
+        times);
+    std::optional<Code> code = caches().codes.find(ir.key());
+    if (!code) {
+      {
+        const std::lock_guard lock(mutex_);
+        const auto [at, is_new] = first_.try_emplace(ir.key(), &m);
+        if (!is_new) {
+          m.same = at->second;
+          return;
+        }
+        ++misses_;
+      }
+      const CodeHandle handle = ir.compile(times);
+      code = Code{handle, reinterpret_cast<StepFunction>(handle->address(kSymbol))};
+      caches().codes.insert(ir.key(), *code);
+    }
+    m.kernel->code = std::move(code->handle);
+    m.kernel->function = code->function;
+  }
+
+  const Target& target_;
+  std::vector<Missing*> order_;
+  std::mutex mutex_;
+  size_t next_ = 0;
+  std::unordered_map<std::string, const Missing*> first_;  ///< of each IR that is being compiled
+  std::exception_ptr failure_;
+  CompileTimes times_;
+  int64_t misses_ = 0;
+};
 
 }  // namespace
 
@@ -178,71 +200,39 @@ std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
     const std::vector<KernelSource>& sources, const Target& target, KernelCacheStats* stats) {
   std::vector<std::shared_ptr<const CompiledKernel>> result(sources.size());
   std::vector<std::string> keys(sources.size());
-  std::list<Unlinked> missing;
-  std::unordered_map<std::string, Unlinked*> by_key;
-  KernelCacheStats local;
+  std::list<Missing> missing;
+  std::unordered_map<std::string, const Missing*> by_key;
   for (size_t i = 0; i < sources.size(); ++i) {
     keys[i] = key_of(sources[i], target);
     result[i] = caches().kernels.find(keys[i]).value_or(nullptr);
-    if (result[i] || by_key.contains(keys[i])) {
-      ++local.hits;
-      continue;
-    }
-    missing.push_back({fmt::format("coregrad_kernel_{}", missing.size()),
-                       std::make_shared<CompiledKernel>(), keys[i], &sources[i]});
+    if (result[i] || by_key.contains(keys[i])) continue;
+    missing.push_back({keys[i], &sources[i]});
     by_key.emplace(keys[i], &missing.back());
   }
-
+  int64_t misses = 0;
   if (!missing.empty()) {
-    // Not on the caller's thread, whose stack may be too small for a code generator.
-    std::vector<Unlinked*> all;
-    run_apart(1, [&](size_t) { all = share_code(missing, target); });
-    local.hits += static_cast<int64_t>(missing.size() - all.size());
-    local.misses += static_cast<int64_t>(all.size());
-    // One module a thread: the largest sources are dealt out first so that the shares come out
-    // even.
-    std::sort(all.begin(), all.end(), [](const Unlinked* a, const Unlinked* b) {
-      return std::pair(b->key.size(), a->symbol) < std::pair(a->key.size(), b->symbol);
-    });
-    const size_t threads = std::clamp<size_t>(std::thread::hardware_concurrency(), 1,
-                                              std::clamp<size_t>(all.size(), 1, 16));
-    std::vector<std::vector<Unlinked*>> groups(threads);
-    std::vector<size_t> load(threads, 0);
-    for (Unlinked* u : all) {
-      const auto lightest =
-          static_cast<size_t>(std::min_element(load.begin(), load.end()) - load.begin());
-      groups[lightest].push_back(u);
-      load[lightest] += u->key.size() + (u->source->index() == 1 ? 4000 : 500);
-    }
-    std::vector<CompileTimes> times(threads);
-    if (!all.empty())
-      run_apart(threads, [&](size_t g) { compile_group(groups[g], target, times[g]); });
-    for (const Unlinked* u : all)
-      caches().codes.insert(u->ir_key, {u->kernel->code, u->kernel->function});
-    for (Unlinked& u : missing) {
-      if (u.same) {
-        u.kernel->code = u.same->kernel->code;
-        u.kernel->function = u.same->kernel->function;
+    KernelMaker maker(missing, target);
+    maker.run();
+    misses = maker.misses();
+    const CompileTimes& times = maker.times();
+    for (const Missing& m : missing) {
+      if (m.same) {
+        m.kernel->code = m.same->kernel->code;
+        m.kernel->function = m.same->kernel->function;
       }
       // Symbols belong to one compilation; what they stand for is in the IR.
-      if (!has_symbols(*u.source)) caches().kernels.insert(u.key, u.kernel);
+      if (!has_symbols(*m.source)) caches().kernels.insert(m.key, m.kernel);
     }
     for (size_t i = 0; i < sources.size(); ++i)
       if (!result[i]) result[i] = by_key.at(keys[i])->kernel;
-    for (const CompileTimes& t : times) {
-      local.times.build_ms += t.build_ms;
-      local.times.optimize_ms += t.optimize_ms;
-      local.times.codegen_ms += t.codegen_ms;
-      local.times.link_ms += t.link_ms;
-    }
+    if (flags().debug >= 1)
+      log().debug("machine code of {} kernels: writing {:.1f} ms, optimising {:.1f}, "
+                  "instructions {:.1f}, linking {:.1f}, over all threads",
+                  misses, times.build_ms, times.optimize_ms, times.codegen_ms, times.link_ms);
   }
   if (stats) {
-    stats->hits += local.hits;
-    stats->misses += local.misses;
-    stats->times.build_ms += local.times.build_ms;
-    stats->times.optimize_ms += local.times.optimize_ms;
-    stats->times.codegen_ms += local.times.codegen_ms;
-    stats->times.link_ms += local.times.link_ms;
+    stats->hits += static_cast<int64_t>(sources.size()) - misses;
+    stats->misses += misses;
   }
   return result;
 }

@@ -1,9 +1,10 @@
 #pragma once
 // Machine code by kernel structure: equal kernels of any graph compile once per process.
 //
-// A kernel that was not met before is first written as LLVM IR, which takes a hundredth of the time
+// A kernel that was not met before is first written as LLVM IR, which takes a small part of the time
 // that machine code takes: where the IR is that of another kernel (of other sizes, most often), its
-// machine code is the same too, and only the step's parameters differ.
+// machine code is the same too, and only the step's parameters differ. Micro-kernels and functions
+// that pack are shared in the same way by kernels that differ (codegen/ir/shared_functions.h).
 
 #include "codegen/jit/jit.h"
 #include "kernel/contract_kernel.h"
@@ -34,7 +35,6 @@ using KernelSource = std::variant<LoopKernel, ContractKernel>;
 
 struct KernelCacheStats {
   int64_t hits = 0, misses = 0;  ///< misses: kernels whose machine code was made
-  CompileTimes times;            ///< summed over compiling threads
 };
 
 /// Code for each source, in order. Missing kernels are compiled in parallel; thread-safe.

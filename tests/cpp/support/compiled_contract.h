@@ -23,8 +23,8 @@ struct CompiledContract {
   CompiledContract(const ContractKernel& kernel, const Target& target) {
     code = compile_module(
         target, "contract",
-        [&](llvm::Module& module) {
-          step = emit_contract_kernel(module, "contract", kernel, target);
+        [&](llvm::Module& module, SharedFunctions& shared) {
+          step = emit_contract_kernel(module, shared, "contract", kernel, target);
         },
         &times);
     function = reinterpret_cast<StepFunction>(code->address("contract"));
