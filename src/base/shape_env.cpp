@@ -193,20 +193,39 @@ SymInt ShapeEnv::symbol(std::string name, SizeBounds bounds, int64_t hint) {
   return intern_atom(std::move(atom));
 }
 
-SymInt ShapeEnv::sum(SymInt a, SymInt b) {
+size_t ShapeEnv::HashOfComputation::operator()(const Computation& c) const {
+  const auto mix = [](size_t seed, int64_t x) {
+    return (seed ^ static_cast<size_t>(x)) * 0x9e3779b97f4a7c15u;
+  };
+  return mix(mix(static_cast<size_t>(c.operation), c.a) >> 7, c.b);
+}
+
+template <class Compute>
+SymInt ShapeEnv::once(Operation operation, SymInt a, SymInt b, Compute compute) {
   const std::scoped_lock lock(mutex_);
-  Terms terms = terms_of(a);
-  const Terms more = terms_of(b);
-  terms.insert(terms.end(), more.begin(), more.end());
-  return intern(in_form(std::move(terms)));
+  const Computation what{operation, a.bits(), b.bits()};
+  if (const auto known = results_.find(what); known != results_.end()) return known->second;
+  const SymInt result = compute();
+  results_.emplace(what, result);
+  return result;
+}
+
+SymInt ShapeEnv::sum(SymInt a, SymInt b) {
+  return once(Operation::Sum, a, b, [&] {
+    Terms terms = terms_of(a);
+    const Terms more = terms_of(b);
+    terms.insert(terms.end(), more.begin(), more.end());
+    return intern(in_form(std::move(terms)));
+  });
 }
 
 SymInt ShapeEnv::product(SymInt a, SymInt b) {
-  const std::scoped_lock lock(mutex_);
-  Terms terms;
-  for (const SizeTerm& x : terms_of(a))
-    for (const SizeTerm& y : terms_of(b)) terms.push_back(product_of(x, y));
-  return intern(in_form(std::move(terms)));
+  return once(Operation::Product, a, b, [&] {
+    Terms terms;
+    for (const SizeTerm& x : terms_of(a))
+      for (const SizeTerm& y : terms_of(b)) terms.push_back(product_of(x, y));
+    return intern(in_form(std::move(terms)));
+  });
 }
 
 ShapeEnv::Parts ShapeEnv::divided(SymInt a, SymInt b) {
@@ -241,7 +260,11 @@ ShapeEnv::Parts ShapeEnv::divided(SymInt a, SymInt b) {
 }
 
 SymInt ShapeEnv::quotient(SymInt a, SymInt b, bool wants_rest) {
-  const std::scoped_lock lock(mutex_);
+  return once(wants_rest ? Operation::Rest : Operation::Quotient, a, b,
+              [&] { return new_quotient(a, b, wants_rest); });
+}
+
+SymInt ShapeEnv::new_quotient(SymInt a, SymInt b, bool wants_rest) {
   if (!(b >= 1)) raise<ShapeError>("size: {} divided by {}", text(a), text(b));
   if (b.is_identical(1)) return wants_rest ? SymInt(0) : a;
   const auto [whole, rest] = divided(a, b);
@@ -295,7 +318,11 @@ SymInt ShapeEnv::common(SymInt a, SymInt b) {
 }
 
 SymInt ShapeEnv::extreme(SymInt a, SymInt b, AtomOf kind) {
-  const std::scoped_lock lock(mutex_);
+  return once(kind == AtomOf::Max ? Operation::Max : Operation::Min, a, b,
+              [&] { return new_extreme(a, b, kind); });
+}
+
+SymInt ShapeEnv::new_extreme(SymInt a, SymInt b, AtomOf kind) {
   const bool wants_max = kind == AtomOf::Max;
   if (low(a - b) >= 0) return wants_max ? a : b;
   if (low(b - a) >= 0) return wants_max ? b : a;
@@ -404,26 +431,34 @@ int64_t ShapeEnv::low_of(const Terms& terms) const {
                    low_by_quotients(terms).value_or(by_interval)});
 }
 
-int64_t ShapeEnv::low(SymInt x) const {
-  if (x.is_number()) return x.number();
+SizeBounds ShapeEnv::bounds(SymInt x) const {
+  if (x.is_number()) return {x.number(), x.number()};
   const std::scoped_lock lock(mutex_);
-  return low_of(x.expr().terms);
-}
-
-int64_t ShapeEnv::high(SymInt x) const {
-  if (x.is_number()) return x.number();
-  const std::scoped_lock lock(mutex_);
-  Terms negative = x.expr().terms;
-  for (SizeTerm& t : negative) t.factor = -t.factor;
-  return -low_of(negative);
+  const SizeExpr& expr = x.expr();
+  if (expr.facts.bounds_at != knowledge_) {
+    Terms negative = expr.terms;
+    for (SizeTerm& t : negative) t.factor = -t.factor;
+    expr.facts.bounds = {low_of(expr.terms), -low_of(negative)};
+    expr.facts.bounds_at = knowledge_;
+  }
+  return expr.facts.bounds;
 }
 
 // Decisions
 
 std::optional<bool> ShapeEnv::proven(SymInt x, Sign sign) {
-  const std::scoped_lock lock(mutex_);
   if (x.is_number()) return holds(x.number(), sign);
-  int64_t least = low(x), most = high(x);
+  const std::scoped_lock lock(mutex_);
+  SizeFacts::Answer& answer = x.expr().facts.signs[static_cast<size_t>(sign)];
+  if (!answer.is_known && answer.sought_at != knowledge_) {
+    const std::optional<bool> found = prove(x, sign);
+    answer = {found.has_value(), found.value_or(false), knowledge_};
+  }
+  return answer.is_known ? std::optional(answer.holds) : std::nullopt;
+}
+
+std::optional<bool> ShapeEnv::prove(SymInt x, Sign sign) {
+  auto [least, most] = bounds(x);
   bool is_zero = false, is_not_zero = false;
   for (const Guard& g : guards_) {
     const SymInt sums[] = {x - g.x, x + g.x};
@@ -465,6 +500,7 @@ bool ShapeEnv::decided(SymInt x, Sign sign) {
 }
 
 void ShapeEnv::narrow(SymInt x, Sign sign) {
+  ++knowledge_;
   const Terms& terms = x.expr().terms;
   const bool is_linear = terms.size() <= 2 && terms[0].atoms.size() == 1 &&
                          (terms.size() == 1 || terms[1].atoms.empty());

@@ -17,6 +17,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 namespace coregrad {
@@ -47,16 +48,29 @@ struct SizeTerm {
   std::vector<uint32_t> atoms;
 };
 
+/// What a guard asks of an expression.
+enum class Sign : uint8_t { Zero, NotZero, NotNegative, Negative };
+
+/// What was found out about an expression. What is proven stays so; bounds and what could not be
+/// proven are worth something while bounds and guards are what they were.
+struct SizeFacts {
+  uint64_t bounds_at = 0;  ///< ShapeEnv::knowledge_ when they were sought
+  SizeBounds bounds{};
+  struct Answer {
+    bool is_known = false, holds = false;
+    uint64_t sought_at = 0;
+  };
+  Answer signs[4];  ///< by Sign
+};
+
 /// A polynomial: terms in falling order of their atoms, the constant last, without factors of 0.
 struct SizeExpr {
   ShapeEnv* env;
   std::vector<SizeTerm> terms;
   int64_t hint;
   uint32_t index;  ///< in the order in which expressions were made
+  mutable SizeFacts facts = {};
 };
-
-/// What a guard asks of an expression.
-enum class Sign : uint8_t { Zero, NotZero, NotNegative, Negative };
 
 /// Owns symbols and expressions, and keeps the guards. Thread-safe; not to be copied or moved.
 class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
@@ -109,6 +123,10 @@ class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
   static ShapeEnv& of(SymInt a, SymInt b);
   static Terms terms_of(SymInt x);
 
+  /// What `compute` gives, once for each operation and pair of operands.
+  enum class Operation : uint8_t { Sum, Product, Quotient, Rest, Max, Min };
+  template <class Compute>
+  SymInt once(Operation operation, SymInt a, SymInt b, Compute compute);
   SymInt intern(Terms terms);
   SymInt intern_atom(SizeAtom atom);
   SymInt sum(SymInt a, SymInt b);
@@ -116,17 +134,21 @@ class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
   /// a = quotient * b + rest, as far as polynomials divide.
   Parts divided(SymInt a, SymInt b);
   SymInt quotient(SymInt a, SymInt b, bool wants_rest);
+  SymInt new_quotient(SymInt a, SymInt b, bool wants_rest);
   SymInt extreme(SymInt a, SymInt b, AtomOf kind);
+  SymInt new_extreme(SymInt a, SymInt b, AtomOf kind);
   bool divides(SymInt a, SymInt b);
   SymInt common(SymInt a, SymInt b);
 
-  int64_t low(SymInt x) const;
+  SizeBounds bounds(SymInt x) const;
+  int64_t low(SymInt x) const { return bounds(x).low; }
+  int64_t high(SymInt x) const { return bounds(x).high; }
   int64_t low_of(const Terms& terms) const;
-  int64_t high(SymInt x) const;
   SizeBounds interval(const Terms& terms) const;
   std::optional<int64_t> low_by_shift(const Terms& terms) const;
   std::optional<int64_t> low_by_quotients(const Terms& terms) const;
   std::optional<bool> proven(SymInt x, Sign sign);
+  std::optional<bool> prove(SymInt x, Sign sign);
   bool decided(SymInt x, Sign sign);
   void narrow(SymInt x, Sign sign);
   std::string text(SymInt x) const;
@@ -138,6 +160,16 @@ class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
   std::deque<SizeAtom> atoms_;
   std::map<std::vector<int64_t>, uint32_t> atom_index_;
   std::map<std::vector<int64_t>, SizeExpr> exprs_;
+  struct Computation {
+    Operation operation;
+    int64_t a, b;
+    bool operator==(const Computation&) const = default;
+  };
+  struct HashOfComputation {
+    size_t operator()(const Computation& c) const;
+  };
+  std::unordered_map<Computation, SymInt, HashOfComputation> results_;
+  uint64_t knowledge_ = 1;  ///< how often bounds or guards were added to
   std::vector<Guard> guards_;
   std::atomic<bool> is_closed_{false};
 };
