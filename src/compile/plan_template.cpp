@@ -42,24 +42,54 @@ void take_from(Plan& plan, size_t number, size_t other) {
 
 }  // namespace
 
-std::shared_ptr<const CompiledKernel> SharedContract::kernel_for(
-    std::span<const int64_t> values) const {
-  constexpr size_t kMostSpecial = 16;
-  std::vector<int64_t> few = general_->symbolic->few(values);
-  if (few.empty()) return nullptr;
-  const std::scoped_lock lock(mutex_);
-  const auto found = special_.find(few);
-  if (found != special_.end()) return found->second;
-  if (special_.size() == kMostSpecial) return nullptr;
-  ContractKernel kernel = source_;
-  kernel.assumed = few;
-  std::shared_ptr<const CompiledKernel> made;
+namespace {
+
+/// A kernel for each, null where its planning asks for what symbols leave open.
+std::vector<std::shared_ptr<const CompiledKernel>> compile_special(
+    const std::vector<KernelSource>& sources) {
   try {
-    made = compile_kernels({kernel}, host_target()).front();
-  } catch (const InternalError& error) {  // it asked for what is not decided
+    return compile_kernels(sources, host_target());
+  } catch (const InternalError& error) {
     log().debug("no kernel for few rows or lanes: {}", error.what());
+    if (sources.size() == 1) return {nullptr};
   }
-  return special_.emplace(std::move(few), std::move(made)).first->second;
+  std::vector<std::shared_ptr<const CompiledKernel>> kernels;
+  for (const KernelSource& source : sources) kernels.push_back(compile_special({source}).front());
+  return kernels;
+}
+
+}  // namespace
+
+std::vector<SharedContract::Special> SharedContract::special_kernels(
+    std::span<const Wanted> wanted) {
+  std::vector<Few> few;
+  std::vector<size_t> missing;
+  std::vector<KernelSource> sources;
+  for (const auto& [contract, values] : wanted) {
+    few.push_back(contract->general_->symbolic->few(values));
+    const std::scoped_lock lock(contract->mutex_);
+    if (few.back().empty() || contract->special_.contains(few.back())) continue;
+    missing.push_back(few.size() - 1);
+    ContractKernel kernel = contract->source_;
+    kernel.assumed = few.back();
+    sources.emplace_back(std::move(kernel));
+  }
+  if (!missing.empty()) {
+    const auto made = compile_special(sources);
+    for (size_t j = 0; j < missing.size(); ++j) {
+      const SharedContract& contract = *wanted[missing[j]].first;
+      const std::scoped_lock lock(contract.mutex_);
+      contract.special_.emplace(few[missing[j]], made[j]);
+    }
+  }
+  std::vector<Special> kernels(wanted.size());
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (few[i].empty()) continue;
+    const SharedContract& contract = *wanted[i].first;
+    const std::scoped_lock lock(contract.mutex_);
+    kernels[i] = contract.special_.at(few[i]);
+  }
+  return kernels;
 }
 
 void PlanTemplate::finish() {
@@ -143,29 +173,25 @@ void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values,
   const SizeFunction value_of = [&](SymInt x) { return SymInt(env->evaluate(x, values)); };
   std::vector<KernelSource> contracts;
   std::vector<size_t> contract_steps;
+  const auto for_numbers = [&](const ContractKernel& contract, size_t step) {
+    ContractKernel kernel = contract.with_sizes(value_of);
+    kernel.any_size = true;
+    contracts.emplace_back(std::move(kernel));
+    contract_steps.push_back(step);
+  };
   // Equal layers have equal products: the same kernel for the same sizes.
   std::map<const SymbolicContract*, size_t> step_of;
+  std::vector<SharedContract::Wanted> wanted;
+  std::vector<size_t> wanted_by;
   for (const PlannedAnew& p : planned) {
     if (const auto* contract = std::get_if<std::shared_ptr<const SharedContract>>(&p.source)) {
-      const CompiledKernel& general = (*contract)->general();
-      const size_t count = general.symbolic->sizes().size();
-      const std::span<const int64_t> of_it = numbers.first(count);
+      const SymbolicContract* const symbolic = (*contract)->general().symbolic.get();
+      const size_t count = symbolic->sizes().size();
+      if (step_of.try_emplace(symbolic, p.step).second) {
+        wanted.emplace_back(contract->get(), numbers.first(count));
+        wanted_by.push_back(p.step);
+      }
       numbers = numbers.subspan(count);
-      const auto [equal, is_first] = step_of.try_emplace(general.symbolic.get(), p.step);
-      if (!is_first) {
-        take_from(bound, p.step, equal->second);
-        continue;
-      }
-      if (const auto special = (*contract)->kernel_for(of_it)) {
-        std::vector<int64_t> of_special;
-        for (const SymInt x : special->symbolic->sizes())
-          of_special.push_back(env->evaluate(x, values));
-        take(bound, p.step, special->symbolic->bind(of_special));
-        bound.steps[p.step].function = special->function;
-        bound.keep_alive.push_back(special->code);
-      } else {
-        take(bound, p.step, general.symbolic->bind(of_it));
-      }
       continue;
     }
     if (const auto* make = std::get_if<MakeLibraryStep>(&p.source)) {
@@ -175,16 +201,37 @@ void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values,
       bound.keep_alive.push_back(unit.context_owner);
       continue;
     }
-    ContractKernel kernel = std::get<ContractKernel>(p.source).with_sizes(value_of);
-    kernel.any_size = true;
-    contracts.emplace_back(std::move(kernel));
-    contract_steps.push_back(p.step);
+    for_numbers(std::get<ContractKernel>(p.source), p.step);
+  }
+  const auto special = SharedContract::special_kernels(wanted);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const auto& [contract, of_it] = wanted[i];
+    const CompiledKernel* const kernel = special[i] ? special[i]->get() : &contract->general();
+    std::optional<SymbolicContract::Bound> counts;
+    if (!special[i]) {
+      counts = kernel->symbolic->bind(of_it);
+    } else if (kernel != nullptr) {
+      std::vector<int64_t> of_special;
+      for (const SymInt x : kernel->symbolic->sizes())
+        of_special.push_back(env->evaluate(x, values));
+      counts = kernel->symbolic->bind(of_special);
+      bound.steps[wanted_by[i]].function = kernel->function;
+      bound.keep_alive.push_back(kernel->code);
+    }
+    if (counts)
+      take(bound, wanted_by[i], *counts);
+    else
+      for_numbers(contract->source(), wanted_by[i]);
   }
   const auto kernels = compile_kernels(contracts, host_target());
   for (size_t i = 0; i < kernels.size(); ++i) {
     take(bound, contract_steps[i], *kernels[i]);
     bound.keep_alive.push_back(kernels[i]->code);
   }
+  for (const PlannedAnew& p : planned)
+    if (const auto* contract = std::get_if<std::shared_ptr<const SharedContract>>(&p.source))
+      if (const size_t first = step_of.at((*contract)->general().symbolic.get()); first != p.step)
+        take_from(bound, p.step, first);
 }
 
 }  // namespace coregrad

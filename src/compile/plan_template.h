@@ -13,7 +13,9 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -27,14 +29,22 @@ class SharedContract {
       : source_(std::move(source)), general_(std::move(general)) {}
 
   const CompiledKernel& general() const { return *general_; }
-  /// The best one where its sizes have these values.
-  std::shared_ptr<const CompiledKernel> kernel_for(std::span<const int64_t> values) const;
+
+  /// Contractions and their sizes.
+  using Wanted = std::pair<const SharedContract*, std::span<const int64_t>>;
+  using Special = std::optional<std::shared_ptr<const CompiledKernel>>;
+  /// The best kernel for each: the general one where there is no value, one for numbers alone where
+  /// it is null. What is not there is made, all at once.
+  static std::vector<Special> special_kernels(std::span<const Wanted> wanted);
+  const ContractKernel& source() const { return source_; }
 
  private:
+  using Few = std::vector<AssumedExtent>;
+
   ContractKernel source_;
   std::shared_ptr<const CompiledKernel> general_;
   mutable std::mutex mutex_;
-  mutable std::map<std::vector<int64_t>, std::shared_ptr<const CompiledKernel>> special_;
+  mutable std::map<Few, std::shared_ptr<const CompiledKernel>> special_;  ///< null: there is none
 };
 
 /// What assemble_plan() makes. Every number of `plan` that a symbol decides has its expression

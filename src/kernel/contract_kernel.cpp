@@ -52,7 +52,8 @@ std::string ContractKernel::structure_key() const {
     key += ")";
   }
   if (any_size) key += " any size";
-  if (!assumed.empty()) key += fmt::format(" assumed [{}]", fmt::join(assumed, ","));
+  for (const AssumedExtent& a : assumed)
+    key += fmt::format(" assumed {}{}", a.least, a.is_exact ? "" : "+");
   return key + "\n" + epilogue.structure_key();
 }
 

@@ -22,6 +22,13 @@ struct ContractOperand {
 /// Whether a contraction of `dtype` can cast what it reads from `memory`.
 bool can_be_memory(DType memory, DType dtype);
 
+/// A side of a product has at least the product of what is assumed of its labels.
+struct AssumedExtent {
+  int64_t least = 0;  ///< 0: nothing is assumed
+  bool is_exact = false;
+  auto operator<=>(const AssumedExtent&) const = default;
+};
+
 /// buffers of the step: 0 = lhs, 1 = rhs, then the buffers of `epilogue` in its order.
 ///
 /// `epilogue` is a LoopKernel whose parallel axes are the output dimensions in order (no loop sets,
@@ -35,9 +42,9 @@ struct ContractKernel {
   LoopKernel epilogue;
   /// Other sizes will follow: code that several of them can share is worth a few per cent.
   bool any_size = false;
-  /// For a kernel of symbols: what the extents of some labels will be, in the order of the labels;
-  /// 0: anything. Few rows or lanes are worth code of their own.
-  std::vector<int64_t> assumed;
+  /// For a kernel of symbols where rows or lanes are few, which are worth code of their own: what
+  /// is known of the labels' extents, in the order of the labels; empty: nothing.
+  std::vector<AssumedExtent> assumed;
 
   /// Whether a size in it is a symbol's.
   bool has_symbols() const;

@@ -30,9 +30,11 @@
 #include <llvm/IR/Module.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <optional>
 #include <tuple>
+#include <utility>
 
 namespace coregrad {
 namespace {
@@ -461,30 +463,36 @@ SymbolicContract::SymbolicContract(ContractPlan plan, Target target, std::vector
   sizes_.insert(sizes_.end(), params_.begin(), params_.end());
 }
 
-std::vector<int64_t> SymbolicContract::few(std::span<const int64_t> values) const {
-  constexpr int64_t kFew = 16;
-  std::vector<int64_t> assumed(labels_.size(), 0);
-  bool is_any = false;
+std::vector<AssumedExtent> SymbolicContract::few(std::span<const int64_t> values) const {
+  std::vector<AssumedExtent> assumed;
   for (const FlatSpace* space : {&plan_.m, &plan_.n}) {
     if (space->is_fixed) continue;
-    int64_t extent = 1;
-    for (const int64_t label : space->labels)
+    int64_t extent = 1, by_numbers = 1;
+    for (const int64_t label : space->labels) {
       extent = std::min(extent * std::min(values[static_cast<size_t>(label)], kFew), kFew);
+      if (labels_[static_cast<size_t>(label)].is_number())
+        by_numbers = std::min(by_numbers * values[static_cast<size_t>(label)], kFew);
+    }
     if (extent >= kFew || extent == 0) continue;
-    for (const int64_t label : space->labels)
-      if (!labels_[static_cast<size_t>(label)].is_number()) {
-        assumed[static_cast<size_t>(label)] = values[static_cast<size_t>(label)];
-        is_any = true;
-      }
+    // One, and from each power of two to the next.
+    int64_t least = std::max<int64_t>(
+        static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(extent))) / by_numbers, 1);
+    for (const int64_t label : space->labels) {
+      if (labels_[static_cast<size_t>(label)].is_number()) continue;
+      assumed.resize(labels_.size());
+      assumed[static_cast<size_t>(label)] = {std::exchange(least, 1), extent == 1};
+    }
   }
-  return is_any ? assumed : std::vector<int64_t>{};
+  return assumed;
 }
 
-SymbolicContract::Bound SymbolicContract::bind(std::span<const int64_t> values) const {
+std::optional<SymbolicContract::Bound> SymbolicContract::bind(
+    std::span<const int64_t> values) const {
   auto next = values.begin();
   thread_local ContractPlan plan;  // whose lists have room already
   plan = plan_;
   plan.set_sizes([&](SymInt) { return SymInt(*next++); }, target_);
+  if (plan.last_rows_overlap() && plan.m.extent > 0 && plan.m.extent < plan.tile_rows) return {};
   Bound bound;
   bound.range = plan.units();
   bound.scratch_bytes = scratch_bytes(plan);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -30,9 +31,11 @@ class SymbolicContract {
   };
   /// The sizes that bind() takes the values of.
   const std::vector<SymInt>& sizes() const { return sizes_; }
-  Bound bind(std::span<const int64_t> values) const;
-  /// Where rows or lanes are few: ContractKernel::assumed of a kernel that is better; else empty.
-  std::vector<int64_t> few(std::span<const int64_t> values) const;
+  /// None where there are fewer rows than its code multiplies at once.
+  std::optional<Bound> bind(std::span<const int64_t> values) const;
+  /// Where rows or lanes are few: ContractKernel::assumed of a kernel that is better, or, of less
+  /// than `kFew` rows, needed; else empty.
+  std::vector<AssumedExtent> few(std::span<const int64_t> values) const;
 
  private:
   ContractPlan plan_;

@@ -42,6 +42,7 @@ struct FlatSpace {
   SymInt size = 1;
   int64_t extent = 1;    ///< the size, or its hint
   bool is_fixed = true;  ///< the extent is what it will be
+  int64_t least = 1;     ///< of what it is planned for, besides 0
 };
 
 /// Labels of a flat space that one operand addresses with one coefficient.

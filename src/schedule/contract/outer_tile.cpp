@@ -67,12 +67,18 @@ TileCost choose_outer_tile(int64_t rows, int64_t tallest, int64_t lanes, int64_t
 
 constexpr int64_t kEvenRows = 720720;  // what all tile heights up to kTallest divide
 
-/// The greatest height that panels of so many rows may have if many numbers of rows are to have the
-/// same. From r * (r - 1) on, every number is a sum of r and r - 1. Six rows of four vectors are
-/// nearly as good as fourteen of two.
-int64_t common_height(int64_t rows) {
-  if (rows >= kTallest * (kTallest - 1)) return kTallest;
+/// The greatest height that panels may have if many numbers of rows are to have the same. From r *
+/// (r - 1) on, every number is a sum of r and r - 1. Six rows of four vectors are nearly as good as
+/// fourteen of two.
+int64_t common_height(const ContractPlan& plan) {
+  const int64_t rows = plan.m.extent;
+  if (rows >= kTallest * (kTallest - 1)) return std::min(kTallest, plan.m.least);
   int64_t height = 6;
+  if (plan.has_symbols) {
+    // The last panel overlaps the one before: of few rows, by few.
+    if (plan.m.least < kFew) height = 4;
+    return std::min(height, plan.m.least);
+  }
   while (height > 1 && height * (height - 1) > rows) --height;
   return height;
 }
@@ -124,7 +130,7 @@ double choose_tile(ContractPlan& plan, const Target& target) {
   const auto [p, m, n, k, w] = Extents(plan);
   TileCost tile;
   if (has_common_height) {
-    tile = choose_outer_tile(kEvenRows, common_height(plan.m.extent), plan.num_lanes, plan.width,
+    tile = choose_outer_tile(kEvenRows, common_height(plan), plan.num_lanes, plan.width,
                              line, target, split);
     tile.slots *= m / static_cast<double>(kEvenRows);
   } else if (windows) {

@@ -33,10 +33,10 @@ class Arranger {
     common_.dtype = kernel.dtype;
     common_.sizes = kernel.spec.extents;
     assumed_ = kernel.assumed;
-    assumed_.resize(common_.sizes.size(), 0);
+    assumed_.resize(common_.sizes.size());
     for (size_t label = 0; label < common_.sizes.size(); ++label)
-      common_.extents.push_back(assumed_[label] > 0 ? assumed_[label]
-                                                    : common_.sizes[label].hint());
+      common_.extents.push_back(assumed_[label].least > 0 ? assumed_[label].least
+                                                          : common_.sizes[label].hint());
     common_.has_symbols = kernel.has_symbols();
     common_.width = std::max<int64_t>(1, target.lanes(size_of(kernel.dtype)));
     common_.any_size = kernel.any_size || common_.has_symbols;
@@ -102,19 +102,26 @@ class Arranger {
 
   FlatSpace space(std::vector<int64_t> labels) const {
     FlatSpace result;
+    int64_t least = 0;
+    for (const int64_t label : labels)
+      if (assumed_[label].least > 0) least = 1;
     for (const int64_t label : labels) {
       result.size = checked_mul(result.size, common_.sizes[label], "contract");
       result.extent = checked_mul(result.extent, common_.extent(label), "contract");
       result.is_fixed =
-          result.is_fixed && (common_.sizes[label].is_number() || assumed_[label] > 0);
+          result.is_fixed && (common_.sizes[label].is_number() || assumed_[label].is_exact);
+      if (common_.sizes[label].is_number() || assumed_[label].least > 0)
+        least *= common_.extent(label);
     }
+    result.least = result.is_fixed ? result.extent : least > 0 ? least : kFew;
     result.labels = std::move(labels);
     return result;
   }
 
   ContractRoles common_;
   AffineOperand sides_[2];
-  std::vector<int64_t> outputs_, summed_, assumed_;
+  std::vector<int64_t> outputs_, summed_;
+  std::vector<AssumedExtent> assumed_;
   std::vector<SymInt> store_factor_;  ///< of each label, in the index of the first store
 };
 

@@ -14,6 +14,9 @@
 
 namespace coregrad {
 
+/// Fewer rows or lanes than this, where they are a symbol's, have plans of their own.
+constexpr int64_t kFew = 16;
+
 struct ContractRoles {
   DType dtype = DType::Float32;
   std::vector<SymInt> sizes;     ///< one per label
