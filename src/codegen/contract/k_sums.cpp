@@ -36,7 +36,8 @@ KSums::KSums(llvm::Function* function, const ContractPlan& plan, ContractParams&
   lane_across_ = between(plan.packs_lanes(), lanes.across);
   lane_k_ = between(plan.packs_lanes(), lanes.k);
   if (std::holds_alternative<RowRunsAlongK>(plan.rows))
-    row_across_ = chosen([](const ContractPlan& p) { return std::get<RowRunsAlongK>(p.rows).stride; });
+    row_across_ =
+        chosen([](const ContractPlan& p) { return std::get<RowRunsAlongK>(p.rows).stride; });
   if (std::holds_alternative<RowRunsAlongM>(plan.rows))
     row_k_ = chosen([](const ContractPlan& p) { return std::get<RowRunsAlongM>(p.rows).stride; });
   result_stride_ = chosen([](const ContractPlan& p) { return p.result_stride; });
@@ -83,8 +84,9 @@ std::vector<llvm::Value*> KSums::emit_sums(size_t count, llvm::Value* k_count, i
 std::vector<llvm::Value*> KSums::emit_chains(const State& start, size_t count, int64_t k_step,
                                              const Step& step) {
   const int64_t chain = kChain * k_step;
-  llvm::Value* const is_long =
-      most_steps(k_step) == INT64_MAX ? b_.CreateICmpSGT(start[kLeft], emit_i64(b_, chain)) : nullptr;
+  llvm::Value* const is_long = most_steps(k_step) == INT64_MAX
+                                   ? b_.CreateICmpSGT(start[kLeft], emit_i64(b_, chain))
+                                   : nullptr;
   std::vector<llvm::Value*> levels = {emit_room(count)};
   if (most_steps(k_step) / kChainsOfSum > chain) levels.push_back(emit_room(count));
   const auto clear = [&] {

@@ -28,8 +28,8 @@ class MatrixPacker {
   bool is_row_side_;
   const MatrixPanels& how_;
   const AffineOperand& operand_;
-  const FlatSpace& space_;                            ///< rows or lanes
-  std::optional<Pack> copy_;                          ///< where memory is no plain matrix
+  const FlatSpace& space_;    ///< rows or lanes
+  std::optional<Pack> copy_;  ///< where memory is no plain matrix
   llvm::Function* pack_ = nullptr;
 };
 

@@ -45,9 +45,9 @@ PartialAddress emit_pack_base(llvm::IRBuilder<>& b, ContractParams& params,
 Pack pack_runs(StepContext& step, const ContractPlan& plan, const WindowPacking& packing,
                NumberOfPlan stride);
 
-/// The same for a panel of lanes (rows = k, columns = n) where memory is contiguous along k: 16-byte
-/// pieces of a vector of lanes are transposed in registers. May write a piece's steps of k too many,
-/// and lanes in front of the first column (ContractPlan::lane_pack_offset).
+/// The same for a panel of lanes (rows = k, columns = n) where memory is contiguous along k:
+/// 16-byte pieces of a vector of lanes are transposed in registers. May write a piece's steps of k
+/// too many, and lanes in front of the first column (ContractPlan::lane_pack_offset).
 Pack pack_transposed(StepContext& step);
 
 /// Within each 16-byte block, element (row i, place j) of the given vectors goes to (row j, place

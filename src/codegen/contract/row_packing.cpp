@@ -38,15 +38,13 @@ class RunsAlongK : public RowPacker {
  public:
   explicit RunsAlongK(StepContext& step)
       : RowPacker(step),
-        pack_(pack_runs(step, plan_,
-                        plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.sizes),
+        pack_(pack_runs(step, plan_, plain_packing(plan_.row_side, plan_.m, plan_.k, plan_.sizes),
                         stride_of<RowRunsAlongK>)) {}
 
   void read_sizes() override { stride_ = step_.params.constant(plan_, stride_of<RowRunsAlongK>); }
 
   void pack(const Block& block) override {
-    pack_.call(step_.row_source, block.p, {block.m0, block.m1, block.k0, block.k1},
-               step_.row_pack);
+    pack_.call(step_.row_source, block.p, {block.m0, block.m1, block.k0, block.k1}, step_.row_pack);
   }
   llvm::Value* tile(const Block&, const RowPanel& panel) override {
     return step_.at(step_.row_pack, b_.CreateMul(panel.local, stride_));
@@ -61,13 +59,11 @@ class RunsAlongM : public RowPacker {
  public:
   explicit RunsAlongM(StepContext& step)
       : RowPacker(step),
-        pack_(pack_runs(step, plan_,
-                        plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.sizes),
+        pack_(pack_runs(step, plan_, plain_packing(plan_.row_side, plan_.k, plan_.m, plan_.sizes),
                         stride_of<RowRunsAlongM>)) {}
 
   void pack(const Block& block) override {
-    pack_.call(step_.row_source, block.p, {block.k0, block.k1, block.m0, block.m1},
-               step_.row_pack);
+    pack_.call(step_.row_source, block.p, {block.k0, block.k1, block.m0, block.m1}, step_.row_pack);
   }
   llvm::Value* tile(const Block&, const RowPanel& panel) override {
     return step_.at(step_.row_pack, panel.local);
@@ -93,8 +89,8 @@ void emit_pack_panels(StepContext& step, llvm::Function* function) {
   llvm::Value *const k0 = function->getArg(2), *const k1 = function->getArg(3),
                      *const first = function->getArg(4), *const end = function->getArg(5);
   llvm::Value* const source = function->getArg(0);
-  llvm::Value *const num_tall_panels = function->getArg(8),
-                     *const panel_elements = function->getArg(9);
+  llvm::Value *const num_tall_panels = function->getArg(8), *const panel_elements =
+                                                                function->getArg(9);
   llvm::Value* const last_row =
       plan.last_rows_overlap() ? b.CreateSub(params.size(plan.m.size), emit_i64(b, plan.tile_rows))
                                : nullptr;
@@ -138,17 +134,16 @@ class Panels : public RowPacker {
   explicit Panels(StepContext& step)
       : RowPacker(step),
         pack_(
-            step, plan_.row_side, [&](llvm::Function* function) { emit_pack_panels(step, function); },
-            2) {}
+            step, plan_.row_side,
+            [&](llvm::Function* function) { emit_pack_panels(step, function); }, 2) {}
 
   void read_sizes() override {
     panel_elements_ = step_.number(
         [](const ContractPlan& p) { return std::get<RowPanels>(p.rows).panel_elements; });
   }
   void pack(const Block& block) override {
-    pack_.call(step_.row_source, block.p,
-               {block.k0, block.k1, block.first_panel, block.end_panel}, step_.row_pack,
-               {step_.num_tall_panels, panel_elements_});
+    pack_.call(step_.row_source, block.p, {block.k0, block.k1, block.first_panel, block.end_panel},
+               step_.row_pack, {step_.num_tall_panels, panel_elements_});
   }
   llvm::Value* tile(const Block& block, const RowPanel& panel) override {
     return step_.at(step_.row_pack,

@@ -41,21 +41,22 @@ namespace {
 
 class StepEmitter : public StepContext {
  public:
-  StepEmitter(llvm::Module& to, SharedFunctions& parts, const std::string& name,
-              const ContractKernel& kernel,
-              const ContractPlan& chosen, const FlatEpilogue* direct, const Target& machine,
-              ContractParams& sizes)
-      : StepContext{to,
+  /// The function gets the StepArgs, the first and the end of the units, and where other steps
+  /// share it, what epilogue to call and its parameters.
+  StepEmitter(llvm::Function* units, SharedFunctions& parts, const std::string& name,
+              const ContractPlan& chosen, const FlatEpilogue* direct, llvm::Function* epilogue,
+              const Target& machine, ContractParams& sizes)
+      : StepContext{*units->getParent(),
                     parts,
                     name,
                     chosen,
                     machine,
                     sizes,
-                    llvm::IRBuilder<>(to.getContext()),
-                    contract_element_type(to.getContext(), chosen.dtype)},
-        direct_(direct) {
-    if (!direct)
-      epilogue_ = emit_epilogue(module, symbol + ".finish", kernel, plan, target, params);
+                    llvm::IRBuilder<>(units->getContext()),
+                    contract_element_type(units->getContext(), chosen.dtype)},
+        units_(units),
+        direct_(direct),
+        epilogue_(epilogue) {
     emit_micro_kernels();
     if (plan.matrix()) {
       matrix_rows_.emplace(*this, true);
@@ -66,10 +67,13 @@ class StepEmitter : public StepContext {
     }
   }
 
-  void emit(llvm::Function* function) {
-    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", function));
-    args = function->getArg(0);
-    params.start(function->getArg(0));
+  void emit() {
+    b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", units_));
+    args = units_->getArg(0);
+    if (plan.has_symbols)
+      params.start_shared(units_->getArg(4), true);
+    else
+      params.start(units_->getArg(0));
     read_sizes();
     llvm::Value* const buffers = load_argument(b, args, offsetof(StepArgs, buffers));
     row_source = load_buffer(b, buffers, plan.swapped ? 1 : 0);
@@ -82,7 +86,7 @@ class StepEmitter : public StepContext {
       copy = at(result, number([](const Plan& p) { return p.result_elements; }));
     if (direct_) direct_result_.emplace(*this, *direct_);
     if (plan.matrix()) emit_matrix_begin(b);
-    emit_loop(b, function->getArg(1), function->getArg(2), 1,
+    emit_loop(b, units_->getArg(1), units_->getArg(2), 1,
               [&](llvm::Value* unit) { emit_unit(unit); });
     if (plan.matrix()) emit_matrix_end(b);
     b.CreateRetVoid();
@@ -284,7 +288,11 @@ class StepEmitter : public StepContext {
   /// The epilogue, after the last block of k.
   void emit_finish(llvm::Value* k_block, llvm::Value* p, llvm::Value* m, llvm::Value* next_m,
                    llvm::Value* n0, llvm::Value* n1, llvm::Value* sums) {
-    const auto finish = [&] { b.CreateCall(epilogue_, {args, p, m, next_m, n0, n1, sums}); };
+    llvm::Value* callee = epilogue_;
+    if (plan.has_symbols) callee = units_->getArg(3);
+    const auto finish = [&] {
+      b.CreateCall(epilogue_->getFunctionType(), callee, {args, p, m, next_m, n0, n1, sums});
+    };
     if (!plan.may_cut_k()) return finish();
     emit_if(b, b.CreateICmpEQ(k_block, b.CreateSub(num_k_blocks_, constant(1))), finish);
   }
@@ -358,10 +366,11 @@ class StepEmitter : public StepContext {
     return {k0, emit_min(b, b.CreateAdd(k0, k_block_), b.CreateAdd(turn, k_turn_))};
   }
 
+  llvm::Function* units_;
   const FlatEpilogue* direct_;  ///< with plan.writes_result
   std::optional<DirectResult> direct_result_;
-  llvm::Function* epilogue_ = nullptr;  ///< otherwise
-  Kernels full_, tail_;                 ///< for whole lane panels, and the last one
+  llvm::Function* epilogue_;  ///< otherwise; with symbols, one of its type is an argument
+  Kernels full_, tail_;       ///< for whole lane panels, and the last one
   std::unique_ptr<RowPacker> rows_;
   std::unique_ptr<LanePacker> lanes_;
   std::optional<MatrixPacker> matrix_rows_, matrix_lanes_;
@@ -374,14 +383,50 @@ class StepEmitter : public StepContext {
   llvm::Value* result_stride_ = nullptr;  ///< from row to row of a tile's sums
 };
 
-llvm::Function* declare_step(llvm::Module& module, const std::string& name,
-                             llvm::Function::LinkageTypes linkage) {
+llvm::Function* declare_step(llvm::Module& module, const std::string& name) {
   llvm::LLVMContext& context = module.getContext();
   llvm::Type* const i64 = llvm::Type::getInt64Ty(context);
   llvm::Type* const types[] = {llvm::PointerType::get(context, 0), i64, i64,
                                llvm::Type::getInt32Ty(context)};
   return llvm::Function::Create(
-      llvm::FunctionType::get(llvm::Type::getVoidTy(context), types, false), linkage, name, module);
+      llvm::FunctionType::get(llvm::Type::getVoidTy(context), types, false),
+      llvm::Function::ExternalLinkage, name, module);
+}
+
+/// What a step calls for some of its units: the function, and what it gets after the StepArgs and
+/// the first and the end of the units.
+struct Units {
+  llvm::Function* function = nullptr;
+  llvm::Function* epilogue = nullptr;
+  std::optional<size_t> first_param;  ///< of a shared function
+};
+
+/// Adds the function that computes units of a plan. With symbols it is shared: all but the epilogue
+/// is the same for many contractions.
+Units emit_units(llvm::Module& module, SharedFunctions& shared, const std::string& name,
+                 const ContractKernel& kernel, const ContractPlan& plan, const FlatEpilogue* direct,
+                 const Target& target, ContractParams& params) {
+  llvm::Type* const pointer = llvm::PointerType::get(module.getContext(), 0);
+  llvm::Type* const i64 = llvm::Type::getInt64Ty(module.getContext());
+  Units units;
+  if (!direct)
+    units.epilogue = emit_epilogue(module, name + ".finish", kernel, plan, target, params);
+  const auto write = [&](llvm::Module& own, const std::vector<llvm::Type*>& arguments) {
+    llvm::Function* const function = declare_part(own, name, arguments, {});
+    StepEmitter emitter(function, shared, name, plan, direct, units.epilogue, target, params);
+    units.first_param = params.count();
+    emitter.emit();
+    return function;
+  };
+  if (plan.has_symbols) {
+    units.function = shared.add(module, [&](llvm::Module& own) {
+      return write(own, {pointer, i64, i64, pointer, pointer});
+    });
+  } else {
+    units.function = write(module, {pointer, i64, i64});
+    units.first_param.reset();
+  }
+  return units;
 }
 
 bool is_empty(const ContractKernel& kernel) {
@@ -399,7 +444,7 @@ ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
                                   const std::string& symbol, const ContractKernel& kernel,
                                   const Target& target) {
   check_kernel(kernel);
-  llvm::Function* const function = declare_step(module, symbol, llvm::Function::ExternalLinkage);
+  llvm::Function* const function = declare_step(module, symbol);
   llvm::IRBuilder<> b(llvm::BasicBlock::Create(module.getContext(), "entry", function));
   ContractStep step;
   ContractParams params;
@@ -421,17 +466,20 @@ ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
     if (flags().debug >= 3) log().debug("{}: {}", symbol, plan.to_text());
     const std::string name =
         phases.size() == 1 ? symbol + ".units" : fmt::format("{}.phase{}", symbol, i);
-    llvm::Function* const units = declare_step(module, name, llvm::Function::InternalLinkage);
-    StepEmitter(module, shared, name, phases[i], plan, direct ? &*direct : nullptr, target, params)
-        .emit(units);
+    const Units units = emit_units(module, shared, name, phases[i], plan,
+                                   direct ? &*direct : nullptr, target, params);
     params.start(function->getArg(0));
     llvm::Value* const first = i == 0 ? emit_i64(b, 0) : params.add(step.range);
     llvm::Value* const begin = emit_max(b, b.CreateSub(function->getArg(1), first), emit_i64(b, 0));
     llvm::Value* const end =
         emit_min(b, b.CreateSub(function->getArg(2), first),
                  params.number(plan, [](const ContractPlan& p) { return p.units(); }));
-    emit_if(b, b.CreateICmpSLT(begin, end),
-            [&] { b.CreateCall(units, {function->getArg(0), begin, end, function->getArg(3)}); });
+    emit_if(b, b.CreateICmpSLT(begin, end), [&] {
+      std::vector<llvm::Value*> arguments = {function->getArg(0), begin, end};
+      if (units.first_param)
+        arguments.insert(arguments.end(), {units.epilogue, params.address(*units.first_param)});
+      b.CreateCall(units.function, arguments);
+    });
     step.range = checked_add(step.range, plan.units(), "contract");
     step.scratch_bytes = std::max(step.scratch_bytes, scratch_bytes(plan));
     step.flops += 2.0 * static_cast<double>(plan.p.extent) * static_cast<double>(plan.m.extent) *

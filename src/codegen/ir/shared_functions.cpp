@@ -7,6 +7,8 @@
 #include <llvm/Support/raw_ostream.h>
 #include <llvm/Support/xxhash.h>
 
+#include <algorithm>
+
 namespace coregrad {
 
 SharedFunctions::SharedFunctions(Target target) : target_(std::move(target)) {}
@@ -28,8 +30,12 @@ llvm::Function* SharedFunctions::add(llvm::Module& caller,
   auto* const declared = llvm::Function::Create(function->getFunctionType(),
                                                 llvm::Function::ExternalLinkage, name, caller);
   declared->copyAttributesFrom(function);
-  entries_.push_back({name, std::move(module)});
+  if (!contains(name)) entries_.push_back({name, std::move(module)});
   return declared;
+}
+
+bool SharedFunctions::contains(std::string_view name) const {
+  return std::ranges::find(entries_, name, &Entry::name) != entries_.end();
 }
 
 std::string name_of_text(const llvm::Module& module) {

@@ -1,6 +1,6 @@
 #pragma once
 // Functions that several kernels call, each in a module of its own: where their IR is equal, there
-// is one of them in the process.
+// is one of them in the process. They may call others.
 //
 // What differs between kernels reaches such a function as arguments and parameters (StepParams).
 
@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace llvm {
@@ -36,8 +37,9 @@ class SharedFunctions {
   llvm::Function* add(llvm::Module& caller,
                       const std::function<llvm::Function*(llvm::Module&)>& write);
 
-  /// Each once, in the order in which they were met.
+  /// Each once, behind those that it calls.
   const std::vector<Entry>& entries() const { return entries_; }
+  bool contains(std::string_view name) const;
 
  private:
   Target target_;

@@ -48,9 +48,9 @@ llvm::Value* StepParams::load(llvm::IRBuilder<>& builder, llvm::Type* type, llvm
 
 llvm::Value* StepParams::place(llvm::IRBuilder<>& builder, size_t number) {
   if (!table_)
-    table_ = load(builder, builder.getPtrTy(),
-                  builder.CreateConstGEP1_64(builder.getInt8Ty(), args_,
-                                             offsetof(StepArgs, params)));
+    table_ =
+        load(builder, builder.getPtrTy(),
+             builder.CreateConstGEP1_64(builder.getInt8Ty(), args_, offsetof(StepArgs, params)));
   return builder.CreateConstGEP1_64(builder.getInt64Ty(), table_, number - first_);
 }
 

@@ -42,6 +42,7 @@
 #include <map>
 #include <mutex>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace coregrad {
@@ -67,9 +68,9 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
-/// What LLVM has no other way to be told. Its loop strength reduction takes a fifth of the time and,
-/// where strides are parameters, up to half; loops here advance their own pointers and run as fast
-/// without it.
+/// What LLVM has no other way to be told. Its loop strength reduction takes a fifth of the time
+/// and, where strides are parameters, up to half; loops here advance their own pointers and run as
+/// fast without it.
 void set_options() {
   const char* const options[] = {"coregrad", "-disable-lsr"};
   std::string problem;
@@ -375,21 +376,32 @@ ModuleIr::~ModuleIr() = default;
 
 CodeHandle ModuleIr::compile(CompileTimes& times) {
   State& s = *state_;
-  const auto load = [&](const std::string& name, llvm::Module& module,
-                        const std::function<std::vector<CodeHandle>()>& called) {
-    const auto object = generate(s.target, name, module, llvm::CodeGenFileType::ObjectFile,
-                                 s.errors, times);
-    return load_object({object.data(), object.size()}, name, &times, called());
+  const auto object_of = [&](const std::string& name, llvm::Module& module) {
+    return generate(s.target, name, module, llvm::CodeGenFileType::ObjectFile, s.errors, times);
+  };
+  std::map<std::string, CodeHandle> shared;
+  const auto callees = [&](const llvm::Module& module) {
+    std::vector<std::string> names;
+    for (const llvm::Function& function : module)
+      if (function.isDeclaration() && s.shared.contains(function.getName().str()))
+        names.push_back(function.getName().str());
+    return names;
+  };
+  const auto load = [&](const std::string& name, const llvm::SmallVector<char, 0>& object,
+                        const std::vector<std::string>& called) {
+    std::vector<CodeHandle> codes;
+    for (const std::string& function : called) codes.push_back(shared.at(function));
+    return load_object({object.data(), object.size()}, name, &times, std::move(codes));
   };
   // Shared functions last: another thread may have compiled them by then.
-  return load(s.name, s.module, [&] {
-    std::vector<CodeHandle> called;
-    for (const SharedFunctions::Entry& entry : s.shared.entries())
-      called.push_back(shared_code().get(key_of(s.target) + '|' + entry.name, [&] {
-        return load(entry.name, *entry.module, [] { return std::vector<CodeHandle>(); });
-      }));
-    return called;
-  });
+  const auto called = callees(s.module);
+  const auto object = object_of(s.name, s.module);
+  for (const auto& [name, module] : s.shared.entries())
+    shared[name] = shared_code().get(key_of(s.target) + '|' + name, [&] {
+      const auto called_by_it = callees(*module);
+      return load(name, object_of(name, *module), called_by_it);
+    });
+  return load(s.name, object, called);
 }
 
 CodeHandle compile_module(const Target& target, std::string_view name, const SharingBuilder& build,

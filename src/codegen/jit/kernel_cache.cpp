@@ -226,9 +226,10 @@ std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
     for (size_t i = 0; i < sources.size(); ++i)
       if (!result[i]) result[i] = by_key.at(keys[i])->kernel;
     if (flags().debug >= 1)
-      log().debug("machine code of {} kernels: writing {:.1f} ms, optimising {:.1f}, "
-                  "instructions {:.1f}, linking {:.1f}, over all threads",
-                  misses, times.build_ms, times.optimize_ms, times.codegen_ms, times.link_ms);
+      log().debug(
+          "machine code of {} kernels: writing {:.1f} ms, optimising {:.1f}, "
+          "instructions {:.1f}, linking {:.1f}, over all threads",
+          misses, times.build_ms, times.optimize_ms, times.codegen_ms, times.link_ms);
   }
   if (stats) {
     stats->hits += static_cast<int64_t>(sources.size()) - misses;

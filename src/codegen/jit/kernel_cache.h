@@ -1,10 +1,11 @@
 #pragma once
 // Machine code by kernel structure: equal kernels of any graph compile once per process.
 //
-// A kernel that was not met before is first written as LLVM IR, which takes a small part of the time
-// that machine code takes: where the IR is that of another kernel (of other sizes, most often), its
-// machine code is the same too, and only the step's parameters differ. Micro-kernels and functions
-// that pack are shared in the same way by kernels that differ (codegen/ir/shared_functions.h).
+// A kernel that was not met before is first written as LLVM IR, which takes a small part of the
+// time that machine code takes: where the IR is that of another kernel (of other sizes, most
+// often), its machine code is the same too, and only the step's parameters differ. Micro-kernels
+// and functions that pack are shared in the same way by kernels that differ
+// (codegen/ir/shared_functions.h).
 
 #include "codegen/jit/jit.h"
 #include "kernel/contract_kernel.h"

@@ -71,14 +71,11 @@ constexpr int64_t kEvenRows = 720720;  // what all tile heights up to kTallest d
 /// (r - 1) on, every number is a sum of r and r - 1. Six rows of four vectors are nearly as good as
 /// fourteen of two.
 int64_t common_height(const ContractPlan& plan) {
+  // With symbols the last panel overlaps the one before, the less the lower they are.
+  if (plan.has_symbols) return std::min<int64_t>(plan.m.least < kFew ? 4 : 8, plan.m.least);
   const int64_t rows = plan.m.extent;
-  if (rows >= kTallest * (kTallest - 1)) return std::min(kTallest, plan.m.least);
+  if (rows >= kTallest * (kTallest - 1)) return kTallest;
   int64_t height = 6;
-  if (plan.has_symbols) {
-    // The last panel overlaps the one before: of few rows, by few.
-    if (plan.m.least < kFew) height = 4;
-    return std::min(height, plan.m.least);
-  }
   while (height > 1 && height * (height - 1) > rows) --height;
   return height;
 }
@@ -130,8 +127,8 @@ double choose_tile(ContractPlan& plan, const Target& target) {
   const auto [p, m, n, k, w] = Extents(plan);
   TileCost tile;
   if (has_common_height) {
-    tile = choose_outer_tile(kEvenRows, common_height(plan), plan.num_lanes, plan.width,
-                             line, target, split);
+    tile = choose_outer_tile(kEvenRows, common_height(plan), plan.num_lanes, plan.width, line,
+                             target, split);
     tile.slots *= m / static_cast<double>(kEvenRows);
   } else if (windows) {
     tile = choose_window_tile(plan, windows->windows, target);

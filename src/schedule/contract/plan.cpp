@@ -20,7 +20,8 @@ void ContractPlan::set_panels(int64_t rows_of_tile, int64_t lanes_of_tile) {
 
 void ContractPlan::count_panels() {
   num_row_panels = std::max<int64_t>(1, ceil_div(m.extent, tile_rows));
-  num_tall_panels = last_rows_overlap() ? num_row_panels : m.extent - num_row_panels * (tile_rows - 1);
+  num_tall_panels =
+      last_rows_overlap() ? num_row_panels : m.extent - num_row_panels * (tile_rows - 1);
   num_lane_panels = std::max<int64_t>(1, ceil_div(num_lanes, tile_lanes));
 }
 
