@@ -57,10 +57,17 @@ NodeId hardtanh(Graph& g, NodeId x, double min_val, double max_val) {
   return clamp(g, without_slope(g, flat, x), low, high);
 }
 
-NodeId hardsigmoid(Graph& g, NodeId x) { return divided(g, relu6(g, shifted(g, x, 3)), 6); }
+// Clamped before 3 is added: what is next to 3 would be 6 when it is rounded, where the slope is 0.
+// At NaN it is 0 too.
+NodeId hardsigmoid(Graph& g, NodeId x) {
+  const NodeId low = number_like(g, x, -3), high = number_like(g, x, 3);
+  const NodeId steep = binary(g, Op::And, less(g, low, x), less(g, x, high));
+  const NodeId clamped = clamp(g, without_slope(g, logical_not(g, steep), x), low, high);
+  return divided(g, shifted(g, clamped, 3), 6);
+}
 
 NodeId hardswish(Graph& g, NodeId x) {
-  return divided(g, mul(g, x, relu6(g, shifted(g, x, 3))), 6);
+  return divided(g, mul(g, x, shifted(g, hardtanh(g, x, -3, 3), 3)), 6);
 }
 
 NodeId softsign(Graph& g, NodeId x) {

@@ -121,12 +121,23 @@ NodeId l1_loss(Graph& g, NodeId input, NodeId target, Reduction reduction) {
   return reduced(g, abs(g, difference(g, input, target, "l1_loss")), reduction);
 }
 
+namespace {
+
+/// 0 in place of a difference that is too large to be squared: an infinite one would have 0 times
+/// infinity for a slope.
+NodeId unless_far(Graph& g, NodeId is_far, NodeId difference) {
+  return select(g, is_far, number_like(g, difference, 0), difference);
+}
+
+}  // namespace
+
 NodeId huber_loss(Graph& g, NodeId input, NodeId target, Reduction reduction, double delta) {
   if (!(delta > 0)) raise<ValueError>("huber_loss: delta must be positive: got {}", delta);
   const NodeId d = difference(g, input, target, "huber_loss"), size = abs(g, d);
   const NodeId linear = scaled(g, sub(g, size, number_like(g, d, delta / 2)), delta);
-  const NodeId is_near = compare(g, Op::Le, size, number_like(g, d, delta));
-  return reduced(g, select(g, is_near, scaled(g, square(g, d), 0.5), linear), reduction);
+  const NodeId is_far = compare(g, Op::Lt, number_like(g, d, delta), size);
+  const NodeId squared = scaled(g, square(g, unless_far(g, is_far, d)), 0.5);
+  return reduced(g, select(g, is_far, linear, squared), reduction);
 }
 
 NodeId smooth_l1_loss(Graph& g, NodeId input, NodeId target, Reduction reduction, double beta) {
@@ -134,8 +145,9 @@ NodeId smooth_l1_loss(Graph& g, NodeId input, NodeId target, Reduction reduction
   const NodeId d = difference(g, input, target, "smooth_l1_loss"), size = abs(g, d);
   if (beta == 0) return reduced(g, size, reduction);
   const NodeId linear = sub(g, size, number_like(g, d, beta / 2));
-  const NodeId is_near = compare(g, Op::Lt, size, number_like(g, d, beta));
-  return reduced(g, select(g, is_near, scaled(g, square(g, d), 0.5 / beta), linear), reduction);
+  const NodeId is_far = compare(g, Op::Le, number_like(g, d, beta), size);
+  const NodeId squared = scaled(g, square(g, unless_far(g, is_far, d)), 0.5 / beta);
+  return reduced(g, select(g, is_far, linear, squared), reduction);
 }
 
 std::pair<NodeId, NodeId> nll_loss_with_weight(Graph& g, NodeId log_probabilities, NodeId target,

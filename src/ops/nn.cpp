@@ -62,12 +62,18 @@ void require_trailing(const Graph& g, NodeId x, const Dims& dims, std::optional<
 
 }  // namespace
 
+// The corrected two-pass algorithm (Chan, Golub, LeVeque 1983): a mean is off by what its sum was
+// rounded by, which is much for values that are nearly equal. What is left of the mean, found in
+// the pass that adds the squares, takes it off again; its own derivative is 0.
 Normalized normalize(Graph& g, NodeId x, SymInts dims, double eps) {
-  const NodeId average = mean(g, x, dims, true);
-  const NodeId centered = sub(g, x, average);
-  const NodeId variance = mean(g, square(g, centered), dims, true);
+  const NodeId rough = mean(g, x, dims, true);
+  const NodeId deviation = sub(g, x, rough);
+  const NodeId rest = detach(g, mean(g, deviation, dims, true));
+  const NodeId variance =
+      maximum(g, sub(g, mean(g, square(g, deviation), dims, true), square(g, rest)),
+              number_like(g, rest, 0));
   const NodeId rstd = unary(g, Op::Rsqrt, shifted(g, variance, eps));
-  return {mul(g, centered, rstd), average, variance, rstd};
+  return {mul(g, sub(g, deviation, rest), rstd), add(g, rough, rest), variance, rstd};
 }
 
 NodeId layer_norm(Graph& g, NodeId x, int64_t count, std::optional<NodeId> weight,
