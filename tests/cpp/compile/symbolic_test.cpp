@@ -363,5 +363,24 @@ TEST_P(SymbolicProducts, OneKernelServesAllSizes) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SymbolicProducts, testing::Range(0, 80));
 
+// Panels that share rows must not add to each other's sums.
+TEST(SymbolicSizes, SumsOfManyBlocksInPanelsThatOverlap) {
+  for (const Isa isa : {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512}) {
+    if (!host_supports(isa)) continue;
+    const test::MachineScope scope({isa, "steps=64"});
+    for (const bool turned : {false, true}) {
+      const SymbolicGraph graph({1});
+      const auto build = [turned](Graph& g, const Dims& s) -> Nodes {
+        const NodeId w = in(g, 1, turned ? Dims{40, 700} : Dims{700, 40});
+        return {ops::matmul(g, in(g, 0, {s[0], 700}), turned ? ops::transpose(g, w, 0, 1) : w)};
+      };
+      const CompiledPlan compiled = graph.compile(build);
+      ASSERT_NE(compiled.sizes, nullptr);
+      for (const int64_t rows : {1, 3, 5, 7, 9, 13, 16, 17, 19, 23, 29, 40})
+        EXPECT_EQ(SymbolicGraph::check(compiled, build, {rows}), "");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace coregrad
