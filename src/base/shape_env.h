@@ -5,6 +5,7 @@
 // and extremes of other expressions); equal ones exist once. So sums, products and differences have
 // one form, and most questions about sizes are questions about the sign of one polynomial.
 
+#include "base/size_terms.h"
 #include "base/sym_int.h"
 
 #include <atomic>
@@ -22,12 +23,6 @@
 
 namespace coregrad {
 
-/// Inclusive; kUnbounded and -kUnbounded for none.
-struct SizeBounds {
-  int64_t low, high;
-};
-inline constexpr int64_t kUnbounded = int64_t{1} << 62;
-
 enum class AtomOf : uint8_t { Symbol, FloorDiv, FloorMod, Max, Min };
 inline bool divides_by(AtomOf kind) { return kind == AtomOf::FloorDiv || kind == AtomOf::FloorMod; }
 /// Of an atom with these operands; b > 0 where it divides.
@@ -40,12 +35,6 @@ struct SizeAtom {
   int64_t symbol = 0;  ///< its number
   int64_t hint = 0;
   SizeBounds bounds{};
-};
-
-/// factor * product of atoms, which are sorted and stand once for each power.
-struct SizeTerm {
-  int64_t factor;
-  std::vector<uint32_t> atoms;
 };
 
 /// What a guard asks of an expression.
@@ -66,7 +55,7 @@ struct SizeFacts {
 /// A polynomial: terms in falling order of their atoms, the constant last, without factors of 0.
 struct SizeExpr {
   ShapeEnv* env;
-  std::vector<SizeTerm> terms;
+  SizeTerms terms;
   int64_t hint;
   uint32_t index;  ///< in the order in which expressions were made
   mutable SizeFacts facts = {};
@@ -111,7 +100,7 @@ class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
   friend SymInt max(SymInt, SymInt);
   friend SymInt min(SymInt, SymInt);
 
-  using Terms = std::vector<SizeTerm>;
+  using Terms = SizeTerms;
   struct Guard {
     SymInt x;
     Sign sign;

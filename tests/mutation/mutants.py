@@ -536,7 +536,7 @@ SIZES = [
     ),
     Mutant(
         "rounded-up-without-a-rest",
-        "src/base/shape_env.cpp",
+        "src/base/shape_env_bounds.cpp",
         "if (factor->factor < 0) continue;",
         "if (factor->factor != 0) continue;",
         "a multiple that is not above a size is taken for one that is not below it",
