@@ -45,15 +45,18 @@ void take_from(Plan& plan, size_t number, size_t other) {
 namespace {
 
 /// A kernel for each, null where its planning asks for what symbols leave open.
-std::vector<std::shared_ptr<const CompiledKernel>> compile_special(
+std::vector<std::shared_ptr<const SharedContract::SpecialKernel>> compile_special(
     const std::vector<KernelSource>& sources) {
+  std::vector<std::shared_ptr<const SharedContract::SpecialKernel>> kernels;
   try {
-    return compile_kernels(sources, host_target());
+    for (const auto& kernel : compile_kernels(sources, host_target()))
+      kernels.push_back(std::make_shared<SharedContract::SpecialKernel>(
+          kernel, SizeProgram(kernel->symbolic->sizes())));
+    return kernels;
   } catch (const InternalError& error) {
     log().debug("no kernel for few rows or lanes: {}", error.what());
     if (sources.size() == 1) return {nullptr};
   }
-  std::vector<std::shared_ptr<const CompiledKernel>> kernels;
   for (const KernelSource& source : sources) kernels.push_back(compile_special({source}).front());
   return kernels;
 }
@@ -206,15 +209,12 @@ void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values,
   const auto special = SharedContract::special_kernels(wanted);
   for (size_t i = 0; i < wanted.size(); ++i) {
     const auto& [contract, of_it] = wanted[i];
-    const CompiledKernel* const kernel = special[i] ? special[i]->get() : &contract->general();
     std::optional<SymbolicContract::Bound> counts;
     if (!special[i]) {
-      counts = kernel->symbolic->bind(of_it);
-    } else if (kernel != nullptr) {
-      std::vector<int64_t> of_special;
-      for (const SymInt x : kernel->symbolic->sizes())
-        of_special.push_back(env->evaluate(x, values));
-      counts = kernel->symbolic->bind(of_special);
+      counts = contract->general().symbolic->bind(of_it);
+    } else if (*special[i]) {
+      const auto& [kernel, sizes_of_it] = **special[i];
+      counts = kernel->symbolic->bind(sizes_of_it.run(values));
       bound.steps[wanted_by[i]].function = kernel->function;
       bound.keep_alive.push_back(kernel->code);
     }

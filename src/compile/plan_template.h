@@ -32,7 +32,12 @@ class SharedContract {
 
   /// Contractions and their sizes.
   using Wanted = std::pair<const SharedContract*, std::span<const int64_t>>;
-  using Special = std::optional<std::shared_ptr<const CompiledKernel>>;
+  /// A kernel for few rows or lanes, and what its sizes are.
+  struct SpecialKernel {
+    std::shared_ptr<const CompiledKernel> kernel;
+    SizeProgram sizes;
+  };
+  using Special = std::optional<std::shared_ptr<const SpecialKernel>>;
   /// The best kernel for each: the general one where there is no value, one for numbers alone where
   /// it is null. What is not there is made, all at once.
   static std::vector<Special> special_kernels(std::span<const Wanted> wanted);
@@ -44,7 +49,7 @@ class SharedContract {
   ContractKernel source_;
   std::shared_ptr<const CompiledKernel> general_;
   mutable std::mutex mutex_;
-  mutable std::map<Few, std::shared_ptr<const CompiledKernel>> special_;  ///< null: there is none
+  mutable std::map<Few, std::shared_ptr<const SpecialKernel>> special_;  ///< null: there is none
 };
 
 /// What assemble_plan() makes. Every number of `plan` that a symbol decides has its expression

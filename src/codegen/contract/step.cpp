@@ -515,13 +515,16 @@ std::vector<AssumedExtent> SymbolicContract::few(std::span<const int64_t> values
   std::vector<AssumedExtent> assumed;
   for (const FlatSpace* space : {&plan_.m, &plan_.n}) {
     if (space->is_fixed) continue;
+    // A tile of more lanes than there are multiplies nothing by the rest.
+    const int64_t enough = space == &plan_.n ? std::max(kFew, plan_.tile_lanes) : kFew;
     int64_t extent = 1, by_numbers = 1;
     for (const int64_t label : space->labels) {
-      extent = std::min(extent * std::min(values[static_cast<size_t>(label)], kFew), kFew);
+      const int64_t value = std::min(values[static_cast<size_t>(label)], enough);
+      extent = std::min(extent * value, enough);
       if (labels_[static_cast<size_t>(label)].is_number())
-        by_numbers = std::min(by_numbers * values[static_cast<size_t>(label)], kFew);
+        by_numbers = std::min(by_numbers * value, enough);
     }
-    if (extent >= kFew || extent == 0) continue;
+    if (extent >= enough || extent == 0) continue;
     // One, and from each power of two to the next.
     int64_t least = std::max<int64_t>(
         static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(extent))) / by_numbers, 1);
