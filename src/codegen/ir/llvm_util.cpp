@@ -1,6 +1,7 @@
 #include "codegen/ir/llvm_util.h"
 
 #include <llvm/IR/Module.h>
+#include <llvm/Support/raw_ostream.h>
 
 namespace coregrad {
 namespace {
@@ -21,6 +22,13 @@ void describe_target(llvm::Module& module, const Target& target) {
   if (target.has_fma) module.addModuleFlag(llvm::Module::Max, kFmaFlag, 1);
   if (target.has_avx512) module.addModuleFlag(llvm::Module::Max, kAvx512Flag, 1);
   if (target.has_float16) module.addModuleFlag(llvm::Module::Max, kFloat16Flag, 1);
+}
+
+std::string text_of(const llvm::Module& module) {
+  std::string text;
+  llvm::raw_string_ostream stream(text);
+  module.print(stream, nullptr);
+  return text;
 }
 
 llvm::Value* emit_fma(llvm::IRBuilder<>& builder, llvm::Value* a, llvm::Value* b, llvm::Value* c) {

@@ -5,11 +5,15 @@
 
 #include <llvm/IR/IRBuilder.h>
 
+#include <string>
+
 namespace coregrad {
 
 /// Records in the module what generators may ask about the target; compile_module does so before it
 /// calls the builder.
 void describe_target(llvm::Module& module, const Target& target);
+/// The module as LLVM writes it.
+std::string text_of(const llvm::Module& module);
 /// Whether code of this module may count on a fused multiply-add instruction.
 bool has_fma(const llvm::Module& module);
 /// Whether code of this module may use AVX-512 intrinsics.

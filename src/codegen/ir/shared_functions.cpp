@@ -4,7 +4,6 @@
 
 #include <fmt/format.h>
 #include <llvm/IR/Module.h>
-#include <llvm/Support/raw_ostream.h>
 #include <llvm/Support/xxhash.h>
 
 #include <algorithm>
@@ -39,9 +38,7 @@ bool SharedFunctions::contains(std::string_view name) const {
 }
 
 std::string name_of_text(const llvm::Module& module) {
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  module.print(stream, nullptr);
+  const std::string text = text_of(module);
   const llvm::XXH128_hash_t hash =
       llvm::xxh3_128bits({reinterpret_cast<const uint8_t*>(text.data()), text.size()});
   return fmt::format("{}_{:x}{:016x}", text.size(), hash.high64, hash.low64);

@@ -225,13 +225,6 @@ void verify(const llvm::Module& module, std::string_view name) {
   }
 }
 
-std::string text_of(const llvm::Module& module) {
-  std::string text;
-  llvm::raw_string_ostream stream(text);
-  module.print(stream, nullptr);
-  return text;
-}
-
 /// In one piece: other threads show modules too.
 void show(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
 

@@ -14,8 +14,8 @@
 
 namespace coregrad {
 
-/// Fewer rows or lanes than this, where they are a symbol's, have plans of their own, and fewer lanes
-/// than a tile has.
+/// Fewer rows or lanes than this, where they are a symbol's, have plans of their own, and fewer
+/// lanes than a tile has.
 constexpr int64_t kFew = 16;
 
 struct ContractRoles {
