@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #include "codegen/ir/llvm_util.h"
+#include "codegen/ir/shared_functions.h"
 #include "codegen/jit/host_target.h"
 
 #include <gtest/gtest.h>
@@ -53,6 +54,35 @@ void build_call(llvm::Module& module, const char* name) {
   b.CreateRet(b.CreateCall(module.getOrInsertFunction(name, type), {function->getArg(0)}));
 }
 
+/// double name(double x) { return (shared(shared(x)) + x) * factor; } with shared(x) = inner(x) + 1
+/// and inner(x) = x * x, both shared.
+void build_sharing(llvm::Module& module, SharedFunctions& shared, const std::string& name,
+                   double factor) {
+  llvm::IRBuilder<> b(module.getContext());
+  auto* const type = llvm::FunctionType::get(b.getDoubleTy(), {b.getDoubleTy()}, false);
+  const auto make = [&](llvm::Module& in, const std::string& symbol, auto&& value) {
+    auto* const function =
+        llvm::Function::Create(type, llvm::Function::ExternalLinkage, symbol, in);
+    llvm::IRBuilder<> body(llvm::BasicBlock::Create(in.getContext(), "entry", function));
+    body.CreateRet(value(body, function->getArg(0)));
+    return function;
+  };
+  const auto number = [&](double x) { return llvm::ConstantFP::get(b.getDoubleTy(), x); };
+  llvm::Function* const outer = shared.add(module, [&](llvm::Module& own) {
+    llvm::Function* const inner = shared.add(own, [&](llvm::Module& innermost) {
+      return make(innermost, "inner",
+                  [](llvm::IRBuilder<>& c, llvm::Value* x) { return c.CreateFMul(x, x); });
+    });
+    return make(own, "outer", [&](llvm::IRBuilder<>& c, llvm::Value* x) {
+      return c.CreateFAdd(c.CreateCall(inner, {x}), number(1));
+    });
+  });
+  make(module, name, [&](llvm::IRBuilder<>& c, llvm::Value* x) {
+    llvm::Value* const twice = c.CreateCall(outer, {c.CreateCall(outer, {x})});
+    return c.CreateFMul(c.CreateFAdd(twice, x), number(factor));
+  });
+}
+
 std::vector<Target> host_targets() {
   std::vector<Target> targets;
   for (const Isa isa : {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512})
@@ -99,6 +129,35 @@ TEST(Jit, CompilesOnSeveralThreadsAtOnce) {
     });
   for (std::thread& thread : threads) thread.join();
   for (int k = 0; k < 8; ++k) expect_squares(codes[k], "map", k);
+}
+
+TEST(Jit, SharedFunctionsStayAsLongAsSomethingCallsThem) {
+  using Function = double (*)(double);
+  const auto compile = [](double factor) {
+    return compile_module(
+        host_target(), "sharing", [&](llvm::Module& module, SharedFunctions& shared) {
+          build_sharing(module, shared, "f", factor);
+          // Each once, what is called first.
+          EXPECT_EQ(shared.entries().size(), 2u);
+          EXPECT_TRUE(shared.entries()[1].module->getFunction(shared.entries()[0].name));
+        });
+  };
+  const auto call = [](const CodeHandle& code) {
+    return reinterpret_cast<Function>(code->address("f"))(2.0);
+  };
+  CodeHandle first = compile(1);
+  CodeHandle second = compile(3);
+  EXPECT_EQ(call(first), 28.0);
+  first.reset();
+  EXPECT_EQ(call(second), 84.0);
+  second.reset();
+  EXPECT_EQ(call(compile(10)), 280.0);
+  std::vector<std::thread> threads;
+  std::vector<double> results(8);
+  for (size_t t = 0; t < results.size(); ++t)
+    threads.emplace_back([&, t] { results[t] = call(compile(static_cast<double>(t))); });
+  for (std::thread& thread : threads) thread.join();
+  for (size_t t = 0; t < results.size(); ++t) EXPECT_EQ(results[t], 28.0 * static_cast<double>(t));
 }
 
 TEST(Jit, NoPageIsWritableAndExecutable) {
