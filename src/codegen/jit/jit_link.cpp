@@ -1,7 +1,8 @@
 // Object code to callable memory, with JITLink alone: no session, no symbol tables shared by
 // modules.
 //
-// Pages are written first, then made executable (never both), and unmapped with the LoadedCode.
+// Pages are written first, then made executable (never both), and used again when the LoadedCode is
+// gone.
 
 #include "base/error.h"
 #include "codegen/jit/jit.h"
@@ -10,6 +11,8 @@
 #include <llvm/ADT/StringMap.h>
 #include <llvm/ExecutionEngine/JITLink/JITLink.h>
 #include <llvm/ExecutionEngine/JITLink/JITLinkMemoryManager.h>
+#include <llvm/ExecutionEngine/Orc/MapperJITLinkMemoryManager.h>
+#include <llvm/ExecutionEngine/Orc/MemoryMapper.h>
 #include <llvm/Support/Process.h>
 
 #include <chrono>
@@ -18,6 +21,8 @@
 
 namespace coregrad {
 namespace {
+
+LLVM_ENABLE_BITMASK_ENUMS_IN_NAMESPACE();
 
 namespace jitlink = llvm::jitlink;
 using llvm::orc::ExecutorAddr;
@@ -64,11 +69,23 @@ ExecutorAddr process_symbol(llvm::StringRef name) {
   return ExecutorAddr();
 }
 
-jitlink::InProcessMemoryManager& memory_manager() {
+/// Hands out pieces of slabs. A kernel is a few pages, and Linux gives a process some 65,000
+/// mappings: neighbours with the same access are one.
+jitlink::JITLinkMemoryManager& memory_manager() {
+  constexpr size_t kSlabBytes = 1 << 20;
   // Never destroyed: code may be freed by static destructors.
-  static auto* const instance =
-      new jitlink::InProcessMemoryManager(llvm::sys::Process::getPageSizeEstimate());
+  static auto* const instance = new llvm::orc::MapperJITLinkMemoryManager(
+      kSlabBytes, std::make_unique<llvm::orc::InProcessMemoryMapper>(
+                      llvm::sys::Process::getPageSizeEstimate()));
   return *instance;
+}
+
+/// Constants may be executed, so that an object is one range of pages.
+llvm::Error join_with_code(jitlink::LinkGraph& graph) {
+  using llvm::orc::MemProt;
+  for (jitlink::Section& section : graph.sections())
+    if (section.getMemProt() == MemProt::Read) section.setMemProt(MemProt::Read | MemProt::Exec);
+  return llvm::Error::success();
 }
 
 class LinkedCode final : public LoadedCode {
@@ -77,7 +94,7 @@ class LinkedCode final : public LoadedCode {
       : name_(name), called_(std::move(called)) {}
   ~LinkedCode() override {
     if (!allocation_) return;
-    // Unmapping a block that we mapped does not fail, and a destructor has nobody to tell.
+    // Giving back a block that we took does not fail, and a destructor has nobody to tell.
     if (llvm::Error failure = memory_manager().deallocate(std::move(allocation_)))
       llvm::consumeError(std::move(failure));
   }
@@ -112,15 +129,15 @@ class LinkContext final : public jitlink::JITLinkContext {
   void lookup(const LookupMap& names,
               std::unique_ptr<jitlink::JITLinkAsyncLookupContinuation> resume) override {
     jitlink::AsyncLookupResult found;
-    for (const auto& [name, flags] : names) {
-      const ExecutorAddr address = find(name);
-      if (!address)
-        return resume->run(llvm::make_error<llvm::StringError>(
-            "code calls " + name + ", which is no function it may call",
-            llvm::inconvertibleErrorCode()));
-      found[name] = {address, llvm::JITSymbolFlags::Exported};
-    }
+    for (const auto& [name, flags] : names)
+      found[name] = {find(name), llvm::JITSymbolFlags::Exported};
     resume->run(std::move(found));
+  }
+
+  llvm::Error modifyPassConfig(jitlink::LinkGraph&, jitlink::PassConfiguration& passes) override {
+    passes.PostPrunePasses.push_back(join_with_code);
+    passes.PostPrunePasses.push_back([this](jitlink::LinkGraph& graph) { return check(graph); });
+    return llvm::Error::success();
   }
 
   llvm::Error notifyResolved(jitlink::LinkGraph& graph) override {
@@ -135,6 +152,16 @@ class LinkContext final : public jitlink::JITLinkContext {
   }
 
  private:
+  /// Before there is memory: LLVM 19 does not give back a piece of a slab that was not finished.
+  llvm::Error check(jitlink::LinkGraph& graph) const {
+    for (const jitlink::Symbol* symbol : graph.external_symbols())
+      if (!find(symbol->getName()))
+        return llvm::make_error<llvm::StringError>(
+            "code calls " + symbol->getName() + ", which is no function it may call",
+            llvm::inconvertibleErrorCode());
+    return llvm::Error::success();
+  }
+
   ExecutorAddr find(llvm::StringRef name) const {
     for (const CodeHandle& called : code_.called_)
       if (called->has(name.str())) return ExecutorAddr::fromPtr(called->address(name.str()));

@@ -9,7 +9,9 @@
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
 
+#include <algorithm>
 #include <fstream>
+#include <iterator>
 #include <thread>
 
 namespace coregrad {
@@ -158,6 +160,36 @@ TEST(Jit, SharedFunctionsStayAsLongAsSomethingCallsThem) {
     threads.emplace_back([&, t] { results[t] = call(compile(static_cast<double>(t))); });
   for (std::thread& thread : threads) thread.join();
   for (size_t t = 0; t < results.size(); ++t) EXPECT_EQ(results[t], 28.0 * static_cast<double>(t));
+}
+
+TEST(Jit, ManyThreadsMakeAndDropCode) {
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 6; ++t)
+    threads.emplace_back([t] {
+      std::vector<CodeHandle> kept(5);
+      for (int i = 0; i < 60; ++i) {
+        const double addend = 100 * t + i;
+        CodeHandle& code = kept[static_cast<size_t>(i * 7 % 5)];
+        code = compile_module(host_target(), "many",
+                              [&](llvm::Module& module) { build_map(module, "map", 8, addend); });
+        expect_squares(code, "map", addend);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+}
+
+// A process may have some 65,000 of them.
+TEST(Jit, CodeTakesFewMappings) {
+  const auto mappings = [] {
+    std::ifstream maps("/proc/self/maps");
+    return std::count(std::istreambuf_iterator<char>(maps), {}, '\n');
+  };
+  const auto before = mappings();
+  std::vector<CodeHandle> codes;
+  for (int i = 0; i < 100; ++i)
+    codes.push_back(compile_module(
+        host_target(), "few", [&](llvm::Module& module) { build_map(module, "map", 8, i + 0.5); }));
+  EXPECT_LT(mappings() - before, 40);
 }
 
 TEST(Jit, NoPageIsWritableAndExecutable) {
