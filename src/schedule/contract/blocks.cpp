@@ -22,6 +22,17 @@ double multiply_adds(const ContractPlan& plan) {
          static_cast<double>(std::max<int64_t>(1, plan.k.extent));
 }
 
+/// What reading the operands costs, as multiply-adds: those of few rows or lanes wait for memory.
+double reads(const ContractPlan& plan) {
+  constexpr double kOfAByte = 4;
+  const auto elements = [](const FlatSpace& a, const FlatSpace& b) {
+    return static_cast<double>(a.extent) * static_cast<double>(b.extent);
+  };
+  return kOfAByte * static_cast<double>(plan.p.extent) *
+         (elements(plan.m, plan.k) * static_cast<double>(size_of(plan.row_side.memory)) +
+          elements(plan.k, plan.n) * static_cast<double>(size_of(plan.lane_side.memory)));
+}
+
 void split_rows(ContractPlan& plan, int64_t blocks) {
   plan.num_row_blocks = std::clamp<int64_t>(blocks, 1, plan.num_row_panels);
   plan.panels_per_row_block = ceil_div(plan.num_row_panels, plan.num_row_blocks);
@@ -140,7 +151,8 @@ void choose_blocks(ContractPlan& plan, const Target& target) {
   const double work = multiply_adds(plan);
   // Units: about a million multiply-adds or more each, and enough of them to share out.
   const auto wanted = static_cast<int64_t>(
-      std::clamp(work / static_cast<double>(target.thresholds.contract_unit), 1.0,
+      std::clamp(std::max(work, reads(plan)) / static_cast<double>(target.thresholds.contract_unit),
+                 1.0,
                  static_cast<double>(std::clamp(8 * target.threads, 8, 256))));
   cover(plan, target);
   const int64_t widest = plan.lanes_per_block();
