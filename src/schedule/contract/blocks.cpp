@@ -152,8 +152,7 @@ void choose_blocks(ContractPlan& plan, const Target& target) {
   // Units: about a million multiply-adds or more each, and enough of them to share out.
   const auto wanted = static_cast<int64_t>(
       std::clamp(std::max(work, reads(plan)) / static_cast<double>(target.thresholds.contract_unit),
-                 1.0,
-                 static_cast<double>(std::clamp(8 * target.threads, 8, 256))));
+                 1.0, static_cast<double>(std::clamp(8 * target.threads, 8, 256))));
   cover(plan, target);
   const int64_t widest = plan.lanes_per_block();
   split_for_threads(plan, wanted);
