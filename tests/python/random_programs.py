@@ -16,9 +16,19 @@ from random_generator import (
     parse,
     resized,
     widened,
+    with_dense_indices,
 )
 
-__all__ = ["Program", "generate", "generate_huge", "generate_short", "parse", "resized", "widened"]
+__all__ = [
+    "Program",
+    "generate",
+    "generate_huge",
+    "generate_short",
+    "parse",
+    "resized",
+    "widened",
+    "with_dense_indices",
+]
 
 TABLES = (random_operations.operation, random_moves.operation)
 #: What stays of a size, adds up, or spreads again: what large tensors can be wrong in.

@@ -22,7 +22,6 @@ import hashlib
 import math
 import mmap
 import os
-import re
 import sys
 import time
 import traceback
@@ -42,6 +41,7 @@ from random_programs import (
     parse,
     resized,
     widened,
+    with_dense_indices,
 )
 from torch._dynamo.backends.debugging import boxed_nop
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -189,16 +189,6 @@ def check_seed(seed: int) -> Outcome:
 def check_seed_quickly(seed: int) -> Outcome:
     """The program of a seed alone, without Dynamo: a third of the time, for very many seeds."""
     return _check([("", generate(seed))], [by_aot])
-
-
-def with_dense_indices(program: Program) -> Program:
-    """Scatters of sums by an index in memory of its own: eager is wrong where one that is expanded is
-    smaller than what it adds to (docs/guide/parity.md), as it becomes when sizes grow.
-    """
-    expanded = re.compile(r"(\.scatter_(?:add|reduce)\(.*?\.expand\(\[[\d, ]*\]\))")
-    return dataclasses.replace(
-        program, lines=[expanded.sub(r"\1.contiguous()", line) for line in program.lines]
-    )
 
 
 def check_seed_resized(seed: int) -> Outcome:

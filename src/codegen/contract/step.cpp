@@ -398,7 +398,7 @@ llvm::Function* declare_step(llvm::Module& module, const std::string& name) {
 struct Units {
   llvm::Function* function = nullptr;
   llvm::Function* epilogue = nullptr;
-  std::optional<size_t> first_param;  ///< of a shared function
+  size_t first_param = 0;  ///< of a shared function
 };
 
 /// Adds the function that computes units of a plan. With symbols it is shared: all but the epilogue
@@ -424,7 +424,6 @@ Units emit_units(llvm::Module& module, SharedFunctions& shared, const std::strin
     });
   } else {
     units.function = write(module, {pointer, i64, i64});
-    units.first_param.reset();
   }
   return units;
 }
@@ -476,8 +475,8 @@ ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
                  params.number(plan, [](const ContractPlan& p) { return p.units(); }));
     emit_if(b, b.CreateICmpSLT(begin, end), [&] {
       std::vector<llvm::Value*> arguments = {function->getArg(0), begin, end};
-      if (units.first_param)
-        arguments.insert(arguments.end(), {units.epilogue, params.address(*units.first_param)});
+      if (has_symbols)
+        arguments.insert(arguments.end(), {units.epilogue, params.address(units.first_param)});
       b.CreateCall(units.function, arguments);
     });
     step.range = checked_add(step.range, plan.units(), "contract");
