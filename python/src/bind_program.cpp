@@ -93,18 +93,33 @@ void bind_program(nb::module_& m) {
       .def("to_dot", &Program::to_dot)
       .def_prop_ro("report", report<Program>)
       .def_prop_ro("name", &Program::name);
+  nb::class_<SpecializationStats>(m, "SpecializationStats",
+                                  "What became of the programs of one ProgramTemplate.")
+      .def_ro("asked", &SpecializationStats::asked, "Programs that ran often.")
+      .def_ro("made", &SpecializationStats::made, "Those made again for their sizes alone.")
+      .def_ro("measured", &SpecializationStats::measured, "Those whose time was compared.")
+      .def_ro("kept", &SpecializationStats::kept, "Those that were no slower, and stay.")
+      .def_ro("bytes", &SpecializationStats::bytes, "What they take of memory, roughly.")
+      .def_prop_ro("speedup", &SpecializationStats::speedup,
+                   "How much faster those that stay are, in geometric mean.");
+  m.def("finish_specializing", &Specialization::finish,
+        "Waits for what is compiled in the background.");
+  nb::module_::import_("atexit").attr("register")(nb::cpp_function(&Specialization::stop));
   nb::class_<ProgramTemplate>(m, "ProgramTemplate",
                               "A graph compiled for sizes that are symbols: it gives programs.")
       .def(nb::new_([](const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
                        int64_t num_inputs, const std::vector<ExternalTuple>& externals,
                        const std::string& name, const std::string& executor, bool any_size,
-                       int max_threads, const std::shared_ptr<ShapeEnv>& env) {
+                       int max_threads, const std::shared_ptr<ShapeEnv>& env, bool specialize) {
              return std::make_shared<ProgramTemplate>(graph, outputs, num_inputs, externals, name,
-                                                      executor, any_size, max_threads, env);
+                                                      executor, any_size, max_threads, env,
+                                                      specialize);
            }),
            nb::arg("graph"), nb::arg("outputs"), nb::arg("num_inputs"), nb::arg("externals"),
            nb::arg("name"), nb::arg("executor"), nb::arg("any_size"), nb::arg("max_threads"),
-           nb::arg("env"), "As for Program; `env` owns the symbols in the graph's sizes.")
+           nb::arg("env"), nb::arg("specialize") = false,
+           "As for Program; `env` owns the symbols in the graph's sizes. `specialize`: a program\n"
+           "that runs often is made again for its sizes alone, in the background.")
       .def(
           "bind",
           [](const ProgramTemplate& program, const std::vector<int64_t>& values) {
@@ -114,6 +129,8 @@ void bind_program(nb::module_& m) {
           "The program where the symbols have these values; ShapeError where it is not for them.")
       .def("to_dot", &ProgramTemplate::to_dot)
       .def_prop_ro("report", report<ProgramTemplate>)
+      .def_prop_ro("specialization", &ProgramTemplate::specialization,
+                   "What became of its programs; None without `specialize`.")
       .def_prop_ro("name", &ProgramTemplate::name);
   nb::class_<EntryTemplate>(m, "EntryTemplate", "Makes functions that run a graph.")
       .def(nb::init<nb::handle, size_t, const nb::list&, nb::handle, const nb::list&,

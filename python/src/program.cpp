@@ -8,6 +8,7 @@
 
 #include "small_array.h"
 #include <algorithm>
+#include <chrono>
 
 namespace coregrad::python {
 
@@ -41,7 +42,8 @@ std::vector<std::shared_ptr<const ExternalCall>> make_calls(
 ProgramTemplate::ProgramTemplate(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
                                  int64_t num_inputs, const std::vector<ExternalTuple>& externals,
                                  const std::string& name, const std::string& executor_name,
-                                 bool any_size, int max_threads, std::shared_ptr<ShapeEnv> env)
+                                 bool any_size, int max_threads, std::shared_ptr<ShapeEnv> env,
+                                 bool specialize)
     : name_(name), max_threads_(max_threads) {
   const Executor executor = parse_executor(executor_name, "program: executor");
   std::vector<OutputSpec> specs;
@@ -102,6 +104,10 @@ ProgramTemplate::ProgramTemplate(const GraphPtr& graph, const std::vector<Output
   options.env = std::move(env);
   compiled_ = compile(*graph, specs, num_inputs, options);
   report_ = compiled_.report;
+  if (specialize && options.env)
+    source_ = std::make_shared<const SpecializationSource>(
+        Specializer(graph, specs, num_inputs, options), max_threads, report_.total_ms * 1e6,
+        std::make_shared<SpecializationStats>());
   dot_ = std::move(compiled_.graph_dot);
 }
 
@@ -171,16 +177,19 @@ std::shared_ptr<Program> ProgramTemplate::bind(std::span<const int64_t> values) 
   outputs.reserve(outputs_.size());
   for (size_t i = 0; i < outputs_.size(); ++i)
     outputs.push_back({spec_of(outputs_[i], fixed_outputs_[i]), outputs_[i].aliased});
-  return std::make_shared<Program>(shared_from_this(), std::move(inputs), std::move(outputs),
-                                   std::move(executable));
+  return std::make_shared<Program>(
+      shared_from_this(), std::move(inputs), std::move(outputs), std::move(executable),
+      source_ ? std::make_unique<Specialization>(source_, values) : nullptr);
 }
 
 Program::Program(std::shared_ptr<const ProgramTemplate> made_by, std::vector<Input> inputs,
-                 std::vector<Output> outputs, std::shared_ptr<const Executable> executable)
+                 std::vector<Output> outputs, std::shared_ptr<const Executable> executable,
+                 std::unique_ptr<Specialization> specialization)
     : made_by_(std::move(made_by)),
       inputs_(std::move(inputs)),
       outputs_(std::move(outputs)),
-      executable_(std::move(executable)) {
+      executable_(std::move(executable)),
+      specialization_(std::move(specialization)) {
   for (const Output& output : outputs_) num_results_ += output.aliased < 0;
 }
 
@@ -203,16 +212,25 @@ void Program::run(std::span<PyObject* const> inputs, std::span<nb::object> resul
     blocks[i] = allocate_block(outputs_[i].spec->bytes());
     to[i] = blocks[i].get();
   }
-  if (executable_->is_short()) {
-    executable_->run(from.span(), to.span());
-  } else {
-    const nb::gil_scoped_release release;
-    executable_->run(from.span(), to.span());
-  }
+  execute(from.span(), to.span());
   size_t made = 0;
   for (size_t i = 0; i < outputs_.size(); ++i)
     if (outputs_[i].aliased < 0)
       results[made++] = adopt_block(std::move(blocks[i]), *outputs_[i].spec);
+}
+
+void Program::execute(std::span<const void* const> inputs, std::span<void* const> outputs) const {
+  const auto run = [&](const Executable& executable) {
+    if (executable.is_short()) return executable.run(inputs, outputs);
+    const nb::gil_scoped_release release;
+    executable.run(inputs, outputs);
+  };
+  if (!specialization_) return run(*executable_);
+  const Executable& chosen = specialization_->choose(*executable_);
+  const auto start = std::chrono::steady_clock::now();
+  run(chosen);
+  const std::chrono::duration<double, std::nano> took = std::chrono::steady_clock::now() - start;
+  specialization_->count(chosen, took.count());
 }
 
 const void* Program::bind_input(size_t i, PyObject* object, int64_t* scalar,

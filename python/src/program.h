@@ -10,6 +10,7 @@
 #include "bindings.h"
 #include "executable.h"
 #include "external_call.h"
+#include "specialization.h"
 #include "tensor_exchange.h"
 #include <memory>
 #include <optional>
@@ -48,7 +49,7 @@ class ProgramTemplate : public std::enable_shared_from_this<ProgramTemplate> {
   ProgramTemplate(const GraphPtr& graph, const std::vector<OutputTuple>& outputs,
                   int64_t num_inputs, const std::vector<ExternalTuple>& externals,
                   const std::string& name, const std::string& executor_name, bool any_size,
-                  int max_threads, std::shared_ptr<ShapeEnv> env);
+                  int max_threads, std::shared_ptr<ShapeEnv> env, bool specialize = false);
 
   /// The program where the symbols have these values; ShapeError where it is not for them. The GIL
   /// is held on entry.
@@ -61,6 +62,10 @@ class ProgramTemplate : public std::enable_shared_from_this<ProgramTemplate> {
   const std::string& name() const { return name_; }
   const CompileReport& report() const { return report_; }
   const std::string& to_dot() const { return dot_; }
+  /// Null where programs stay as they are.
+  std::shared_ptr<SpecializationStats> specialization() const {
+    return source_ ? source_->stats : nullptr;
+  }
 
  private:
   void find_inputs(const Graph& graph, std::span<const OutputSpec> specs, int64_t num_inputs);
@@ -73,6 +78,7 @@ class ProgramTemplate : public std::enable_shared_from_this<ProgramTemplate> {
   int max_threads_;
   CompiledPlan compiled_;
   std::shared_ptr<const Executable> interpreter_;  ///< in place of a plan
+  std::shared_ptr<const SpecializationSource> source_;
   CompileReport report_;
   std::string dot_;
 };
@@ -89,7 +95,8 @@ class Program {
     int64_t aliased;
   };
   Program(std::shared_ptr<const ProgramTemplate> made_by, std::vector<Input> inputs,
-          std::vector<Output> outputs, std::shared_ptr<const Executable> executable);
+          std::vector<Output> outputs, std::shared_ptr<const Executable> executable,
+          std::unique_ptr<Specialization> specialization);
 
   size_t num_inputs() const { return inputs_.size(); }
   /// Outputs that own their memory; the others overwrite inputs.
@@ -108,6 +115,7 @@ class Program {
   const CompileReport& report() const { return made_by_->report(); }
 
  private:
+  void execute(std::span<const void* const> inputs, std::span<void* const> outputs) const;
   const void* bind_input(size_t i, PyObject* object, int64_t* scalar,
                          std::vector<Block>* copies) const;
   const void* bind_other_layout(size_t i, PyObject* object, std::vector<Block>* copies) const;
@@ -117,6 +125,7 @@ class Program {
   std::vector<Output> outputs_;
   size_t num_results_ = 0;
   std::shared_ptr<const Executable> executable_;
+  std::unique_ptr<Specialization> specialization_;  ///< null: `executable_` is what runs
 };
 
 }  // namespace coregrad::python

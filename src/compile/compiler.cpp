@@ -149,12 +149,12 @@ void Compilation::generate() {
            !has_common_plan(*contract, host_target());
   };
   if (std::ranges::none_of(draft_.sources, waits)) {
-    kernels_ = compile_kernels(draft_.sources, host_target(), &stats);
+    kernels_ = compile_kernels(draft_.sources, host_target(), &stats, options_.max_threads);
   } else {
     std::vector<KernelSource> ready;
     for (const KernelSource& source : draft_.sources)
       if (!waits(source)) ready.push_back(source);
-    auto made = compile_kernels(ready, host_target(), &stats);
+    auto made = compile_kernels(ready, host_target(), &stats, options_.max_threads);
     auto next = made.begin();
     for (const KernelSource& source : draft_.sources)
       kernels_.push_back(waits(source) ? nullptr : *next++);

@@ -5,6 +5,8 @@
 #include "kernel/index_expr.h"
 #include "runtime/plan.h"
 
+#include <climits>
+
 #include <functional>
 #include <memory>
 #include <span>
@@ -45,6 +47,7 @@ struct CompileOptions {
   /// The same graph with other sizes will follow: kernels that can share their code with those.
   bool any_size = false;
   std::shared_ptr<ShapeEnv> env = nullptr;  ///< of the symbols in the graph's sizes
+  int max_threads = INT_MAX;                ///< that make machine code; no more than are useful
 };
 
 /// What compiling cost and made; for reports.

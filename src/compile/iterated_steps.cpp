@@ -62,6 +62,7 @@ LibraryUnit iterated_unit(const Graph& graph, const FusionUnit& unit,
   inner.optimize = options.optimize;
   inner.any_size = options.any_size;
   inner.env = options.env;
+  inner.max_threads = options.max_threads;
   inner.name = options.name + ", " + body.name;
   made->compiled = compile(body.graph, specs, static_cast<int64_t>(body.inputs.size()), inner);
 

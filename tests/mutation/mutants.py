@@ -479,6 +479,27 @@ PYTORCH = [
 
 SIZES = [
     Mutant(
+        "specialized-without-literals",
+        "src/compile/specializer.cpp",
+        "operands, attrs, n.literal);",
+        "operands, attrs, 0);",
+        "constants of a program for one set of sizes are zero",
+    ),
+    Mutant(
+        "specialized-iteration-of-symbols",
+        "src/compile/specializer.cpp",
+        "attrs[0] = to.add_iteration(copy_body(*from.iteration(attrs[0])));",
+        "attrs[0] = to.add_iteration(from.iteration(attrs[0]));",
+        "recurrent layers never get a program for one set of sizes",
+    ),
+    Mutant(
+        "fork-in-the-middle-of-a-job",
+        "src/runtime/background_thread.cpp",
+        "    running.lock();\n    mutex.lock();",
+        "    running.try_lock();\n    mutex.lock();",
+        "a forked child finds locks as a compilation left them",
+    ),
+    Mutant(
         "numbers-of-the-hint",
         "src/codegen/contract/step.cpp",
         "bound.params[param] = of(plan);",

@@ -154,7 +154,7 @@ def _compile_without_cuts(
         traced = sizes.traced(values)
         return _compile_concrete(module, options, report, traced, layouts_of(module, args, traced))
 
-    if options.executor == "interpreter":
+    if options.executor == "interpreter" or options.specialize == "always":
         return SizedGraph(Programs(sizes, lambda *_: None, compile_for))
     return SizedGraph(Programs(sizes, compile_template, compile_for))
 

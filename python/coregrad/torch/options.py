@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 FALLBACKS = ("eager", "error")
+SPECIALIZATIONS = ("never", "background", "always")
 EXECUTORS = ("plan", "unfused", "interpreter")
 
 
@@ -17,6 +18,9 @@ class Options:
 
     fallback: str = "eager"  #: an operator without a lowering: run it in PyTorch, or refuse
     report: bool = False  #: print the report of each graph when it was compiled
+    #: Whether a graph of symbolic sizes gets programs for one set of sizes alone: never; in the
+    #: background, for those that are met often; or always, for each before it runs.
+    specialize: str = "never"
     #: For debugging: "unfused" compiles each node alone and optimises nothing, "interpreter" runs the
     #: slow reference.
     executor: str = "plan"
@@ -31,12 +35,11 @@ class Options:
         if unknown:
             raise ValueError(f"coregrad: unknown option {unknown[0]!r}; known: {sorted(known)}")
         options = Options(**values)
-        if options.fallback not in FALLBACKS:
-            raise ValueError(
-                f"coregrad: fallback must be one of {FALLBACKS}, got {options.fallback!r}"
-            )
-        if options.executor not in EXECUTORS:
-            raise ValueError(
-                f"coregrad: executor must be one of {EXECUTORS}, got {options.executor!r}"
-            )
+        for name, allowed in (
+            ("fallback", FALLBACKS),
+            ("specialize", SPECIALIZATIONS),
+            ("executor", EXECUTORS),
+        ):
+            if (value := getattr(options, name)) not in allowed:
+                raise ValueError(f"coregrad: {name} must be one of {allowed}, got {value!r}")
         return options

@@ -64,7 +64,12 @@ def finish(
             importer.any_size,
             thread_limit(),
         )
-        program = _core.Program(*given) if env is None else _core.ProgramTemplate(*given, env)
+        if env is None:
+            program = _core.Program(*given)
+        else:
+            specialize = importer.options.specialize == "background"
+            program = _core.ProgramTemplate(*given, env, specialize)
+            report.specialization = program.specialization
         report.plan = program.report
     report.import_ms = (imported - start) * 1e3
     report.compile_ms = (time.perf_counter() - imported) * 1e3

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from .. import _core
+
 
 @dataclasses.dataclass
 class CallPath:
@@ -38,6 +40,8 @@ class GraphReport:
     sizes_bound: int | None = None
     #: And what was decided about its sizes: for others it is compiled again.
     guards: list[str] = dataclasses.field(default_factory=list)
+    #: And how many of its programs were made again for their sizes alone, if they are to be.
+    specialization: _core.SpecializationStats | None = None
     #: Gives the CompiledGraph while somebody can call it: a report keeps no plan alive.
     compiled: Callable[[], Any] | None = None
 
@@ -71,7 +75,15 @@ class GraphReport:
             "plan": self.plan,
             "sizes_bound": self.sizes_bound,
             "guards": self.guards,
+            "specialization": self._specialization(),
         }
+
+    def _specialization(self) -> dict[str, Any] | None:
+        stats = self.specialization
+        if stats is None:
+            return None
+        names = ("asked", "made", "measured", "kept", "bytes", "speedup")
+        return {name: getattr(stats, name) for name in names}
 
     def to_text(self) -> str:
         if self.rejected:
@@ -91,6 +103,11 @@ class GraphReport:
         if self.sizes_bound is not None:
             lines.append(f"  bound for {self.sizes_bound} sets of sizes")
             lines += [f"  only for {guard}" for guard in self.guards]
+        if (stats := self.specialization) is not None:
+            lines.append(
+                f"  {stats.made} of {stats.asked} that ran often were made for their sizes alone, "
+                f"{stats.kept} of {stats.measured} measured stay, {stats.speedup:.2f} times as fast"
+            )
         if self.call_path.wrappers is not None:
             lines.append(f"  called {self.call_path.to_text()}")
         for operator, reasons in sorted(self.fallbacks.items()):

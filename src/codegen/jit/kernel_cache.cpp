@@ -17,6 +17,7 @@ namespace coregrad {
 namespace {
 
 constexpr size_t kMaxKernels = 8192;
+constexpr int kMaxThreads = 16;
 
 /// Keeps what was used last. Thread-safe.
 template <class Value>
@@ -118,15 +119,17 @@ void emit(llvm::Module& module, SharedFunctions& shared, const KernelSource& sou
 /// waited for at the end.
 class KernelMaker {
  public:
-  KernelMaker(std::list<Missing>& missing, const Target& target) : target_(target) {
+  KernelMaker(std::list<Missing>& missing, const Target& target, int max_threads)
+      : target_(target), max_threads_(max_threads) {
     for (Missing& m : missing) order_.push_back(&m);
     std::ranges::stable_sort(order_, std::greater(), &Missing::weight);
   }
 
   void run() {
     // Not on the caller's thread, whose stack may be too small for a code generator.
+    const int most = std::clamp(max_threads_, 1, kMaxThreads);
     const size_t count = std::clamp<size_t>(std::thread::hardware_concurrency(), 1,
-                                            std::min<size_t>(order_.size(), 16));
+                                            std::min(order_.size(), static_cast<size_t>(most)));
     std::vector<std::thread> threads;
     for (size_t i = 0; i < count; ++i) threads.emplace_back([this] { work(); });
     for (std::thread& t : threads) t.join();
@@ -185,6 +188,7 @@ class KernelMaker {
   }
 
   const Target& target_;
+  int max_threads_;
   std::vector<Missing*> order_;
   std::mutex mutex_;
   size_t next_ = 0;
@@ -197,7 +201,8 @@ class KernelMaker {
 }  // namespace
 
 std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
-    const std::vector<KernelSource>& sources, const Target& target, KernelCacheStats* stats) {
+    const std::vector<KernelSource>& sources, const Target& target, KernelCacheStats* stats,
+    int max_threads) {
   std::vector<std::shared_ptr<const CompiledKernel>> result(sources.size());
   std::vector<std::string> keys(sources.size());
   std::list<Missing> missing;
@@ -211,7 +216,7 @@ std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
   }
   int64_t misses = 0;
   if (!missing.empty()) {
-    KernelMaker maker(missing, target);
+    KernelMaker maker(missing, target, max_threads);
     maker.run();
     misses = maker.misses();
     const CompileTimes& times = maker.times();

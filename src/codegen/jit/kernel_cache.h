@@ -12,6 +12,8 @@
 #include "kernel/loop_kernel.h"
 #include "runtime/plan.h"
 
+#include <climits>
+
 #include <memory>
 #include <string>
 #include <variant>
@@ -38,11 +40,11 @@ struct KernelCacheStats {
   int64_t hits = 0, misses = 0;  ///< misses: kernels whose machine code was made
 };
 
-/// Code for each source, in order. Missing kernels are compiled in parallel; thread-safe.
-/// `stats` (optional) is increased by what this call did.
+/// Code for each source, in order. Missing kernels are compiled by as many threads as the machine
+/// has, up to `max_threads`; thread-safe. `stats` (optional) is increased by what this call did.
 std::vector<std::shared_ptr<const CompiledKernel>> compile_kernels(
     const std::vector<KernelSource>& sources, const Target& target,
-    KernelCacheStats* stats = nullptr);
+    KernelCacheStats* stats = nullptr, int max_threads = INT_MAX);
 
 /// Forgets all cached code (plans that use it keep it alive).
 void clear_kernel_cache();

@@ -4,6 +4,7 @@
 #include "codegen/jit/host_target.h"
 #include "compile/compiler.h"
 #include "compile/plan_template.h"
+#include "compile/specializer.h"
 #include "grad/gradient.h"
 #include "ops/nn.h"
 #include "ops/operators.h"
@@ -71,16 +72,23 @@ struct SymbolicGraph {
 
   CompiledPlan compile(const std::function<Nodes(Graph&, const Dims&)>& build) const {
     Graph graph;
-    std::vector<OutputSpec> specs;
-    for (const NodeId o : build(graph, symbols)) specs.push_back({o, {}, -1});
-    CompileOptions options;
-    options.env = env;
-    return coregrad::compile(graph, specs, 3, options);
+    const std::vector<OutputSpec> specs = record(graph, build);
+    return coregrad::compile(graph, specs, 3, options());
   }
 
-  /// Compares the plan for a point with the interpreter; what differs, as text.
+  Specializer specializer(const std::function<Nodes(Graph&, const Dims&)>& build) const {
+    const auto graph = std::make_shared<Graph>();
+    std::vector<OutputSpec> specs = record(*graph, build);
+    return {graph, std::move(specs), 3, options()};
+  }
+
+  /// Compares a plan for a point with the interpreter; what differs, as text.
   static std::string check(const CompiledPlan& compiled,
                            const std::function<Nodes(Graph&, const Dims&)>& build,
+                           const std::vector<int64_t>& point) {
+    return check(*compiled.sizes->bind(point), build, point);
+  }
+  static std::string check(const Plan& plan, const std::function<Nodes(Graph&, const Dims&)>& build,
                            const std::vector<int64_t>& point) {
     Graph fixed;
     const Nodes outputs = build(fixed, {point.begin(), point.end()});
@@ -89,7 +97,7 @@ struct SymbolicGraph {
     std::vector<InputView> views;
     for (const auto& b : inputs) views.push_back({b.data()});
     const std::vector<Array> expected = interpret(fixed, outputs, views);
-    const auto got = run_plan(*compiled.sizes->bind(point), fixed, outputs, inputs);
+    const auto got = run_plan(plan, fixed, outputs, inputs);
     std::string wrong;
     for (size_t k = 0; k < outputs.size(); ++k) {
       const DType dtype = fixed.dtype(outputs[k]);
@@ -98,6 +106,19 @@ struct SymbolicGraph {
         wrong += fmt::format("at {}, output {}: {}\n", fmt::join(point, ", "), k, text);
     }
     return wrong;
+  }
+
+ private:
+  std::vector<OutputSpec> record(Graph& graph,
+                                 const std::function<Nodes(Graph&, const Dims&)>& build) const {
+    std::vector<OutputSpec> specs;
+    for (const NodeId o : build(graph, symbols)) specs.push_back({o, {}, -1});
+    return specs;
+  }
+  CompileOptions options() const {
+    CompileOptions made;
+    made.env = env;
+    return made;
   }
 };
 
@@ -114,6 +135,19 @@ TEST_P(Symbolic, OneCompilationServesAllSizes) {
     if (std::ranges::min(point) < least) continue;
     ASSERT_TRUE(graph.env->admits(point)) << graph.env->refusal(point);
     EXPECT_EQ(SymbolicGraph::check(compiled, build, point), "");
+  }
+}
+
+TEST_P(Symbolic, IsSpecializedForSomeSizes) {
+  const int64_t least = GetParam().least;
+  const SymbolicGraph graph({least, least});
+  const auto build = [](Graph& g, const Dims& s) { return GetParam().build(g, s[0], s[1]); };
+  const Specializer specializer = graph.specializer(build);
+  graph.env->close();
+  for (const std::vector<int64_t>& point : {std::vector<int64_t>{least, 7}, {17, 31}, {64, 100}}) {
+    const CompiledPlan compiled = specializer.compile_for(point);
+    ASSERT_NE(compiled.plan, nullptr);
+    EXPECT_EQ(SymbolicGraph::check(*compiled.plan, build, point), "");
   }
 }
 
