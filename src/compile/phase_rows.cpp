@@ -60,7 +60,7 @@ class PhaseRows {
         std::ranges::count_if(maps(!in_rhs), uses(step)) != 1 ||
         std::ranges::count_if(maps(in_rhs), uses(step)) != 1 ||
         std::ranges::count_if(maps(in_rhs), uses(out)) != 1 ||
-        std::ranges::count_if(maps(!in_rhs), uses(out)) != 0)
+        std::ranges::count_if(maps(!in_rhs), uses(out)) != 0 || !extent(step).is_number())
       return;
     int64_t low = INT64_MAX, high = INT64_MIN;  // of t
     for (int64_t r = 0; r < s; ++r)
@@ -79,7 +79,7 @@ class PhaseRows {
     channels_ = 1;
     for (int64_t label = 0; label < labels_; ++label)
       if (role_of(spec_, label) == (in_rhs ? LabelRole::LhsFree : LabelRole::RhsFree))
-        channels_ *= extent(label);
+        channels_ *= extent(label).hint();
     extent(step) = high - low + 1;
     extent(out) = ceil_div(extent(out), s);
     spec_.extents.push_back(s);
@@ -102,7 +102,7 @@ std::optional<NodeId> with_phase_rows(Graph& graph, const ContractSpec& spec, Sh
     return std::nullopt;
   std::vector<SymInt> padded;  // places and phases of a label are one dimension again
   for (const int64_t label : rows.spec().out) {
-    const int64_t extent = rows.spec().extents[label];
+    const SymInt extent = rows.spec().extents[label];
     if (label < static_cast<int64_t>(spec.extents.size()))
       padded.push_back(extent);
     else

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "compile/pipeline.h"
+#include "kernel/index_expr.h"
 #include "ops/primitives.h"
 
 #include <algorithm>
@@ -37,7 +38,7 @@ class TapSum {
 
   /// The contract's result, plus `bias`: [the contract's labels], 1 where a window slides.
   std::optional<NodeId> make(std::optional<NodeId> bias = std::nullopt) {
-    if (has_zero(spec_.extents) || !find_slides() || !pays()) return std::nullopt;
+    if (has_symbols() || has_zero(spec_.extents) || !find_slides() || !pays()) return std::nullopt;
     if (bias && !arrange_as_phase(*bias)) return std::nullopt;
     const NodeId planes = product();
     std::vector<NodeId> phases;
@@ -50,6 +51,11 @@ class TapSum {
   }
 
  private:
+  /// Whether there is a phase, and whether it pays, depends on the sizes.
+  bool has_symbols() const {
+    const auto is_sized = [&](NodeId x) { return coregrad::has_symbols(graph_.shape(x)); };
+    return coregrad::has_symbols(spec_.extents) || std::ranges::any_of(operands_, is_sized);
+  }
   int64_t extent(int64_t label) const { return spec_.extents[label]; }
   static bool uses(const DimMap& m, int64_t label) { return m.u == label || m.v == label; }
 

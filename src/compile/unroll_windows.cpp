@@ -21,7 +21,8 @@ using Labels = std::vector<SymInt>;
 
 /// The values of a label for which an index lies inside of its dimension: low, low + step, ...
 struct Valid {
-  int64_t low = 0, step = 1, count = 0;
+  int64_t low = 0, step = 1;
+  SymInt count = 0;
 };
 
 /// One dimension of an operand once the window's steps are fixed: it is read at
@@ -44,7 +45,7 @@ class WindowUnroller {
   }
 
  private:
-  int64_t extent(int64_t label) const { return spec_.extents[label]; }
+  SymInt extent(int64_t label) const { return spec_.extents[label]; }
   bool is_step(int64_t label) const { return std::ranges::count(steps_, label) > 0; }
 
   /// Takes the summed or the free labels of all windows as its steps, if the rest is elementwise.
@@ -61,14 +62,14 @@ class WindowUnroller {
     std::ranges::sort(steps_);
     num_steps_ = 1;
     for (const int64_t label : steps_) {
-      if (extent(label) > kMostSteps) return false;
-      num_steps_ *= extent(label);
+      if (!extent(label).is_number() || extent(label) > kMostSteps) return false;
+      num_steps_ *= extent(label).number();
       if (num_steps_ > kMostSteps) return false;
     }
     if (steps_.empty() || num_steps_ == 1) return false;
     bool lhs_is_free = false, rhs_is_free = false;
     for (int64_t label = 0; label < static_cast<int64_t>(spec_.extents.size()); ++label) {
-      if (is_step(label) || extent(label) == 1) continue;
+      if (is_step(label) || SymInt::are_equal(extent(label), 1)) continue;
       const LabelRole role = role_of(spec_, label);
       if (role == LabelRole::Summed && summed) return false;
       lhs_is_free |= role == LabelRole::LhsFree;
@@ -145,7 +146,7 @@ class WindowUnroller {
   }
 
   /// The values of the label, less than `extent`, at which a dimension of `size` has an element.
-  static Valid inside(const Read& read, int64_t extent, int64_t size) {
+  static Valid inside(const Read& read, SymInt extent, SymInt size) {
     Valid result;
     result.step = read.divisor / std::gcd(read.factor, read.divisor);
     int64_t first = 0;
@@ -153,9 +154,9 @@ class WindowUnroller {
     if (first == result.step) return result;
     const int64_t index = (read.factor * first + read.offset) / read.divisor;
     const int64_t stride = read.factor * result.step / read.divisor;
-    const int64_t from = std::max<int64_t>(0, ceil_div(-index, stride)),
-                  to = std::min(floor_div(size - 1 - index, stride),
-                                floor_div(extent - 1 - first, result.step));
+    const int64_t from = std::max<int64_t>(0, ceil_div(-index, stride));
+    const SymInt to = min(floor_div(size - 1 - index, stride),
+                          floor_div(extent - 1 - first, result.step));
     result.low = first + from * result.step;
     result.count = to - from + 1;
     return result;
@@ -177,7 +178,7 @@ class WindowUnroller {
       const auto read = std::ranges::find(reads, label, &Read::label);
       const bool has = read != reads.end();
       if (has) order.push_back(read - reads.begin());
-      shape.push_back(has ? valid[label].count : 1);
+      shape.push_back(has ? valid[label].count : SymInt(1));
     }
     for (size_t d = 0; d < reads.size(); ++d)
       if (reads[d].label < 0) order.push_back(static_cast<int64_t>(d));
@@ -190,8 +191,8 @@ class WindowUnroller {
     for (int64_t i = 0; i < num_steps_; ++i) {
       int64_t rest = i;
       for (size_t s = steps_.size(); s-- > 0;) {
-        at[steps_[s]] = rest % extent(steps_[s]);
-        rest /= extent(steps_[s]);
+        at[steps_[s]] = rest % extent(steps_[s]).number();
+        rest /= extent(steps_[s]).number();
       }
       function(at);
     }

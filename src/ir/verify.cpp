@@ -187,7 +187,8 @@ Broken check_index_map(const Facts& f) {
   }
   if (f.node.op == Op::Expand) {
     for (size_t d = 0; d < rank; ++d)
-      if (from[d] != f.shape[d] && from[d] != 1) return "only an extent of 1 can become another";
+      if (!from[d].is_identical(1) && from[d] != f.shape[d] && from[d] != 1)
+        return "only an extent of 1 can become another";
     return nullptr;
   }
   if (f.node.op == Op::Flip) {

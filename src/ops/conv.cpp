@@ -32,20 +32,20 @@ struct ConvBuilder {
     weight = cast(g, weight, dtype);
   }
 
-  int64_t kernel(size_t d) const { return g.shape(weight)[d + 2]; }
-  int64_t extent(size_t d) const { return g.shape(x)[d + 2]; }
-  int64_t reach(size_t d) const { return checked_mul(dilation[d], kernel(d) - 1, operation); }
+  SymInt kernel(size_t d) const { return g.shape(weight)[d + 2]; }
+  SymInt extent(size_t d) const { return g.shape(x)[d + 2]; }
+  SymInt reach(size_t d) const { return checked_mul(dilation[d], kernel(d) - 1, operation); }
 
   // x[N,(G),c,..] with the weight's dimensions in the order its labels are given in, summed over
   // the input channels and the kernel. `map` gives the input index of a spatial dimension.
   template <class Map>
-  NodeId build(int64_t in_channels, int64_t out_channels, bool weight_input_first,
+  NodeId build(SymInt in_channels, SymInt out_channels, bool weight_input_first,
                const Dims& output, Map map) {
-    const int64_t batch = g.shape(x)[0], per_group_in = in_channels / groups,
-                  per_group_out = out_channels / groups;
+    const SymInt batch = g.shape(x)[0], per_group_in = in_channels / groups,
+                 per_group_out = out_channels / groups;
     const bool grouped = groups > 1;
     ContractSpec spec;
-    const auto label = [&](int64_t size) {
+    const auto label = [&](SymInt size) {
       spec.extents.push_back(size);
       return static_cast<int64_t>(spec.extents.size()) - 1;
     };
@@ -100,14 +100,14 @@ struct ConvBuilder {
 NodeId conv(Graph& g, NodeId x, NodeId weight, std::optional<NodeId> bias,
             const ConvOptions& options) {
   ConvBuilder b(g, x, weight, options, "conv");
-  const int64_t in_channels = g.shape(x)[1], out_channels = g.shape(weight)[0];
+  const SymInt in_channels = g.shape(x)[1], out_channels = g.shape(weight)[0];
   if (in_channels % b.groups != 0 || out_channels % b.groups != 0 ||
       g.shape(weight)[1] != in_channels / b.groups)
     raise<ShapeError>("conv: the weight must be [O,C/groups,..] with groups = {}: got {} for {}",
                       b.groups, describe(g, weight), describe(g, x));
   Dims output(b.spatial);
   for (size_t d = 0; d < b.spatial; ++d) {
-    const int64_t room =
+    const SymInt room =
         checked_add(b.extent(d), checked_mul(2, b.padding[d], "conv"), "conv") - 1 - b.reach(d);
     if (room < 0 || b.kernel(d) == 0)
       raise<ShapeError>(
@@ -125,7 +125,7 @@ NodeId conv(Graph& g, NodeId x, NodeId weight, std::optional<NodeId> bias,
 NodeId conv_transpose(Graph& g, NodeId x, NodeId weight, std::optional<NodeId> bias,
                       const ConvOptions& options) {
   ConvBuilder b(g, x, weight, options, "conv_transpose");
-  const int64_t in_channels = g.shape(x)[1];
+  const SymInt in_channels = g.shape(x)[1];
   if (in_channels % b.groups != 0 || g.shape(weight)[0] != in_channels)
     raise<ShapeError>(
         "conv_transpose: the weight must be [C,O/groups,..] with groups = {}: got {} for {}",
@@ -144,7 +144,7 @@ NodeId conv_transpose(Graph& g, NodeId x, NodeId weight, std::optional<NodeId> b
       raise<ShapeError>("conv_transpose: the padding must leave an output: got {} for {}",
                         b.padding[d], describe(g, x));
   }
-  const int64_t out_channels = checked_mul(g.shape(weight)[1], b.groups, b.operation);
+  const SymInt out_channels = checked_mul(g.shape(weight)[1], b.groups, b.operation);
   const NodeId y = b.build(
       in_channels, out_channels, true, output, [&](size_t d, int64_t place, int64_t offset) {
         return DimMap{place, offset, 1, -b.dilation[d], b.padding[d], b.stride[d]};

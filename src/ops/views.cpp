@@ -64,17 +64,17 @@ Dims unit_reshape_map(Shape from, Shape to) {
   Dims map(to.size(), -1);
   size_t i = 0;
   for (size_t d = 0; d < to.size(); ++d) {
-    if (to[d] == 1) continue;
-    while (i < from.size() && from[i] == 1) ++i;
-    if (i == from.size() || from[i] != to[d]) return {};
+    if (SymInt::are_equal(to[d], 1)) continue;
+    while (i < from.size() && SymInt::are_equal(from[i], 1)) ++i;
+    if (i == from.size() || !SymInt::are_equal(from[i], to[d])) return {};
     map[d] = static_cast<int64_t>(i++);
   }
-  while (i < from.size() && from[i] == 1) ++i;
+  while (i < from.size() && SymInt::are_equal(from[i], 1)) ++i;
   return i == from.size() ? map : Dims{};
 }
 
 NodeId make_expand(Graph& graph, NodeId x, Shape shape) {
-  if (same_shape(graph.shape(x), shape)) return x;
+  if (are_equal(graph.shape(x), shape)) return x;
   if (graph[x].op == Op::Expand) x = graph.operand(x, 0);
   return make(graph, Op::Expand, graph.dtype(x), shape, {{x}});
 }
@@ -83,7 +83,7 @@ NodeId make_expand(Graph& graph, NodeId x, Shape shape) {
 
 NodeId reshape(Graph& graph, NodeId x, Shape requested) {
   const Dims shape = resolve_extents(graph, x, requested);
-  if (same_shape(graph.shape(x), shape)) return x;
+  if (are_equal(graph.shape(x), shape)) return x;
   if (graph[x].op == Op::Reshape) return reshape(graph, graph.operand(x, 0), shape);
   if (const std::optional<Scalar> value = constant_value(graph, x);
       value && graph[x].op == Op::Expand)
@@ -119,7 +119,7 @@ NodeId permute(Graph& graph, NodeId x, SymInts order) {
   int64_t last = -1;
   bool in_order = true;
   for (int64_t d : source) {
-    if (from[d] == 1) continue;
+    if (SymInt::are_equal(from[d], 1)) continue;
     in_order = in_order && d > last;
     last = d;
   }
@@ -136,11 +136,12 @@ NodeId permute(Graph& graph, NodeId x, SymInts order) {
 
 NodeId broadcast_to(Graph& graph, NodeId x, Shape shape) {
   const Shape from = graph.shape(x);
-  if (same_shape(from, shape)) return x;
+  if (are_equal(from, shape)) return x;
   bool fits = from.size() <= shape.size();
   const size_t added = fits ? shape.size() - from.size() : 0;
   for (size_t d = 0; d < from.size() && fits; ++d)
-    fits = from[d] == shape[d + added] || (from[d] == 1 && shape[d + added] >= 0);
+    fits = (SymInt::are_equal(from[d], 1) && shape[d + added] >= 0) ||
+           from[d] == shape[d + added] || (from[d] == 1 && shape[d + added] >= 0);
   if (!fits)
     raise<ShapeError>(
         "broadcast_to: extents must be equal or 1, aligned at the last dimension: got {} "
@@ -176,7 +177,7 @@ NodeId slice(Graph& graph, NodeId x, SymInts starts, SymInts stops, SymInts step
     const SymInt length = stops[d] - starts[d];
     shape[d] = length == 0 ? SymInt(0) : (length - 1) / steps[d] + 1;
     attrs[2 * d] = shape[d] == 0 ? SymInt(0) : starts[d];
-    attrs[2 * d + 1] = shape[d] <= 1 ? SymInt(1) : steps[d];
+    attrs[2 * d + 1] = steps[d] == 1 || shape[d] <= 1 ? SymInt(1) : steps[d];
     if (shape[d] != from[d]) ++changed, where = d;
   }
   if (changed == 0) return x;
