@@ -177,7 +177,7 @@ void require_maps(const Graph& graph, NodeId x, std::vector<DimMap>& maps,
     // A label of extent 1 is always 0, so a window of one element is a plain dimension. It must
     // stay an operand's label, so it goes only where the other operand has it.
     const auto is_idle = [&](int64_t label) {
-      return label >= 0 && spec.extents[label] == 1 && spec.uses(other, label);
+      return label >= 0 && SymInt::are_equal(spec.extents[label], 1) && spec.uses(other, label);
     };
     // A window that covers a part of the dimension only is not that, and stays as it is.
     DimMap simple = m;

@@ -46,8 +46,9 @@ FlatEpilogue flatten_epilogue(const ContractKernel& kernel, const ContractPlan& 
     flat.axes.push_back({extent, -1});
     for (size_t i = labels.size(); i-- > 0;) {
       const auto label = static_cast<size_t>(labels[i]);
-      of_label[label] = i == 0 ? rest : flat.context.mod(rest, plan.sizes[label]);
-      rest = flat.context.div(rest, plan.sizes[label]);
+      const SymInt size = max(plan.sizes[label], 1);  // without elements nothing is asked for
+      of_label[label] = i == 0 ? rest : flat.context.mod(rest, size);
+      rest = flat.context.div(rest, size);
     }
     return axis;
   };

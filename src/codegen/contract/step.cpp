@@ -454,13 +454,14 @@ ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
   }
   // The units of all phases, one phase after the other.
   const bool has_symbols = kernel.has_symbols();
-  std::optional<ContractPlan> symbolic;
+  std::vector<ContractPlan> symbolic;
   COREGRAD_CHECK(!has_symbols || has_common_plan(kernel, target));
-  const std::vector<ContractKernel> phases =
-      has_symbols ? std::vector{kernel} : split_phases(kernel, target);
+  const std::vector<ContractKernel> phases = split_phases(kernel, target);
   for (size_t i = 0; i < phases.size(); ++i) {
+    params.start_phase(i);
     ContractPlan plan = plan_contract(phases[i], target);
-    if (has_symbols) symbolic = plan;
+    plan.first_unit = step.range;
+    if (has_symbols) symbolic.push_back(plan);
     const std::optional<FlatEpilogue> direct = write_result_directly(phases[i], plan);
     if (flags().debug >= 3) log().debug("{}: {}", symbol, plan.to_text());
     const std::string name =
@@ -468,7 +469,9 @@ ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
     const Units units = emit_units(module, shared, name, phases[i], plan,
                                    direct ? &*direct : nullptr, target, params);
     params.start(function->getArg(0));
-    llvm::Value* const first = i == 0 ? emit_i64(b, 0) : params.add(step.range);
+    llvm::Value* const first =
+        i == 0 ? emit_i64(b, 0)
+               : params.number(plan, [](const ContractPlan& p) { return p.first_unit; });
     llvm::Value* const begin = emit_max(b, b.CreateSub(function->getArg(1), first), emit_i64(b, 0));
     llvm::Value* const end =
         emit_min(b, b.CreateSub(function->getArg(2), first),
@@ -486,36 +489,39 @@ ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
   }
   b.CreateRetVoid();
   step.params = params.values();
-  if (symbolic) {
-    step.symbolic = std::make_shared<SymbolicContract>(std::move(*symbolic), target,
-                                                       params.values(), params.chosen());
-  }
+  if (has_symbols)
+    step.symbolic = std::make_shared<SymbolicContract>(std::move(symbolic), target, params.values(),
+                                                       params.chosen());
   return step;
 }
 
-SymbolicContract::SymbolicContract(ContractPlan plan, Target target, std::vector<SymInt> params,
+SymbolicContract::SymbolicContract(std::vector<ContractPlan> plans, Target target,
+                                   std::vector<SymInt> params,
                                    std::vector<ContractParams::Chosen> chosen)
-    : plan_(std::move(plan)),
+    : plans_(std::move(plans)),
       target_(std::move(target)),
       params_(std::move(params)),
       chosen_(std::move(chosen)) {
-  labels_ = plan_.sizes;
-  plan_.lane_windows = {};
-  ContractPlan(plan_).set_sizes(
-      [&](SymInt size) {
-        sizes_.push_back(size);
-        return SymInt(size.hint());
-      },
-      target_);
+  labels_ = plans_.front().sizes;
+  const auto take = [&](SymInt size) {
+    sizes_.push_back(size);
+    return SymInt(size.hint());
+  };
+  for (ContractPlan& plan : plans_) {
+    plan.lane_windows = {};
+    ContractPlan(plan).set_sizes(take, target_);
+  }
   sizes_.insert(sizes_.end(), params_.begin(), params_.end());
 }
 
 std::vector<AssumedExtent> SymbolicContract::few(std::span<const int64_t> values) const {
   std::vector<AssumedExtent> assumed;
-  for (const FlatSpace* space : {&plan_.m, &plan_.n}) {
+  if (plans_.size() > 1) return assumed;
+  const ContractPlan& plan = plans_.front();
+  for (const FlatSpace* space : {&plan.m, &plan.n}) {
     if (space->is_fixed) continue;
     // A tile of more lanes than there are multiplies nothing by the rest.
-    const int64_t enough = space == &plan_.n ? std::max(kFew, plan_.tile_lanes) : kFew;
+    const int64_t enough = space == &plan.n ? std::max(kFew, plan.tile_lanes) : kFew;
     int64_t extent = 1, by_numbers = 1;
     for (const int64_t label : space->labels) {
       const int64_t value = std::min(values[static_cast<size_t>(label)], enough);
@@ -539,15 +545,19 @@ std::vector<AssumedExtent> SymbolicContract::few(std::span<const int64_t> values
 std::optional<SymbolicContract::Bound> SymbolicContract::bind(
     std::span<const int64_t> values) const {
   auto next = values.begin();
-  thread_local ContractPlan plan;  // whose lists have room already
-  plan = plan_;
-  plan.set_sizes([&](SymInt) { return SymInt(*next++); }, target_);
-  if (plan.last_rows_overlap() && plan.m.extent > 0 && plan.m.extent < plan.tile_rows) return {};
+  thread_local std::vector<ContractPlan> plans;  // whose lists have room already
+  plans = plans_;
   Bound bound;
-  bound.range = plan.units();
-  bound.scratch_bytes = scratch_bytes(plan);
+  bound.range = 0;
+  for (ContractPlan& plan : plans) {
+    plan.set_sizes([&](SymInt) { return SymInt(*next++); }, target_);
+    if (plan.last_rows_overlap() && plan.m.extent > 0 && plan.m.extent < plan.tile_rows) return {};
+    plan.first_unit = bound.range;
+    bound.range = checked_add(bound.range, plan.units(), "contract");
+    bound.scratch_bytes = std::max(bound.scratch_bytes, scratch_bytes(plan));
+  }
   bound.params.assign(next, values.end());
-  for (const auto& [param, of] : chosen_) bound.params[param] = of(plan);
+  for (const auto& [param, phase, of] : chosen_) bound.params[param] = of(plans[phase]);
   return bound;
 }
 

@@ -22,7 +22,8 @@ namespace coregrad {
 /// A step of symbols when they have values: what is planned again then.
 class SymbolicContract {
  public:
-  SymbolicContract(ContractPlan plan, Target target, std::vector<SymInt> params,
+  /// One plan a phase.
+  SymbolicContract(std::vector<ContractPlan> plans, Target target, std::vector<SymInt> params,
                    std::vector<ContractParams::Chosen> chosen);
 
   struct Bound {
@@ -38,7 +39,7 @@ class SymbolicContract {
   std::vector<AssumedExtent> few(std::span<const int64_t> values) const;
 
  private:
-  ContractPlan plan_;
+  std::vector<ContractPlan> plans_;
   Target target_;
   std::vector<SymInt> params_;
   std::vector<ContractParams::Chosen> chosen_;

@@ -21,12 +21,16 @@ class ContractParams : public StepParams {
  public:
   struct Chosen {
     size_t param;
+    size_t phase;  ///< whose plan it is
     NumberOfPlan of;
   };
 
+  /// What follows is for the plan of this phase.
+  void start_phase(size_t phase) { phase_ = phase; }
+
   /// As a parameter.
   llvm::Value* number(const ContractPlan& plan, NumberOfPlan of) {
-    if (plan.has_symbols) chosen_.push_back({values().size(), of});
+    if (plan.has_symbols) chosen_.push_back({values().size(), phase_, of});
     return add(of(plan));
   }
   /// As a constant where there are no symbols.
@@ -37,6 +41,7 @@ class ContractParams : public StepParams {
 
  private:
   std::vector<Chosen> chosen_;
+  size_t phase_ = 0;
 };
 
 /// A function that other steps have too, and where its parameters lie among the step's.

@@ -11,10 +11,10 @@ namespace {
 
 constexpr int64_t kMostPhases = 16;
 
-/// label = step * label' + offset, everywhere.
+/// label = step * label' + offset, everywhere; 0 <= offset < step.
 void substitute_label(ContractKernel& kernel, int64_t label, int64_t step, int64_t offset) {
   SymInt& extent = kernel.spec.extents[label];
-  extent = extent > offset ? ceil_div(extent - offset, step) : SymInt(0);
+  extent = floor_div(extent + (step - 1 - offset), step);
   for (std::vector<DimMap>* maps : {&kernel.spec.lhs, &kernel.spec.rhs}) {
     for (DimMap& map : *maps) {
       for (auto [used, factor] : {std::pair{map.u, &map.a}, std::pair{map.v, &map.b}}) {
@@ -107,7 +107,7 @@ std::vector<ContractKernel> split_phases(const ContractKernel& kernel, const Tar
       for (int64_t r = 0; r < s; ++r) {
         ContractKernel part = each;
         substitute_label(part, own->out_label, s, r);
-        if (part.spec.extents[own->out_label] == 0) continue;
+        if (part.spec.extents[own->out_label].is_identical(0)) continue;
         const int64_t q = own->sum_phase[r];
         DimMap& map = (own->in_rhs ? part.spec.rhs : part.spec.lhs)[own->dim];
         if (q < 0) {

@@ -100,9 +100,7 @@ bool has_common_plan(const ContractKernel& kernel, const Target& target) {
   };
   const bool has_matrix_tile =
       target.has_amx && is_narrow_memory(kernel.lhs) && is_narrow_memory(kernel.rhs);
-  const auto divides = [](const DimMap& map) { return map.s != 1; };
-  return std::ranges::none_of(kernel.spec.lhs, divides) &&
-         std::ranges::none_of(kernel.spec.rhs, divides) && !has_matrix_tile;
+  return !has_matrix_tile;
 }
 
 ContractPlan plan_contract(const ContractKernel& kernel, const Target& target) {

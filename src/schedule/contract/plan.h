@@ -56,6 +56,7 @@ struct ContractPlan : ContractRoles {
   /// A block of k does not cross a multiple of k_turn steps.
   int64_t k_block = 1, num_k_blocks = 1, k_turn = 1;
   int64_t p_per_unit = 1, num_p_groups = 1;
+  int64_t first_unit = 0;  ///< of this phase among those of all
 
   /// Scratch of a worker, in elements: packed lanes, packed rows, results, and what is copied first
   /// for tile registers.
@@ -115,7 +116,8 @@ struct ContractPlan : ContractRoles {
 /// unless has_common_plan().
 ContractPlan plan_contract(const ContractKernel& kernel, const Target& target);
 
-/// Whether all values of the kernel's symbols can have one plan. (Windows are packed by numbers.)
+/// Whether all values of the kernel's symbols can have one plan. (Panels for tile registers are
+/// laid out by numbers.)
 bool has_common_plan(const ContractKernel& kernel, const Target& target);
 
 }  // namespace coregrad

@@ -343,6 +343,30 @@ const Case kCases[] = {
      },
      2,
      110},
+    {"gradients of a strided convolution",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {2, 9, s, t}), w = in(g, 1, {17, 9, 3, 3});
+       const ConvOptions options{.stride = {2, 3}, .padding = {1}};
+       return sum_and_gradients(g, {ops::tanh(g, ops::conv(g, x, w, std::nullopt, options))},
+                                {x, w});
+     },
+     2,
+     110},
+    {"transposed convolution",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {2, 12, s, t}), w = in(g, 1, {12, 9, 4, 3});
+       const ConvOptions options{.stride = {2}, .padding = {1}, .output_padding = {1, 0}};
+       return Nodes{ops::conv_transpose(g, x, w, std::nullopt, options)};
+     },
+     2,
+     110},
+    {"transposed convolution to few channels",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {2, 12, s, t}), w = in(g, 1, {12, 2, 4, 4});
+       return Nodes{ops::conv_transpose(g, x, w, std::nullopt, {.stride = {2}, .padding = {1}})};
+     },
+     2,
+     110},
     {"depthwise convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 5, s, t}), w = in(g, 1, {5, 1, 3, 3});
