@@ -40,9 +40,12 @@ KSums::KSums(llvm::Function* function, const ContractPlan& plan, ContractParams&
         chosen([](const ContractPlan& p) { return std::get<RowRunsAlongK>(p.rows).stride; });
   if (std::holds_alternative<RowRunsAlongM>(plan.rows))
     row_k_ = chosen([](const ContractPlan& p) { return std::get<RowRunsAlongM>(p.rows).stride; });
+  if (std::holds_alternative<LaneWindows>(plan.lanes))
+    lane_k_ = chosen([](const ContractPlan& p) { return std::get<LaneWindows>(p.lanes).stride; });
   result_stride_ = chosen([](const ContractPlan& p) { return p.result_stride; });
   if (const auto* lanes = std::get_if<LaneWindows>(&plan.lanes))
-    lane_table_ = table(lanes->step_offsets(plan));
+    lane_table_ =
+        plan.has_symbols ? table_among_parameters() : table(lanes->step_offsets(plan));
   if (const RowWindows* rows = plan.row_windows())
     row_table_ = table(rows->step_offsets(plan.k_block));
 }
@@ -70,8 +73,8 @@ std::vector<llvm::Value*> KSums::emit_sums(size_t count, llvm::Value* k_count, i
                                            const Step& step) {
   const std::vector<llvm::Value*> zeros(count, llvm::Constant::getNullValue(vector_));
   if (is_always(plan_.k.size, 0)) return zeros;
-  State state{k_count, row_table_ ? static_cast<llvm::Value*>(row_table_) : function_->getArg(0),
-              lane_table_ ? static_cast<llvm::Value*>(lane_table_) : function_->getArg(1)};
+  State state{k_count, row_table_.start ? row_table_.start : function_->getArg(0),
+              lane_table_.start ? lane_table_.start : function_->getArg(1)};
   if (!is_float(plan_.dtype) || most_steps(k_step) <= kChain * k_step) {
     state.insert(state.end(), zeros.begin(), zeros.end());
     state = emit_k_loop(state, k_step, step);
@@ -209,10 +212,10 @@ KSums::State KSums::emit_k_steps(const State& start, int64_t k_step, int64_t unr
   }
   State state(carried.begin(), carried.end());
   // From a step to the next: in a table of places, or in memory. Vectors of a dot tile run along k.
-  const auto advance = [&](llvm::Value*& at, bool by_table, llvm::Type* element,
+  const auto advance = [&](llvm::Value*& at, const Table& table, llvm::Type* element,
                            const Distance& k) {
-    if (by_table)
-      at = behind(b_.getInt32Ty(), at, 1);
+    if (table.start)
+      at = behind(table.entry, at, 1);
     else if (plan_.is_dot())
       at = behind(element, at, k_step);
     else
@@ -238,22 +241,31 @@ KSums::State KSums::emit_k_steps(const State& start, int64_t k_step, int64_t unr
   return state;
 }
 
-/// Places of the steps of k, relative to the first.
-llvm::GlobalVariable* KSums::table(const std::vector<int64_t>& offsets) {
+KSums::Table KSums::table(const std::vector<int64_t>& offsets) {
   std::vector<uint32_t> entries;
   for (const int64_t offset : offsets) {
     COREGRAD_CHECK(offset >= 0 && offset <= INT32_MAX);
     entries.push_back(static_cast<uint32_t>(offset));
   }
   llvm::Constant* const data = llvm::ConstantDataArray::get(b_.getContext(), entries);
-  return new llvm::GlobalVariable(*function_->getParent(), data->getType(), true,
-                                  llvm::GlobalValue::PrivateLinkage, data, "places");
+  return {new llvm::GlobalVariable(*function_->getParent(), data->getType(), true,
+                                   llvm::GlobalValue::PrivateLinkage, data, "places"),
+          b_.getInt32Ty()};
+}
+
+/// The phase's, at a distance from this function's parameters that is one of them.
+KSums::Table KSums::table_among_parameters() {
+  const auto distance = static_cast<int64_t>(params_.tables().back().param) -
+                        static_cast<int64_t>(params_.count());
+  llvm::Value* const own = params_.address(params_.count());
+  return {b_.CreateGEP(b_.getInt64Ty(), own, params_.add(distance)), b_.getInt64Ty()};
 }
 
 /// Where a step's elements lie: at `at` itself, or where the entry of the table there says.
-llvm::Value* KSums::place(llvm::GlobalVariable* table, unsigned base, llvm::Value* at) {
-  if (!table) return at;
-  llvm::Value* const offset = b_.CreateAlignedLoad(b_.getInt32Ty(), at, llvm::Align(4));
+llvm::Value* KSums::place(const Table& table, unsigned base, llvm::Value* at) {
+  if (!table.start) return at;
+  llvm::Value* const offset =
+      b_.CreateAlignedLoad(table.entry, at, llvm::Align(table.entry->getBitWidth() / 8));
   return b_.CreateGEP(element_, function_->getArg(base), b_.CreateZExt(offset, b_.getInt64Ty()));
 }
 

@@ -58,7 +58,11 @@ class KSums {
   const ContractPlan& plan_;
   ContractParams& params_;
   /// Places of the steps of k, relative to the first, if windows are packed.
-  llvm::GlobalVariable *row_table_ = nullptr, *lane_table_ = nullptr;
+  struct Table {
+    llvm::Value* start = nullptr;
+    llvm::IntegerType* entry = nullptr;
+  };
+  Table row_table_, lane_table_;
   llvm::Type* element_;
   llvm::FixedVectorType* vector_;
   llvm::Align align_;
@@ -85,8 +89,9 @@ class KSums {
   }
   std::vector<llvm::Value*> load_sums(llvm::Value* room, size_t count);
   void add_to(llvm::Value* room, std::span<llvm::Value* const> sums);
-  llvm::GlobalVariable* table(const std::vector<int64_t>& offsets);
-  llvm::Value* place(llvm::GlobalVariable* table, unsigned base, llvm::Value* at);
+  Table table(const std::vector<int64_t>& offsets);
+  Table table_among_parameters();
+  llvm::Value* place(const Table& table, unsigned base, llvm::Value* at);
 };
 
 }  // namespace coregrad

@@ -70,11 +70,14 @@ class Windows : public LanePacker {
           return std::get<LaneWindows>(p.lanes).stride;
         })) {}
 
+  void read_sizes() override {
+    reach_ = step_.params.constant(plan_, [](const ContractPlan& p) { return p.lane_windows.reach(); });
+  }
   void pack(const Block& block) override {
     llvm::Value* const steps = step_.constant(plan_.lane_windows.steps());
     pack_.call(step_.lane_source, block.p,
                {b_.CreateUDiv(block.k0, steps), b_.CreateUDiv(block.k1, steps), block.n0,
-                b_.CreateAdd(block.n1, step_.constant(plan_.lane_windows.reach()))},
+                b_.CreateAdd(block.n1, reach_)},
                step_.lane_pack);
   }
   llvm::Value* tile(const Block&, llvm::Value*, llvm::Value* local) override {
@@ -83,6 +86,7 @@ class Windows : public LanePacker {
 
  private:
   Pack pack_;
+  llvm::Value* reach_ = nullptr;  ///< how far windows reach behind the last lane
 };
 
 /// The class of each packing.

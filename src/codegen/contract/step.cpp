@@ -57,6 +57,8 @@ class StepEmitter : public StepContext {
         units_(units),
         direct_(direct),
         epilogue_(epilogue) {
+    if (const auto* windows = std::get_if<LaneWindows>(&plan.lanes); windows && plan.has_symbols)
+      params.reserve_table(static_cast<size_t>(windows->most_steps(plan, target)));
     emit_micro_kernels();
     if (plan.matrix()) {
       matrix_rows_.emplace(*this, true);
@@ -490,28 +492,23 @@ ContractStep emit_contract_kernel(llvm::Module& module, SharedFunctions& shared,
   b.CreateRetVoid();
   step.params = params.values();
   if (has_symbols)
-    step.symbolic = std::make_shared<SymbolicContract>(std::move(symbolic), target, params.values(),
-                                                       params.chosen());
+    step.symbolic = std::make_shared<SymbolicContract>(std::move(symbolic), target, params);
   return step;
 }
 
 SymbolicContract::SymbolicContract(std::vector<ContractPlan> plans, Target target,
-                                   std::vector<SymInt> params,
-                                   std::vector<ContractParams::Chosen> chosen)
-    : plans_(std::move(plans)),
-      target_(std::move(target)),
-      params_(std::move(params)),
-      chosen_(std::move(chosen)) {
+                                   ContractParams params)
+    : plans_(std::move(plans)), target_(std::move(target)), params_(std::move(params)) {
   labels_ = plans_.front().sizes;
   const auto take = [&](SymInt size) {
     sizes_.push_back(size);
     return SymInt(size.hint());
   };
   for (ContractPlan& plan : plans_) {
-    plan.lane_windows = {};
+    if (!plan.lane_windows.is_window()) plan.lane_windows = {};
     ContractPlan(plan).set_sizes(take, target_);
   }
-  sizes_.insert(sizes_.end(), params_.begin(), params_.end());
+  sizes_.insert(sizes_.end(), params_.values().begin(), params_.values().end());
 }
 
 std::vector<AssumedExtent> SymbolicContract::few(std::span<const int64_t> values) const {
@@ -557,7 +554,10 @@ std::optional<SymbolicContract::Bound> SymbolicContract::bind(
     bound.scratch_bytes = std::max(bound.scratch_bytes, scratch_bytes(plan));
   }
   bound.params.assign(next, values.end());
-  for (const auto& [param, phase, of] : chosen_) bound.params[param] = of(plans[phase]);
+  for (const auto& [param, phase, of] : params_.chosen()) bound.params[param] = of(plans[phase]);
+  for (const auto& [param, phase, count] : params_.tables())
+    std::get<LaneWindows>(plans[phase].lanes)
+        .write_step_offsets(plans[phase], std::span(bound.params).subspan(param, count));
   return bound;
 }
 

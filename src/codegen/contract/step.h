@@ -23,8 +23,7 @@ namespace coregrad {
 class SymbolicContract {
  public:
   /// One plan a phase.
-  SymbolicContract(std::vector<ContractPlan> plans, Target target, std::vector<SymInt> params,
-                   std::vector<ContractParams::Chosen> chosen);
+  SymbolicContract(std::vector<ContractPlan> plans, Target target, ContractParams params);
 
   struct Bound {
     int64_t range = 1, chunk = 1, scratch_bytes = 0;
@@ -41,8 +40,7 @@ class SymbolicContract {
  private:
   std::vector<ContractPlan> plans_;
   Target target_;
-  std::vector<SymInt> params_;
-  std::vector<ContractParams::Chosen> chosen_;
+  ContractParams params_;
   std::vector<SymInt> sizes_;
   std::vector<SymInt> labels_;  ///< their sizes: the first of sizes_
 };

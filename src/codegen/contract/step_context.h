@@ -39,8 +39,18 @@ class ContractParams : public StepParams {
   }
   const std::vector<Chosen>& chosen() const { return chosen_; }
 
+  /// LaneWindows::step_offsets, for all functions of a phase.
+  struct Table {
+    size_t param;
+    size_t phase;
+    size_t count;
+  };
+  void reserve_table(size_t count) { tables_.push_back({reserve(count), phase_, count}); }
+  const std::vector<Table>& tables() const { return tables_; }
+
  private:
   std::vector<Chosen> chosen_;
+  std::vector<Table> tables_;
   size_t phase_ = 0;
 };
 

@@ -38,6 +38,11 @@ class StepParams {
   /// The size as a parameter of its own, even a number.
   llvm::Value* add(SymInt x);
   const std::vector<SymInt>& values() const { return values_; }
+  /// Room for parameters that are not loaded here: the first of them.
+  size_t reserve(size_t count) {
+    values_.resize(values_.size() + count);
+    return values_.size() - count;
+  }
 
  private:
   void start(llvm::Argument* args, bool general, size_t first) {

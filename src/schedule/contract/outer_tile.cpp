@@ -271,6 +271,7 @@ std::optional<ContractPlan> with_row_windows(ContractPlan plan) {
 std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all, const Target& target) {
   constexpr int64_t kMostSteps = 64;
   if (plan.n.labels.empty() || (all && plan.n.labels.size() == 1)) return std::nullopt;
+  if (plan.has_symbols && (all || !plan.k.is_fixed)) return std::nullopt;
   const std::vector<int64_t> sliding =
       all ? plan.n.labels : std::vector<int64_t>{plan.n.labels.front()};
   WindowPacking& packing = plan.lane_windows;
@@ -280,8 +281,16 @@ std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all, const
   LaneWindows lanes;
   const auto first = std::ranges::mismatch(plan.k.labels, packing.rows.labels).in1;
   for (auto label = first; label != plan.k.labels.end(); ++label) lanes.turn *= plan.extent(*label);
-  plan.lanes = lanes;
   plan.num_lanes = packing.position(plan.n.extent - 1) + 1;
+  if (plan.has_symbols) {
+    const int64_t between = packing.column_stride(plan.n.labels.front());
+    auto places = std::make_shared<std::vector<LaneWindows::Place>>();
+    for (int64_t i = 0; i < plan.k.extent; ++i)
+      places->push_back({static_cast<int32_t>(packing.packed_row(i)),
+                         static_cast<int32_t>(packing.offset(i) / between)});
+    lanes.places = std::move(places);
+  }
+  plan.lanes = lanes;
   // What is packed for the neighbour must not cost what is won.
   const int64_t in_block = lanes_of_block(plan, target);
   if (lanes.turn > kMostSteps || 4 * (in_block + packing.reach()) > 3 * in_block * packing.steps())

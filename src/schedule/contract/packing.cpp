@@ -107,6 +107,22 @@ std::vector<int64_t> LaneWindows::step_offsets(const ContractPlan& plan) const {
   return offsets;
 }
 
+void LaneWindows::write_step_offsets(const ContractPlan& plan, std::span<int64_t> offsets) const {
+  const int64_t between = plan.lane_windows.column_stride(plan.n.labels.front());
+  const auto count = std::min<size_t>({static_cast<size_t>(plan.k_block), places->size()});
+  COREGRAD_CHECK(count <= offsets.size());
+  for (size_t i = 0; i < count; ++i) {
+    const auto [row, ahead] = (*places)[i];
+    offsets[i] = row * stride + ahead * between;
+  }
+}
+
+// As choose_blocks() cuts k.
+int64_t LaneWindows::most_steps(const ContractPlan& plan, const Target& target) const {
+  const int64_t most = target.thresholds.contract_steps;
+  return std::min(plan.k.extent, std::max(most + most / 4, most + turn));
+}
+
 int64_t MatrixPanels::reserve(ContractPlan& plan, int64_t count) {
   // Two elements of memory take the place of one of scratch.
   const int64_t k_padded = round_up(plan.k_block, kMatrixDepth);

@@ -4,7 +4,11 @@
 
 #include "schedule/contract/windows.h"
 
+#include "kernel/target.h"
+
 #include <cstdint>
+#include <memory>
+#include <span>
 #include <string_view>
 #include <variant>
 #include <vector>
@@ -102,13 +106,22 @@ struct LanesTransposed : LanePanels {
 /// Copied to [k without windows][lane as packed]: windows slide from panel to panel.
 struct LaneWindows {
   static constexpr std::string_view kName = "runs";
+  /// Where a step of k lies as packed: its row, and how many places its windows are ahead.
+  struct Place {
+    int32_t row = 0, ahead = 0;
+  };
   int64_t turn = 1;    ///< blocks of k have a multiple of so many steps: whole windows
   int64_t stride = 0;  ///< elements from packed step to packed step
+  /// With symbols, of every step of k, for a window over the outermost label of the lanes.
+  std::shared_ptr<const std::vector<Place>> places = nullptr;
 
   Distances distances(const ContractPlan&) const { return {1, stride}; }
   int64_t reserve(ContractPlan& plan, int64_t lanes);
   /// Where lane 0 of each step of a block of k lies from the first packed lane.
   std::vector<int64_t> step_offsets(const ContractPlan& plan) const;
+  /// The same for any block of symbols; at most most_steps() of them.
+  void write_step_offsets(const ContractPlan& plan, std::span<int64_t> offsets) const;
+  int64_t most_steps(const ContractPlan& plan, const Target& target) const;
 };
 
 /// Rows or lanes for tile registers: panels of 16, as codegen/contract/matrix_packing.h says.

@@ -43,6 +43,7 @@ void ContractPlan::set_sizes(const SizeFunction& value_of, const Target& target)
     space->extent = space->size.number();
   }
   num_lanes = n.extent;
+  if (lane_windows.is_window()) lane_windows.set_extents(sizes);
   count_panels();
   choose_blocks(*this, target);
 }
@@ -112,9 +113,10 @@ ContractPlan plan_contract(const ContractKernel& kernel, const Target& target) {
     const ContractPlan plan(roles);
     consider(plan_outer(plan, target));
     consider(plan_dot(plan, target));
-    if (roles.has_symbols) continue;
-    consider(plan_matrix(plan, target));
-    if (const auto windows = with_row_windows(plan)) consider(plan_outer(*windows, target));
+    if (!roles.has_symbols) {
+      consider(plan_matrix(plan, target));
+      if (const auto windows = with_row_windows(plan)) consider(plan_outer(*windows, target));
+    }
     for (const bool all : {false, true})
       if (const auto windows = with_lane_windows(plan, all, target))
         consider(plan_outer(*windows, target));

@@ -85,8 +85,8 @@ struct ContractPlan : ContractRoles {
   void set_panels(int64_t rows_of_tile, int64_t lanes_of_tile);
   /// Panels of this tile.
   void count_panels();
-  /// Gives symbols values: the code is the same, counts are chosen anew. Of lane_windows, which
-  /// only code is made from, nothing is left right.
+  /// Gives symbols values: the code is the same, counts are chosen anew. Of lane_windows, extents
+  /// are right, and nothing that only code is made from.
   void set_sizes(const SizeFunction& value_of, const Target& target);
   /// Of the last lane panel.
   int64_t last_lanes() const { return num_lanes - (num_lane_panels - 1) * tile_lanes; }

@@ -3,7 +3,6 @@
 #include "base/checked.h"
 
 #include <cstdlib>
-#include <numeric>
 #include <optional>
 
 namespace coregrad {
@@ -15,7 +14,7 @@ size_t at(int64_t label) { return static_cast<size_t>(label); }
 template <class Visit>
 void decode(const FlatSpace& space, const std::vector<SymInt>& extents, int64_t i, Visit visit) {
   for (size_t l = space.labels.size(); l-- > 0;) {
-    const int64_t label = space.labels[l], extent = extents[at(label)].number();
+    const int64_t label = space.labels[l], extent = extents[at(label)].hint();
     visit(label, l == 0 ? i : i % extent);
     i /= extent;
   }
@@ -23,10 +22,16 @@ void decode(const FlatSpace& space, const std::vector<SymInt>& extents, int64_t 
 
 /// What makes t a window over u, or nothing.
 std::optional<SlidingWindow> window_between(const AffineOperand& operand, int64_t t, int64_t u) {
-  const int64_t over = operand.coef[at(t)].number(), under = operand.coef[at(u)].number();
-  if (over == 0 || under == 0) return std::nullopt;
-  const int64_t unit = std::gcd(over, under) * (under < 0 ? -1 : 1);
-  const SlidingWindow window{t, u, over / unit, under / unit};
+  const SymInt over = operand.coef[at(t)], under = operand.coef[at(u)];
+  if (is_always(over, 0) || is_always(under, 0)) return std::nullopt;
+  // Symbols that are no strides of a dimension do not divide each other.
+  const SymInt divisor = common_divisor(over, under);
+  if (divisor.lower_bound() < 1 || !is_multiple(over, divisor) || !is_multiple(under, divisor))
+    return std::nullopt;
+  const SymInt steps = floor_div(over, divisor), slides = floor_div(under, divisor);
+  if (!steps.is_number() || !slides.is_number()) return std::nullopt;
+  const int64_t sign = slides.number() < 0 ? -1 : 1;
+  const SlidingWindow window{t, u, sign * steps.number(), sign * slides.number()};
   for (const CheckedDim& check : operand.checks) {
     const int64_t f = check.factor(t), g = check.factor(u);
     // Division (s > 1) addresses through its own stride.
@@ -41,6 +46,23 @@ std::optional<SlidingWindow> window_between(const AffineOperand& operand, int64_
 int64_t reach_of(const SlidingWindow& window, const std::vector<SymInt>& extents) {
   return checked_mul(std::abs(window.window_step), extents[at(window.window)].number() - 1,
                      "contract");
+}
+
+/// The extent as packed of what a window slides over.
+SymInt packed_extent(const SlidingWindow& window, const std::vector<SymInt>& extents) {
+  return checked_add(
+      checked_mul(window.sliding_step, extents[at(window.sliding)] - 1, "contract"),
+      reach_of(window, extents) + 1, "contract");
+}
+
+/// The product of its labels' extents.
+void set_extent(FlatSpace& space, const std::vector<SymInt>& extents) {
+  space.size = 1;
+  space.extent = 1;
+  for (const int64_t label : space.labels) {
+    space.size = checked_mul(space.size, extents[at(label)], "contract");
+    space.extent = checked_mul(space.extent, extents[at(label)].hint(), "contract");
+  }
 }
 
 }  // namespace
@@ -59,7 +81,7 @@ double WindowPacking::share() const {
 int64_t WindowPacking::column_stride(int64_t label) const {
   int64_t stride = 1;
   for (size_t l = columns.labels.size(); l-- > 0 && columns.labels[l] != label;)
-    stride = checked_mul(stride, extents[at(columns.labels[l])].number(), "contract");
+    stride = checked_mul(stride, extents[at(columns.labels[l])].hint(), "contract");
   return stride;
 }
 
@@ -82,7 +104,7 @@ int64_t WindowPacking::packed_row(int64_t i) const {
                     [&](const SlidingWindow& window) { return window.window == label; }))
       return;
     row += index * stride;
-    stride *= from_extents[at(label)].number();
+    stride *= from_extents[at(label)].hint();
   });
   return row;
 }
@@ -106,6 +128,14 @@ int64_t WindowPacking::reach() const {
   return sum;
 }
 
+void WindowPacking::set_extents(const std::vector<SymInt>& extents_of_labels) {
+  from_extents = extents = extents_of_labels;
+  for (const SlidingWindow& window : windows)
+    extents[at(window.sliding)] = packed_extent(window, from_extents);
+  for (FlatSpace* space : {&from_rows, &from_columns}) set_extent(*space, from_extents);
+  for (FlatSpace* space : {&rows, &columns}) set_extent(*space, extents);
+}
+
 WindowPacking plain_packing(const AffineOperand& operand, const FlatSpace& rows,
                             const FlatSpace& columns, const std::vector<SymInt>& extents) {
   return {{}, rows, columns, rows, columns, extents, extents, operand};
@@ -120,40 +150,32 @@ WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
   for (const int64_t t : rows.labels) {
     std::optional<SlidingWindow> best;
     for (const int64_t u : sliding) {
+      if (!extents[at(t)].is_number()) continue;
       if (packing.window_over(u)) continue;
       const std::optional<SlidingWindow> found = window_between(operand, t, u);
       if (!found || found->sliding_step > most_step) continue;
       // Farther apart than the label slides, or side by side: another dimension, which only
       // happens to be a multiple or a fraction.
       const int64_t reach = reach_of(*found, extents);
-      if (reach < found->sliding_step || reach >= found->sliding_step * extents[at(u)].number())
+      if (reach < found->sliding_step || reach >= found->sliding_step * extents[at(u)].hint())
         continue;
       if (!best || std::abs(found->window_step) < std::abs(best->window_step)) best = found;
     }
     if (!best) {
       packing.rows.labels.push_back(t);
-      packing.rows.extent *= extents[at(t)].number();
-      packing.rows.size = packing.rows.extent;
       continue;
     }
     packing.windows.push_back(*best);
     const int64_t u = best->sliding, reach = reach_of(*best, extents);
-    SymInt& extent = packing.extents[at(u)];
-    extent = checked_add(checked_mul(best->sliding_step, extent.number() - 1, "contract"),
-                         reach + 1, "contract");
     AffineOperand& moved = packing.operand;
-    moved.coef[at(u)] /= best->sliding_step;
+    if (best->sliding_step != 1) moved.coef[at(u)] /= best->sliding_step;
     if (best->window_step < 0) moved.base -= reach * moved.coef[at(u)];
     for (CheckedDim& check : moved.checks) {
       (check.u == u ? check.a : check.b) /= check.factor(u) == 0 ? 1 : best->sliding_step;
       if (best->window_step < 0) check.c -= reach * check.factor(u);
     }
   }
-  packing.columns.extent = 1;
-  for (const int64_t label : packing.columns.labels)
-    packing.columns.extent =
-        checked_mul(packing.columns.extent, packing.extents[at(label)].number(), "contract");
-  packing.columns.size = packing.columns.extent;
+  packing.set_extents(extents);
   return packing;
 }
 

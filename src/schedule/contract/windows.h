@@ -46,14 +46,17 @@ struct WindowPacking {
   /// The greatest offset.
   int64_t reach() const;
   const SlidingWindow* window_over(int64_t sliding) const;
+  /// Gives the labels other extents.
+  void set_extents(const std::vector<SymInt>& extents_of_labels);
 };
 
 /// The operand without windows.
 WindowPacking plain_packing(const AffineOperand& operand, const FlatSpace& rows,
                             const FlatSpace& columns, const std::vector<SymInt>& extents);
 
-/// Of numbers only. Takes out each label of `rows` that is a window over one of the labels
-/// `sliding` of `columns`, whose steps are at most `most_step`.
+/// Takes out each label of `rows` that is a window over one of the labels `sliding` of `columns`,
+/// whose steps are at most `most_step`. Windows have a number of steps; what they slide over may be
+/// a symbol's.
 WindowPacking find_windows(const AffineOperand& operand, const FlatSpace& rows,
                            const FlatSpace& columns, const std::vector<int64_t>& sliding,
                            const std::vector<SymInt>& extents, int64_t most_step);
