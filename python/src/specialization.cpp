@@ -34,8 +34,8 @@ struct Specialization::Job {
   void run() {
     try {
       if (is_wanted)
-        made = make_plan_executable(source->specializer.compile_for(values).plan,
-                                    source->max_threads);
+        made =
+            make_plan_executable(source->specializer.compile_for(values).plan, source->max_threads);
     } catch (const std::exception& error) {
       log().debug("no program for one set of sizes: {}", error.what());
     }

@@ -155,8 +155,8 @@ class WindowUnroller {
     const int64_t index = (read.factor * first + read.offset) / read.divisor;
     const int64_t stride = read.factor * result.step / read.divisor;
     const int64_t from = std::max<int64_t>(0, ceil_div(-index, stride));
-    const SymInt to = min(floor_div(size - 1 - index, stride),
-                          floor_div(extent - 1 - first, result.step));
+    const SymInt to =
+        min(floor_div(size - 1 - index, stride), floor_div(extent - 1 - first, result.step));
     result.low = first + from * result.step;
     result.count = to - from + 1;
     return result;

@@ -39,8 +39,8 @@ struct ConvBuilder {
   // x[N,(G),c,..] with the weight's dimensions in the order its labels are given in, summed over
   // the input channels and the kernel. `map` gives the input index of a spatial dimension.
   template <class Map>
-  NodeId build(SymInt in_channels, SymInt out_channels, bool weight_input_first,
-               const Dims& output, Map map) {
+  NodeId build(SymInt in_channels, SymInt out_channels, bool weight_input_first, const Dims& output,
+               Map map) {
     const SymInt batch = g.shape(x)[0], per_group_in = in_channels / groups,
                  per_group_out = out_channels / groups;
     const bool grouped = groups > 1;

@@ -53,7 +53,8 @@ BackgroundThread& BackgroundThread::global() {
   // Never destroyed: it is stopped when the process ends.
   static BackgroundThread* const instance = [] {
     static BackgroundThread* made = nullptr;
-    // Handlers run in the reverse of this order before a fork: the job must not need what they lock.
+    // Handlers run in the reverse of this order before a fork: the job must not need what they
+    // lock.
     memory_stats();
     made = new BackgroundThread;
     pthread_atfork([] { made->impl_->before_fork(); }, [] { made->impl_->after_fork(); },

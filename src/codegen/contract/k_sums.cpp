@@ -44,8 +44,7 @@ KSums::KSums(llvm::Function* function, const ContractPlan& plan, ContractParams&
     lane_k_ = chosen([](const ContractPlan& p) { return std::get<LaneWindows>(p.lanes).stride; });
   result_stride_ = chosen([](const ContractPlan& p) { return p.result_stride; });
   if (const auto* lanes = std::get_if<LaneWindows>(&plan.lanes))
-    lane_table_ =
-        plan.has_symbols ? table_among_parameters() : table(lanes->step_offsets(plan));
+    lane_table_ = plan.has_symbols ? table_among_parameters() : table(lanes->step_offsets(plan));
   if (const RowWindows* rows = plan.row_windows())
     row_table_ = table(rows->step_offsets(plan.k_block));
 }
@@ -255,8 +254,8 @@ KSums::Table KSums::table(const std::vector<int64_t>& offsets) {
 
 /// The phase's, at a distance from this function's parameters that is one of them.
 KSums::Table KSums::table_among_parameters() {
-  const auto distance = static_cast<int64_t>(params_.tables().back().param) -
-                        static_cast<int64_t>(params_.count());
+  const auto distance =
+      static_cast<int64_t>(params_.tables().back().param) - static_cast<int64_t>(params_.count());
   llvm::Value* const own = params_.address(params_.count());
   return {b_.CreateGEP(b_.getInt64Ty(), own, params_.add(distance)), b_.getInt64Ty()};
 }

@@ -71,7 +71,8 @@ class Windows : public LanePacker {
         })) {}
 
   void read_sizes() override {
-    reach_ = step_.params.constant(plan_, [](const ContractPlan& p) { return p.lane_windows.reach(); });
+    reach_ =
+        step_.params.constant(plan_, [](const ContractPlan& p) { return p.lane_windows.reach(); });
   }
   void pack(const Block& block) override {
     llvm::Value* const steps = step_.constant(plan_.lane_windows.steps());

@@ -85,6 +85,10 @@ class KernelEmitter {
     return extent.is_number() && extent.number() <= kernel_.block;
   }
   void level_body(Group& outer, int axis, int copies, Value* base, VectorLane lane);
+  llvm::Value* lanes_are_inside(Group& rows, int axis, int copies, llvm::Value* base,
+                                const VectorLane& lane);
+  void vectors_of_lanes(Group& outer, int axis, int copies, llvm::Value* base,
+                        const VectorLane& lane);
   void passes(Group& group);
   void emit_nest(Group& group, const LoopNest& nest);
   void row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums);
@@ -105,6 +109,7 @@ class KernelEmitter {
   void static_lanes(ValueEmitter& at, int axis, Value* begin, int64_t count, bool aligned,
                     double cost, int unroll, const LaneBody& body);
   Value* lane_mask(Value* remaining);
+  bool may_repeat_lanes(double cost) const;
 
   void plan_cuts(const LoopNest& nest, Sums& sums);
   std::span<const Cut> cuts_of(size_t position) const;

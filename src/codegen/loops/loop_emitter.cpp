@@ -221,8 +221,47 @@ void KernelEmitter::unit(Value* n, int rows) {
   finish_lane_sums(*values_, level_stores);
 }
 
-/// `copies` vectors of lanes at the parallel level, of each row in `outer`.
+/// `copies` vectors of lanes at the parallel level, of each row in `outer`. Where masks depend on
+/// the lane, as at the borders of an image, there is a way without them for what lies between.
 void KernelEmitter::level_body(Group& outer, int axis, int copies, Value* base, VectorLane lane) {
+  Value* const is_inside = lanes_are_inside(outer, axis, copies, base, lane);
+  if (!is_inside) return vectors_of_lanes(outer, axis, copies, base, lane);
+  llvm::LLVMContext& context = builder_.getContext();
+  auto* const inside = llvm::BasicBlock::Create(context, "inside", function_);
+  auto* const border = llvm::BasicBlock::Create(context, "border", function_);
+  auto* const after = llvm::BasicBlock::Create(context, "both", function_);
+  builder_.CreateCondBr(is_inside, inside, border);
+  for (llvm::BasicBlock* const way : {inside, border}) {
+    builder_.SetInsertPoint(way);
+    lane.is_inside = way == inside;
+    vectors_of_lanes(outer, axis, copies, base, lane);
+    builder_.CreateBr(after);
+  }
+  builder_.SetInsertPoint(after);
+}
+
+/// ValueEmitter::lanes_are_inside() of all rows; null where that is not worth its code.
+Value* KernelEmitter::lanes_are_inside(Group& rows, int axis, int copies, Value* base,
+                                       const VectorLane& lane) {
+  constexpr int64_t kFewVectors = 3;  // a border at each end
+  const SymInt extent = kernel_.axes[axis].extent;
+  if (lane.mask || lane.width == 1 ||
+      (extent.is_number() && extent.number() < kFewVectors * lane.width * copies))
+    return nullptr;
+  Value* all = nullptr;
+  for (ValueEmitter* const row : rows) {
+    row->push_scope();
+    row->set_axis(axis, base);
+    row->set_lane(lane);
+    if (Value* const inside = row->lanes_are_inside(copies))
+      all = all ? builder_.CreateAnd(all, inside) : inside;
+    row->pop_scope();
+  }
+  return all;
+}
+
+void KernelEmitter::vectors_of_lanes(Group& outer, int axis, int copies, Value* base,
+                                     const VectorLane& lane) {
   const auto enter = [&](ValueEmitter& member, int copy) {
     member.push_scope();
     set_axis(member, axis, builder_.CreateNSWAdd(base, number(int64_t{copy} * lane.width)));

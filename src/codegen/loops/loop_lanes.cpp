@@ -5,6 +5,8 @@
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/Intrinsics.h>
 
+#include <algorithm>
+
 namespace coregrad {
 
 using llvm::Value;
@@ -59,6 +61,16 @@ Value* KernelEmitter::lane_mask(Value* remaining) {
   return builder_.CreateICmpULT(llvm::ConstantVector::get(lanes), splat);
 }
 
+/// Whether the last, partial vector may begin earlier, and compute what was computed before:
+/// nothing that it reads was written meanwhile. AVX2 takes long for a masked store, where the
+/// machine is AMD's, and others have none.
+bool KernelEmitter::may_repeat_lanes(double cost) const {
+  const auto is_plain = [](const KernelStore& s) { return s.combine == Op::Literal; };
+  return kernel_.lane_parallel && !target_.has_masks && cost <= kLargeBody &&
+         std::ranges::all_of(kernel_.stores, is_plain) &&
+         std::ranges::none_of(kernel_.buffers, &KernelBuffer::may_alias);
+}
+
 /// A number of elements that comes with the call.
 void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* end, bool aligned,
                               double cost, int unroll, const LaneBody& body) {
@@ -94,13 +106,20 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
   // Whole steps, then the rest, each behind a test.
   const int64_t step = int64_t{width} * unroll;
   llvm::LLVMContext& context = builder_.getContext();
-  const auto when = [&](Value* condition, const std::function<void()>& then) {
+  const auto when = [&](Value* condition, const std::function<void()>& then,
+                        const std::function<void()>& otherwise = {}) {
     auto* const yes = llvm::BasicBlock::Create(context, "some", function_);
+    auto* const no = otherwise ? llvm::BasicBlock::Create(context, "few", function_) : nullptr;
     auto* const after = llvm::BasicBlock::Create(context, "none", function_);
-    builder_.CreateCondBr(condition, yes, after);
+    builder_.CreateCondBr(condition, yes, no ? no : after);
     builder_.SetInsertPoint(yes);
     then();
     builder_.CreateBr(after);
+    if (no) {
+      builder_.SetInsertPoint(no);
+      otherwise();
+      builder_.CreateBr(after);
+    }
     builder_.SetInsertPoint(after);
   };
   Value* const whole = builder_.CreateNSWAdd(
@@ -108,11 +127,23 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
   when(builder_.CreateICmpSLT(begin, whole),
        [&] { blocked_loop(begin, whole, step, cuts, [&](Value* i) { body(unroll, i, all); }); });
   if (!come_in(step)) {
-    when(builder_.CreateICmpSLT(whole, end), [&] {
+    const auto rest = [&] {
       if (masked_rest_ || whole_vectors)
         masked(whole, {});
       else
         loop(whole, end, 1, [&](Value* i) { body(1, i, VectorLane{axis, 1, nullptr, false}); });
+    };
+    const auto repeated_rest = [&] {
+      Value* const last = builder_.CreateNSWSub(end, number(width));
+      loop(whole, end, width, [&](Value* i) {
+        body(1, builder_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, i, last),
+             VectorLane{axis, width, nullptr, false});
+      });
+    };
+    when(builder_.CreateICmpSLT(whole, end), [&] {
+      if (!may_repeat_lanes(cost) || whole_vectors) return rest();
+      when(builder_.CreateICmpSLE(number(width), builder_.CreateNSWSub(end, begin)), repeated_rest,
+           rest);
     });
   }
   at.pop_scope();
@@ -144,7 +175,9 @@ void KernelEmitter::static_lanes(ValueEmitter& at, int axis, Value* begin, int64
   const int64_t left = (count - done) / width;
   if (left > 0)
     vectors(count, static_cast<double>(left) * cost <= kLargeBody ? static_cast<int>(left) : 1);
-  if (done < count) {
+  if (done < count && count >= width && may_repeat_lanes(cost)) {
+    body(1, from(count - width), VectorLane{axis, width, nullptr, false});
+  } else if (done < count) {
     std::vector<llvm::Constant*> active;
     for (int l = 0; l < width; ++l) active.push_back(builder_.getInt1(done + l < count));
     VectorLane last = all;

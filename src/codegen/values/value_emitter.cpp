@@ -12,6 +12,7 @@
 #include <llvm/IR/Module.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace coregrad {
 
@@ -236,14 +237,55 @@ ValueEmitter::Emitted ValueEmitter::emit_index_value(const KernelValue& v) {
           level};
 }
 
-ValueEmitter::Emitted ValueEmitter::emit_in_range(const KernelValue& v) {
-  const Range range = kernel_.context.range(v.index);
+namespace {
+
+/// What is known of an index and its bounds for all lanes and sizes.
+std::optional<bool> is_always_in_range(const LoopKernel& kernel, const KernelValue& v) {
+  const Range range = kernel.context.range(v.index);
   const auto is_below = [](SymInt a, SymInt b) { return SymInt::is_at_most(a + 1, b); };
   if (SymInt::is_at_most(v.bounds.low, range.low) && is_below(range.high, v.bounds.high))
-    return {builder_.getTrue(), nullptr, 0};
+    return true;
   if (is_below(range.high, v.bounds.low) || SymInt::is_at_most(v.bounds.high, range.low))
-    return {builder_.getFalse(), nullptr, 0};
+    return false;
+  return {};
+}
+
+}  // namespace
+
+bool ValueEmitter::asks_for_inside(const KernelValue& v) const {
+  if (v.kind != ValueKind::InRange || !has_lanes()) return false;
+  std::vector<int> axes, values;
+  kernel_.context.collect(v.index, axes, values);
+  const auto is_parallel = [&](int axis) { return axis < kernel_.num_parallel; };
+  if (!values.empty() || !std::ranges::all_of(axes, is_parallel)) return false;
+  const SplitIndex parts = split(v.index);
+  return parts.is_affine() && !parts.is_uniform() && !is_always_in_range(kernel_, v);
+}
+
+Value* ValueEmitter::lanes_are_inside(int vectors) {
+  Value* all = nullptr;
+  const auto require = [&](Value* condition) {
+    all = all ? builder_.CreateAnd(all, condition) : condition;
+  };
+  for (const KernelValue& v : kernel_.values) {
+    if (!asks_for_inside(v)) continue;
+    IndexExpr shifted = v.index;
+    shifted.constant -= v.bounds.low;
+    Value* const size = sizes_.size(v.bounds.high - v.bounds.low);
+    Value* const first = scalar_index(split(shifted).base);
+    const int64_t lanes = int64_t{vectors} * lane_.width - 1;
+    Value* const reach = sizes_.size(split(shifted).slope * lanes);
+    require(builder_.CreateICmpULT(first, size));
+    require(builder_.CreateICmpULT(builder_.CreateAdd(first, reach), size));
+  }
+  return all;
+}
+
+ValueEmitter::Emitted ValueEmitter::emit_in_range(const KernelValue& v) {
+  if (const std::optional<bool> known = is_always_in_range(kernel_, v))
+    return {builder_.getInt1(*known), nullptr, 0};
   const int level = level_of(v.index);
+  if (lane_.is_inside && asks_for_inside(v)) return {builder_.getTrue(), nullptr, level};
   // low <= index < high is index - low < high - low for unsigned numbers.
   IndexExpr shifted = v.index;
   shifted.constant -= v.bounds.low;

@@ -32,6 +32,7 @@ struct VectorLane {
   int width = 1;
   llvm::Value* mask = nullptr;  ///< <width x i1>: active lanes; null: all. Lane 0 must be active
   bool aligned = false;         ///< the base is a multiple of width
+  bool is_inside = false;       ///< ValueEmitter::lanes_are_inside() holds
 };
 
 class ValueEmitter {
@@ -72,6 +73,10 @@ class ValueEmitter {
   llvm::Value* load_here(int buffer, const IndexExpr& index);
   /// Writes active lanes.
   void store_here(int buffer, const IndexExpr& index, llvm::Value* value);
+  /// Whether all lanes of so many vectors lie within what kernel values of kind InRange ask of
+  /// them, as far as these are affine in the lane and depend on parallel axes alone; null: nothing
+  /// is asked.
+  llvm::Value* lanes_are_inside(int vectors);
   /// Address of the element (of lane 0).
   llvm::Value* element_pointer(int buffer, const IndexExpr& index);
 
@@ -129,6 +134,7 @@ class ValueEmitter {
   Emitted emit_elementwise_value(const KernelValue& v);
   Emitted emit_index_value(const KernelValue& v);
   Emitted emit_in_range(const KernelValue& v);
+  bool asks_for_inside(const KernelValue& v) const;
   Emitted emit_random(const KernelValue& v);
   Emitted emit_check_index(const KernelValue& v);
   Emitted emit_load(const KernelValue& v);
@@ -152,12 +158,15 @@ class ValueEmitter {
   llvm::Type* memory_type(DType dtype) const;
   llvm::Value* to_register(DType dtype, llvm::Value* memory);
   llvm::Value* load_split(int buffer, const SplitIndex& index, llvm::Value* mask);
+  llvm::Value* load_every_second(llvm::FixedVectorType* type, llvm::Value* pointer,
+                                 llvm::Value* lanes, int buffer);
   llvm::Value* masked_load(llvm::FixedVectorType* type, llvm::Value* pointer, llvm::Value* lanes,
                            int buffer);
   void masked_store(llvm::Value* vector, llvm::Value* pointer, llvm::Value* lanes, int buffer);
   void whole_store(llvm::Value* vector, llvm::Value* pointer, int64_t alignment, int buffer);
   llvm::Value* to_memory(DType dtype, llvm::Value* value);
   llvm::Value* pick_lanes(llvm::Value* mask, llvm::ArrayRef<int> order);
+  std::pair<llvm::Value*, llvm::Value*> split_mask(llvm::Value* mask);
   llvm::Value* lane_mask_and(llvm::Value* mask);
   llvm::Value* zeros();
   int64_t proven_alignment(int buffer, const SplitIndex& index) const;

@@ -3,6 +3,7 @@
 #include "base/error.h"
 #include "codegen/values/value_emitter.h"
 
+#include <llvm/Analysis/VectorUtils.h>
 #include <llvm/IR/Constants.h>
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Module.h>
@@ -83,15 +84,16 @@ Value* ValueEmitter::zeros() {
   return block;
 }
 
-/// Lanes of a mask in another order. Conjunctions are taken apart and constants folded, so that a
-/// part of a mask that has no lane is seen as one: where LLVM 19 finds out later that a part of a
-/// conjunction is false, it loads the whole register, whatever lies there.
+/// Lanes of a mask in another order, in which the lane behind the last is false. Conjunctions are
+/// taken apart and constants folded, so that a part of a mask that has no lane is seen as one:
+/// where LLVM 19 finds out later that a part of a conjunction is false, it loads the whole
+/// register, whatever lies there.
 Value* ValueEmitter::pick_lanes(Value* mask, llvm::ArrayRef<int> order) {
   if (auto* const both = llvm::dyn_cast<llvm::BinaryOperator>(mask);
       both && both->getOpcode() == llvm::Instruction::And)
     return builder_.CreateAnd(pick_lanes(both->getOperand(0), order),
                               pick_lanes(both->getOperand(1), order));
-  return builder_.CreateShuffleVector(mask, order);
+  return builder_.CreateShuffleVector(mask, llvm::Constant::getNullValue(mask->getType()), order);
 }
 
 /// Masked accesses are of one register each: of a wider one, LLVM 19 may read whole registers of
@@ -128,6 +130,19 @@ void ValueEmitter::masked_store(Value* vector, Value* pointer, Value* lanes, int
   Value* const next = builder_.CreateConstGEP1_64(type->getElementType(), pointer, half);
   masked_store(builder_.CreateShuffleVector(vector, lane_range(half, half)), next,
                pick_lanes(lanes, lane_range(half, half)), buffer);
+}
+
+/// What a mask asks of all lanes together, and what of each; null: nothing.
+std::pair<Value*, Value*> ValueEmitter::split_mask(Value* mask) {
+  if (!mask || !mask->getType()->isVectorTy()) return {mask, nullptr};
+  if (Value* const all = llvm::getSplatValue(mask)) return {all, nullptr};
+  const auto* const both = llvm::dyn_cast<llvm::BinaryOperator>(mask);
+  if (!both || both->getOpcode() != llvm::Instruction::And) return {nullptr, mask};
+  const auto [a_all, a] = split_mask(both->getOperand(0));
+  const auto [b_all, b] = split_mask(both->getOperand(1));
+  if (!a_all && !b_all) return {nullptr, mask};
+  return {a_all && b_all ? builder_.CreateAnd(a_all, b_all) : (a_all ? a_all : b_all),
+          a && b ? builder_.CreateAnd(a, b) : (a ? a : b)};
 }
 
 Value* ValueEmitter::lane_mask_and(Value* mask) {
@@ -191,6 +206,32 @@ bool is_small(SymInt slope) {
 
 }  // namespace
 
+/// Every second element from a pointer on, in two loads.
+Value* ValueEmitter::load_every_second(llvm::FixedVectorType* type, Value* pointer, Value* lanes,
+                                       int buffer) {
+  const auto width = static_cast<int>(type->getNumElements());
+  const llvm::Align align(static_cast<uint64_t>(size_of(kernel_.buffers[buffer].dtype)));
+  // Both end at the last element: without a mask the second begins one early.
+  const int second = lanes ? width : width - 1;
+  const auto at = [&](int element) { return element < width ? element : width + element - second; };
+  std::vector<int> even;
+  for (int l = 0; l < width; ++l) even.push_back(at(2 * l));
+  Value* halves[2];
+  for (int half = 0; half < 2; ++half) {
+    Value* const from = builder_.CreateConstGEP1_64(type->getElementType(), pointer,
+                                                    static_cast<uint64_t>(half * second));
+    if (!lanes) {
+      halves[half] = annotate(builder_.CreateAlignedLoad(type, from, align), buffer);
+      continue;
+    }
+    std::vector<int> spread;  // the lane of each element, and none for the others
+    for (int element = half * width; element < (half + 1) * width; ++element)
+      spread.push_back(element % 2 == 0 ? element / 2 : width);
+    halves[half] = masked_load(type, from, pick_lanes(lanes, spread), buffer);
+  }
+  return builder_.CreateShuffleVector(halves[0], halves[1], even);
+}
+
 Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask) {
   const DType dtype = kernel_.buffers[buffer].dtype;
   llvm::Type* const type = memory_type(dtype);
@@ -220,13 +261,11 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
   if (index.is_affine() && (index.slope.is_identical(1) || index.slope.is_identical(-1))) {
     const bool is_reversed = index.slope.is_identical(-1);
     if (is_reversed) pointer = builder_.CreateConstGEP1_64(type, pointer, 1 - uint64_t{width});
-    if (mask && !mask->getType()->isVectorTy()) {
-      pointer = guarded(pointer, mask);
-      // Inactive lanes may lie outside the buffer but not outside the zeros.
-      COREGRAD_CHECK(width * static_cast<uint64_t>(size_of(dtype)) <= kZeroBytes);
-      mask = nullptr;
-    }
-    Value* lanes = lane_mask_and(mask);
+    const auto [uniform_mask, own] = split_mask(mask);
+    pointer = guarded(pointer, uniform_mask);
+    // Inactive lanes may lie outside the buffer but not outside the zeros.
+    COREGRAD_CHECK(width * static_cast<uint64_t>(size_of(dtype)) <= kZeroBytes);
+    Value* lanes = lane_mask_and(own);
     if (lanes && is_reversed) lanes = pick_lanes(lanes, reversed_lanes(lane_.width));
     Value* const loaded =
         lanes ? masked_load(vector_type, pointer, lanes, buffer)
@@ -236,19 +275,13 @@ Value* ValueEmitter::load_split(int buffer, const SplitIndex& index, Value* mask
         dtype,
         is_reversed ? builder_.CreateShuffleVector(loaded, reversed_lanes(lane_.width)) : loaded);
   }
-  Value* const lanes = lane_mask_and(mask);
-  if (index.is_affine() && index.slope.is_identical(2) && !lanes) {
-    // Two loads that end at the last element: the second begins one early.
-    Value* const low = annotate(builder_.CreateAlignedLoad(vector_type, pointer, align), buffer);
-    Value* const next = builder_.CreateConstGEP1_64(type, pointer, width - 1);
-    Value* const high = annotate(builder_.CreateAlignedLoad(vector_type, next, align), buffer);
-    std::vector<int> even;
-    for (int l = 0; l < lane_.width; ++l) {
-      const int at = 2 * l;
-      even.push_back(at < lane_.width ? at : lane_.width + at - (lane_.width - 1));
-    }
-    return to_register(dtype, builder_.CreateShuffleVector(low, high, even));
+  if (index.is_affine() && index.slope.is_identical(2)) {
+    const auto [uniform_mask, own] = split_mask(mask);
+    pointer = guarded(pointer, uniform_mask);
+    COREGRAD_CHECK(2 * width * static_cast<uint64_t>(size_of(dtype)) <= kZeroBytes);
+    return to_register(dtype, load_every_second(vector_type, pointer, lane_mask_and(own), buffer));
   }
+  Value* const lanes = lane_mask_and(mask);
   IndexExpr varying{0, index.vectors};
   const bool is_narrow = fits_int32(varying) && is_small(index.slope);
   Value* const addresses =

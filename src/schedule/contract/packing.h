@@ -2,9 +2,8 @@
 // How a block of an operand reaches the micro-kernels: one type a packing, with the room it takes
 // and where it puts elements. Code that packs is in codegen/contract/row_packing and lane_packing.
 
-#include "schedule/contract/windows.h"
-
 #include "kernel/target.h"
+#include "schedule/contract/windows.h"
 
 #include <cstdint>
 #include <memory>

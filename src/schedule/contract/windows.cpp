@@ -50,9 +50,8 @@ int64_t reach_of(const SlidingWindow& window, const std::vector<SymInt>& extents
 
 /// The extent as packed of what a window slides over.
 SymInt packed_extent(const SlidingWindow& window, const std::vector<SymInt>& extents) {
-  return checked_add(
-      checked_mul(window.sliding_step, extents[at(window.sliding)] - 1, "contract"),
-      reach_of(window, extents) + 1, "contract");
+  return checked_add(checked_mul(window.sliding_step, extents[at(window.sliding)] - 1, "contract"),
+                     reach_of(window, extents) + 1, "contract");
 }
 
 /// The product of its labels' extents.

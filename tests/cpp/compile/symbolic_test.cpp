@@ -311,38 +311,34 @@ const Case kCases[] = {
        const NodeId x = in(g, 0, {2, 5, s, t}), w = in(g, 1, {20, 5, 3, 3}), b = in(g, 2, {20});
        return Nodes{ops::relu(g, ops::conv(g, x, w, b, {.padding = {1}}))};
      },
-     2,
-     110},
+     2, 110},
     {"convolution of a batch",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {s, 3, 9, t}), w = in(g, 1, {7, 3, 1, 1});
        return Nodes{ops::conv(g, x, w, std::nullopt, {})};
      },
-     2,
-     110},
+     2, 110},
     {"strided convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {1, 4, s, t}), w = in(g, 1, {24, 2, 5, 3});
-       const ConvOptions options{.stride = {2, 1}, .padding = {3, 2}, .dilation = {1, 2}, .groups = 2};
+       const ConvOptions options{
+           .stride = {2, 1}, .padding = {3, 2}, .dilation = {1, 2}, .groups = 2};
        return Nodes{ops::conv(g, x, w, std::nullopt, options)};
      },
-     2,
-     110},
+     2, 110},
     {"convolution of sequences",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {s, 6, t}), w = in(g, 1, {18, 6, 5});
        return Nodes{ops::conv(g, x, w, std::nullopt, {.padding = {2}})};
      },
-     2,
-     110},
+     2, 110},
     {"gradients of a convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 3, s, t}), w = in(g, 1, {17, 3, 3, 3});
-       return sum_and_gradients(g, {ops::tanh(g, ops::conv(g, x, w, std::nullopt, {.padding = {1}}))},
-                                {x, w});
+       return sum_and_gradients(
+           g, {ops::tanh(g, ops::conv(g, x, w, std::nullopt, {.padding = {1}}))}, {x, w});
      },
-     2,
-     110},
+     2, 110},
     {"gradients of a strided convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 9, s, t}), w = in(g, 1, {17, 9, 3, 3});
@@ -350,38 +346,33 @@ const Case kCases[] = {
        return sum_and_gradients(g, {ops::tanh(g, ops::conv(g, x, w, std::nullopt, options))},
                                 {x, w});
      },
-     2,
-     110},
+     2, 110},
     {"transposed convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 12, s, t}), w = in(g, 1, {12, 9, 4, 3});
        const ConvOptions options{.stride = {2}, .padding = {1}, .output_padding = {1, 0}};
        return Nodes{ops::conv_transpose(g, x, w, std::nullopt, options)};
      },
-     2,
-     110},
+     2, 110},
     {"transposed convolution to few channels",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 12, s, t}), w = in(g, 1, {12, 2, 4, 4});
        return Nodes{ops::conv_transpose(g, x, w, std::nullopt, {.stride = {2}, .padding = {1}})};
      },
-     2,
-     110},
+     2, 110},
     {"depthwise convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 5, s, t}), w = in(g, 1, {5, 1, 3, 3});
        return Nodes{ops::conv(g, x, w, std::nullopt, {.padding = {1}, .groups = 5})};
      },
-     2,
-     110},
+     2, 110},
     {"gradients of a depthwise convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 5, s, t}), w = in(g, 1, {5, 1, 3, 3});
        return sum_and_gradients(
            g, {ops::conv(g, x, w, std::nullopt, {.padding = {1}, .groups = 5})}, {x, w});
      },
-     2,
-     110},
+     2, 110},
     {"causal",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {s, t});
