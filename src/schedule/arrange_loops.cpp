@@ -375,8 +375,10 @@ SymInt chunk_of(const LoopKernel& k, double ns, double chunk_ns) {
   const double unit_ns = ns / static_cast<double>(range.hint());
   const auto units = static_cast<int64_t>(chunk_ns / std::max(unit_ns, 1.0));
   if (range.is_number()) return std::clamp<int64_t>(units, 1, range.number());
-  // What a unit takes grows with the loops in it.
-  const SymInt elements = turns_of_loops(k);
+  // What a unit takes grows with the lanes and loops in it.
+  SymInt elements = turns_of_loops(k);
+  if (k.lane_parallel && k.num_parallel > 0)
+    elements *= max(min(k.axes[static_cast<size_t>(k.num_parallel) - 1].extent, k.block), 1);
   const auto of_elements = static_cast<int64_t>(
       std::min(static_cast<double>(units) * static_cast<double>(elements.hint()), 1e12));
   return max(min(floor_div(std::max<int64_t>(of_elements, 1), elements), range), 1);
