@@ -121,7 +121,7 @@ double choose_tile(ContractPlan& plan, const Target& target) {
                               is_always(plan.segments(plan.row_side, plan.m)[0].coef, 1) &&
                               !is_always(plan.segments(plan.row_side, plan.k)[0].coef, 1);
   const int64_t line = are_neighbours ? 64 / size_of(plan.dtype) : 0;
-  const bool split = plan.num_lanes != plan.n.extent;
+  const bool split = plan.has_lanes_between();
   const bool has_common_height =
       plan.any_size && !windows && !(plan.has_symbols && plan.m.is_fixed);
   const auto [p, m, n, k, w] = Extents(plan);
@@ -271,7 +271,7 @@ std::optional<ContractPlan> with_row_windows(ContractPlan plan) {
 std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all, const Target& target) {
   constexpr int64_t kMostSteps = 64;
   if (plan.n.labels.empty() || (all && plan.n.labels.size() == 1)) return std::nullopt;
-  if (plan.has_symbols && (all || !plan.k.is_fixed)) return std::nullopt;
+  if (plan.has_symbols && !plan.k.is_fixed) return std::nullopt;
   const std::vector<int64_t> sliding =
       all ? plan.n.labels : std::vector<int64_t>{plan.n.labels.front()};
   WindowPacking& packing = plan.lane_windows;
@@ -283,11 +283,14 @@ std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all, const
   for (auto label = first; label != plan.k.labels.end(); ++label) lanes.turn *= plan.extent(*label);
   plan.num_lanes = packing.position(plan.n.extent - 1) + 1;
   if (plan.has_symbols) {
-    const int64_t between = packing.column_stride(plan.n.labels.front());
+    if (packing.windows.size() > LaneWindows::kMostWindows) return std::nullopt;
     auto places = std::make_shared<std::vector<LaneWindows::Place>>();
-    for (int64_t i = 0; i < plan.k.extent; ++i)
-      places->push_back({static_cast<int32_t>(packing.packed_row(i)),
-                         static_cast<int32_t>(packing.offset(i) / between)});
+    for (int64_t i = 0; i < plan.k.extent; ++i) {
+      LaneWindows::Place& place = places->emplace_back();
+      place.row = static_cast<int32_t>(packing.packed_row(i));
+      std::ranges::transform(packing.ahead(i), place.ahead.begin(),
+                             [](int64_t n) { return static_cast<int32_t>(n); });
+    }
     lanes.places = std::move(places);
   }
   plan.lanes = lanes;

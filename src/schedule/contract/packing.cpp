@@ -108,12 +108,16 @@ std::vector<int64_t> LaneWindows::step_offsets(const ContractPlan& plan) const {
 }
 
 void LaneWindows::write_step_offsets(const ContractPlan& plan, std::span<int64_t> offsets) const {
-  const int64_t between = plan.lane_windows.column_stride(plan.n.labels.front());
+  std::array<int64_t, kMostWindows> strides = {};
+  const std::vector<SlidingWindow>& windows = plan.lane_windows.windows;
+  for (size_t w = 0; w < windows.size(); ++w)
+    strides[w] = plan.lane_windows.column_stride(windows[w].sliding);
   const auto count = std::min<size_t>({static_cast<size_t>(plan.k_block), places->size()});
   COREGRAD_CHECK(count <= offsets.size());
   for (size_t i = 0; i < count; ++i) {
-    const auto [row, ahead] = (*places)[i];
-    offsets[i] = row * stride + ahead * between;
+    const auto& [row, ahead] = (*places)[i];
+    offsets[i] = row * stride;
+    for (size_t w = 0; w < kMostWindows; ++w) offsets[i] += ahead[w] * strides[w];
   }
 }
 

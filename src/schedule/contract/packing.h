@@ -5,6 +5,7 @@
 #include "kernel/target.h"
 #include "schedule/contract/windows.h"
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -105,13 +106,15 @@ struct LanesTransposed : LanePanels {
 /// Copied to [k without windows][lane as packed]: windows slide from panel to panel.
 struct LaneWindows {
   static constexpr std::string_view kName = "runs";
-  /// Where a step of k lies as packed: its row, and how many places its windows are ahead.
+  static constexpr size_t kMostWindows = 3;  ///< of symbols
+  /// Where a step of k lies as packed: its row, and how far ahead it is in each window.
   struct Place {
-    int32_t row = 0, ahead = 0;
+    int32_t row = 0;
+    std::array<int32_t, kMostWindows> ahead = {};
   };
   int64_t turn = 1;    ///< blocks of k have a multiple of so many steps: whole windows
   int64_t stride = 0;  ///< elements from packed step to packed step
-  /// With symbols, of every step of k, for a window over the outermost label of the lanes.
+  /// With symbols, of every step of k.
   std::shared_ptr<const std::vector<Place>> places = nullptr;
 
   Distances distances(const ContractPlan&) const { return {1, stride}; }

@@ -43,9 +43,19 @@ void ContractPlan::set_sizes(const SizeFunction& value_of, const Target& target)
     space->extent = space->size.number();
   }
   num_lanes = n.extent;
-  if (lane_windows.is_window()) lane_windows.set_extents(sizes);
+  if (lane_windows.is_window()) {
+    lane_windows.set_extents(sizes);
+    if (n.extent > 0) num_lanes = lane_windows.position(n.extent - 1) + 1;
+  }
   count_panels();
   choose_blocks(*this, target);
+}
+
+bool ContractPlan::has_lanes_between() const {
+  if (!has_symbols) return num_lanes != n.extent;
+  return std::ranges::any_of(lane_windows.windows, [&](const SlidingWindow& window) {
+    return window.sliding != n.labels.front();
+  });
 }
 
 int64_t ContractPlan::units() const {

@@ -88,6 +88,8 @@ struct ContractPlan : ContractRoles {
   /// Gives symbols values: the code is the same, counts are chosen anew. Of lane_windows, extents
   /// are right, and nothing that only code is made from.
   void set_sizes(const SizeFunction& value_of, const Target& target);
+  /// Whether packed lanes may lie between those of n.
+  bool has_lanes_between() const;
   /// Of the last lane panel.
   int64_t last_lanes() const { return num_lanes - (num_lane_panels - 1) * tile_lanes; }
   int64_t units() const;

@@ -108,15 +108,24 @@ int64_t WindowPacking::packed_row(int64_t i) const {
   return row;
 }
 
-int64_t WindowPacking::offset(int64_t i) const {
-  int64_t sum = 0;
+std::vector<int64_t> WindowPacking::ahead(int64_t i) const {
+  std::vector<int64_t> places(windows.size());
   decode(from_rows, from_extents, i, [&](int64_t label, int64_t index) {
-    for (const SlidingWindow& window : windows) {
+    for (size_t w = 0; w < windows.size(); ++w) {
+      const SlidingWindow& window = windows[w];
       if (window.window != label) continue;
       const int64_t back = window.window_step < 0 ? reach_of(window, from_extents) : 0;
-      sum += (back + index * window.window_step) * column_stride(window.sliding);
+      places[w] = back + index * window.window_step;
     }
   });
+  return places;
+}
+
+int64_t WindowPacking::offset(int64_t i) const {
+  const std::vector<int64_t> places = ahead(i);
+  int64_t sum = 0;
+  for (size_t w = 0; w < windows.size(); ++w)
+    sum += places[w] * column_stride(windows[w].sliding);
   return sum;
 }
 

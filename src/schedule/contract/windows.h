@@ -43,6 +43,8 @@ struct WindowPacking {
   /// Packed row of row `i`, and how many packed columns its steps of windows lie ahead.
   int64_t packed_row(int64_t i) const;
   int64_t offset(int64_t i) const;
+  /// Of it, places along what each window slides over.
+  std::vector<int64_t> ahead(int64_t i) const;
   /// The greatest offset.
   int64_t reach() const;
   const SlidingWindow* window_over(int64_t sliding) const;

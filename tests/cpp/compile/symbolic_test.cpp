@@ -360,6 +360,13 @@ const Case kCases[] = {
        return Nodes{ops::conv_transpose(g, x, w, std::nullopt, {.stride = {2}, .padding = {1}})};
      },
      2, 110},
+    {"convolution of volumes",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {2, 3, s, 4, t}), w = in(g, 1, {20, 3, 3, 2, 3});
+       return Nodes{ops::conv(g, x, w, std::nullopt, {.padding = {1, 1, 2}})};
+     },
+     2,
+     40},
     {"depthwise convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 5, s, t}), w = in(g, 1, {5, 1, 3, 3});
