@@ -239,7 +239,7 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
   FlatEpilogue epilogue = flatten_epilogue(kernel, plan, false);
   const bool by_runs =
       plan.has_lanes_between() || (plan.n.labels.size() > 1 && !is_affine(epilogue) &&
-                                          plan.extent(plan.n.labels.back()) >= plan.width);
+                                   plan.extent(plan.n.labels.back()) >= plan.width);
   if (by_runs) epilogue = flatten_epilogue(kernel, plan, true);
   EpilogueEmitter(function, plan, epilogue, by_runs, target, params).emit();
   return function;
@@ -248,8 +248,7 @@ llvm::Function* emit_epilogue(llvm::Module& module, const std::string& name,
 std::optional<FlatEpilogue> write_result_directly(const ContractKernel& kernel,
                                                   ContractPlan& plan) {
   const bool fits = plan.is_outer() && plan.num_k_blocks == 1 && !plan.any_size &&
-                    !plan.has_lanes_between() && plan.n.extent > 1 &&
-                    size_of(plan.dtype) >= 4;
+                    !plan.has_lanes_between() && plan.n.extent > 1 && size_of(plan.dtype) >= 4;
   const LoopKernel& epilogue = kernel.epilogue;
   if (!fits || epilogue.stores.size() != 1) return std::nullopt;
   const KernelBuffer& buffer = epilogue.buffers[epilogue.stores[0].buffer];

@@ -124,8 +124,7 @@ std::vector<int64_t> WindowPacking::ahead(int64_t i) const {
 int64_t WindowPacking::offset(int64_t i) const {
   const std::vector<int64_t> places = ahead(i);
   int64_t sum = 0;
-  for (size_t w = 0; w < windows.size(); ++w)
-    sum += places[w] * column_stride(windows[w].sliding);
+  for (size_t w = 0; w < windows.size(); ++w) sum += places[w] * column_stride(windows[w].sliding);
   return sum;
 }
 

@@ -365,8 +365,7 @@ const Case kCases[] = {
        const NodeId x = in(g, 0, {2, 3, s, 4, t}), w = in(g, 1, {20, 3, 3, 2, 3});
        return Nodes{ops::conv(g, x, w, std::nullopt, {.padding = {1, 1, 2}})};
      },
-     2,
-     40},
+     2, 40},
     {"depthwise convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 5, s, t}), w = in(g, 1, {5, 1, 3, 3});
@@ -412,6 +411,14 @@ TEST(SymbolicSizes, WhatIsDecidedToBeOneRepeats) {
   EXPECT_FALSE(graph.env->admits({{2, 2}}));
 }
 
+std::vector<test::Machine> narrow_and_tiny_machines() {
+  std::vector<test::Machine> machines;
+  for (const Isa isa : {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx})
+    for (const char* settings : {"", "tiny"})
+      if (host_supports(isa)) machines.push_back({isa, settings});
+  return machines;
+}
+
 /// A product of matrices, or of several, whose sizes are numbers or symbols.
 class SymbolicProducts : public testing::TestWithParam<int> {};
 
@@ -421,10 +428,7 @@ TEST_P(SymbolicProducts, OneKernelServesAllSizes) {
     const std::array all{options...};
     return all[random() % all.size()];
   };
-  std::vector<test::Machine> machines;
-  for (const Isa isa : {Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx})
-    for (const char* settings : {"", "tiny"})
-      if (host_supports(isa)) machines.push_back({isa, settings});
+  const std::vector<test::Machine> machines = narrow_and_tiny_machines();
   const test::MachineScope scope(machines[static_cast<size_t>(GetParam()) % machines.size()]);
   const std::vector<int64_t> least = {choose(0, 1, 2), choose(0, 2), choose(1, 2), 2};
   const SymbolicGraph graph(least);
@@ -472,6 +476,80 @@ TEST_P(SymbolicProducts, OneKernelServesAllSizes) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SymbolicProducts, testing::Range(0, 80));
+
+/// A convolution, or a transposed one, with its gradients, whose batch and image have sizes that
+/// are numbers or symbols.
+class SymbolicConvolutions : public testing::TestWithParam<int> {};
+
+TEST_P(SymbolicConvolutions, OneKernelServesAllSizes) {
+  std::mt19937 random(static_cast<unsigned>(1000 + GetParam()));
+  const auto choose = [&](auto... options) {
+    const std::array all{options...};
+    return all[random() % all.size()];
+  };
+  const std::vector<test::Machine> machines = narrow_and_tiny_machines();
+  const test::MachineScope scope(machines[static_cast<size_t>(GetParam()) % machines.size()]);
+  const size_t rank = choose(1, 2, 2, 2, 3);
+  const bool is_transposed = choose(false, false, true),
+             has_gradients = rank < 3 && choose(false, true);
+  const int64_t groups = choose(1, 1, 1, 2, 3), in = groups * choose(1, 2, 5),
+                out = groups * choose(1, 2, rank < 3 ? 18 : 4);
+  const bool is_depthwise = choose(false, false, false, true);
+  ConvOptions options{.stride = {}, .padding = {}, .dilation = {}, .groups = groups};
+  Dims kernel;
+  std::vector<int64_t> sizes = {choose(-1, -1, 1, 3)};  // a negative number stands for a symbol
+  for (size_t d = 0; d < rank; ++d) {
+    kernel.push_back(choose(1, 2, 3, 3, 4, 5));
+    options.stride.push_back(choose(1, 1, 1, 2, 3));
+    options.dilation.push_back(choose(1, 1, 1, 2));
+    options.padding.push_back(choose(0, 1, 1, 2));
+    sizes.push_back(choose(-2, -3, -3, 9, 16));
+  }
+  if (is_depthwise) options.groups = in;
+  const DType dtype = choose(DType::Float32, DType::Float32, DType::Float32, DType::Float64);
+  const auto build = [&](Graph& g, const Dims& symbols) {
+    Dims image, weight;
+    for (const int64_t n : sizes)
+      image.push_back(n < 0 ? symbols[static_cast<size_t>(-n - 1)] : SymInt(n));
+    image.insert(image.begin() + 1, in);
+    const int64_t per_group = is_depthwise ? 1 : in / groups;
+    weight = is_transposed ? Dims{in, is_depthwise ? 1 : out / groups}
+                           : Dims{is_depthwise ? in : out, per_group};
+    weight.insert(weight.end(), kernel.begin(), kernel.end());
+    const NodeId x = ops::input(g, 0, dtype, image), w = ops::input(g, 1, dtype, weight);
+    const NodeId y = is_transposed ? ops::conv_transpose(g, x, w, std::nullopt, options)
+                                   : ops::conv(g, x, w, std::nullopt, options);
+    if (!has_gradients) return Nodes{ops::relu(g, y)};
+    const NodeId total = ops::sum(g, ops::mul(g, y, y), {}, false, std::nullopt);
+    Nodes results = gradients(g, Nodes{total}, {}, Nodes{x, w});
+    results.push_back(y);
+    return results;
+  };
+  // As many as every image needs, and hints that are no multiples of strides.
+  const SymbolicGraph graph({1, 12, 12}, {3, 37, 41});
+  const CompiledPlan compiled = graph.compile(build);
+  graph.env->close();
+  ASSERT_NE(compiled.sizes, nullptr);
+  for (const PlanTemplate::PlannedAnew& planned : compiled.sizes->planned)
+    EXPECT_FALSE(std::holds_alternative<ContractKernel>(planned.source));
+  int tried = 0;
+  for (int i = 0; i < 4; ++i) {
+    const std::vector<int64_t> point = {choose(1, 2, 3), choose(12, 13, 14, 16, 17, 25, 33),
+                                        choose(12, 13, 15, 16, 23, 32, 40)};
+    if (!graph.env->admits(point)) continue;
+    ++tried;
+    EXPECT_EQ(SymbolicGraph::check(compiled, build, point), "")
+        << (is_transposed ? "transposed " : "") << in << " to " << out << " channels, "
+        << options.groups << " groups, image " << fmt::format("{}", fmt::join(sizes, " "))
+        << ", kernel " << fmt::format("{}", fmt::join(kernel, " ")) << ", stride "
+        << fmt::format("{}", fmt::join(options.stride, " ")) << ", padding "
+        << fmt::format("{}", fmt::join(options.padding, " ")) << ", dilation "
+        << fmt::format("{}", fmt::join(options.dilation, " "));
+  }
+  EXPECT_GT(tried, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Seeds, SymbolicConvolutions, testing::Range(0, 60));
 
 // Panels that share rows must not add to each other's sums.
 TEST(SymbolicSizes, SumsOfManyBlocksInPanelsThatOverlap) {
