@@ -132,10 +132,11 @@ class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
   SizeBounds bounds(SymInt x) const;
   int64_t low(SymInt x) const { return bounds(x).low; }
   int64_t high(SymInt x) const { return bounds(x).high; }
-  int64_t low_of(const Terms& terms) const;
+  int64_t low_of(const Terms& terms, int depth = 0) const;
   SizeBounds interval(const Terms& terms) const;
   std::optional<int64_t> low_by_shift(const Terms& terms) const;
   std::optional<int64_t> low_by_quotients(const Terms& terms) const;
+  std::optional<int64_t> low_by_extremes(const Terms& terms, int depth) const;
   std::optional<bool> proven(SymInt x, Sign sign);
   std::optional<bool> prove(SymInt x, Sign sign);
   bool decided(SymInt x, Sign sign);

@@ -1,4 +1,4 @@
-// What the values of an expression lie between: the best of three ways to find out.
+// What the values of an expression lie between: the best of four ways to find out.
 
 #include "base/shape_env.h"
 #include "base/size_terms.h"
@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kMostFactors = 8;    ///< of a term whose bound is sought by expansion
 constexpr size_t kMostTerms = 64;  ///< of an expansion
+constexpr int kMostExtremes = 4;   ///< that are taken apart, one after the other
 
 }  // namespace
 
@@ -102,10 +103,42 @@ std::optional<int64_t> ShapeEnv::low_by_quotients(const Terms& terms) const {
   return std::max(by_interval, low_by_shift(least).value_or(by_interval));
 }
 
-int64_t ShapeEnv::low_of(const Terms& terms) const {
+// min(a, b) is a or b, and no more than either: c - min(a, b) is at least c - a and at least c - b,
+// and c + min(a, b) is at least the less of c + a and c + b.
+std::optional<int64_t> ShapeEnv::low_by_extremes(const Terms& terms, int depth) const {
+  if (depth == kMostExtremes) return {};
+  const auto is_extreme = [&](uint32_t atom) {
+    return atoms_[atom].kind == AtomOf::Max || atoms_[atom].kind == AtomOf::Min;
+  };
+  for (size_t i = 0; i < terms.size(); ++i) {
+    const auto& atoms = terms[i].atoms;
+    const auto at = std::ranges::find_if(atoms, is_extreme);
+    if (at == atoms.end()) continue;
+    SizeTerm rest{terms[i].factor, {}};
+    std::ranges::copy(atoms.begin(), at, std::back_inserter(rest.atoms));
+    std::ranges::copy(at + 1, atoms.end(), std::back_inserter(rest.atoms));
+    if (!std::ranges::all_of(rest.atoms, [&](uint32_t a) { return atoms_[a].bounds.low >= 0; }))
+      continue;
+    const SizeAtom& extreme = atoms_[*at];
+    const auto low_with = [&](SymInt operand) {
+      Terms replaced;
+      for (size_t j = 0; j < terms.size(); ++j)
+        if (j != i) replaced.push_back(terms[j]);
+      for (const SizeTerm& t : terms_of(operand)) replaced.push_back(product_of(rest, t));
+      return low_of(in_form(std::move(replaced)), depth + 1);
+    };
+    const bool is_beyond_both = (rest.factor > 0) == (extreme.kind == AtomOf::Max);
+    const int64_t a = low_with(extreme.a), b = low_with(extreme.b);
+    return is_beyond_both ? std::max(a, b) : std::min(a, b);
+  }
+  return {};
+}
+
+int64_t ShapeEnv::low_of(const Terms& terms, int depth) const {
   const int64_t by_interval = interval(terms).low;
   return std::max({by_interval, low_by_shift(terms).value_or(by_interval),
-                   low_by_quotients(terms).value_or(by_interval)});
+                   low_by_quotients(terms).value_or(by_interval),
+                   low_by_extremes(terms, depth).value_or(by_interval)});
 }
 
 SizeBounds ShapeEnv::bounds(SymInt x) const {

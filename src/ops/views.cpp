@@ -177,8 +177,8 @@ NodeId slice(Graph& graph, NodeId x, SymInts starts, SymInts stops, SymInts step
     const SymInt length = stops[d] - starts[d];
     shape[d] = length == 0 ? SymInt(0) : (length - 1) / steps[d] + 1;
     attrs[2 * d] = shape[d] == 0 ? SymInt(0) : starts[d];
-    attrs[2 * d + 1] = steps[d] == 1 || shape[d] <= 1 ? SymInt(1) : steps[d];
-    if (shape[d] != from[d]) ++changed, where = d;
+    attrs[2 * d + 1] = SymInt::is_at_most(shape[d], 1) ? SymInt(1) : steps[d];
+    if (!SymInt::are_equal(shape[d], from[d])) ++changed, where = d;
   }
   if (changed == 0) return x;
   if (const std::optional<Scalar> value = constant_value(graph, x))
@@ -263,7 +263,9 @@ NodeId pad(Graph& graph, NodeId x, SymInts low, SymInts high, SymInts interior, 
     if (low[d] < 0 || high[d] < 0 || interior[d] < 0)
       raise<ValueError>("pad: padding must not be negative: got {}, {}, {} in dimension {}", low[d],
                         high[d], interior[d], d);
-    const bool has_between = !interior[d].is_identical(0) && shape[d] > 1;
+    // Between elements, of which there must be one; that there are two need not be known.
+    const bool has_between = !interior[d].is_identical(0) &&
+                             !SymInt::is_at_most(shape[d], 1) && shape[d] > 0;
     const SymInt between = has_between ? interior[d] : SymInt(0);
     attrs[3 * d] = low[d];
     attrs[3 * d + 1] = high[d];

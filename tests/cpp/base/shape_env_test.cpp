@@ -96,6 +96,18 @@ TEST_F(SymIntTest, WhatIsRoundedToMultiplesLiesNearWhatItWas) {
   EXPECT_FALSE(has_guards());
 }
 
+TEST_F(SymIntTest, AnExtremeIsOneOfItsOperandsAndBeyondNeither) {
+  const SymInt half = floor_div(s, 2), least = min(half, t), most = max(half, t);
+  EXPECT_TRUE(SymInt::is_at_most(2 * least, s));
+  EXPECT_TRUE(SymInt::is_at_most(least, most));
+  EXPECT_TRUE(SymInt::is_at_most(t, most + 1));
+  EXPECT_TRUE(SymInt::is_at_most(least * t, t * t));
+  EXPECT_TRUE(SymInt::is_at_most(1, least));
+  EXPECT_FALSE(SymInt::is_at_most(t, least));
+  EXPECT_FALSE(SymInt::is_at_most(most, half));
+  EXPECT_FALSE(has_guards());
+}
+
 TEST_F(SymIntTest, WhatCannotBeProvenFallsByHintsAndIsGuarded) {
   EXPECT_FALSE(s == t);
   EXPECT_FALSE(s == t);

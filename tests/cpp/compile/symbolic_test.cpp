@@ -360,6 +360,14 @@ const Case kCases[] = {
        return Nodes{ops::conv_transpose(g, x, w, std::nullopt, {.stride = {2}, .padding = {1}})};
      },
      2, 110},
+    {"gradients of a strided depthwise convolution",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {2, 5, s, t}), w = in(g, 1, {5, 1, 3, 3});
+       const ConvOptions options{.stride = {2}, .padding = {1}, .groups = 5};
+       return sum_and_gradients(g, {ops::conv(g, x, w, std::nullopt, options)}, {x, w});
+     },
+     3,  // of two rows, one meets nothing in the first step of a window
+     110},
     {"convolution of volumes",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {2, 3, s, 4, t}), w = in(g, 1, {20, 3, 3, 2, 3});
@@ -533,7 +541,7 @@ TEST_P(SymbolicConvolutions, OneKernelServesAllSizes) {
   for (const PlanTemplate::PlannedAnew& planned : compiled.sizes->planned)
     EXPECT_FALSE(std::holds_alternative<ContractKernel>(planned.source));
   int tried = 0;
-  for (int i = 0; i < 4; ++i) {
+  for (int i = 0; i < 20 && tried < 4; ++i) {
     const std::vector<int64_t> point = {choose(1, 2, 3), choose(12, 13, 14, 16, 17, 25, 33),
                                         choose(12, 13, 15, 16, 23, 32, 40)};
     if (!graph.env->admits(point)) continue;
@@ -546,7 +554,7 @@ TEST_P(SymbolicConvolutions, OneKernelServesAllSizes) {
         << fmt::format("{}", fmt::join(options.padding, " ")) << ", dilation "
         << fmt::format("{}", fmt::join(options.dilation, " "));
   }
-  EXPECT_GT(tried, 0);
+  EXPECT_GT(tried, 0) << fmt::format("{}", fmt::join(graph.env->guards(), ", "));
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SymbolicConvolutions, testing::Range(0, 60));
