@@ -139,11 +139,13 @@ NodeId batch_norm_eval(Graph& g, NodeId x, NodeId average, NodeId variance,
 
 std::pair<NodeId, NodeId> updated_statistics(Graph& g, const BatchNorm& batch, NodeId average,
                                              NodeId variance, double momentum) {
-  const auto n = static_cast<double>(batch.count);
+  const SymInt n = batch.count;
+  const NodeId correction =
+      div(g, size_like(g, batch.variance, n), size_like(g, batch.variance, n - 1));
   const auto moved = [&](NodeId running, NodeId now) {
     return add(g, scaled(g, running, 1 - momentum), scaled(g, detach(g, now), momentum));
   };
-  return {moved(average, batch.mean), moved(variance, scaled(g, batch.variance, n / (n - 1)))};
+  return {moved(average, batch.mean), moved(variance, mul(g, batch.variance, correction))};
 }
 
 std::pair<NodeId, NodeId> dropout_with_mask(Graph& g, NodeId x, double p, const Draw& draw) {

@@ -28,7 +28,7 @@ NodeId group_norm(Graph& graph, NodeId x, int64_t groups, std::optional<NodeId> 
 struct BatchNorm {
   NodeId y;
   NodeId mean, variance;  ///< of the batch, [C], without correction
-  int64_t count;          ///< elements per channel
+  SymInt count;           ///< elements per channel
 };
 /// Normalises x[N,C,..] by the batch's own statistics.
 BatchNorm batch_norm_train(Graph& graph, NodeId x, std::optional<NodeId> weight,

@@ -122,7 +122,8 @@ def batch_norm_functional(b, x, weight, bias, running_mean, running_var, trainin
     n = x.numel // x.shape[1]
     if n < 2:
         b.unsupported("batch norm over one value a channel")
-    unbiased = variance * (n / (n - 1))
+    count, less = (b.g.literal(variance.dtype, k) for k in (n, n - 1))
+    unbiased = variance * (count / less)
     new_mean = running_mean * (1 - momentum) + mean * momentum
     new_var = running_var * (1 - momentum) + unbiased * momentum
     return out, mean, rstd, new_mean, new_var
