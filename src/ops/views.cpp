@@ -264,8 +264,8 @@ NodeId pad(Graph& graph, NodeId x, SymInts low, SymInts high, SymInts interior, 
       raise<ValueError>("pad: padding must not be negative: got {}, {}, {} in dimension {}", low[d],
                         high[d], interior[d], d);
     // Between elements, of which there must be one; that there are two need not be known.
-    const bool has_between = !interior[d].is_identical(0) &&
-                             !SymInt::is_at_most(shape[d], 1) && shape[d] > 0;
+    const bool has_between =
+        !interior[d].is_identical(0) && !SymInt::is_at_most(shape[d], 1) && shape[d] > 0;
     const SymInt between = has_between ? interior[d] : SymInt(0);
     attrs[3 * d] = low[d];
     attrs[3 * d + 1] = high[d];

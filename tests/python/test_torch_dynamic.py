@@ -194,6 +194,29 @@ def test_a_mutated_input_of_every_size_and_layout_is_mutated():
             torch.testing.assert_close(x, twin)
 
 
+@pytest.mark.parametrize("lies", ["from the start", "behind others", "between others", "turned"])
+def test_a_view_of_an_overwritten_input_is_one_wherever_that_lies(lies):
+    """AOTAutograd gives views the strides that the new value had before it was copied."""
+    make = {
+        "from the start": lambda n: torch.arange(2.0 * n).view(2, n),
+        "behind others": lambda n: torch.arange(4.0 + 2 * n)[4:].view(2, n),
+        "between others": lambda n: torch.arange(4.0 * n).view(2, 2 * n)[:, :n],
+        "turned": lambda n: torch.arange(4.0 + 2 * n)[4:].view(n, 2).T,
+    }[lies]
+
+    def f(x):
+        x.mul_(2)
+        return x.view(x.shape[0], 1, -1)
+
+    call = torch.compile(f, backend="coregrad", dynamic=True)
+    for n in (6, 8, 5):
+        x, twin = make(n), make(n)
+        y, want = call(x), f(twin)
+        torch.testing.assert_close((y, x), (want, twin))
+        y.add_(1)
+        torch.testing.assert_close(x, twin + 1)
+
+
 def test_strides_of_a_call_are_its_own():
     f = lambda x: (x * 2).cumsum(0) + x.t().contiguous().t()  # noqa: E731
     call = compiled(f, dynamic=True)

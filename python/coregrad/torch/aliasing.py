@@ -1,4 +1,5 @@
-"""Memory that is shared: by inputs, where one of them is written to, and by elements of an output.
+"""Memory that is shared: by inputs, where one of them is written to, by such an input and views of it
+that are returned, and by elements of an output.
 
 What a write to an input does to the others was settled when the graph was traced. PyTorch 2.13 has no
 guard on where two views of one storage lie in it, so a call may bring inputs that overlap otherwise:
@@ -11,6 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from torch._functorch._aot_autograd.schemas import OutputType
+from torch._prims_common import is_non_overlapping_and_dense_or_false
 from torch.fx import GraphModule
 
 from .metadata import is_writable, storage_key
@@ -69,6 +72,41 @@ def guard_sharing(
     @torch._dynamo.disable
     def guarded(*args: Any) -> Any:
         return call(*args) if sharing(args, written) == traced else in_pytorch(*args)
+
+    return guarded
+
+
+def viewed_and_written(
+    metadata: Any, example_inputs: Sequence[Any], written: Sequence[int]
+) -> list[int]:
+    """The written inputs of symbolic sizes of which the graph returns views."""
+    if not any(
+        isinstance(n, torch.SymInt)
+        for x in example_inputs
+        for n in (x.shape if isinstance(x, torch.Tensor) else [x])
+    ):
+        return []
+    bases = {o.base_idx for o in metadata.output_info if o.output_type == OutputType.alias_of_input}
+    return [i for i in written if i in bases]
+
+
+def guard_views(
+    call: Callable[..., Any], module: GraphModule, viewed: Sequence[int]
+) -> Callable[..., Any]:
+    """`call` where inputs lie as the traced graph's new values of them do: dense, from their storage's
+    start on. With symbolic sizes AOTAutograd (2.13) makes views of an overwritten input with the strides
+    and the offset that its new value had before it was copied there; else the graph in PyTorch.
+    """
+    if not viewed:
+        return call
+    in_pytorch = torch._dynamo.disable(module)
+
+    def is_dense(x: torch.Tensor) -> bool:
+        return x.storage_offset() == 0 and is_non_overlapping_and_dense_or_false(x)
+
+    @torch._dynamo.disable
+    def guarded(*args: Any) -> Any:
+        return (call if all(is_dense(args[i]) for i in viewed) else in_pytorch)(*args)
 
     return guarded
 

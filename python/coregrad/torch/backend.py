@@ -13,7 +13,13 @@ from torch.fx import GraphModule
 
 from .. import _core
 from . import decompositions
-from .aliasing import guard_sharing, separate_elements_of_outputs, written_inputs
+from .aliasing import (
+    guard_sharing,
+    guard_views,
+    separate_elements_of_outputs,
+    viewed_and_written,
+    written_inputs,
+)
 from .call_path import (
     Capture,
     LazyBackward,
@@ -276,6 +282,8 @@ def backend(
         call = training_call(capture)
     is_one_to_one = capture.num_inputs == len(example_inputs)
     written = written_inputs(capture.metadata, example_inputs, is_one_to_one)
+    viewed = viewed_and_written(capture.metadata, example_inputs, written)
+    call = guard_views(call, module, viewed)
     return guard_sharing(call, module, example_inputs, written)
 
 
