@@ -32,7 +32,8 @@ struct ConvBuilder {
     weight = cast(g, weight, dtype);
   }
 
-  SymInt kernel(size_t d) const { return g.shape(weight)[d + 2]; }
+  // A number: steps of a window are written out, or their places stand in a table.
+  int64_t kernel(size_t d) const { return g.shape(weight)[d + 2]; }
   SymInt extent(size_t d) const { return g.shape(x)[d + 2]; }
   SymInt reach(size_t d) const { return checked_mul(dilation[d], kernel(d) - 1, operation); }
 

@@ -271,7 +271,6 @@ std::optional<ContractPlan> with_row_windows(ContractPlan plan) {
 std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all, const Target& target) {
   constexpr int64_t kMostSteps = 64;
   if (plan.n.labels.empty() || (all && plan.n.labels.size() == 1)) return std::nullopt;
-  if (plan.has_symbols && !plan.k.is_fixed) return std::nullopt;
   const std::vector<int64_t> sliding =
       all ? plan.n.labels : std::vector<int64_t>{plan.n.labels.front()};
   WindowPacking& packing = plan.lane_windows;
@@ -280,12 +279,15 @@ std::optional<ContractPlan> with_lane_windows(ContractPlan plan, bool all, const
   // From the outermost window inwards.
   LaneWindows lanes;
   const auto first = std::ranges::mismatch(plan.k.labels, packing.rows.labels).in1;
-  for (auto label = first; label != plan.k.labels.end(); ++label) lanes.turn *= plan.extent(*label);
+  for (auto label = first; label != plan.k.labels.end(); ++label) {
+    if (!plan.sizes[*label].is_number()) return std::nullopt;
+    lanes.turn *= plan.extent(*label);
+  }
   plan.num_lanes = packing.position(plan.n.extent - 1) + 1;
   if (plan.has_symbols) {
     if (packing.windows.size() > LaneWindows::kMostWindows) return std::nullopt;
     auto places = std::make_shared<std::vector<LaneWindows::Place>>();
-    for (int64_t i = 0; i < plan.k.extent; ++i) {
+    for (int64_t i = 0; i < lanes.turn; ++i) {
       LaneWindows::Place& place = places->emplace_back();
       place.row = static_cast<int32_t>(packing.packed_row(i));
       std::ranges::transform(packing.ahead(i), place.ahead.begin(),

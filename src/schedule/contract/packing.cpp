@@ -112,19 +112,25 @@ void LaneWindows::write_step_offsets(const ContractPlan& plan, std::span<int64_t
   const std::vector<SlidingWindow>& windows = plan.lane_windows.windows;
   for (size_t w = 0; w < windows.size(); ++w)
     strides[w] = plan.lane_windows.column_stride(windows[w].sliding);
-  const auto count = std::min<size_t>({static_cast<size_t>(plan.k_block), places->size()});
+  const auto count = static_cast<size_t>(plan.k_block);
   COREGRAD_CHECK(count <= offsets.size());
-  for (size_t i = 0; i < count; ++i) {
-    const auto& [row, ahead] = (*places)[i];
-    offsets[i] = row * stride;
-    for (size_t w = 0; w < kMostWindows; ++w) offsets[i] += ahead[w] * strides[w];
+  const int64_t turn_elements = turn / plan.lane_windows.steps() * stride;
+  for (size_t first = 0; first < count; first += places->size()) {
+    const auto turns = static_cast<int64_t>(first / places->size());
+    for (size_t i = 0; i < places->size(); ++i) {
+      const auto& [row, ahead] = (*places)[i];
+      int64_t offset = turns * turn_elements + row * stride;
+      for (size_t w = 0; w < kMostWindows; ++w) offset += ahead[w] * strides[w];
+      offsets[first + i] = offset;
+    }
   }
 }
 
 // As choose_blocks() cuts k.
 int64_t LaneWindows::most_steps(const ContractPlan& plan, const Target& target) const {
   const int64_t most = target.thresholds.contract_steps;
-  return std::min(plan.k.extent, std::max(most + most / 4, most + turn));
+  const int64_t steps = round_up(std::max(most + most / 4, most + turn), turn);
+  return plan.k.is_fixed ? std::min(plan.k.extent, steps) : steps;
 }
 
 int64_t MatrixPanels::reserve(ContractPlan& plan, int64_t count) {

@@ -114,7 +114,7 @@ struct LaneWindows {
   };
   int64_t turn = 1;    ///< blocks of k have a multiple of so many steps: whole windows
   int64_t stride = 0;  ///< elements from packed step to packed step
-  /// With symbols, of every step of k.
+  /// With symbols, of the steps of k of one turn: those of the next one lie as many rows behind.
   std::shared_ptr<const std::vector<Place>> places = nullptr;
 
   Distances distances(const ContractPlan&) const { return {1, stride}; }
