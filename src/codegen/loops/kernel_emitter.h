@@ -84,11 +84,9 @@ class KernelEmitter {
     const SymInt extent = kernel_.axes[axis].extent;
     return extent.is_number() && extent.number() <= kernel_.block;
   }
-  void level_body(Group& outer, int axis, int copies, Value* base, VectorLane lane);
-  llvm::Value* lanes_are_inside(Group& rows, int axis, int copies, llvm::Value* base,
-                                const VectorLane& lane);
-  void vectors_of_lanes(Group& outer, int axis, int copies, llvm::Value* base,
-                        const VectorLane& lane);
+  void level_body(Group& outer, int axis, int copies, Value* base, const VectorLane& lane);
+  void inside_and_at_borders(Group& rows, int axis, int vectors, Value* base, VectorLane lane,
+                             const std::function<void(const VectorLane&)>& body);
   void passes(Group& group);
   void emit_nest(Group& group, const LoopNest& nest);
   void row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums);

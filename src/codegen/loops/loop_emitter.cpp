@@ -221,11 +221,62 @@ void KernelEmitter::unit(Value* n, int rows) {
   finish_lane_sums(*values_, level_stores);
 }
 
-/// `copies` vectors of lanes at the parallel level, of each row in `outer`. Where masks depend on
-/// the lane, as at the borders of an image, there is a way without them for what lies between.
-void KernelEmitter::level_body(Group& outer, int axis, int copies, Value* base, VectorLane lane) {
-  Value* const is_inside = lanes_are_inside(outer, axis, copies, base, lane);
-  if (!is_inside) return vectors_of_lanes(outer, axis, copies, base, lane);
+/// `copies` vectors of lanes at the parallel level, of each row in `outer`.
+void KernelEmitter::level_body(Group& outer, int axis, int copies, Value* base,
+                               const VectorLane& lane) {
+  const auto start_of = [&](int copy) {
+    return builder_.CreateNSWAdd(base, number(int64_t{copy} * lane.width));
+  };
+  const auto enter = [&](ValueEmitter& member, Value* start, const VectorLane& own) {
+    member.push_scope();
+    set_axis(member, axis, start);
+    member.set_lane(own);
+  };
+  if (schedule_.loop_sets.empty()) {
+    // Nothing to walk in step: one vector after the other, which share what is uniform.
+    for (int u = 0; u < copies; ++u) {
+      Value* const start = start_of(u);
+      inside_and_at_borders(outer, axis, 1, start, lane, [&](const VectorLane& own) {
+        for (ValueEmitter* row : outer) enter(*row, start, own);
+        emit_stores(outer, schedule_.passes[0].stores, u, /*slot_step=*/0);
+        for (ValueEmitter* row : outer) row->pop_scope();
+      });
+    }
+    return;
+  }
+  COREGRAD_CHECK(outer.size() == 1);
+  inside_and_at_borders(outer, axis, copies, base, lane, [&](const VectorLane& own) {
+    std::vector<std::unique_ptr<ValueEmitter>> members;
+    Group group;
+    for (int u = 0; u < copies; ++u) {
+      members.push_back(std::make_unique<ValueEmitter>(*outer[0]));
+      group.push_back(members.back().get());
+      enter(*group.back(), start_of(u), own);
+    }
+    passes(group);
+  });
+}
+
+/// Emits a body for vectors of lanes from `base` on. Where masks depend on the lane, as at the
+/// borders of an image, there is another one without them for what lies between.
+void KernelEmitter::inside_and_at_borders(Group& rows, int axis, int vectors, Value* base,
+                                          VectorLane lane,
+                                          const std::function<void(const VectorLane&)>& body) {
+  constexpr int64_t kFewVectors = 3;  // a border at each end
+  const SymInt extent = kernel_.axes[axis].extent;
+  Value* is_inside = nullptr;
+  if (!lane.mask && lane.width > 1 &&
+      !(extent.is_number() && extent.number() < kFewVectors * lane.width * vectors)) {
+    for (ValueEmitter* const row : rows) {
+      row->push_scope();
+      row->set_axis(axis, base);
+      row->set_lane(lane);
+      if (Value* const own = row->lanes_are_inside(vectors))
+        is_inside = is_inside ? builder_.CreateAnd(is_inside, own) : own;
+      row->pop_scope();
+    }
+  }
+  if (!is_inside) return body(lane);
   llvm::LLVMContext& context = builder_.getContext();
   auto* const inside = llvm::BasicBlock::Create(context, "inside", function_);
   auto* const border = llvm::BasicBlock::Create(context, "border", function_);
@@ -234,57 +285,10 @@ void KernelEmitter::level_body(Group& outer, int axis, int copies, Value* base, 
   for (llvm::BasicBlock* const way : {inside, border}) {
     builder_.SetInsertPoint(way);
     lane.is_inside = way == inside;
-    vectors_of_lanes(outer, axis, copies, base, lane);
+    body(lane);
     builder_.CreateBr(after);
   }
   builder_.SetInsertPoint(after);
-}
-
-/// ValueEmitter::lanes_are_inside() of all rows; null where that is not worth its code.
-Value* KernelEmitter::lanes_are_inside(Group& rows, int axis, int copies, Value* base,
-                                       const VectorLane& lane) {
-  constexpr int64_t kFewVectors = 3;  // a border at each end
-  const SymInt extent = kernel_.axes[axis].extent;
-  if (lane.mask || lane.width == 1 ||
-      (extent.is_number() && extent.number() < kFewVectors * lane.width * copies))
-    return nullptr;
-  Value* all = nullptr;
-  for (ValueEmitter* const row : rows) {
-    row->push_scope();
-    row->set_axis(axis, base);
-    row->set_lane(lane);
-    if (Value* const inside = row->lanes_are_inside(copies))
-      all = all ? builder_.CreateAnd(all, inside) : inside;
-    row->pop_scope();
-  }
-  return all;
-}
-
-void KernelEmitter::vectors_of_lanes(Group& outer, int axis, int copies, Value* base,
-                                     const VectorLane& lane) {
-  const auto enter = [&](ValueEmitter& member, int copy) {
-    member.push_scope();
-    set_axis(member, axis, builder_.CreateNSWAdd(base, number(int64_t{copy} * lane.width)));
-    member.set_lane(lane);
-  };
-  if (schedule_.loop_sets.empty()) {
-    // Nothing to walk in step: one vector after the other, which share what is uniform.
-    for (int u = 0; u < copies; ++u) {
-      for (ValueEmitter* row : outer) enter(*row, u);
-      emit_stores(outer, schedule_.passes[0].stores, u, /*slot_step=*/0);
-      for (ValueEmitter* row : outer) row->pop_scope();
-    }
-    return;
-  }
-  COREGRAD_CHECK(outer.size() == 1);
-  std::vector<std::unique_ptr<ValueEmitter>> members;
-  Group group;
-  for (int u = 0; u < copies; ++u) {
-    members.push_back(std::make_unique<ValueEmitter>(*outer[0]));
-    group.push_back(members.back().get());
-    enter(*group.back(), u);
-  }
-  passes(group);
 }
 
 void KernelEmitter::passes(Group& group) {

@@ -161,11 +161,14 @@ void KernelEmitter::row_lanes(ValueEmitter& at, const LoopNest& nest, Sums& sums
     const SymInt extent = kernel_.axes[axis].extent;
     const LaneBody body = [&](int copies, Value* base, const VectorLane& lane) {
       for (int u = 0; u < copies; ++u) {
-        at.push_scope();
-        set_axis(at, axis, builder_.CreateNSWAdd(base, number(int64_t{u} * lane.width)));
-        at.set_lane(lane);
-        nest_body(group, nest, sums, u);
-        at.pop_scope();
+        Value* const start = builder_.CreateNSWAdd(base, number(int64_t{u} * lane.width));
+        inside_and_at_borders(group, axis, 1, start, lane, [&](const VectorLane& own) {
+          at.push_scope();
+          set_axis(at, axis, start);
+          at.set_lane(own);
+          nest_body(group, nest, sums, u);
+          at.pop_scope();
+        });
       }
     };
     if (extent.is_number())

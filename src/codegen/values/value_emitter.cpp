@@ -256,8 +256,10 @@ bool ValueEmitter::asks_for_inside(const KernelValue& v) const {
   if (v.kind != ValueKind::InRange || !has_lanes()) return false;
   std::vector<int> axes, values;
   kernel_.context.collect(v.index, axes, values);
-  const auto is_parallel = [&](int axis) { return axis < kernel_.num_parallel; };
-  if (!values.empty() || !std::ranges::all_of(axes, is_parallel)) return false;
+  const auto is_set = [&](int axis) {
+    return axes_[axis].first != nullptr && axes_[axis].second <= lane_level_;
+  };
+  if (!values.empty() || !std::ranges::all_of(axes, is_set)) return false;
   const SplitIndex parts = split(v.index);
   return parts.is_affine() && !parts.is_uniform() && !is_always_in_range(kernel_, v);
 }

@@ -74,8 +74,8 @@ class ValueEmitter {
   /// Writes active lanes.
   void store_here(int buffer, const IndexExpr& index, llvm::Value* value);
   /// Whether all lanes of so many vectors lie within what kernel values of kind InRange ask of
-  /// them, as far as these are affine in the lane and depend on parallel axes alone; null: nothing
-  /// is asked.
+  /// them, as far as these are affine in the lane, and their other axes set before it; null:
+  /// nothing is asked.
   llvm::Value* lanes_are_inside(int vectors);
   /// Address of the element (of lane 0).
   llvm::Value* element_pointer(int buffer, const IndexExpr& index);

@@ -323,8 +323,7 @@ const Case kCases[] = {
        const NodeId x = in(g, 0, {2, s, 7, t}), w = in(g, 1, {s, s, 3, 3});
        return Nodes{ops::conv(g, x, w, std::nullopt, {.padding = {1}})};
      },
-     2,
-     70},
+     2, 70},
     {"strided convolution",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {1, 4, s, t}), w = in(g, 1, {24, 2, 5, 3});
