@@ -95,15 +95,15 @@ REWRITES = [
     Mutant(
         "unrolled-window-over-the-edge",
         "src/compile/unroll_windows.cpp",
-        "to = std::min(floor_div(size - 1 - index, stride),",
-        "to = std::min(floor_div(size - index, stride),",
+        "floor_div(size - 1 - index, stride)",
+        "floor_div(size - index, stride)",
         "a step of a depthwise convolution's window reads behind the end of the image",
     ),
     Mutant(
         "unrolled-window-after-the-start",
         "src/compile/unroll_windows.cpp",
-        "const int64_t from = std::max<int64_t>(0, ceil_div(-index, stride)),",
-        "const int64_t from = std::max<int64_t>(0, floor_div(-index, stride) + 1),",
+        "const int64_t from = std::max<int64_t>(0, ceil_div(-index, stride));",
+        "const int64_t from = std::max<int64_t>(0, floor_div(-index, stride) + 1);",
         "a step of a depthwise convolution's window leaves out its first element",
     ),
 ]
@@ -259,6 +259,34 @@ MEMORY = [
 
 CODE = [
     Mutant(
+        "inside-by-the-first-lane",
+        "src/codegen/values/value_emitter.cpp",
+        "    require(builder_.CreateICmpULT(builder_.CreateAdd(first, reach), size));\n",
+        "",
+        "lanes behind the right border of an image are read",
+    ),
+    Mutant(
+        "every-second-lane-of-the-first-half",
+        "src/codegen/values/value_memory.cpp",
+        "spread.push_back(element % 2 == 0 ? element / 2 : width);",
+        "spread.push_back(element % 2 == 0 ? element % width / 2 : width);",
+        "masks of the second half of strided lanes are those of the first",
+    ),
+    Mutant(
+        "mask-without-its-lanes",
+        "src/codegen/values/value_memory.cpp",
+        "          a && b ? builder_.CreateAnd(a, b) : (a ? a : b)};",
+        "          a && b ? builder_.CreateAnd(a, b) : (a ? a : nullptr)};",
+        "a mask for all lanes hides what is asked of each",
+    ),
+    Mutant(
+        "repeated-lanes-over-their-own-input",
+        "src/codegen/loops/loop_lanes.cpp",
+        " &&\n         std::ranges::none_of(kernel_.buffers, &KernelBuffer::may_alias);",
+        ";",
+        "the last vector computes from what it wrote itself",
+    ),
+    Mutant(
         "streams-at-any-pointer",
         "src/codegen/values/value_memory.cpp",
         "common_divisor(alignments_[buffer], index.base.constant * size)",
@@ -303,8 +331,8 @@ CODE = [
     Mutant(
         "window-packed-one-short",
         "src/schedule/contract/windows.cpp",
-        'reach + 1, "contract");\n    AffineOperand',
-        'reach, "contract");\n    AffineOperand',
+        'reach_of(window, extents) + 1, "contract");',
+        'reach_of(window, extents), "contract");',
         "the last element under a window is not packed",
     ),
     Mutant(
@@ -420,9 +448,16 @@ RUNTIME = [
 TORCH = "python/coregrad/torch/"
 PYTORCH = [
     Mutant(
+        "view-of-an-overwritten-part",
+        TORCH + "aliasing.py",
+        "return x.storage_offset() == 0 and is_non_overlapping_and_dense_or_false(x)",
+        "return True",
+        "views of an overwritten part of a storage have other elements, where sizes are symbols",
+    ),
+    Mutant(
         "batch-norm-biased",
         TORCH + "lowering/normalization.py",
-        "unbiased = variance * (n / (n - 1))",
+        "unbiased = variance * (count / less)",
         "unbiased = variance",
         "running variances are the biased ones",
     ),
@@ -479,6 +514,34 @@ PYTORCH = [
 
 SIZES = [
     Mutant(
+        "places-of-the-hint",
+        "src/codegen/contract/step.cpp",
+        ".write_step_offsets(plans[phase],",
+        ".write_step_offsets(plans_[phase],",
+        "windows of symbols are read where they lie for the hints",
+    ),
+    Mutant(
+        "phases-from-the-first-unit",
+        "src/codegen/contract/step.cpp",
+        "    plan.first_unit = bound.range;",
+        "    plan.first_unit = 0;",
+        "each phase of a strided convolution of symbols begins with the first",
+    ),
+    Mutant(
+        "lanes-between-by-the-hint",
+        "src/schedule/contract/plan.cpp",
+        "  if (!has_symbols) return num_lanes != n.extent;",
+        "  if (!has_symbols || n.extent > 0) return num_lanes != n.extent;",
+        "results of few rows of windows are taken for one run",
+    ),
+    Mutant(
+        "window-of-the-last-turn",
+        "src/schedule/contract/packing.cpp",
+        "turn / plan.lane_windows.steps() * stride;",
+        "(turn / plan.lane_windows.steps() - 1) * stride;",
+        "windows of symbols overlap from channel to channel",
+    ),
+    Mutant(
         "specialized-without-literals",
         "src/compile/specializer.cpp",
         "operands, attrs, n.literal);",
@@ -502,8 +565,8 @@ SIZES = [
     Mutant(
         "numbers-of-the-hint",
         "src/codegen/contract/step.cpp",
-        "bound.params[param] = of(plan);",
-        "bound.params[param] = of(plan_);",
+        "bound.params[param] = of(plans[phase]);",
+        "bound.params[param] = of(plans_[phase]);",
         "a product of symbols runs with the blocks and panels of the hints",
     ),
     Mutant(
