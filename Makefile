@@ -78,11 +78,12 @@ random-programs: package ## Run random PyTorch programs against eager; SEEDS=0:1
 
 .PHONY: models
 MODELS = $(shell sed -n 's/^def \([a-z0-9_]*\)():$$/\1/p' tests/python/transformers_models.py)
-models: package ## Compare architectures of Hugging Face transformers with eager; MODELS="bert llama".
+models: package ## Compare architectures of Hugging Face transformers with eager; MODELS="bert llama", RESIZED=1.
 	@python -c 'import transformers' 2> /dev/null || \
 	  python -m pip install -q -c tools/constraints.txt transformers
-	@PYTHONPATH=$(PYTHONPATH_BUILD) python -m coregrad.torch.parity --scripts out/parity \
-	  --module $(foreach m,$(MODELS),tests/python/transformers_models.py:$(m)) $(PARITY_ARGS)
+	@PYTHONPATH=$(PYTHONPATH_BUILD) $(if $(RESIZED),python tests/python/models_resized_run.py $(MODELS),\
+	  python -m coregrad.torch.parity --scripts out/parity \
+	  --module $(foreach m,$(MODELS),tests/python/transformers_models.py:$(m)) $(PARITY_ARGS))
 
 # Sees the packages of .venv behind its own, so PyTorch is there once.
 LIBRARIES := $(CURDIR)/.venv-libraries
