@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from . import encoder_layers
 from .layouts import with_strides_of_kernels
 from .lowering.shared import PACKETS
 
@@ -85,6 +86,8 @@ def _weight_norm_interface_backward(
 
 
 OWN = {
+    torch.ops.aten._native_multi_head_attention.default: encoder_layers.multi_head_attention,
+    torch.ops.aten._transformer_encoder_layer_fwd.default: encoder_layers.encoder_layer,
     torch.ops.aten._weight_norm_interface_backward.default: _weight_norm_interface_backward,
 }
 
