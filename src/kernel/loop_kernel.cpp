@@ -64,8 +64,9 @@ std::string LoopKernel::to_text() const {
         axes[a].loop_set < 0 ? "parallel" : fmt::format("loop set {}", axes[a].loop_set));
   for (size_t b = 0; b < buffers.size(); ++b)
     text +=
-        fmt::format("  buffer b{} {}{}{}\n", b, info(buffers[b].dtype).short_name,
-                    buffers[b].is_written ? " out" : "", buffers[b].non_temporal ? " stream" : "");
+        fmt::format("  buffer b{} {}{}{}{}\n", b, info(buffers[b].dtype).short_name,
+                    buffers[b].is_written ? " out" : "", buffers[b].non_temporal ? " stream" : "",
+                    buffers[b].may_alias ? " in place" : "");
   for (size_t i = 0; i < values.size(); ++i) {
     const KernelValue& v = values[i];
     text += fmt::format("  %{}: {} = ", i, info(v.dtype).short_name);

@@ -280,6 +280,13 @@ CODE = [
         "a mask for all lanes hides what is asked of each",
     ),
     Mutant(
+        "kernel-in-place-for-another",
+        "src/kernel/loop_kernel.cpp",
+        'buffers[b].may_alias ? " in place" : "");',
+        '"");',
+        "an update in place runs code that computes some elements twice",
+    ),
+    Mutant(
         "repeated-lanes-over-their-own-input",
         "src/codegen/loops/loop_lanes.cpp",
         " &&\n         std::ranges::none_of(kernel_.buffers, &KernelBuffer::may_alias);",

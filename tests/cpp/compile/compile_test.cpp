@@ -596,6 +596,18 @@ TEST(Compile, CompilesEqualStructuresOnce) {
   EXPECT_LE(report.kernels_compiled, 1);
 }
 
+// What reads the memory that it writes has code of its own: it must not compute an element twice.
+TEST(Compile, AnUpdateInPlaceIsAnotherKernel) {
+  for (const bool is_kept : {true, false}) {
+    Graph g;
+    const NodeId sums = ops::scan(g, Op::CumSum, in(g, 0, {1301, 3}), 1);
+    const NodeId squares = ops::add(g, ops::mul(g, sums, sums), ops::literal(g, DType::Float32, 1));
+    std::vector<NodeId> outputs = {ops::scan(g, Op::CumSum, squares, 1)};
+    if (is_kept) outputs.push_back(sums);  // so its memory is not taken
+    check(g, outputs);
+  }
+}
+
 TEST(Compile, SizesShareTheirMachineCode) {
   // Rows are what changes: of a product with an epilogue, of what follows, and of one summed over
   // them.
