@@ -528,13 +528,6 @@ SIZES = [
         "windows of symbols are read where they lie for the hints",
     ),
     Mutant(
-        "phases-from-the-first-unit",
-        "src/codegen/contract/step.cpp",
-        "    plan.first_unit = bound.range;",
-        "    plan.first_unit = 0;",
-        "each phase of a strided convolution of symbols begins with the first",
-    ),
-    Mutant(
         "lanes-between-by-the-hint",
         "src/schedule/contract/plan.cpp",
         "  if (!has_symbols) return num_lanes != n.extent;",
