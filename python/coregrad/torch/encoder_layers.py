@@ -12,15 +12,15 @@ import torch.nn.functional as F
 
 Tensor = torch.Tensor
 
-LENGTHS, ROWS = 0, 1  #: what a mask hides: [L, L] for all rows, or [B, L]; otherwise [B, H, L, L]
+ROWS = 1  #: the mask_type of a mask[B, L]; others are [L, L] or [B, H, L, L]
 
 
-def _scores_that_count(mask: Tensor, mask_type: int | None) -> Tensor:
-    """True where a score counts, broadcast against [B, H, L, L]; masks say what is left out."""
+def _hidden_scores(mask: Tensor, mask_type: int | None) -> Tensor:
+    """True where a score is left out, broadcast against [B, H, L, L]."""
     hidden = mask.bool()
     if mask_type == ROWS:
         hidden = hidden[:, None, None]
-    return ~hidden
+    return hidden
 
 
 def multi_head_attention(
@@ -42,18 +42,18 @@ def multi_head_attention(
     batch, length, _ = query.shape
     qkv = F.linear(query, qkv_weight, qkv_bias)
     q, k, v = qkv.view(batch, length, 3, num_head, embed_dim // num_head).permute(2, 0, 3, 1, 4)
-    counts = None if mask is None else _scores_that_count(mask, mask_type)
+    hidden = None if mask is None else _hidden_scores(mask, mask_type)
     if need_weights:
         scores = (q / math.sqrt(embed_dim // num_head)) @ k.mT
-        if counts is not None:
-            scores = scores.masked_fill(~counts, -torch.inf)
+        if hidden is not None:
+            scores = scores.masked_fill(hidden, -torch.inf)
         weights = scores.softmax(-1)
         y = weights @ v
         weights = weights.mean(1) if average_attn_weights else weights
     else:
-        y = F.scaled_dot_product_attention(q, k, v, counts)
-        if counts is not None:  # there, rows without a score that counts are 0
-            y = y.masked_fill(~counts.any(-1, keepdim=True), torch.nan)
+        y = F.scaled_dot_product_attention(q, k, v, None if hidden is None else ~hidden)
+        if hidden is not None:  # there, rows without a score that counts are 0
+            y = y.masked_fill(hidden.all(-1, keepdim=True), torch.nan)
         weights = query.new_empty(0)
     return F.linear(y.transpose(1, 2).flatten(2), proj_weight, proj_bias), weights
 
