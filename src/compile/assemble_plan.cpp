@@ -88,6 +88,10 @@ void add_source(PlanTemplate& made, Step& step, const DraftStep& draft, const Pl
     take(*kernel);
     // Its sizes are here now, and may outlive the symbols there.
     plan.keep_alive.push_back(kernel->code);
+    if (draft.moved)
+      made.streamed.push_back({plan.steps.size(), *draft.moved,
+                               std::make_shared<const StreamedLoops>(
+                                   std::get<LoopKernel>(parts.draft.sources[draft.source]))});
   } else if (draft.library->iterated) {
     made.repeated.push_back({plan.steps.size(), draft.library->iterated});
     made.steps.push_back({});

@@ -226,7 +226,9 @@ void schedule(Draft& draft, const CompileOptions& options, const Target& target)
     auto* kernel = std::get_if<LoopKernel>(&draft.sources[step.source]);
     if (!kernel) continue;
     const LoopCost cost = arrange_loops(*kernel, target);
-    step.bytes = cost.bytes;
+    step.bytes = static_cast<double>(cost.bytes.hint());
+    if (!cost.bytes.is_number() && kernel->can_stream() && target.can_stream())
+      step.moved = cost.bytes;
     step.cost_ns = cost.ns;
     step.work = cost.elements;
     kernel->any_size = options.any_size && step.kind == StepKind::Loop;

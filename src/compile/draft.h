@@ -24,6 +24,7 @@ struct DraftStep {
   std::vector<SymInt> skipped;  ///< per argument: bytes of that memory before the pointer
   double bytes = 0, flops = 0, cost_ns = 0;  ///< by hints
   SymInt work = 1;                           ///< what these grow with
+  std::optional<SymInt> moved;  ///< bytes; where results go around the caches if it is much
 
   void add_argument(const Memory& memory, NodeId node, bool is_written) {
     arguments.push_back(memory);

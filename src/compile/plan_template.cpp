@@ -42,59 +42,6 @@ void take_from(Plan& plan, size_t number, size_t other) {
 
 }  // namespace
 
-namespace {
-
-/// A kernel for each, null where its planning asks for what symbols leave open.
-std::vector<std::shared_ptr<const SharedContract::SpecialKernel>> compile_special(
-    const std::vector<KernelSource>& sources) {
-  std::vector<std::shared_ptr<const SharedContract::SpecialKernel>> kernels;
-  try {
-    for (const auto& kernel : compile_kernels(sources, host_target()))
-      kernels.push_back(std::make_shared<SharedContract::SpecialKernel>(
-          kernel, SizeProgram(kernel->symbolic->sizes())));
-    return kernels;
-  } catch (const InternalError& error) {
-    log().debug("no kernel for few rows or lanes: {}", error.what());
-    if (sources.size() == 1) return {nullptr};
-  }
-  for (const KernelSource& source : sources) kernels.push_back(compile_special({source}).front());
-  return kernels;
-}
-
-}  // namespace
-
-std::vector<SharedContract::Special> SharedContract::special_kernels(
-    std::span<const Wanted> wanted) {
-  std::vector<Few> few;
-  std::vector<size_t> missing;
-  std::vector<KernelSource> sources;
-  for (const auto& [contract, values] : wanted) {
-    few.push_back(contract->general_->symbolic->few(values));
-    const std::scoped_lock lock(contract->mutex_);
-    if (few.back().empty() || contract->special_.contains(few.back())) continue;
-    missing.push_back(few.size() - 1);
-    ContractKernel kernel = contract->source_;
-    kernel.assumed = few.back();
-    sources.emplace_back(std::move(kernel));
-  }
-  if (!missing.empty()) {
-    const auto made = compile_special(sources);
-    for (size_t j = 0; j < missing.size(); ++j) {
-      const SharedContract& contract = *wanted[missing[j]].first;
-      const std::scoped_lock lock(contract.mutex_);
-      contract.special_.emplace(few[missing[j]], made[j]);
-    }
-  }
-  std::vector<Special> kernels(wanted.size());
-  for (size_t i = 0; i < wanted.size(); ++i) {
-    if (few[i].empty()) continue;
-    const SharedContract& contract = *wanted[i].first;
-    const std::scoped_lock lock(contract.mutex_);
-    kernels[i] = contract.special_.at(few[i]);
-  }
-  return kernels;
-}
-
 void PlanTemplate::finish() {
   std::vector<SymInt> all;  // in the order in which bind() takes them
   for (const TemporarySizes& t : temporaries) all.push_back(t.bytes);
@@ -102,6 +49,7 @@ void PlanTemplate::finish() {
   all.insert(all.end(), params.begin(), params.end());
   for (const StepSizes& s : steps)
     all.insert(all.end(), {s.range, s.chunk, s.scratch_bytes, s.work});
+  for (const Streamed& s : streamed) all.push_back(s.bytes);
   for (const PlannedAnew& p : planned)
     if (const auto* contract = std::get_if<std::shared_ptr<const SharedContract>>(&p.source)) {
       const std::vector<SymInt>& sizes_of_it = (*contract)->general().symbolic->sizes();
@@ -161,6 +109,8 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
     const double growth = work / static_cast<double>(std::max<int64_t>(steps[s].work.hint(), 1));
     for (double* cost : {&step.flops, &step.bytes, &step.cost_ns}) *cost *= growth;
   }
+  stream_large(*bound, {number, streamed.size()});
+  number += static_cast<std::ptrdiff_t>(streamed.size());
   make_planned(*bound, values, {number, numbers.end()});
   if (!iterations.empty())
     expand(*bound, iterations, std::span(memory.offsets).subspan(temporaries.size()));
@@ -168,6 +118,21 @@ std::shared_ptr<Plan> PlanTemplate::bind(std::span<const int64_t> values) const 
     bound->max_scratch_bytes = std::max(bound->max_scratch_bytes, step.scratch_bytes);
   bound->totals = total_up(*bound);
   return bound;
+}
+
+void PlanTemplate::stream_large(Plan& bound, std::span<const int64_t> bytes) const {
+  std::vector<size_t> large;
+  std::vector<const StreamedLoops*> loops;
+  for (size_t i = 0; i < streamed.size(); ++i) {
+    if (bytes[i] <= host_target().thresholds.stream_bytes) continue;
+    large.push_back(streamed[i].step);
+    loops.push_back(streamed[i].loops.get());
+  }
+  const auto kernels = StreamedLoops::kernels(loops);
+  for (size_t i = 0; i < large.size(); ++i) {
+    bound.steps[large[i]].function = kernels[i]->function;
+    bound.keep_alive.push_back(kernels[i]->code);
+  }
 }
 
 void PlanTemplate::make_planned(Plan& bound, std::span<const int64_t> values,

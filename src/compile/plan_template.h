@@ -3,54 +3,19 @@
 
 #include "base/shape_env.h"
 #include "base/size_program.h"
-#include "codegen/jit/kernel_cache.h"
 #include "compile/iterated_steps.h"
 #include "compile/library_units.h"
 #include "compile/memory_plan.h"
+#include "compile/shared_kernels.h"
 #include "kernel/contract_kernel.h"
 #include "runtime/plan.h"
 
-#include <map>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <span>
-#include <utility>
 #include <variant>
 #include <vector>
 
 namespace coregrad {
-
-/// A contraction of symbols: its kernel for all sizes, and those for few rows or lanes, which are
-/// made when they are met.
-class SharedContract {
- public:
-  SharedContract(ContractKernel source, std::shared_ptr<const CompiledKernel> general)
-      : source_(std::move(source)), general_(std::move(general)) {}
-
-  const CompiledKernel& general() const { return *general_; }
-
-  /// Contractions and their sizes.
-  using Wanted = std::pair<const SharedContract*, std::span<const int64_t>>;
-  /// A kernel for few rows or lanes, and what its sizes are.
-  struct SpecialKernel {
-    std::shared_ptr<const CompiledKernel> kernel;
-    SizeProgram sizes;
-  };
-  using Special = std::optional<std::shared_ptr<const SpecialKernel>>;
-  /// The best kernel for each: the general one where there is no value, one for numbers alone where
-  /// it is null. What is not there is made, all at once.
-  static std::vector<Special> special_kernels(std::span<const Wanted> wanted);
-  const ContractKernel& source() const { return source_; }
-
- private:
-  using Few = std::vector<AssumedExtent>;
-
-  ContractKernel source_;
-  std::shared_ptr<const CompiledKernel> general_;
-  mutable std::mutex mutex_;
-  mutable std::map<Few, std::shared_ptr<const SpecialKernel>> special_;  ///< null: there is none
-};
 
 /// What assemble_plan() makes. Every number of `plan` that a symbol decides has its expression
 /// here; what the plan itself holds in such a place means nothing.
@@ -82,6 +47,13 @@ struct PlanTemplate {
     std::variant<std::shared_ptr<const SharedContract>, ContractKernel, MakeLibraryStep> source;
   };
   std::vector<PlannedAnew> planned;
+  /// Steps whose results go around the caches where they move that many bytes.
+  struct Streamed {
+    size_t step;
+    SymInt bytes;
+    std::shared_ptr<const StreamedLoops> loops;
+  };
+  std::vector<Streamed> streamed;
   /// Steps that many others take the place of.
   struct Repeated {
     size_t step;
@@ -98,6 +70,8 @@ struct PlanTemplate {
 
  private:
   MemoryLayout layout_;  ///< of temporaries, then of what is repeated
+  /// `bytes` has one number for each of `streamed`.
+  void stream_large(Plan& bound, std::span<const int64_t> bytes) const;
   /// `numbers` are those that `sizes` has for what is planned.
   void make_planned(Plan& bound, std::span<const int64_t> values,
                     std::span<const int64_t> numbers) const;

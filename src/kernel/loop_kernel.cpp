@@ -32,6 +32,18 @@ bool LoopKernel::has_symbols() const {
          });
 }
 
+bool LoopKernel::can_stream() const {
+  return num_loop_sets == 0 &&
+         std::ranges::any_of(stores, [](const KernelStore& s) { return s.combine == Op::Literal; });
+}
+
+void LoopKernel::stream() {
+  for (KernelBuffer& b : buffers) b.non_temporal = b.is_written;
+  // Rows of results that every row of the input is added to are read again.
+  for (const KernelStore& s : stores)
+    if (s.combine != Op::Literal) buffers[s.buffer].non_temporal = false;
+}
+
 LoopKernel LoopKernel::with_sizes(const SizeFunction& value_of) const {
   LoopKernel kernel = *this;
   kernel.context = {};

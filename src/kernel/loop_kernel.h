@@ -118,6 +118,10 @@ struct LoopKernel {
   SymInt range() const;
   /// Whether a size in it is a symbol's.
   bool has_symbols() const;
+  /// Whether results of it are written once and not read again.
+  bool can_stream() const;
+  /// Makes such results bypass the caches.
+  void stream();
   /// The same with other sizes: indices are simplified anew.
   LoopKernel with_sizes(const SizeFunction& value_of) const;
   std::string to_text() const;

@@ -56,6 +56,8 @@ struct Target {
   std::string machine;  ///< what COREGRAD_MACHINE made of caches, threads and thresholds
 
   int lanes(int element_bytes) const { return vector_bytes / element_bytes; }
+  /// Whether stores can go around the caches.
+  bool can_stream() const { return isa == Isa::Avx2 || has_avx512; }
 };
 
 /// The target with other caches, threads or thresholds: "tiny", or settings as in

@@ -384,9 +384,7 @@ SymInt chunk_of(const LoopKernel& k, double ns, double chunk_ns) {
   return max(min(floor_div(std::max<int64_t>(of_elements, 1), elements), range), 1);
 }
 
-double size_of_range(const Range& r) {
-  return static_cast<double>(std::max<int64_t>(r.high.hint() - r.low.hint() + 1, 0));
-}
+SymInt size_of_range(const Range& r) { return max(r.high - r.low + 1, 0); }
 
 }  // namespace
 
@@ -433,25 +431,15 @@ LoopCost arrange_loops(LoopKernel& k, const Target& target) {
   // A chunk is what has a row of results.
   if (adds_columns) k.chunk = max(k.range(), 1) / parts;
 
-  // Results that would only push other data out of the caches go around them.
-  double bytes = 0;
   for (const KernelValue& v : k.values)
-    if (v.kind == ValueKind::Load) {
-      const Range r = k.context.range(v.index);
-      bytes += size_of_range(r) * size_of(v.dtype);
-    }
-  double written = 0;
-  for (const KernelStore& s : k.stores) {
-    const Range r = k.context.range(s.index);
-    written += size_of_range(r) * size_of(k.buffers[s.buffer].dtype);
-  }
-  total.bytes = bytes + written;
-  if (k.num_loop_sets == 0 && total.bytes > static_cast<double>(thresholds.stream_bytes)) {
-    for (KernelBuffer& b : k.buffers) b.non_temporal = b.is_written;
-    // Rows of results that every row of the input is added to are read again.
-    for (const KernelStore& s : k.stores)
-      if (s.combine != Op::Literal) k.buffers[s.buffer].non_temporal = false;
-  }
+    if (v.kind == ValueKind::Load)
+      total.bytes += size_of_range(k.context.range(v.index)) * size_of(v.dtype);
+  for (const KernelStore& s : k.stores)
+    total.bytes += size_of_range(k.context.range(s.index)) * size_of(k.buffers[s.buffer].dtype);
+  // Results that would only push other data out of the caches go around them.
+  if (k.can_stream() && total.bytes.is_number() &&
+      total.bytes.number() > target.thresholds.stream_bytes)
+    k.stream();
   return total;
 }
 

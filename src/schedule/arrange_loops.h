@@ -8,12 +8,13 @@ namespace coregrad {
 
 /// Estimates for one thread.
 struct LoopCost {
-  double bytes = 0;  ///< moved, by the hints of sizes
+  SymInt bytes = 0;  ///< moved
   double ns = 0;
-  SymInt elements = 1;  ///< what both grow with
+  SymInt elements = 1;  ///< what it grows with
 };
 
-/// Rewrites the kernel's axes and fills in what it says of how it runs.
+/// Rewrites the kernel's axes and fills in what it says of how it runs. Whether results bypass the
+/// caches is left open where symbols decide how much is moved.
 LoopCost arrange_loops(LoopKernel& kernel, const Target& target);
 
 }  // namespace coregrad

@@ -301,6 +301,13 @@ CODE = [
         "a store that bypasses the caches claims an alignment that the buffer's pointer lacks",
     ),
     Mutant(
+        "every-size-streams",
+        "src/compile/plan_template.cpp",
+        "if (bytes[i] <= host_target().thresholds.stream_bytes) continue;",
+        "",
+        "small results of symbols push past the caches what is read next",
+    ),
+    Mutant(
         "last-chains-of-a-sum",
         "src/codegen/contract/k_sums.cpp",
         "if (levels.size() > 1) add_to(levels[1], load_sums(levels[0], count));",

@@ -304,8 +304,8 @@ bool streams(const LoopKernel& kernel, const Target& target) {
   // The row of an accumulating store is read again at once, and its pointer is moved.
   for (const KernelStore& store : kernel.stores)
     COREGRAD_CHECK(store.combine == Op::Literal || !kernel.buffers[store.buffer].non_temporal);
-  if (target.isa != Isa::Avx2 && !target.has_avx512) return false;
-  return std::any_of(kernel.buffers.begin(), kernel.buffers.end(),
+  return target.can_stream() &&
+         std::any_of(kernel.buffers.begin(), kernel.buffers.end(),
                      [](const KernelBuffer& b) { return b.is_written && b.non_temporal; });
 }
 

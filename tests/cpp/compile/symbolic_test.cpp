@@ -584,5 +584,37 @@ TEST(SymbolicSizes, SumsOfManyBlocksInPanelsThatOverlap) {
   }
 }
 
+// Code that results around the caches need is made when there is much of them, and only then.
+TEST(SymbolicSizes, LargeResultsGoAroundTheCaches) {
+  for (const Isa isa : {Isa::Generic, Isa::Avx2, Isa::Avx512}) {
+    if (!host_supports(isa)) continue;
+    const test::MachineScope scope({isa, "stream=40000"});
+    const SymbolicGraph graph({1, 1});
+    const auto build = [](Graph& g, const Dims& s) -> Nodes {
+      const NodeId x = in(g, 0, {s[0], s[1]}), y = in(g, 1, {s[0], s[1]});
+      const NodeId z = in(g, 2, {s[1]});
+      return {ops::add(g, ops::mul(g, x, y), ops::broadcast_to(g, z, {{s[0], s[1]}})),
+              ops::sum(g, ops::exp(g, y), {{0}})};
+    };
+    const CompiledPlan compiled = graph.compile(build);
+    ASSERT_NE(compiled.sizes, nullptr);
+    graph.env->close();
+    const auto functions = [&](const std::vector<int64_t>& point) {
+      const std::shared_ptr<const Plan> plan = compiled.sizes->bind(point);
+      std::vector<StepFunction> of_steps;
+      for (const Step& step : plan->steps) of_steps.push_back(step.function);
+      return of_steps;
+    };
+    const auto small = functions({16, 16});
+    EXPECT_EQ(functions({50, 64}), small);
+    EXPECT_EQ(functions({128, 64}) == small, !host_target().can_stream());
+    EXPECT_EQ(functions({7, 1001}), functions({128, 64}));
+    EXPECT_EQ(functions({3, 5}), small);
+    for (const std::vector<int64_t>& point :
+         {std::vector<int64_t>{50, 64}, {128, 64}, {7, 1001}, {1, 20000}, {300, 33}})
+      EXPECT_EQ(SymbolicGraph::check(compiled, build, point), "");
+  }
+}
+
 }  // namespace
 }  // namespace coregrad

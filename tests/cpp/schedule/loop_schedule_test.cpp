@@ -63,7 +63,7 @@ TEST(ArrangeLoops, OnlyLargeResultsGoAroundTheCaches) {
       LoopKernel k = map_of(1, elements, Op::Neg, elements, 1);
       const LoopCost cost = arrange_loops(k, target);
       EXPECT_EQ(k.buffers[1].non_temporal, streams) << name_of(target.isa);
-      EXPECT_EQ(cost.bytes, static_cast<double>(8 * elements));
+      EXPECT_EQ(cost.bytes.number(), 8 * elements);
     }
   }
 }
