@@ -12,6 +12,9 @@
 
 namespace coregrad::python {
 
+/// Of code that is for one set of sizes, roughly, over what its plan takes.
+inline constexpr int64_t kCodeBytes = 128 << 10;
+
 class Executable {
  public:
   virtual ~Executable() = default;

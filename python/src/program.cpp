@@ -274,9 +274,9 @@ const void* Program::bind_other_layout(size_t i, PyObject* object,
 }
 
 int64_t Program::bytes() const {
-  constexpr int64_t kCode = 128 << 10, kTensor = 256;
+  constexpr int64_t kTensor = 256;
   const auto tensors = static_cast<int64_t>(inputs_.size() + outputs_.size());
-  return executable_->bytes() + tensors * kTensor + (made_by_->is_for_symbols() ? 0 : kCode);
+  return executable_->bytes() + tensors * kTensor + (made_by_->is_for_symbols() ? 0 : kCodeBytes);
 }
 
 }  // namespace coregrad::python

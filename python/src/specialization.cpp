@@ -15,8 +15,6 @@ namespace {
 
 namespace nb = nanobind;
 
-/// Of code that is for one set of sizes, roughly, over what the plan takes.
-constexpr int64_t kCodeBytes = 128 << 10;
 /// Of specialised programs that one template has at a time.
 constexpr int64_t kMaxBytes = 64 << 20;
 
@@ -31,6 +29,7 @@ struct Specialization::Job {
   std::atomic<bool> is_done{false};  ///< `made` is there, or null if it could not be made
   std::atomic<bool> is_wanted{true};
 
+  int64_t bytes() const { return made->bytes() + kCodeBytes; }
   void run() {
     try {
       if (is_wanted)
@@ -70,16 +69,17 @@ Specialization::Specialization(std::shared_ptr<const SpecializationSource> sourc
 
 Specialization::~Specialization() {
   if (job_) job_->is_wanted = false;
-  if (special_ != nullptr) source_->stats->bytes -= special_->bytes() + kCodeBytes;
+  if (special_ != nullptr) source_->stats->bytes -= job_->bytes();
 }
 
 const Executable& Specialization::choose(const Executable& general) {
   if (state_ == State::Asked && job_->is_done.load(std::memory_order_acquire)) {
     special_ = job_->made.get();
-    state_ = special_ != nullptr ? State::Measuring : State::Settled;
+    state_ = State::Settled;
     if (special_ != nullptr) {
+      state_ = State::Measuring;
       ++source_->stats->made;
-      source_->stats->bytes += special_->bytes() + kCodeBytes;
+      source_->stats->bytes += job_->bytes();
     }
   }
   if (state_ == State::Measuring) is_turn_of_special_ = !is_turn_of_special_;
@@ -120,13 +120,11 @@ void Specialization::compare() {
   SpecializationStats& stats = *source_->stats;
   ++stats.measured;
   state_ = State::Settled;
+  // Where it is not kept, a run on another thread may still be in it: its job stays.
   is_turn_of_special_ = speedup >= 1;
-  if (is_turn_of_special_) {
-    ++stats.kept;
-    stats.log_speedups += std::log(speedup);
-    return;
-  }
-  // A run on another thread may be in it: the job keeps it as long as this program.
+  if (!is_turn_of_special_) return;
+  ++stats.kept;
+  stats.log_speedups += std::log(speedup);
 }
 
 void Specialization::stop() {

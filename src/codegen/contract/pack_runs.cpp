@@ -314,22 +314,12 @@ class RunPacker {
   /// One of two values, by a branch.
   template <class Then, class Otherwise>
   llvm::Value* either(llvm::Value* condition, Then then, Otherwise otherwise) {
-    llvm::BasicBlock* const yes = llvm::BasicBlock::Create(b_.getContext(), "inside", function_);
-    llvm::BasicBlock* const no = llvm::BasicBlock::Create(b_.getContext(), "border", function_);
-    llvm::BasicBlock* const join = llvm::BasicBlock::Create(b_.getContext(), "join", function_);
-    b_.CreateCondBr(condition, yes, no);
-    b_.SetInsertPoint(yes);
-    llvm::Value* const first = then();
-    llvm::BasicBlock* const yes_end = b_.GetInsertBlock();
-    b_.CreateBr(join);
-    b_.SetInsertPoint(no);
-    llvm::Value* const second = otherwise();
-    llvm::BasicBlock* const no_end = b_.GetInsertBlock();
-    b_.CreateBr(join);
-    b_.SetInsertPoint(join);
-    llvm::PHINode* const value = b_.CreatePHI(first->getType(), 2);
-    value->addIncoming(first, yes_end);
-    value->addIncoming(second, no_end);
+    std::vector<std::pair<llvm::Value*, llvm::BasicBlock*>> values;
+    emit_if(
+        b_, condition, [&] { values.emplace_back(then(), b_.GetInsertBlock()); },
+        [&] { values.emplace_back(otherwise(), b_.GetInsertBlock()); });
+    llvm::PHINode* const value = b_.CreatePHI(values[0].first->getType(), 2);
+    for (const auto& [of_way, end] : values) value->addIncoming(of_way, end);
     return value;
   }
 

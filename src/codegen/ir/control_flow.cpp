@@ -31,14 +31,20 @@ void emit_loop(llvm::IRBuilder<>& builder, llvm::Value* begin, llvm::Value* end,
   builder.SetInsertPoint(done);
 }
 
-void emit_if(llvm::IRBuilder<>& builder, llvm::Value* condition,
-             const std::function<void()>& body) {
-  llvm::BasicBlock* const then = new_block(builder, "then");
+void emit_if(llvm::IRBuilder<>& builder, llvm::Value* condition, const std::function<void()>& then,
+             const std::function<void()>& otherwise) {
+  llvm::BasicBlock* const yes = new_block(builder, "then");
+  llvm::BasicBlock* const no = otherwise ? new_block(builder, "else") : nullptr;
   llvm::BasicBlock* const after = new_block(builder, "after");
-  builder.CreateCondBr(condition, then, after);
-  builder.SetInsertPoint(then);
-  body();
+  builder.CreateCondBr(condition, yes, no ? no : after);
+  builder.SetInsertPoint(yes);
+  then();
   builder.CreateBr(after);
+  if (no) {
+    builder.SetInsertPoint(no);
+    otherwise();
+    builder.CreateBr(after);
+  }
   builder.SetInsertPoint(after);
 }
 

@@ -16,8 +16,9 @@ namespace coregrad {
 void emit_loop(llvm::IRBuilder<>& builder, llvm::Value* begin, llvm::Value* end, int64_t step,
                const std::function<void(llvm::Value*)>& body);
 
-/// if (condition) body(); leaves the builder after it.
-void emit_if(llvm::IRBuilder<>& builder, llvm::Value* condition, const std::function<void()>& body);
+/// if (condition) then(); else otherwise(), which may be null; leaves the builder after both.
+void emit_if(llvm::IRBuilder<>& builder, llvm::Value* condition, const std::function<void()>& then,
+             const std::function<void()>& otherwise = nullptr);
 
 /// A function of the module's own without a result and without a body yet, never inlined; the given
 /// arguments are pointers to memory that nothing else in it points to.

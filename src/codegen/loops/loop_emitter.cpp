@@ -277,18 +277,11 @@ void KernelEmitter::inside_and_at_borders(Group& rows, int axis, int vectors, Va
     }
   }
   if (!is_inside) return body(lane);
-  llvm::LLVMContext& context = builder_.getContext();
-  auto* const inside = llvm::BasicBlock::Create(context, "inside", function_);
-  auto* const border = llvm::BasicBlock::Create(context, "border", function_);
-  auto* const after = llvm::BasicBlock::Create(context, "both", function_);
-  builder_.CreateCondBr(is_inside, inside, border);
-  for (llvm::BasicBlock* const way : {inside, border}) {
-    builder_.SetInsertPoint(way);
-    lane.is_inside = way == inside;
+  const auto body_where = [&](bool inside) {
+    lane.is_inside = inside;
     body(lane);
-    builder_.CreateBr(after);
-  }
-  builder_.SetInsertPoint(after);
+  };
+  emit_if(builder_, is_inside, [&] { body_where(true); }, [&] { body_where(false); });
 }
 
 void KernelEmitter::passes(Group& group) {

@@ -1,5 +1,6 @@
 // Loops, and the lane loop with what is left at its end.
 
+#include "codegen/ir/control_flow.h"
 #include "codegen/loops/kernel_emitter.h"
 
 #include <llvm/IR/Constants.h>
@@ -105,27 +106,10 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
   }
   // Whole steps, then the rest, each behind a test.
   const int64_t step = int64_t{width} * unroll;
-  llvm::LLVMContext& context = builder_.getContext();
-  const auto when = [&](Value* condition, const std::function<void()>& then,
-                        const std::function<void()>& otherwise = {}) {
-    auto* const yes = llvm::BasicBlock::Create(context, "some", function_);
-    auto* const no = otherwise ? llvm::BasicBlock::Create(context, "few", function_) : nullptr;
-    auto* const after = llvm::BasicBlock::Create(context, "none", function_);
-    builder_.CreateCondBr(condition, yes, no ? no : after);
-    builder_.SetInsertPoint(yes);
-    then();
-    builder_.CreateBr(after);
-    if (no) {
-      builder_.SetInsertPoint(no);
-      otherwise();
-      builder_.CreateBr(after);
-    }
-    builder_.SetInsertPoint(after);
-  };
   Value* const whole = builder_.CreateNSWAdd(
       begin, builder_.CreateAnd(builder_.CreateNSWSub(end, begin), number(-step)));
-  when(builder_.CreateICmpSLT(begin, whole),
-       [&] { blocked_loop(begin, whole, step, cuts, [&](Value* i) { body(unroll, i, all); }); });
+  emit_if(builder_, builder_.CreateICmpSLT(begin, whole),
+          [&] { blocked_loop(begin, whole, step, cuts, [&](Value* i) { body(unroll, i, all); }); });
   if (!come_in(step)) {
     const auto rest = [&] {
       if (masked_rest_ || whole_vectors)
@@ -140,10 +124,10 @@ void KernelEmitter::for_lanes(ValueEmitter& at, int axis, Value* begin, Value* e
              VectorLane{axis, width, nullptr, false});
       });
     };
-    when(builder_.CreateICmpSLT(whole, end), [&] {
+    emit_if(builder_, builder_.CreateICmpSLT(whole, end), [&] {
       if (!may_repeat_lanes(cost) || whole_vectors) return rest();
-      when(builder_.CreateICmpSLE(number(width), builder_.CreateNSWSub(end, begin)), repeated_rest,
-           rest);
+      emit_if(builder_, builder_.CreateICmpSLE(number(width), builder_.CreateNSWSub(end, begin)),
+              repeated_rest, rest);
     });
   }
   at.pop_scope();

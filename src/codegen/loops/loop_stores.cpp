@@ -1,6 +1,7 @@
 // Plain stores, and accumulating stores into the row of a chunk.
 
 #include "base/error.h"
+#include "codegen/ir/control_flow.h"
 #include "codegen/loops/kernel_emitter.h"
 
 #include <llvm/IR/Constants.h>
@@ -136,21 +137,17 @@ void KernelEmitter::combine_in_memory(ValueEmitter& at, const KernelStore& store
   const llvm::Align align(static_cast<uint64_t>(size_of(dtype)));
   for (int l = 0; l < at.lane().width; ++l) {
     const auto lane = static_cast<uint64_t>(l);
-    auto* const work = llvm::BasicBlock::Create(context, "lane", function_);
-    auto* const after = llvm::BasicBlock::Create(context, "next", function_);
     Value* const is_active =
         active ? builder_.CreateExtractElement(active, lane) : builder_.getTrue();
-    builder_.CreateCondBr(is_active, work, after);
-    builder_.SetInsertPoint(work);
-    Value* const pointer = builder_.CreateGEP(memory, buffers_[store.buffer],
-                                              builder_.CreateExtractElement(places, lane));
-    Value* old_value = builder_.CreateAlignedLoad(memory, pointer, align);
-    if (memory != type) old_value = builder_.CreateIsNotNull(old_value);
-    Value* const now = merged(old_value, builder_.CreateExtractElement(element, lane));
-    builder_.CreateAlignedStore(memory == type ? now : builder_.CreateZExt(now, memory), pointer,
-                                align);
-    builder_.CreateBr(after);
-    builder_.SetInsertPoint(after);
+    emit_if(builder_, is_active, [&] {
+      Value* const pointer = builder_.CreateGEP(memory, buffers_[store.buffer],
+                                                builder_.CreateExtractElement(places, lane));
+      Value* old_value = builder_.CreateAlignedLoad(memory, pointer, align);
+      if (memory != type) old_value = builder_.CreateIsNotNull(old_value);
+      Value* const now = merged(old_value, builder_.CreateExtractElement(element, lane));
+      builder_.CreateAlignedStore(memory == type ? now : builder_.CreateZExt(now, memory), pointer,
+                                  align);
+    });
   }
 }
 
