@@ -204,8 +204,8 @@ def _allow_for_conditioning(
     with _default_dtype(torch.float64):
         sensitivity = dict.fromkeys(exact, 0.0)
         for seed in range(MOVES):
-            moved = observe(_moved(wide, torch.finfo(settings.dtype).eps / 2, seed), wide_settings)
-            for what, value in moved.items():
+            near = observe(moved(wide, torch.finfo(settings.dtype).eps / 2, seed), wide_settings)
+            for what, value in near.items():
                 sensitivity[what] = max(sensitivity[what], distance(value, exact.get(what)))
         torch._dynamo.reset()
         compiled = observe(wide, wide_settings, lambda f: torch.compile(f, backend="coregrad"))
@@ -223,7 +223,7 @@ def _allow_for_conditioning(
         )
 
 
-def _moved(subject: Subject, relative: float, seed: int) -> Subject:
+def moved(subject: Subject, relative: float, seed: int) -> Subject:
     """The subject with each float multiplied by 1 + or - `relative`."""
     generator = torch.Generator().manual_seed(seed)
 
