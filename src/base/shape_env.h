@@ -135,7 +135,8 @@ class ShapeEnv : public std::enable_shared_from_this<ShapeEnv> {
   int64_t low_of(const Terms& terms, int depth = 0) const;
   SizeBounds interval(const Terms& terms) const;
   std::optional<int64_t> low_by_shift(const Terms& terms) const;
-  std::optional<int64_t> low_by_quotients(const Terms& terms) const;
+  int64_t multiple_of_divisors(const Terms& terms) const;
+  std::optional<int64_t> low_by_quotients(const Terms& terms, int64_t multiple) const;
   std::optional<int64_t> low_by_extremes(const Terms& terms, int depth) const;
   std::optional<bool> proven(SymInt x, Sign sign);
   std::optional<bool> prove(SymInt x, Sign sign);

@@ -1,9 +1,12 @@
 // What the values of an expression lie between: the best of four ways to find out.
 
+#include "base/checked.h"
 #include "base/shape_env.h"
 #include "base/size_terms.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <numeric>
 
 namespace coregrad {
 namespace {
@@ -57,15 +60,33 @@ std::optional<int64_t> ShapeEnv::low_by_shift(const Terms& terms) const {
   return constant;
 }
 
-// With q = a // b, a - b < b * q <= a; and a % b < b. So what is rounded up to a multiple is at
-// least what it was.
-std::optional<int64_t> ShapeEnv::low_by_quotients(const Terms& terms) const {
-  Terms least;
+// What terms are multiplied by so that divisors that are numbers divide the factors of quotients.
+int64_t ShapeEnv::multiple_of_divisors(const Terms& terms) const {
+  constexpr int64_t kLargest = 1 << 12;
+  int64_t multiple = 1;
+  for (const SizeTerm& t : terms) {
+    if (std::abs(t.factor) > kUnbounded / kLargest) return 1;
+    for (const uint32_t number : t.atoms) {
+      const SizeAtom& atom = atoms_[number];
+      if (atom.kind != AtomOf::FloorDiv || !atom.b.is_number()) continue;
+      const int64_t needed = atom.b.number() / std::gcd(atom.b.number(), t.factor);
+      multiple = needed > kLargest ? kLargest + 1 : std::lcm(multiple, needed);
+      if (multiple > kLargest) return 1;
+    }
+  }
+  return multiple;
+}
+
+// Of terms, by those of a multiple: with q = a // b, a - b < b * q <= a; and a % b < b. So what is
+// rounded up to a multiple is at least what it was.
+std::optional<int64_t> ShapeEnv::low_by_quotients(const Terms& terms, int64_t multiple) const {
+  Terms scaled = terms, least;
+  for (SizeTerm& t : scaled) t.factor *= multiple;
   bool has_any = false;
   const auto add = [&least](const SizeTerm& factor, const Terms& of) {
     for (const SizeTerm& t : of) least.push_back(product_of(factor, t));
   };
-  for (const SizeTerm& t : terms) {
+  for (const SizeTerm& t : scaled) {
     const auto at =
         std::ranges::find_if(t.atoms, [&](uint32_t atom) { return divides_by(atoms_[atom].kind); });
     if (at == t.atoms.end()) {
@@ -100,7 +121,9 @@ std::optional<int64_t> ShapeEnv::low_by_quotients(const Terms& terms) const {
   if (!has_any || least.size() > kMostTerms) return {};
   least = in_form(std::move(least));
   const int64_t by_interval = interval(least).low;
-  return std::max(by_interval, low_by_shift(least).value_or(by_interval));
+  const int64_t low = std::max(by_interval, low_by_shift(least).value_or(by_interval));
+  if (low == -kUnbounded) return low;
+  return -floor_div(-low, multiple);
 }
 
 // min(a, b) is a or b, and no more than either: c - min(a, b) is at least c - a and at least c - b,
@@ -136,9 +159,12 @@ std::optional<int64_t> ShapeEnv::low_by_extremes(const Terms& terms, int depth) 
 
 int64_t ShapeEnv::low_of(const Terms& terms, int depth) const {
   const int64_t by_interval = interval(terms).low;
-  return std::max({by_interval, low_by_shift(terms).value_or(by_interval),
-                   low_by_quotients(terms).value_or(by_interval),
-                   low_by_extremes(terms, depth).value_or(by_interval)});
+  const int64_t multiple = multiple_of_divisors(terms);
+  return std::max(
+      {by_interval, low_by_shift(terms).value_or(by_interval),
+       low_by_quotients(terms, 1).value_or(by_interval),
+       multiple == 1 ? by_interval : low_by_quotients(terms, multiple).value_or(by_interval),
+       low_by_extremes(terms, depth).value_or(by_interval)});
 }
 
 SizeBounds ShapeEnv::bounds(SymInt x) const {

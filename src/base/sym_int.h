@@ -152,7 +152,9 @@ class SymInts : public std::span<const SymInt> {
   SymInts(std::span<const SymInt> sizes) : span(sizes) {}  // NOLINT: meant to convert
   SymInts(std::span<const int64_t> numbers)                // NOLINT: meant to convert
       : span(reinterpret_cast<const SymInt*>(numbers.data()), numbers.size()) {}
-  SymInts(const std::vector<int64_t>& numbers)  // NOLINT: meant to convert
+  /// Of a vector, not of a list in braces, which would make numbers of the sizes in it.
+  template <std::same_as<std::vector<int64_t>> Numbers>
+  SymInts(const Numbers& numbers)  // NOLINT: meant to convert
       : SymInts(std::span<const int64_t>(numbers)) {}
   /// The list as it lies in memory, for what knows of numbers only; InternalError for symbols.
   std::span<const int64_t> numbers() const {

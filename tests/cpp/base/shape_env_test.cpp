@@ -89,6 +89,10 @@ TEST_F(SymIntTest, WhatIsRoundedToMultiplesLiesNearWhatItWas) {
   EXPECT_TRUE(floor_mod(s, t) < t);
   EXPECT_TRUE(t * floor_div(s, t) + t > s);
   EXPECT_TRUE((round_up(s, parts) / parts).is_identical(ceil_div(s, parts)));
+  EXPECT_TRUE(SymInt::is_at_most(floor_div(s, 2), s));
+  EXPECT_TRUE(SymInt::is_at_most(1, s - floor_div(2 * s, 3)));
+  EXPECT_TRUE(SymInt::is_at_most(floor_div(s, 2) + floor_div(s, 3), s));
+  EXPECT_FALSE(SymInt::is_at_most(floor_div(s, 2) + floor_div(2 * s, 3), s));
   EXPECT_FALSE(SymInt::is_at_most(s, t * floor_div(s, t)));
   EXPECT_FALSE(SymInt::is_at_most(round_up(s, parts), s));
   EXPECT_FALSE(SymInt::is_at_most(floor_mod(s, t) + 1, floor_mod(s, t)));
