@@ -81,8 +81,9 @@ std::vector<SymInt> broadcast_shapes(Shape a, Shape b, std::string_view operatio
   for (size_t i = 1; i <= rank; ++i) {
     const SymInt x = i <= a.size() ? a[a.size() - i] : SymInt(1);
     const SymInt y = i <= b.size() ? b[b.size() - i] : SymInt(1);
-    // What is 1 for all sizes takes the other's extent, whether or not that can be 1.
-    if (SymInt::are_equal(x, 1) || SymInt::are_equal(y, 1)) {
+    // What is 1 for all sizes takes the other's extent, whether or not that can be 1; nor does it
+    // matter for equal ones.
+    if (SymInt::are_equal(x, 1) || SymInt::are_equal(y, 1) || SymInt::are_equal(x, y)) {
       result[rank - i] = SymInt::are_equal(x, 1) ? y : x;
       continue;
     }

@@ -196,18 +196,18 @@ NodeId slice(Graph& graph, NodeId x, SymInts starts, SymInts stops, SymInts step
     return slice(graph, below, start, stop, step);
   }
   if (graph[x].op == Op::Concat && changed == 1 && inner[0] == static_cast<int64_t>(where) &&
-      shape[where] > 0) {
-    // Within one part: a slice of that part.
+      SymInt::is_at_most(1, shape[where])) {
+    // Within one part, for all sizes: a slice of that part.
     SymInt begin = 0;
     for (NodeId part : graph.operands(x)) {
       const SymInt end = begin + graph.shape(part)[where];
-      if (starts[where] >= begin && stops[where] <= end)
+      if (SymInt::is_at_most(begin, starts[where]) && SymInt::is_at_most(stops[where], end))
         return narrow(graph, part, static_cast<int64_t>(where), starts[where] - begin,
                       stops[where] - begin, steps[where]);
       begin = end;
     }
   }
-  if (graph[x].op == Op::Pad && graph.numel(below) > 0) {
+  if (graph[x].op == Op::Pad && SymInt::is_at_most(1, graph.numel(below))) {
     // Away from the padding: a slice of what was padded.
     Dims start(rank), stop(rank), step(rank);
     bool is_inside = true;
@@ -216,8 +216,9 @@ NodeId slice(Graph& graph, NodeId x, SymInts starts, SymInts stops, SymInts step
       start[d] = starts[d] - low;
       stop[d] = stops[d] - low;
       step[d] = steps[d];
-      is_inside =
-          is_inside && inner[3 * d + 2] == 0 && start[d] >= 0 && stop[d] <= graph.shape(below)[d];
+      is_inside = is_inside && SymInt::are_equal(inner[3 * d + 2], 0) &&
+                  SymInt::is_at_most(0, start[d]) &&
+                  SymInt::is_at_most(stop[d], graph.shape(below)[d]);
     }
     if (is_inside) return slice(graph, below, start, stop, step);
   }
