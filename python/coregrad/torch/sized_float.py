@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 from .._core import DType, Graph, Node, SymInt
+
+
+#: Parts of a sum whose multiples, by a size, are exact in float64.
+FEW_BITS = 1 << 20
 
 
 class SizedFloat:
@@ -33,6 +39,30 @@ class SizedFloat:
     def node(self, graph: Graph) -> Node:
         """In float64."""
         return self._value(lambda size: graph.literal(DType.float64, size))
+
+    def _exact(self) -> tuple[SymInt, int] | None:
+        """Dividend and divisor, where float64 rounds nothing: 1.5 * n is 3 * n over 2."""
+        if self._function is None:
+            return self._parts[0], 1
+        if self._function is operator.neg:
+            exact = self._parts[0]._exact()
+            return exact and (-exact[0], exact[1])
+        a, b = map(_fraction_of, self._parts)
+        if a is None or b is None:
+            return None
+        if self._function is operator.truediv:
+            divisor = b[0]
+            if isinstance(divisor, SymInt) or divisor <= 0 or divisor & (divisor - 1):
+                return None
+            a, b = a, (b[1], divisor)
+        (x, n), (y, m) = a, b
+        if n * m > FEW_BITS:
+            return None
+        if self._function in (operator.add, operator.sub):
+            return self._function(x * m, y * n), n * m
+        if isinstance(x, SymInt) and isinstance(y, SymInt):
+            return None
+        return x * y, n * m
 
     @property
     def hint(self) -> float:
@@ -79,8 +109,20 @@ class SizedFloat:
     def __bool__(self) -> bool:
         return bool(float(self))
 
-    def __trunc__(self) -> int:
-        return int(float(self))
+    def __floor__(self) -> Any:
+        exact = self._exact()
+        return math.floor(float(self)) if exact is None else exact[0] // exact[1]
+
+    def __ceil__(self) -> Any:
+        exact = self._exact()
+        return math.ceil(float(self)) if exact is None else -(-exact[0] // exact[1])
+
+    def __trunc__(self) -> Any:
+        exact = self._exact()
+        if exact is None:
+            return math.trunc(float(self))
+        dividend, divisor = exact
+        return dividend // divisor if dividend >= 0 else -(-dividend // divisor)
 
     def __round__(self, digits: int | None = None) -> Any:
         return round(float(self), digits)
@@ -101,3 +143,13 @@ class SizedFloat:
         return float(self) == other
 
     __hash__ = None  # type: ignore[assignment]
+
+
+def _fraction_of(value: Any) -> tuple[Any, int] | None:
+    """Dividend and divisor of a part, if they have few bits."""
+    if isinstance(value, SizedFloat):
+        return value._exact()
+    fraction = Fraction(value) if math.isfinite(value) else None
+    if fraction is None or max(abs(fraction.numerator), fraction.denominator) > FEW_BITS:
+        return None
+    return fraction.numerator, fraction.denominator
