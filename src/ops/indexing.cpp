@@ -220,7 +220,7 @@ NodeId tile(Graph& g, NodeId x, SymInts counts) {
   return reshape(g, broadcast_to(g, reshape(g, x, paired), repeated), result);
 }
 
-NodeId repeat_interleave(Graph& g, NodeId x, int64_t count, int64_t dim) {
+NodeId repeat_interleave(Graph& g, NodeId x, SymInt count, int64_t dim) {
   const int64_t at = normalize_dim(dim, g.rank(x), "repeat_interleave");
   if (count < 0)
     raise<ValueError>("repeat_interleave: the count must not be negative: got {}", count);
@@ -234,7 +234,7 @@ NodeId sort(Graph& g, NodeId x, int64_t dim, bool descending) {
   return gather(g, x, dim, argsort(g, x, dim, descending));
 }
 
-std::pair<NodeId, NodeId> topk(Graph& g, NodeId x, int64_t k, int64_t dim, bool largest) {
+std::pair<NodeId, NodeId> topk(Graph& g, NodeId x, SymInt k, int64_t dim, bool largest) {
   if (g.rank(x) == 0) return {x, whole(g, 0)};
   const SymInt n = g.shape(x)[normalize_dim(dim, g.rank(x), "topk")];
   if (k < 0 || k > n)

@@ -39,7 +39,8 @@ Expr checked_right_side(Graph& g, NodeId x, std::string_view operation) {
 
 Expr checked_matrix(Graph& g, NodeId x, std::string_view operation) {
   const Expr matrix = checked_right_side(g, x, operation);
-  if (std::max(row_count(matrix), column_count(matrix)) > kLargest)
+  const Shape shape = g.shape(x);
+  if (shape[shape.size() - 2] > kLargest || shape.back() > kLargest)
     raise<UnsupportedError>("{}: matrices of more than {} rows or columns are not taken: got {}",
                             operation, kLargest, describe(g, x));
   return matrix;

@@ -196,9 +196,13 @@ NodeId stacked(Graph& g, NodeId x, NodeId key, const AttentionOptions& options) 
   return reshape(g, x, shape);
 }
 
-double scale_of(const Graph& g, NodeId query, const AttentionOptions& options) {
-  const auto width = static_cast<double>(std::max<int64_t>(g.shape(query).back(), 1));
-  return options.scale.value_or(1 / std::sqrt(width));
+// What products are multiplied by.
+Expr scale_of(Graph& g, NodeId query, const AttentionOptions& options) {
+  if (options.scale) return *options.scale;
+  const SymInt width = max(g.shape(query).back(), 1);
+  if (width.is_number()) return 1 / std::sqrt(static_cast<double>(width.number()));
+  const NodeId root = sqrt(g, cast(g, size(g, width), DType::Float64));
+  return {g, cast(g, reciprocal(g, root), g.dtype(query))};
 }
 
 // stacked(), undone for a result of a query.
@@ -215,7 +219,7 @@ NodeId attention_scores(Graph& g, NodeId query, NodeId key, const AttentionOptio
   check_attention(g, query, key, options);
   const NodeId products = matmul(g, stacked(g, query, key, options), transpose(g, key, -2, -1));
   const NodeId scores =
-      unstacked(g, scaled(g, products, scale_of(g, query, options)), query, options);
+      unstacked(g, (Expr(g, products) * scale_of(g, query, options)).node, query, options);
   if (!options.is_causal && !options.mask) return scores;
   if (options.mask && g.dtype(*options.mask) != DType::Bool)
     return add(g, scores, cast(g, *options.mask, g.dtype(scores)));

@@ -33,6 +33,7 @@ using Number = double;
 using MaybeNumber = std::optional<double>;
 using Whole = int64_t;
 using MaybeWhole = std::optional<int64_t>;
+using Count = SymInt;  ///< of elements
 using Numbers = std::span<const double>;
 using Flag = bool;
 using MaybeFlag = std::optional<bool>;

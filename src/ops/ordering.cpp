@@ -113,7 +113,7 @@ NodeId logcumsumexp(Graph& g, NodeId x, int64_t dim) {
   return cast(g, total, g.dtype(x));
 }
 
-std::pair<NodeId, NodeId> kthvalue(Graph& g, NodeId x, int64_t k, int64_t dim, bool keepdim) {
+std::pair<NodeId, NodeId> kthvalue(Graph& g, NodeId x, SymInt k, int64_t dim, bool keepdim) {
   const bool is_scalar = is_scalar_dim(g, x, dim);
   const int64_t at = is_scalar ? 0 : normalize_dim(dim, g.rank(x), "kthvalue");
   const SymInt extent = is_scalar ? SymInt(1) : g.shape(x)[at];

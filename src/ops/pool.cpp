@@ -187,6 +187,17 @@ struct AdaptiveBounds {
   }
 };
 
+// As many elements as such a window has at most.
+SymInt largest_window(SymInt extent, SymInt places) {
+  if (SymInt::are_equal(floor_mod(extent, places), 0)) return extent / places;
+  if (!extent.is_number() || !places.is_number()) return ceil_div(extent, places) + 1;
+  const int64_t n = extent.number(), results = places.number();
+  int64_t size = 0;
+  for (int64_t o = 0; o < results; ++o)
+    size = std::max(size, ceil_div((o + 1) * n, results) - o * n / results);
+  return size;
+}
+
 bool is_even(Shape extents, SymInts output) {
   bool all = true;
   for (size_t d = 0; d < output.size(); ++d) all = all && extents[d] % output[d] == 0;
@@ -387,19 +398,15 @@ std::pair<NodeId, NodeId> adaptive_max_pool_with_indices(Graph& g, NodeId x, Sym
   Dims kernel, wide;
   for (size_t d = 0; d < output.size(); ++d) {
     bounds.emplace_back(g, extents[d], output[d]);
-    // The largest window; others repeat their last element.
-    int64_t size = 0;
-    const int64_t extent = extents[d], results = output[d];
-    for (int64_t o = 0; o < results; ++o)
-      size = std::max(size, ceil_div((o + 1) * extent, results) - o * extent / results);
-    kernel.push_back(size);
-    wide.push_back(checked_mul(size, output[d], "adaptive_max_pool"));
+    kernel.push_back(largest_window(extents[d], output[d]));
+    wide.push_back(checked_mul(kernel.back(), output[d], "adaptive_max_pool"));
   }
+  // Smaller windows repeat their last element.
   const auto limited = [&](NodeId position, NodeId end) {
     return minimum(g, position, sub(g, end, integer(g, DType::Int64, 1)));
   };
   NodeId spread = x;
-  if (!is_even(extents, output))
+  if (!are_equal(wide, extents))
     for (size_t d = 0; d < output.size(); ++d) {
       const NodeId position =
           limited(add(g, along(g, bounds[d].start, 0, 2), iota(g, DType::Int64, kernel[d])),

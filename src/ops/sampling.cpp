@@ -35,23 +35,23 @@ struct Tap {
 // Grids
 
 // From [-1, 1], the image, to elements.
-Expr unnormalised(Expr c, int64_t extent, bool align_corners) {
-  const auto n = static_cast<double>(extent);
-  return align_corners ? (c + 1) / 2 * (n - 1) : ((c + 1) * n - 1) / 2;
+Expr unnormalised(Expr c, SymInt extent, bool align_corners) {
+  return align_corners ? (c + 1) / 2 * (extent - 1) : ((c + 1) * extent - 1) / 2;
 }
 
-Expr reflected(Expr c, double low, double span) {
+Expr reflected(Expr c, double low, SymInt extent) {
   Graph& g = *c.graph;
-  if (span == 0) return {g, full(g, g.shape(c.node), Scalar::of(g.dtype(c.node), 0))};
+  if (extent == 0) return {g, full(g, g.shape(c.node), Scalar::of(g.dtype(c.node), 0))};
+  const Expr span(extent);
   const Expr away = abs(c - low), flips = floor(away / span), rest = away - flips * span;
   return where(fmod(flips, 2) != 0, span - rest + low, rest + low);
 }
 
 // What is done with coordinates outside of the image; where they are moved their gradient ends.
-Expr padded(Expr c, int64_t extent, Outside outside, bool align_corners) {
-  const auto last = static_cast<double>(extent - 1);
+Expr padded(Expr c, SymInt extent, Outside outside, bool align_corners) {
+  const Expr last(extent - 1);
   if (outside == Outside::Reflection)
-    c = align_corners ? reflected(c, 0, last) : reflected(c, -0.5, last + 1);
+    c = align_corners ? reflected(c, 0, extent - 1) : reflected(c, -0.5, extent);
   return outside == Outside::Zeros ? c : where(c <= 0, 0, where(c >= last, last, c));
 }
 
@@ -60,10 +60,10 @@ Expr value_at(Graph& g, NodeId x, Shape extents, std::span<const Expr> coordinat
   Expr place(0), inside(0);
   for (size_t d = 0; d < coordinates.size(); ++d) {
     const Expr c = coordinates[d];
-    const Expr within = (c >= 0) & (c <= static_cast<double>(extents[d] - 1));
+    const Expr within = (c >= 0) & (c <= extents[d] - 1);
     const Expr index(g, cast(g, where(within, c, 0).node, DType::Int64));
     inside = d == 0 ? within : inside & within;
-    place = d == 0 ? index : place * static_cast<double>(extents[d]) + index;
+    place = d == 0 ? index : place * extents[d] + index;
   }
   const Dims shape{g.shape(x)[0], g.shape(x)[1], g.shape(place.node)[1]};
   const auto for_channels = [&](Expr v) { return broadcast_to(g, unsqueeze(g, v.node, 1), shape); };
@@ -72,7 +72,7 @@ Expr value_at(Graph& g, NodeId x, Shape extents, std::span<const Expr> coordinat
 }
 
 // The elements that a coordinate [N, P] of one dimension takes part of.
-std::vector<Tap> taps(Expr c, int64_t extent, std::string_view mode, Outside outside,
+std::vector<Tap> taps(Expr c, SymInt extent, std::string_view mode, Outside outside,
                       bool align_corners) {
   c = unnormalised(c, extent, align_corners);
   if (mode == "bicubic") {
@@ -93,14 +93,23 @@ std::vector<Tap> taps(Expr c, int64_t extent, std::string_view mode, Outside out
 
 // Other sizes
 
-// How far apart in the input neighbours of the output are.
-double step_of(int64_t extent, int64_t places, double scale, bool align_corners) {
-  const auto n = static_cast<double>(extent), o = static_cast<double>(places);
-  if (align_corners) return places > 1 ? (n - 1) / (o - 1) : 0;
-  return scale > 0 ? 1 / scale : n / o;
+// The ratio of two sizes: a number, or a scalar of the dtype.
+Expr ratio(Graph& g, DType dtype, SymInt a, SymInt b) {
+  if (SymInt::are_equal(a, b)) return 1;
+  if (a.is_number() && b.is_number())
+    return static_cast<double>(a.number()) / static_cast<double>(b.number());
+  const auto wide_size = [&](SymInt n) { return Expr(g, cast(g, size(g, n), DType::Float64)); };
+  return {g, cast(g, (wide_size(a) / wide_size(b)).node, dtype)};
 }
 
-Expr numbers(Graph& g, DType dtype, int64_t n) {
+// How far apart in the input neighbours of the output are.
+Expr step_of(Graph& g, DType dtype, SymInt extent, SymInt places, double scale,
+             bool align_corners) {
+  if (align_corners) return places > 1 ? ratio(g, dtype, extent - 1, places - 1) : Expr(0);
+  return scale > 0 ? Expr(1 / scale) : ratio(g, dtype, extent, places);
+}
+
+Expr numbers(Graph& g, DType dtype, SymInt n) {
   return {g, cast(g, iota(g, DType::Int64, n), dtype)};
 }
 
@@ -117,8 +126,8 @@ NodeId weighted(Graph& g, NodeId x, size_t dim, std::span<const Tap> all) {
   return total.node;
 }
 
-NodeId linear_in(Graph& g, NodeId x, size_t dim, int64_t places, double step, bool align_corners) {
-  const auto last = static_cast<double>(g.shape(x)[dim] - 1);
+NodeId linear_in(Graph& g, NodeId x, size_t dim, SymInt places, Expr step, bool align_corners) {
+  const Expr last(g.shape(x)[dim] - 1);
   const Expr place = numbers(g, g.dtype(x), places);
   const Expr c = align_corners ? place * step : maximum((place + 0.5) * step - 0.5, 0);
   const Expr low = minimum(floor(c), last), high = minimum(low + 1, last);
@@ -127,8 +136,8 @@ NodeId linear_in(Graph& g, NodeId x, size_t dim, int64_t places, double step, bo
   return weighted(g, x, dim, both);
 }
 
-NodeId cubic_in(Graph& g, NodeId x, size_t dim, int64_t places, double step, bool align_corners) {
-  const auto last = static_cast<double>(g.shape(x)[dim] - 1);
+NodeId cubic_in(Graph& g, NodeId x, size_t dim, SymInt places, Expr step, bool align_corners) {
+  const Expr last(g.shape(x)[dim] - 1);
   const Expr place = numbers(g, g.dtype(x), places);
   const Expr c = align_corners ? place * step : (place + 0.5) * step - 0.5;
   const Expr low = floor(c);
@@ -142,23 +151,27 @@ NodeId cubic_in(Graph& g, NodeId x, size_t dim, int64_t places, double step, boo
 }
 
 // Whole ratios are views; others are looked up, by places that float32 gives as in PyTorch.
-NodeId nearest_in(Graph& g, NodeId x, size_t dim, int64_t places, double step, bool is_exact) {
-  const int64_t extent = g.shape(x)[dim];
+NodeId nearest_in(Graph& g, NodeId x, size_t dim, SymInt places, Expr step, bool is_exact) {
+  const SymInt extent = g.shape(x)[dim];
   const auto at = static_cast<int64_t>(dim);
-  const bool is_ratio = step == static_cast<double>(extent) / static_cast<double>(places);
-  if (is_ratio && places % extent == 0) return repeat_interleave(g, x, places / extent, at);
-  if (is_ratio && extent % places == 0) {
-    const int64_t every = extent / places;
-    return narrow(g, x, at, is_exact ? every / 2 : 0, extent, every);
+  const bool are_numbers = extent.is_number() && places.is_number();
+  const bool is_ratio =
+      step.graph || (are_numbers && step.number == ratio(g, DType::Float64, extent, places).number);
+  const auto divides = [](SymInt a, SymInt b) { return SymInt::are_equal(floor_mod(b, a), 0); };
+  if (is_ratio && divides(extent, places)) return repeat_interleave(g, x, places / extent, at);
+  if (is_ratio && divides(places, extent)) {
+    const SymInt every = extent / places;
+    return narrow(g, x, at, is_exact ? every / 2 : SymInt(0), extent, every);
   }
   const Expr place = numbers(g, DType::Float32, places) + (is_exact ? 0.5 : 0);
-  const Expr index = minimum(floor(place * step), static_cast<double>(extent - 1));
+  const Expr index = minimum(floor(place * step), extent - 1);
   return index_select(g, x, at, cast(g, index.node, DType::Int64));
 }
 
 // Weights [places, extent] of a filter around each place, as wide as a step of the larger grid.
-NodeId filter(Graph& g, int64_t extent, int64_t places, double step, bool is_cubic, DType dtype) {
-  const double width = std::max(step, 1.0), support = is_cubic ? 2 * width : width;
+NodeId filter(Graph& g, SymInt extent, SymInt places, Expr step, bool is_cubic, DType dtype) {
+  const Expr width = step.graph ? maximum(step, 1) : Expr(std::max(step.number, 1.0));
+  const Expr support = !is_cubic ? width : width.graph ? width * 2 : Expr(2 * width.number);
   const auto line = [&](Expr v, size_t dim) { return Expr(g, along(g, v.node, dim, 2)); };
   const Expr center = line((numbers(g, DType::Float64, places) + 0.5) * step, 0);
   const Expr column = line(numbers(g, DType::Float64, extent), 1);
@@ -181,6 +194,19 @@ NodeId filtered(Graph& g, NodeId x, size_t dim, NodeId weights) {
   const auto at = static_cast<int64_t>(dim);
   const Expr weight(g, reshape(g, weights, shape)), element(g, unsqueeze(g, x, at));
   return reduce(g, Op::Sum, where(weight != 0, element * weight, 0).node, {{at + 1}});
+}
+
+// floor(extent * factor) as float64 has it; 0 if that is no size.
+SymInt scaled(SymInt extent, double factor) {
+  // A factor of few bits multiplies a size exactly.
+  constexpr int kBits = 20;
+  int exponent = 0;
+  const double dividend = std::ldexp(std::frexp(factor, &exponent), kBits);
+  if (!extent.is_number() && dividend == std::floor(dividend) && factor > 0 &&
+      std::abs(exponent) <= kBits)
+    return floor_div(extent * static_cast<int64_t>(dividend), int64_t{1} << (kBits - exponent));
+  const double places = std::floor(static_cast<double>(extent.specialized()) * factor);
+  return places >= 1 && places < 0x1p53 ? static_cast<int64_t>(places) : 0;
 }
 
 struct Resize {
@@ -207,11 +233,10 @@ struct Resize {
                         factors.size());
     for (size_t d = 0; d < spatial && !factors.empty(); ++d) {
       const double factor = factors.size() == 1 ? factors[0] : factors[d];
-      const double extent = std::floor(static_cast<double>(g.shape(x)[d + 2]) * factor);
-      if (!(extent >= 1 && extent < 0x1p53))
+      places.push_back(scaled(g.shape(x)[d + 2], factor));
+      if (places.back() < 1)
         raise<ValueError>("interpolate: extents must be at least 1: got scale_factor {} for {}",
                           factor, describe(g, x));
-      places.push_back(static_cast<int64_t>(extent));
       if (!recompute) scales[d] = factor;
     }
     if (g.numel(x) == 0)
@@ -268,8 +293,8 @@ NodeId grid_sample(Graph& g, NodeId x, NodeId grid, std::string_view mode,
   const Dims shape = shape_of(g, x), extents(shape.begin() + 2, shape.end());
   Dims result{shape[0], shape[1]};
   result.insert(result.end(), g.shape(grid).begin() + 1, g.shape(grid).end() - 1);
-  const int64_t places = checked_numel(std::span(result).subspan(2), "grid_sample");
-  const NodeId image = reshape(g, x, {{shape[0], shape[1], int64_t{-1}}});
+  const SymInt places = checked_numel(std::span(result).subspan(2), "grid_sample");
+  const NodeId image = reshape(g, x, {{shape[0], shape[1], checked_numel(extents, "grid_sample")}});
   grid = reshape(g, grid, {{shape[0], places, static_cast<int64_t>(spatial)}});
   std::vector<std::vector<Tap>> all;
   for (size_t d = 0; d < spatial; ++d) {
@@ -306,11 +331,13 @@ NodeId interpolate(Graph& g, NodeId x, SymInts size, std::span<const double> sca
   if (mode == "area") return adaptive_avg_pool(g, x, to.places);
   for (size_t i = 0; i < to.places.size(); ++i) {
     const size_t dim = i + 2;
-    const int64_t extent = g.shape(x)[dim], places = to.places[i];
-    const double step = step_of(extent, places, to.scales[i], to.align_corners);
-    if (places == extent && step == 1) continue;
+    const SymInt extent = g.shape(x)[dim], places = to.places[i];
+    const bool is_nearest = mode == "nearest" || mode == "nearest-exact";
     const bool is_cubic = mode == "bicubic";
-    if (mode == "nearest" || mode == "nearest-exact")
+    const DType dtype = is_nearest ? DType::Float32 : antialias ? DType::Float64 : g.dtype(x);
+    const Expr step = step_of(g, dtype, extent, places, to.scales[i], to.align_corners);
+    if (SymInt::are_equal(places, extent) && !step.graph && step.number == 1) continue;
+    if (is_nearest)
       x = nearest_in(g, x, dim, places, step, mode == "nearest-exact");
     else if (antialias)
       x = filtered(g, x, dim, filter(g, extent, places, step, is_cubic, g.dtype(x)));

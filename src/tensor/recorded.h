@@ -22,6 +22,7 @@ using Tensors = std::span<const coregrad::Tensor>;
 using Operand = const coregrad::Operand&;
 using MaybeOperand = const std::optional<coregrad::Operand>&;
 using Dims = const coregrad::Dims&;
+using Count = int64_t;
 using Numbers = const std::vector<double>&;
 }  // namespace parameter
 

@@ -1,6 +1,7 @@
 """Dynamic shapes: one trace, one compilation for all sizes, always the sizes of the call."""
 
 import json
+import math
 import os
 import random
 import subprocess
@@ -122,6 +123,48 @@ def test_random_sizes_with_none_and_one_among_them_are_right(name):
         check(f, call, lambda n=n, m=m: [torch.randn(s, dtype=torch.float64) for s in shapes(n, m)])
     for graph in coregrad.torch.report().graphs:
         assert graph.rejected is None, graph.to_text()
+
+
+#: Of images [2, 3, n, m] and places [2, m, n, 2].
+IMAGES = {
+    "times 1.5": lambda x, _: F.interpolate(x, scale_factor=1.5),
+    "bilinear, times 0.75": lambda x, _: F.interpolate(x, scale_factor=0.75, mode="bilinear"),
+    "bicubic, to a size": lambda x, y: F.interpolate(x, size=(y.shape[1] + 3, 7), mode="bicubic"),
+    "smoothed": lambda x, _: F.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True),
+    "samples": lambda x, y: F.grid_sample(x, y, align_corners=False),
+    "cubic samples, reflected": lambda x, y: F.grid_sample(
+        x, y, "bicubic", "reflection", align_corners=True
+    ),
+    "adaptive windows": lambda x, _: F.adaptive_max_pool2d(x, (3, 2)),
+    "the largest half": lambda x, _: x.topk(x.shape[3] // 2)[0],
+    "attention of any width": lambda x, y: F.scaled_dot_product_attention(x, x.flip(2), x.tanh()),
+}
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_images_of_all_sizes_are_one_compilation(name):
+    f = IMAGES[name]
+    call = compiled(f, dynamic=True)
+    for n, m in ((9, 12), (14, 10), (23, 31), (6, 7), (17, 16)):
+        images = [torch.randn(2, 3, n, m).double(), (torch.rand(2, m, n, 2).double() - 0.5) * 2.4]
+        check(f, call, lambda images=images: [x.clone() for x in images])
+    assert len(graphs("forward")) == 1, coregrad.torch.report()
+    assert len(graphs("backward")) == 1
+
+
+def test_a_float_of_a_size_is_rounded_as_pytorch_does():
+    """Factors of few bits leave a size a symbol; others are for one value of it."""
+    factors = (1.5, 0.75, 2.0, 0.1, 1.1, 1 / 3)
+
+    def f(x):
+        n = x.shape[0]
+        roundings = [g(n * k + 0.5) for k in factors for g in (math.floor, math.ceil, int)]
+        return x.sum() + torch.tensor(roundings)
+
+    call = compiled(f, dynamic=True)
+    for n in (2, 3, 7, 10, 30):
+        x = torch.zeros(n, dtype=torch.int64)
+        assert torch.equal(call(x), f(x))
 
 
 def test_a_size_that_is_returned_is_that_of_the_call():

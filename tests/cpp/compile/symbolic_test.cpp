@@ -393,6 +393,46 @@ const Case kCases[] = {
            g, {ops::conv(g, x, w, std::nullopt, {.padding = {1}, .groups = 5})}, {x, w});
      },
      2, 110},
+    {"images in other sizes",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {2, 3, s, t});
+       const double factors[] = {1.5, 1.25};
+       const auto resized = [&](std::string_view mode, SymInts size, bool aligned, bool smooth) {
+         return ops::interpolate(g, x, size, size.empty() ? factors : std::span<const double>{},
+                                 mode, aligned, {}, smooth);
+       };
+       return Nodes{resized("bilinear", {}, false, false),
+                    resized("bicubic", Dims{t, 9}, true, false),
+                    resized("nearest", Dims{2 * s, t + 1}, false, false),
+                    resized("bilinear", Dims{5, s}, false, true)};
+     },
+     2, 70},
+    {"samples of images",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId x = in(g, 0, {2, 3, s, t}), grid = in(g, 1, {2, t, 5, 2});
+       return Nodes{ops::grid_sample(g, x, grid, "bilinear", "zeros", false),
+                    ops::grid_sample(g, x, grid, "bicubic", "reflection", true)};
+     },
+     2, 70},
+    {"largest of adaptive windows",
+     [](Graph& g, SymInt s, SymInt t) {
+       const auto [values, places] =
+           ops::adaptive_max_pool_with_indices(g, in(g, 0, {2, 3, s, t}), Dims{3, 2});
+       return Nodes{values, places};
+     },
+     2, 110},
+    {"largest half",
+     [](Graph& g, SymInt s, SymInt t) {
+       const auto [values, places] = ops::topk(g, in(g, 0, {s, t}), t / 2, -1, true);
+       return Nodes{values, places, ops::kthvalue(g, in(g, 0, {s, t}), s, 0, false).first};
+     },
+     2, 110},
+    {"attention of any width",
+     [](Graph& g, SymInt s, SymInt t) {
+       const NodeId q = in(g, 0, {2, s, t}), k = in(g, 1, {2, 9, t}), v = in(g, 2, {2, 9, t});
+       return Nodes{ops::scaled_dot_product_attention(g, q, k, v, {})};
+     },
+     2, 110},
     {"causal",
      [](Graph& g, SymInt s, SymInt t) {
        const NodeId x = in(g, 0, {s, t});
@@ -408,6 +448,24 @@ INSTANTIATE_TEST_SUITE_P(Cases, Symbolic, testing::ValuesIn(kCases), [](const au
   std::ranges::replace(name, ' ', '_');
   return name;
 });
+
+// What doubles its steps is compiled once for all extents between two powers of two.
+TEST(SymbolicSizes, RunningExtremesAreForAPowerOfTwo) {
+  const SymbolicGraph graph({2, 2}, {20, 300});
+  const auto build = [](Graph& g, const Dims& s) -> Nodes {
+    const NodeId x = in(g, 0, {s[0], s[1]});
+    const auto [values, places] = ops::cummax(g, x, 0);
+    return {values, places, ops::logcumsumexp(g, x, 1)};
+  };
+  const CompiledPlan compiled = graph.compile(build);
+  ASSERT_NE(compiled.sizes, nullptr);
+  EXPECT_EQ(graph.env->guards(),
+            (std::vector<std::string>{"s >= 17", "s <= 32", "t >= 257", "t <= 512"}));
+  graph.env->close();
+  for (const std::vector<int64_t>& point :
+       {std::vector<int64_t>{17, 257}, {20, 300}, {31, 511}, {32, 512}})
+    EXPECT_EQ(SymbolicGraph::check(compiled, build, point), "");
+}
 
 // A size that was met as 1 is repeated wherever a literal 1 would be.
 TEST(SymbolicSizes, WhatIsDecidedToBeOneRepeats) {
