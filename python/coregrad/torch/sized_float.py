@@ -10,7 +10,6 @@ from typing import Any
 
 from .._core import DType, Graph, Node, SymInt
 
-
 #: Parts of a sum whose multiples, by a size, are exact in float64.
 FEW_BITS = 1 << 20
 
