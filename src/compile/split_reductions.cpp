@@ -18,6 +18,7 @@ namespace {
 constexpr int64_t kEnoughUnits = 4;
 constexpr int64_t kTargetUnits = 64;
 constexpr int64_t kColumnBlock = 64;  // columns that one unit of a column reduction covers
+constexpr int64_t kRowsAtOnce = 4;    // rows that the sum of long columns adds in one go
 
 /// True when elementwise nodes and views spread the result over more elements again, as in a
 /// normalisation: reduction and user then share one kernel, and two steps would have to take its
@@ -40,6 +41,7 @@ bool is_spread_again(const Graph& graph, NodeId node) {
 struct Split {
   size_t dim;
   SymInt parts;
+  int64_t rows = 1;  ///< what elements of a part are a multiple of
 };
 
 /// A reduction that its parts, which are elements of one dimension again, are reduced by.
@@ -81,7 +83,8 @@ std::optional<Split> split_of_symbols(const Graph& into, const Graph& from, Node
   const SymInt most =
       in_parts ? min(kTargetUnits / units.number(), floor_div(total, thresholds.part_elements))
                : min(kTargetUnits, floor_div(total, thresholds.column_part));
-  return Split{dim, max(min(most, in_parts ? extent : floor_div(extent, 8)), 1)};
+  const SymInt parts = max(min(most, in_parts ? extent : floor_div(extent, 8)), 1);
+  return Split{dim, parts, in_parts ? 1 : kRowsAtOnce};
 }
 
 /// x with as many more elements along a dimension, which change no result of the reduction.
@@ -106,7 +109,7 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
     const std::optional<Split> split = split_of_symbols(into, from, node, x);
     if (!split) return ops::rebuild(into, from, node, operands);
     SymInt& along = shape[split->dim];
-    const SymInt whole = round_up(along, split->parts);
+    const SymInt whole = round_up(along, split->rows * split->parts);
     x = lengthened(into, x, split->dim, whole - along, op);
     along = whole;
     return reduce_parts(into, from, node, x, *split, shape);
@@ -134,7 +137,7 @@ NodeId split_reduction(Graph& into, const Graph& from, NodeId node,
     shape[dim] = round_up(extent, parts);
     x = lengthened(into, x, dim, shape[dim] - extent, op);
   }
-  return reduce_parts(into, from, node, x, {dim, parts}, shape);
+  return reduce_parts(into, from, node, x, {.dim = dim, .parts = parts}, shape);
 }
 
 }  // namespace coregrad

@@ -301,6 +301,13 @@ CODE = [
         "a store that bypasses the caches claims an alignment that the buffer's pointer lacks",
     ),
     Mutant(
+        "lane-sums-of-several-rows",
+        "src/codegen/loops/loop_emitter.cpp",
+        " || std::ranges::any_of(combines_, is_of_one_row)",
+        "",
+        "sums over the lanes of several rows end up in the first one's place",
+    ),
+    Mutant(
         "every-size-streams",
         "src/compile/plan_template.cpp",
         "if (bytes[i] <= host_target().thresholds.stream_bytes) continue;",

@@ -144,17 +144,22 @@ void KernelEmitter::for_units() {
 }
 
 /// How many units to walk in step, so that what they add to one place in memory is read and written
-/// once: neighbours along the axis before the lanes, of which every chunk has a multiple.
+/// once: neighbours along the axis before the lanes, of which every chunk has a multiple. All rows
+/// of that axis come before the next block of lanes then.
 int KernelEmitter::rows_at_once() const {
   const int axis = kernel_.num_parallel - 2;
   if (!kernel_.lane_parallel || axis < 0 || !schedule_.loop_sets.empty()) return 1;
-  if (!fits_one_block(axis + 1)) return 1;
-  const auto meets = [&](const Combine& c) {
+  const auto has_rows = [&](const Combine& c) {
     const IndexExpr& place = kernel_.stores[c.store].index;
-    return c.place == Place::Memory &&
-           (index_axes(kernel_, place, schedule_.value_axes) >> axis & 1) == 0;
+    return (index_axes(kernel_, place, schedule_.value_axes) >> axis & 1) != 0;
   };
-  if (std::none_of(combines_.begin(), combines_.end(), meets)) return 1;
+  const auto meets = [&](const Combine& c) { return c.place == Place::Memory && !has_rows(c); };
+  // A sum over the lanes of one row cannot wait for the end of several.
+  const auto is_of_one_row = [&](const Combine& c) {
+    return c.place == Place::LaneLoop && has_rows(c);
+  };
+  if (std::ranges::none_of(combines_, meets) || std::ranges::any_of(combines_, is_of_one_row))
+    return 1;
   for (const int rows : {4, 2})
     if (is_multiple(kernel_.axes[axis].extent, rows) && is_multiple(kernel_.chunk, rows) &&
         rows * schedule_.unroll * schedule_.lane_cost <= kMostRowsCost)
@@ -167,14 +172,18 @@ void KernelEmitter::unit(Value* n, int rows) {
   const bool has_lane_axis = kernel_.lane_parallel && last >= 0;
   Value* rest = n;
   Value* block_number = nullptr;
-  for (int a = last; a >= 0; --a) {
+  std::vector<int> order;  // the fastest first
+  for (int a = last; a >= 0; --a) order.push_back(a);
+  if (rows > 1) std::swap(order[0], order[1]);
+  for (const int a : order) {
     const SymInt extent = kernel_.axes[a].extent;
     const bool in_blocks = has_lane_axis && a == last;
     const SymInt count = in_blocks ? ceil_div(extent, kernel_.block) : extent;
+    const bool is_slowest = a == order.back();
     Value* digit = number(0);
     if (!count.is_identical(1)) {
-      digit = a == 0 ? rest : builder_.CreateURem(rest, size(count));
-      if (a > 0) rest = builder_.CreateUDiv(rest, size(count));
+      digit = is_slowest ? rest : builder_.CreateURem(rest, size(count));
+      if (!is_slowest) rest = builder_.CreateUDiv(rest, size(count));
     }
     if (in_blocks)
       block_number = digit;
@@ -258,13 +267,15 @@ void KernelEmitter::level_body(Group& outer, int axis, int copies, Value* base,
 }
 
 /// Emits a body for vectors of lanes from `base` on. Where masks depend on the lane, as at the
-/// borders of an image, there is another one without them for what lies between.
+/// borders of an image, there is another one without them for what lies between; of several rows in
+/// step, for those that all exist.
 void KernelEmitter::inside_and_at_borders(Group& rows, int axis, int vectors, Value* base,
                                           VectorLane lane,
                                           const std::function<void(const VectorLane&)>& body) {
   constexpr int64_t kFewVectors = 3;  // a border at each end
   const SymInt extent = kernel_.axes[axis].extent;
   Value* is_inside = nullptr;
+  lane.of_rows = rows.size() > 1;
   if (!lane.mask && lane.width > 1 &&
       !(extent.is_number() && extent.number() < kFewVectors * lane.width * vectors)) {
     for (ValueEmitter* const row : rows) {

@@ -261,7 +261,8 @@ bool ValueEmitter::asks_for_inside(const KernelValue& v) const {
   };
   if (!values.empty() || !std::ranges::all_of(axes, is_set)) return false;
   const SplitIndex parts = split(v.index);
-  return parts.is_affine() && !parts.is_uniform() && !is_always_in_range(kernel_, v);
+  return parts.is_affine() && (lane_.of_rows || !parts.is_uniform()) &&
+         !is_always_in_range(kernel_, v);
 }
 
 Value* ValueEmitter::lanes_are_inside(int vectors) {

@@ -33,6 +33,7 @@ struct VectorLane {
   llvm::Value* mask = nullptr;  ///< <width x i1>: active lanes; null: all. Lane 0 must be active
   bool aligned = false;         ///< the base is a multiple of width
   bool is_inside = false;       ///< ValueEmitter::lanes_are_inside() holds
+  bool of_rows = false;         ///< that asks for what is the same for all lanes, too
 };
 
 class ValueEmitter {
@@ -74,8 +75,8 @@ class ValueEmitter {
   /// Writes active lanes.
   void store_here(int buffer, const IndexExpr& index, llvm::Value* value);
   /// Whether all lanes of so many vectors lie within what kernel values of kind InRange ask of
-  /// them, as far as these are affine in the lane, and their other axes set before it; null:
-  /// nothing is asked.
+  /// them, as far as these are affine in the lane, and their other axes set before it; for lanes
+  /// of_rows, what does not depend on the lane as well. Null: nothing is asked.
   llvm::Value* lanes_are_inside(int vectors);
   /// Address of the element (of lane 0).
   llvm::Value* element_pointer(int buffer, const IndexExpr& index);

@@ -603,33 +603,34 @@ TEST(LoopEmitter, AccumulatesColumnsOfRowsIntoChunkRows) {
 TEST(LoopEmitter, AccumulatesWhereLanesMeet) {
   // Lane-parallel over (n, c, pixels): sums a channel (uniform over lanes), sums a group of four
   // neighbouring pixels (lanes meet), and sums a pixel (each lane its own place).
-  for (const Isa isa : runnable_isas()) {
-    constexpr int64_t kBatch = 3, kChannels = 2, kPixels = 37;
-    KernelWriter w;
-    const IndexExpr n = w.axis(kBatch), c = w.axis(kChannels), p = w.axis(kPixels);
-    const int x = w.input(kF32), channels = w.output(kF32), groups = w.output(kF32),
-              pixels = w.output(kF32);
-    const ValueId v =
-        w.load(x, w.sum(w.times(n, kChannels * kPixels), w.sum(w.times(c, kPixels), p)));
-    w.combine(Op::Sum, v, channels, c, kChannels);
-    w.combine(Op::Sum, v, groups, w.kernel.context.div(p, 4), 10);
-    w.combine(Op::Sum, v, pixels, p, kPixels);
-    w.kernel.block = 16;
-    w.kernel.chunk = w.kernel.range();
-    const auto a = random_values<float>(kBatch * kChannels * kPixels, 1);
-    GuardedArray<float> ga(a), gc({9, 9}), gg(std::vector<float>(10, 9)),
-        gp(std::vector<float>(kPixels, 9));
-    CompiledKernel(w.kernel, isa).run({ga.data(), gc.data(), gg.data(), gp.data()});
-    std::vector<double> ec(kChannels), eg(10), ep(kPixels);
-    for (size_t k = 0; k < a.size(); ++k) {
-      ec[k / kPixels % kChannels] += a[k];
-      eg[k % kPixels / 4] += a[k];
-      ep[k % kPixels] += a[k];
+  for (const Isa isa : runnable_isas())
+    for (const int64_t block : {16, 48}) {  // several blocks of lanes, and one
+      constexpr int64_t kBatch = 3, kChannels = 2, kPixels = 37;
+      KernelWriter w;
+      const IndexExpr n = w.axis(kBatch), c = w.axis(kChannels), p = w.axis(kPixels);
+      const int x = w.input(kF32), channels = w.output(kF32), groups = w.output(kF32),
+                pixels = w.output(kF32);
+      const ValueId v =
+          w.load(x, w.sum(w.times(n, kChannels * kPixels), w.sum(w.times(c, kPixels), p)));
+      w.combine(Op::Sum, v, channels, c, kChannels);
+      w.combine(Op::Sum, v, groups, w.kernel.context.div(p, 4), 10);
+      w.combine(Op::Sum, v, pixels, p, kPixels);
+      w.kernel.block = block;
+      w.kernel.chunk = w.kernel.range();
+      const auto a = random_values<float>(kBatch * kChannels * kPixels, 1);
+      GuardedArray<float> ga(a), gc({9, 9}), gg(std::vector<float>(10, 9)),
+          gp(std::vector<float>(kPixels, 9));
+      CompiledKernel(w.kernel, isa).run({ga.data(), gc.data(), gg.data(), gp.data()});
+      std::vector<double> ec(kChannels), eg(10), ep(kPixels);
+      for (size_t k = 0; k < a.size(); ++k) {
+        ec[k / kPixels % kChannels] += a[k];
+        eg[k % kPixels / 4] += a[k];
+        ep[k % kPixels] += a[k];
+      }
+      for (size_t k = 0; k < ec.size(); ++k) expect_near(gc[k], ec[k]);
+      for (size_t k = 0; k < eg.size(); ++k) expect_near(gg[k], eg[k]);
+      for (size_t k = 0; k < ep.size(); ++k) expect_near(gp[k], ep[k]);
     }
-    for (size_t k = 0; k < ec.size(); ++k) expect_near(gc[k], ec[k]);
-    for (size_t k = 0; k < eg.size(); ++k) expect_near(gg[k], eg[k]);
-    for (size_t k = 0; k < ep.size(); ++k) expect_near(gp[k], ep[k]);
-  }
 }
 
 TEST(LoopEmitter, LongFloatSumsKeepTheirLastBits) {
