@@ -628,7 +628,7 @@ SIZES = [
     Mutant(
         "part-that-is-not-whole",
         "src/compile/split_reductions.cpp",
-        "const SymInt whole = round_up(along, split->parts);",
+        "const SymInt whole = round_up(along, split->rows * split->parts);",
         "const SymInt whole = round_up(along - split->parts + 1, split->parts);",
         "a reduction of symbols in parts leaves the rest out",
     ),
