@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import bench_torch
 import torch
+from results import geometric_mean, write_json
 from torch import nn
 
 import coregrad.torch
@@ -105,14 +105,12 @@ def main() -> int:
             flush=True,
         )
     if rows:
-        mean = math.exp(sum(math.log(r["ratio"]) for r in rows) / len(rows))
+        mean = geometric_mean(r["ratio"] for r in rows)
         print(
             f"{len(rows)} cases: compiling for symbols takes {mean:.2f} times as long as for fixed sizes"
             f" (geometric mean), at most {max(r['ratio'] for r in rows):.2f}"
         )
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=1))
+    write_json(options.json, rows)
     return 0
 
 

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import math
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from results import geometric_mean, write_json
 
 import coregrad.torch  # noqa: F401 (registers the backend)
 
@@ -99,12 +98,10 @@ def main() -> None:
                 )
     ratios = [r["coregrad_ms"] / r["eager_ms"] for r in rows]
     if ratios:
-        mean = math.exp(statistics.fmean(map(math.log, ratios)))
+        mean = geometric_mean(ratios)
         slower = sum(r > 1 for r in ratios)
         print(f"{len(ratios)} cases: {slower} slower, ratio {mean:.2f} in the geometric mean")
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(rows, indent=1))
+    write_json(options.json, rows)
 
 
 if __name__ == "__main__":

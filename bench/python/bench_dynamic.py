@@ -13,8 +13,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +21,7 @@ from pathlib import Path
 import bench_torch
 import torch
 from bench_torch import Case
+from results import geometric_mean, write_json
 
 import coregrad.torch
 
@@ -65,10 +64,6 @@ def measure(case: Case, rounds: int) -> dict:
     }
 
 
-def geometric_mean(values: list[float]) -> float:
-    return math.exp(sum(map(math.log, values)) / max(len(values), 1))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -107,9 +102,7 @@ def main() -> int:
             f" the speed of fixed sizes (geometric mean), worst {min(r['symbols'] for r in rows):.2f};"
             f" compiling takes {cost:.2f} times as long"
         )
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=1))
+    write_json(options.json, rows)
     return 0
 
 

@@ -14,7 +14,6 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -27,6 +26,7 @@ from pathlib import Path
 import torch
 import torch._dynamo
 import torch.nn.functional as F
+from results import write_json
 from torch import nn
 
 import coregrad.torch  # noqa: F401 (registers the backend)
@@ -510,9 +510,7 @@ def main() -> int:
         rows.append(measure(case, options.rounds, not options.no_inductor))
         print(f"measured {case.name}", file=sys.stderr, flush=True)
     print_table(rows)
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=1))
+    write_json(options.json, rows)
     return 0
 
 

@@ -130,6 +130,7 @@ void PlanTemplate::stream_large(Plan& bound, std::span<const int64_t> bytes) con
   }
   const auto kernels = StreamedLoops::kernels(loops);
   for (size_t i = 0; i < large.size(); ++i) {
+    if (!kernels[i]) continue;
     bound.steps[large[i]].function = kernels[i]->function;
     bound.keep_alive.push_back(kernels[i]->code);
   }

@@ -9,18 +9,15 @@ namespace coregrad {
 namespace {
 
 /// A kernel for each, null where its planning asks for what symbols leave open.
-std::vector<std::shared_ptr<const SharedContract::SpecialKernel>> compile_special(
+std::vector<std::shared_ptr<const CompiledKernel>> compile_special(
     const std::vector<KernelSource>& sources) {
-  std::vector<std::shared_ptr<const SharedContract::SpecialKernel>> kernels;
   try {
-    for (const auto& kernel : compile_kernels(sources, host_target()))
-      kernels.push_back(std::make_shared<SharedContract::SpecialKernel>(
-          kernel, SizeProgram(kernel->symbolic->sizes())));
-    return kernels;
+    return compile_kernels(sources, host_target());
   } catch (const InternalError& error) {
-    log().debug("no kernel for few rows or lanes: {}", error.what());
+    log().debug("no kernel for these sizes alone: {}", error.what());
     if (sources.size() == 1) return {nullptr};
   }
+  std::vector<std::shared_ptr<const CompiledKernel>> kernels;
   for (const KernelSource& source : sources) kernels.push_back(compile_special({source}).front());
   return kernels;
 }
@@ -45,8 +42,11 @@ std::vector<SharedContract::Special> SharedContract::special_kernels(
     const auto made = compile_special(sources);
     for (size_t j = 0; j < missing.size(); ++j) {
       const SharedContract& contract = *wanted[missing[j]].first;
+      std::shared_ptr<const SpecialKernel> kernel;
+      if (made[j])
+        kernel = std::make_shared<SpecialKernel>(made[j], SizeProgram(made[j]->symbolic->sizes()));
       const std::scoped_lock lock(contract.mutex_);
-      contract.special_.emplace(few[missing[j]], made[j]);
+      contract.special_.emplace(few[missing[j]], std::move(kernel));
     }
   }
   std::vector<Special> kernels(wanted.size());
@@ -70,14 +70,14 @@ std::vector<std::shared_ptr<const CompiledKernel>> StreamedLoops::kernels(
       missing.push_back(kernels.size());
       sources.emplace_back(loops->source_);
     }
-    kernels.push_back(loops->kernel_);
+    kernels.push_back(loops->kernel_.value_or(nullptr));
   }
   if (missing.empty()) return kernels;
-  const auto made = compile_kernels(sources, host_target());
+  const auto made = compile_special(sources);
   for (size_t j = 0; j < missing.size(); ++j) {
     const StreamedLoops& loops = *wanted[missing[j]];
     const std::scoped_lock lock(loops.mutex_);
-    kernels[missing[j]] = loops.kernel_ = made[j];
+    loops.kernel_ = kernels[missing[j]] = made[j];
   }
   return kernels;
 }

@@ -53,14 +53,14 @@ class StreamedLoops {
  public:
   explicit StreamedLoops(LoopKernel source) : source_(std::move(source)) { source_.stream(); }
 
-  /// The kernel of each. What is not there is made, all at once.
+  /// The kernel of each, null where there is none. What is not there is made, all at once.
   static std::vector<std::shared_ptr<const CompiledKernel>> kernels(
       std::span<const StreamedLoops* const> wanted);
 
  private:
   LoopKernel source_;
   mutable std::mutex mutex_;
-  mutable std::shared_ptr<const CompiledKernel> kernel_;
+  mutable std::optional<std::shared_ptr<const CompiledKernel>> kernel_;  ///< once it was asked for
 };
 
 }  // namespace coregrad
