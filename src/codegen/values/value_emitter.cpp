@@ -288,7 +288,9 @@ ValueEmitter::Emitted ValueEmitter::emit_in_range(const KernelValue& v) {
   if (const std::optional<bool> known = is_always_in_range(kernel_, v))
     return {builder_.getInt1(*known), nullptr, 0};
   const int level = level_of(v.index);
-  if (lane_.is_inside && asks_for_inside(v)) return {builder_.getTrue(), nullptr, level};
+  // That is so in this body, and not where the row goes on.
+  if (lane_.is_inside && asks_for_inside(v))
+    return {builder_.getTrue(), nullptr, std::max(level, lane_level_)};
   // low <= index < high is index - low < high - low for unsigned numbers.
   IndexExpr shifted = v.index;
   shifted.constant -= v.bounds.low;
