@@ -152,6 +152,18 @@ def test_images_of_all_sizes_are_one_compilation(name):
     assert len(graphs("backward")) == 1
 
 
+def test_an_image_that_a_linear_layer_settles_is_one_compilation():
+    """PyTorch guards that pooled images have 64 elements; no other size is worth a compilation."""
+
+    def f(x, w):
+        return F.max_pool2d(x, 2).flatten(1) @ w
+
+    call = compiled(f, dynamic=True)
+    for n in (3, 8, 5):
+        check(f, call, lambda n=n: [torch.randn(n, 4, 8, 8), torch.randn(64, 5)])
+    assert len(graphs("forward")) == len(graphs("backward")) == 1
+
+
 def test_a_float_of_a_size_is_rounded_as_pytorch_does():
     """Factors of few bits leave a size a symbol; others are for one value of it."""
     factors = (1.5, 0.75, 2.0, 0.1, 1.1, 1 / 3)

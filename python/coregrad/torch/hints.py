@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sympy
 from torch.utils._sympy.solve import try_solve
@@ -14,10 +14,26 @@ HINTS = (263, 269, 271, 277, 67, 71, 73, 79, 31, 37, 41, 43, 47, 53, 59, 61)
 MAX_ORDERS = 120
 
 
-def choose(symbols: Sequence[sympy.Symbol], facts: Sequence[sympy.Basic]) -> list[int]:
+def choose(
+    symbols: Sequence[sympy.Symbol],
+    facts: Sequence[sympy.Basic],
+    equations: Sequence[sympy.Eq],
+    examples: Mapping[sympy.Symbol, int],
+) -> list[int]:
     """Hints for which what is known about symbols holds, if there are such, so that decisions fall as
     they do in every call.
+
+    Symbols that `equations`, which hold in every call, allow few values have those of the call that was
+    traced: an image before a linear layer of so many features.
     """
+    hints = dict(zip(symbols, _hints(symbols, facts), strict=True))
+    for equation in equations:
+        if equation.subs(hints) == sympy.false:
+            hints |= {s: examples[s] for s in equation.free_symbols if s in examples}
+    return [hints[s] for s in symbols]
+
+
+def _hints(symbols: Sequence[sympy.Symbol], facts: Sequence[sympy.Basic]) -> list[int]:
     default = [HINTS[i % len(HINTS)] for i in range(len(symbols))]
     for order in itertools.islice(itertools.permutations(default), MAX_ORDERS):
         hints = dict(zip(symbols, order, strict=True))
