@@ -301,6 +301,13 @@ CODE = [
         "a store that bypasses the caches claims an alignment that the buffer's pointer lacks",
     ),
     Mutant(
+        "inside-is-remembered-outside",
+        "src/codegen/values/value_emitter.cpp",
+        "return {builder_.getTrue(), nullptr, std::max(level, lane_level_)};",
+        "return {builder_.getTrue(), nullptr, level};",
+        "rows that do not exist are read where a sum's last rows go on",
+    ),
+    Mutant(
         "lane-sums-of-several-rows",
         "src/codegen/loops/loop_emitter.cpp",
         " || std::ranges::any_of(combines_, is_of_one_row)",
