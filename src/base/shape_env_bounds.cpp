@@ -70,7 +70,8 @@ int64_t ShapeEnv::multiple_of_divisors(const Terms& terms) const {
       const SizeAtom& atom = atoms_[number];
       if (atom.kind != AtomOf::FloorDiv || !atom.b.is_number()) continue;
       const int64_t needed = atom.b.number() / std::gcd(atom.b.number(), t.factor);
-      multiple = needed > kLargest ? kLargest + 1 : std::lcm(multiple, needed);
+      if (needed > kLargest) return 1;
+      multiple = std::lcm(multiple, needed);
       if (multiple > kLargest) return 1;
     }
   }
@@ -80,13 +81,13 @@ int64_t ShapeEnv::multiple_of_divisors(const Terms& terms) const {
 // Of terms, by those of a multiple: with q = a // b, a - b < b * q <= a; and a % b < b. So what is
 // rounded up to a multiple is at least what it was.
 std::optional<int64_t> ShapeEnv::low_by_quotients(const Terms& terms, int64_t multiple) const {
-  Terms scaled = terms, least;
-  for (SizeTerm& t : scaled) t.factor *= multiple;
+  Terms least;
   bool has_any = false;
   const auto add = [&least](const SizeTerm& factor, const Terms& of) {
     for (const SizeTerm& t : of) least.push_back(product_of(factor, t));
   };
-  for (const SizeTerm& t : scaled) {
+  for (SizeTerm t : terms) {
+    t.factor *= multiple;
     const auto at =
         std::ranges::find_if(t.atoms, [&](uint32_t atom) { return divides_by(atoms_[atom].kind); });
     if (at == t.atoms.end()) {
