@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import sympy
@@ -155,29 +155,24 @@ class Sizes:
         facts = [e.xreplace(parts) for e in known_ones]
         self._holds = function(names, [printer.doprint(e) for e in facts])
         self._hints = hints.choose(
-            [quotients.get(s, s) for s in symbols], facts, *self._equations(parts)
+            [quotients.get(s, s) for s in symbols],
+            facts,
+            [e.xreplace(parts) for e in self._equations()],
+            {quotients.get(s, s): n // self._divisor(s) for s, n in self._traced().items()},
         )
 
-    def _equations(
-        self, parts: Mapping[sympy.Symbol, sympy.Basic]
-    ) -> tuple[list[sympy.Eq], dict[sympy.Symbol, int]]:
-        """What PyTorch guards sizes to be equal to, and the symbols' values in the traced call."""
+    def _equations(self) -> list[sympy.Eq]:
+        """What PyTorch guards sizes to be equal to."""
         if not self._symbols:
-            return [], {}
-        env = self._shape_env
-        guards = (env.replace(guard.expr) for guard in env.guards)
-        known = [
-            g.xreplace(parts)
-            for g in guards
-            if isinstance(g, sympy.Eq) and g.free_symbols <= set(self._symbols)
-        ]
-        examples = {}
-        for symbol in self._symbols:
-            divisor = self._divisor(symbol)
-            quotient = parts[symbol] / divisor if symbol in parts else symbol
-            if (value := env.backed_var_to_val.get(symbol)) is not None:  # no data tells it
-                examples[quotient] = int(value) // divisor
-        return known, examples
+            return []
+        symbols = set(self._symbols)
+        guards = (self._shape_env.replace(guard.expr) for guard in self._shape_env.guards)
+        return [g for g in guards if isinstance(g, sympy.Eq) and g.free_symbols <= symbols]
+
+    def _traced(self) -> dict[sympy.Symbol, int]:
+        """The values in the traced call, of the symbols that no data tells."""
+        values = self._shape_env.backed_var_to_val if self._symbols else {}
+        return {s: int(values[s]) for s in self._symbols if s in values}
 
     def check(self, sizes: Sequence[int]) -> None:
         """RuntimeError if the graph asserts something that does not hold for these sizes."""
