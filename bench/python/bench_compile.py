@@ -93,9 +93,7 @@ def main() -> int:
         f"{'case':36} {'fixed ms':>9} {'symbols ms':>11} {'ratio':>6} {'first call s':>13} {'':>7}"
     )
     rows = []
-    for case in cases():
-        if options.filter not in case.name and options.filter not in case.group:
-            continue
+    for case in bench_torch.selected(cases(), options.filter):
         row = measure(case.name, options.rounds)
         rows.append(row)
         fixed, symbols = row["fixed"], row["symbols"]

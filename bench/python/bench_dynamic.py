@@ -82,9 +82,7 @@ def main() -> int:
     print(header + f" {'fixed ms':>9} {'symb. ms':>9} {'times':>6}")
     rows = []
     start = time.perf_counter()
-    for case in cases():
-        if options.filter not in case.name and options.filter not in case.group:
-            continue
+    for case in bench_torch.selected(cases(), options.filter):
         row = measure(case, options.rounds)
         rows.append(row)
         us, ms = row["us"], row["compile_ms"]

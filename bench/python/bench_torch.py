@@ -49,6 +49,11 @@ class Case:
     fullgraph: bool = True  # False where Dynamo breaks the graph for the others
 
 
+def selected(cases: list[Case], text: str) -> list[Case]:
+    """Those whose name or group contains the text."""
+    return [c for c in cases if text in c.name or text in c.group]
+
+
 def elementwise_cases() -> list[Case]:
     x, y, z = (torch.randn(1 << 20) for _ in range(3))
     big = [torch.randn(1 << 24) for _ in range(2)]
@@ -504,9 +509,7 @@ def main() -> int:
     cases = elementwise_cases() + row_cases() + matmul_cases() + narrow_cases()
     cases += conv_cases() + model_cases()
     rows = []
-    for case in cases:
-        if options.filter not in case.name and options.filter not in case.group:
-            continue
+    for case in selected(cases, options.filter):
         rows.append(measure(case, options.rounds, not options.no_inductor))
         print(f"measured {case.name}", file=sys.stderr, flush=True)
     print_table(rows)
