@@ -17,12 +17,12 @@ std::vector<SymInt> ContractSpec::encode() const {
 }
 
 ContractSpec ContractSpec::decode(SymInts attrs) {
-  COREGRAD_CHECK(attrs.size() >= 3);
+  COREGRAD_CHECK(attrs.size() >= kFirstExtent);
   const auto labels = static_cast<size_t>(attrs[0]), left = static_cast<size_t>(attrs[1]),
              right = static_cast<size_t>(attrs[2]);
-  COREGRAD_CHECK(attrs.size() >= 3 + labels + 6 * (left + right));
+  COREGRAD_CHECK(attrs.size() >= kFirstExtent + labels + 6 * (left + right));
   ContractSpec spec;
-  auto at = attrs.begin() + 3;
+  auto at = attrs.begin() + kFirstExtent;
   spec.extents.assign(at, at + static_cast<std::ptrdiff_t>(labels));
   at += static_cast<std::ptrdiff_t>(labels);
   for (auto [maps, count] : {std::pair{&spec.lhs, left}, std::pair{&spec.rhs, right}})

@@ -33,7 +33,9 @@ struct ContractSpec {
   std::vector<DimMap> lhs, rhs;  ///< one per operand dimension
   std::vector<int64_t> out;      ///< label of each output dimension; every other label is summed
 
+  /// A list of sizes: how many labels there are is the first, their extents begin at kFirstExtent.
   std::vector<SymInt> encode() const;
+  static constexpr size_t kFirstExtent = 3;
   static ContractSpec decode(SymInts attrs);
 
   /// Whether an operand is addressed by more than plain labels.

@@ -28,11 +28,6 @@ std::optional<int64_t> integer_constant(const Graph& graph, NodeId x) {
   return value->i;
 }
 
-bool is_power_of_two(double x) {
-  int exponent;
-  return std::isfinite(x) && x != 0 && std::fabs(std::frexp(x, &exponent)) == 0.5;
-}
-
 // Small sets of operations that never give -0, so that adding +0 to them changes nothing.
 bool is_never_negative_zero(const Graph& graph, NodeId x) {
   while (is_index_map(graph[x].op) && graph[x].op != Op::Pad) x = graph.operand(x, 0);
@@ -159,13 +154,6 @@ NodeId simplify_float(Graph& graph, Op op, NodeId a, NodeId b) {
     if (a_negated && (b_negated || c)) {
       const NodeId other = b_negated ? inside(b) : unary(graph, Op::Neg, b);
       return binary(graph, op, inside(a), other);
-    }
-    // Dividing by a power of two is multiplying by its reciprocal, unless that is subnormal or inf.
-    if (op == Op::Div && c && is_power_of_two(*c)) {
-      const Scalar inverse = Scalar::of_float(graph.dtype(b), 1 / *c);
-      const double tiny = graph.dtype(b) == DType::Float32 ? 0x1p-126 : 0x1p-1022;
-      if (std::isfinite(inverse.f) && std::fabs(inverse.f) >= tiny && std::fabs(*c) >= tiny)
-        return binary(graph, Op::Mul, a, full(graph, shape_of(graph, b), inverse));
     }
   } else if (op == Op::Max || op == Op::Min) {
     if (a == b) return a;

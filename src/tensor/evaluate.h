@@ -11,6 +11,8 @@
 
 namespace coregrad {
 
+struct Plan;
+
 /// A value that is computed besides the roots, because gradients will read it.
 struct KeptValue {
   int64_t number;  ///< of the structure's node
@@ -34,15 +36,21 @@ class Executable {
   std::vector<KeptValue> kept_;
 };
 
+/// A plan over the inputs and then `literals`, as they lie in memory.
+std::shared_ptr<const Executable> make_executable(std::shared_ptr<const Plan> plan,
+                                                  std::vector<KeptValue> kept,
+                                                  std::vector<uint64_t> literals = {});
+
 struct EvaluationStats {
   int64_t compiled = 0;
-  int64_t hits = 0;
+  int64_t hits = 0;      ///< structures that a plan was there for
   int64_t runs = 0;
   int64_t steps = 0;     ///< of all runs
   int64_t products = 0;  ///< of the steps, matrix products and convolutions
 };
 
-/// The executable of a structure, from the cache when one with the same key was made before.
+/// The executable of a structure, from the cache when one with the same key was made before, or
+/// one that serves it (tensor/structure_family.h).
 std::shared_ptr<const Executable> executable_for(const Structure& structure);
 
 EvaluationStats evaluation_stats();

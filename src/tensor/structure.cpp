@@ -1,6 +1,8 @@
 #include "tensor/structure.h"
 
 #include "base/hash.h"
+#include "ir/contract.h"
+#include "ops/primitives.h"
 
 #include <algorithm>
 #include <unordered_map>
@@ -55,8 +57,8 @@ class KeyWriter {
   std::unordered_map<const void*, int64_t> numbers_;  // identity -> input number
 };
 
-/// A hash of what each node computes that does not depend on node numbers: it orders the operands
-/// of commutative operations, which the graph keeps in the order of their numbers.
+/// A hash of what each node computes that depends neither on node numbers nor on sizes: it orders
+/// the operands of commutative operations, which the graph keeps in the order of their numbers.
 std::vector<uint64_t> order_hashes(const Graph& graph, std::span<const NodeId> roots,
                                    const KnownValue& known) {
   const std::vector<bool> live = mark_live(graph, roots);
@@ -67,7 +69,7 @@ std::vector<uint64_t> order_hashes(const Graph& graph, std::span<const NodeId> r
     const Node& n = graph[{i}];
     const bool is_leaf = n.op == Op::Input || known({i});
     parts = {static_cast<uint64_t>(is_leaf ? Op::Input : n.op), static_cast<uint64_t>(n.dtype),
-             n.shape.value, is_leaf ? 0 : n.attrs.value, n.literal};
+             graph.shape({i}).size()};
     if (!is_leaf)
       for (NodeId o : graph.operands({i})) parts.push_back(hashes[o.value]);
     if (is_commutative(n.op) && !is_leaf) std::sort(parts.end() - 2, parts.end());
@@ -157,31 +159,75 @@ Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
   return structure;
 }
 
-StandaloneGraph rebuild_structure(std::span<const int64_t> key) {
+KeyNode KeyReader::next_node() {
+  KeyNode node{};
+  const int64_t head = key_[at_++];
+  node.op = static_cast<Op>(head & 0xff);
+  node.dtype = static_cast<DType>(head >> 8 & 0xff);
+  node.literal = at_++;
+  node.shape = skip_list(node.rank);
+  node.attrs = skip_list(node.num_attrs);
+  node.num_operands = static_cast<size_t>(head >> 16 & 0xffff);
+  node.operands = at_;
+  at_ += node.num_operands;
+  return node;
+}
+
+std::span<const int64_t> KeyReader::next_list() {
+  size_t size = 0;
+  const size_t first = skip_list(size);
+  return key_.subspan(first, size);
+}
+
+size_t KeyReader::skip_list(size_t& size) {
+  size = static_cast<size_t>(key_[at_++]);
+  const size_t first = at_;
+  at_ += size;
+  return first;
+}
+
+void for_each_size(std::span<const int64_t> key, const KeyNode& node,
+                   const std::function<void(size_t)>& visit) {
+  for (size_t d = 0; d < node.rank; ++d) visit(node.shape + d);
+  size_t first = node.num_attrs, end = node.num_attrs;
+  if (node.op == Op::Input) first = 1;  // strides
+  if (node.op == Op::Slice || node.op == Op::Pad) first = 0;
+  if (node.op == Op::Contract) {
+    first = ContractSpec::kFirstExtent;
+    end = first + static_cast<size_t>(key[node.attrs]);
+  }
+  for (size_t i = first; i < end; ++i) visit(node.attrs + i);
+  if (node.op == Op::Window)
+    for (size_t i = 0; i < node.num_attrs; ++i)
+      if (i % 4 != 0) visit(node.attrs + i);
+}
+
+StandaloneGraph rebuild_structure(std::span<const int64_t> key, const KeyMeaning& meaning) {
   StandaloneGraph result;
-  size_t at = 0;
-  const auto list = [&] {
-    const auto size = static_cast<size_t>(key[at++]);
-    const std::span<const int64_t> values = key.subspan(at, size);
-    at += size;
-    return values;
-  };
-  const int64_t count = key[at++];
+  KeyReader reader(key);
   std::vector<NodeId>& nodes = result.nodes;
+  std::vector<SymInt> sizes(key.size());  // what stands at each place, of shapes and attributes
   std::vector<NodeId> operands;
-  for (int64_t i = 0; i < count; ++i) {
-    const int64_t head = key[at++];
-    const auto literal = static_cast<uint64_t>(key[at++]);
-    const Shape shape = list();
-    const std::span<const int64_t> attrs = list();
+  for (int64_t i = 0; i < reader.num_nodes(); ++i) {
+    const KeyNode n = reader.next_node();
+    for (size_t d = 0; d < n.rank; ++d) sizes[n.shape + d] = key[n.shape + d];
+    for (size_t d = 0; d < n.num_attrs; ++d) sizes[n.attrs + d] = key[n.attrs + d];
+    if (meaning.size) for_each_size(key, n, [&](size_t at) { sizes[at] = meaning.size(at); });
+    const Shape shape(std::span(sizes).subspan(n.shape, n.rank));
+    if (n.op == Op::Literal && meaning.literal_input)
+      if (const std::optional<int64_t> input = meaning.literal_input(n.literal)) {
+        nodes.push_back(ops::input(result.graph, *input, n.dtype, shape));
+        continue;
+      }
     operands.clear();
-    for (int64_t k = head >> 16 & 0xffff; k > 0; --k) operands.push_back(nodes[key[at++]]);
-    nodes.push_back(result.graph.intern(static_cast<Op>(head & 0xff),
-                                        static_cast<DType>(head >> 8 & 0xff), shape, operands,
-                                        attrs, literal));
+    for (size_t k = 0; k < n.num_operands; ++k)
+      operands.push_back(nodes[static_cast<size_t>(key[n.operands + k])]);
+    nodes.push_back(result.graph.intern(n.op, n.dtype, shape, operands,
+                                        SymInts(std::span(sizes).subspan(n.attrs, n.num_attrs)),
+                                        static_cast<uint64_t>(key[n.literal])));
   }
   for (std::vector<NodeId>* tail : {&result.roots, &result.differentiated, &result.targets})
-    for (int64_t number : list()) tail->push_back(nodes[number]);
+    for (int64_t number : reader.next_list()) tail->push_back(nodes[static_cast<size_t>(number)]);
   return result;
 }
 

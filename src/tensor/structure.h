@@ -40,6 +40,46 @@ Structure extract_structure(const Graph& graph, std::span<const NodeId> roots,
                             const KnownValue& known, const Identity& identity,
                             const GradientNeeds& needs = {});
 
+/// One node of a key, as places in it.
+struct KeyNode {
+  Op op;
+  DType dtype;
+  size_t literal;  ///< where Node::literal stands
+  size_t shape, rank;
+  size_t attrs, num_attrs;
+  size_t operands, num_operands;
+};
+
+/// Reads a key from its start: its nodes, then its lists of node numbers.
+class KeyReader {
+ public:
+  explicit KeyReader(std::span<const int64_t> key) : key_(key), num_nodes_(key[at_++]) {}
+
+  int64_t num_nodes() const { return num_nodes_; }
+  KeyNode next_node();
+  std::span<const int64_t> next_list();
+
+ private:
+  size_t skip_list(size_t& size);
+
+  std::span<const int64_t> key_;
+  size_t at_ = 0;
+  int64_t num_nodes_;
+};
+
+/// Calls `visit(place)` for each size in a node's shape and attributes. What is no size there
+/// (dimensions, labels, numbers of inputs) says what is computed.
+void for_each_size(std::span<const int64_t> key, const KeyNode& node,
+                   const std::function<void(size_t)>& visit);
+
+/// What becomes of some places of a key where a graph is made of it.
+struct KeyMeaning {
+  /// The size that stands at a place; null: the number there.
+  std::function<SymInt(size_t place)> size = nullptr;
+  /// The input that a literal is; nothing where it is one.
+  std::function<std::optional<int64_t>(size_t place)> literal_input = nullptr;
+};
+
 /// The graph that a key describes, its inputs numbered from 0, and its roots in order.
 struct StandaloneGraph {
   Graph graph;
@@ -47,6 +87,6 @@ struct StandaloneGraph {
   std::vector<NodeId> roots;
   std::vector<NodeId> differentiated, targets;  ///< of GradientNeeds
 };
-StandaloneGraph rebuild_structure(std::span<const int64_t> key);
+StandaloneGraph rebuild_structure(std::span<const int64_t> key, const KeyMeaning& meaning = {});
 
 }  // namespace coregrad
