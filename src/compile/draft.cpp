@@ -6,6 +6,9 @@
 #include "schedule/arrange_loops.h"
 
 #include <algorithm>
+#include <string>
+#include <unordered_map>
+#include <vector>
 
 namespace coregrad {
 namespace {
@@ -220,6 +223,31 @@ void draft_copies(Draft& draft, const Graph& graph, const MemoryMap& memory,
   }
 }
 
+namespace {
+
+/// Kernels without sums over one axis that differ in how long it is alone take that from the call,
+/// so that they are one: an optimiser has one for each shape of its parameters.
+void share_runs(Draft& draft) {
+  std::unordered_map<std::string, std::vector<LoopKernel*>> alike;
+  for (KernelSource& source : draft.sources) {
+    auto* kernel = std::get_if<LoopKernel>(&source);
+    const auto writes = [](const KernelStore& s) { return s.combine == Op::Literal; };
+    if (!kernel || kernel->num_parallel != 1 || kernel->num_loop_sets != 0 ||
+        !kernel->lane_parallel || kernel->has_symbols() ||
+        !std::ranges::all_of(kernel->stores, writes))
+      continue;
+    LoopKernel any = *kernel;
+    any.axes[0].extent = any.chunk = any.block = 1;
+    alike[any.structure_key()].push_back(kernel);
+  }
+  for (const auto& [key, kernels] : alike)
+    for (LoopKernel* kernel : kernels)
+      if (kernel->axes[0].extent != kernels[0]->axes[0].extent)
+        for (LoopKernel* one : kernels) one->any_size = true;
+}
+
+}  // namespace
+
 void schedule(Draft& draft, const CompileOptions& options, const Target& target) {
   for (DraftStep& step : draft.steps) {
     if (step.source < 0) continue;
@@ -234,6 +262,7 @@ void schedule(Draft& draft, const CompileOptions& options, const Target& target)
     kernel->any_size = options.any_size && step.kind == StepKind::Loop;
     if (flags().debug >= 3) log().debug("{}: {}", step.name, kernel->to_text());
   }
+  share_runs(draft);
 }
 
 void start_at_first_access(Draft& draft) {

@@ -608,6 +608,27 @@ TEST(Compile, AnUpdateInPlaceIsAnotherKernel) {
   }
 }
 
+// As an optimiser has one for each parameter. The last one is summed and so is another kernel; two
+// and three elements are less than any vector.
+TEST(Compile, EqualFunctionsOfManyShapesAreOneKernel) {
+  Graph g;
+  std::vector<NodeId> outputs;
+  int64_t inputs = 0;
+  const auto update = [&](const std::vector<int64_t>& shape) {
+    const NodeId x = in(g, inputs++, shape), step = in(g, inputs++, shape);
+    const NodeId rate = ops::literal(g, DType::Float32, 0.3);
+    return ops::sub(g, x, ops::mul(g, ops::unary(g, Op::Tanh, step), rate));
+  };
+  for (const int64_t n : {2, 3, 8, 33, 64, 1000, 4096, 70001}) outputs.push_back(update({n}));
+  outputs.push_back(update({64, 33}));
+  outputs.push_back(update({7, 3, 3, 3}));
+  outputs.push_back(ops::reduce(g, Op::Sum, update({40, 5}), {{0}}));
+  CompileReport report;
+  check(g, outputs, &report);
+  EXPECT_EQ(report.kernels, 11);
+  EXPECT_LE(report.kernels_compiled, 4);
+}
+
 TEST(Compile, SizesShareTheirMachineCode) {
   // Rows are what changes: of a product with an epilogue, of what follows, and of one summed over
   // them.
