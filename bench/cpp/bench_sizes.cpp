@@ -3,6 +3,7 @@
 #include "base/shape_env.h"
 #include "compile/compiler.h"
 #include "compile/plan_template.h"
+#include "coregrad/coregrad.h"
 #include "ops/operators.h"
 #include "ops/primitives.h"
 
@@ -56,6 +57,26 @@ void BM_BindProducts(benchmark::State& state) {
   });
 }
 BENCHMARK(BM_BindProducts)->Arg(1)->Arg(10)->Arg(100)->Unit(benchmark::kMicrosecond);
+
+/// A perceptron on tensors: with a batch that is known, and with one that never was (`range(0)`).
+void BM_Tensors(benchmark::State& state) {
+  const Tensor w = randn({64, 32}).realize(), v = randn({32, 8}).realize();
+  const auto batch = [](int64_t n) { return zeros({n, 64}).realize(); };
+  const auto run = [&](const Tensor& x) { softmax(matmul(relu(matmul(x, w)), v), -1).realize(); };
+  for (const int64_t n : {10, 20, 30}) run(batch(n));
+  int64_t n = 100;
+  Tensor x = batch(n);
+  for (auto _ : state) {
+    if (state.range(0) != 0) {
+      state.PauseTiming();
+      n = n % 1000 + 2;
+      x = batch(n);
+      state.ResumeTiming();
+    }
+    run(x);
+  }
+}
+BENCHMARK(BM_Tensors)->ArgName("new")->Arg(0)->Arg(1)->Unit(benchmark::kMicrosecond);
 
 }  // namespace
 }  // namespace coregrad

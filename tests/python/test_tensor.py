@@ -121,6 +121,21 @@ def test_a_training_loop_compiles_nothing_after_its_first_steps():
     assert losses[-1] < losses[0]
 
 
+def test_sizes_and_numbers_that_change_compile_nothing_from_the_third_on():
+    w = cg.tensor(np.random.default_rng(0).standard_normal((12, 5)).astype(np.float32))
+    for step, n in enumerate([7, 16, 33, 5, 100, 2, 64]):
+        x = np.random.default_rng(n).standard_normal((n, 12)).astype(np.float32)
+        known = cg.tensor(x)
+        if step == 2:
+            compiled = cg.session_stats()["plans_compiled"]
+        got = cg.softmax(known @ w * (0.5 + step), -1).mean(0).numpy()
+        scores = x.astype(np.float64) @ w.numpy().astype(np.float64) * (0.5 + step)
+        shifted = np.exp(scores - scores.max(-1, keepdims=True))
+        want = (shifted / shifted.sum(-1, keepdims=True)).mean(0)
+        np.testing.assert_allclose(got, want, rtol=2e-5, atol=1e-6)
+    assert cg.session_stats()["plans_compiled"] == compiled
+
+
 def test_the_seed_decides_random_numbers():
     cg.manual_seed(5)
     first = cg.rand((4,)).tolist()
