@@ -25,15 +25,15 @@ class Optimizer {
   const std::vector<Tensor>& parameters() const { return parameters_; }
 
  protected:
-  /// The parameter's next value; changes the tensors of `state` (made with init_state) as it needs.
+  /// The parameter's next value; assigns to the tensors of `state`, which begin as zeros.
   virtual Tensor update(const Tensor& parameter, const Tensor& gradient,
                         std::span<Tensor> state) = 0;
   virtual int num_states() const = 0;
   /// Called once before the updates of a step.
   virtual void begin_step() {}
 
-  Tensor rate_;  ///< the learning rate as data, so that a schedule changes no plan
-  int64_t steps_ = 0;
+  Tensor rate_;   ///< the learning rate as data, so that a schedule changes no plan
+  Tensor steps_;  ///< how many there were, where an algorithm needs them
 
  private:
   std::vector<Tensor> parameters_;
@@ -81,7 +81,7 @@ class Adam : public Optimizer {
 
  private:
   Options options_;
-  Tensor correction1_, correction2_;  ///< 1 - beta^steps as data
+  Tensor correction1_, correction2_;  ///< 1 - beta^steps
 };
 
 }  // namespace coregrad::optim

@@ -31,7 +31,10 @@ Optimizer::Optimizer(std::vector<Tensor> parameters, double learning_rate)
 
 void Optimizer::set_learning_rate(double value) {
   learning_rate_ = require_at_least_zero(value, "the learning rate");
-  rate_ = number(value);
+  if (rate_.is_defined())
+    rate_.assign(number(value));
+  else
+    rate_ = number(value);
 }
 
 void Optimizer::zero_grad() const {
@@ -40,9 +43,9 @@ void Optimizer::zero_grad() const {
 
 void Optimizer::step(std::span<const Tensor> together) {
   const NoGrad guard;
-  ++steps_;
   begin_step();
   std::vector<Tensor> pending(together.begin(), together.end());
+  if (steps_.is_defined()) pending.push_back(steps_);
   std::vector<std::pair<size_t, Tensor>> updated;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const Tensor gradient = parameters_[i].grad();
@@ -50,9 +53,8 @@ void Optimizer::step(std::span<const Tensor> together) {
     // Narrow floats would lose small steps and averages: the state and the update are float32.
     const DType work = compute_dtype(parameters_[i].dtype());
     std::vector<Tensor>& state = states_[i];
-    if (state.empty())
-      for (int k = 0; k < num_states(); ++k)
-        state.push_back(zeros(parameters_[i].shape(), work).realize());
+    for (auto k = static_cast<int>(state.size()); k < num_states(); ++k)
+      state.push_back(zeros(parameters_[i].shape(), work).realize());
     const Tensor value = update(cast(parameters_[i], work), cast(gradient, work), state);
     updated.emplace_back(i, cast(value, parameters_[i].dtype()));
     pending.push_back(updated.back().second);
@@ -75,7 +77,7 @@ Tensor SGD::update(const Tensor& parameter, const Tensor& gradient, std::span<Te
   if (options_.weight_decay != 0) direction = direction + parameter * options_.weight_decay;
   if (options_.momentum != 0) {
     // PyTorch starts the buffer with the first gradient; from zero that is the same sum.
-    state[0] = state[0] * options_.momentum + direction;
+    state[0].assign(state[0] * options_.momentum + direction);
     direction = options_.nesterov ? direction + state[0] * options_.momentum : state[0];
   }
   return parameter - direction * cast(rate_, parameter.dtype());
@@ -90,8 +92,13 @@ Adam::Adam(std::vector<Tensor> parameters, double learning_rate, Options options
 }
 
 void Adam::begin_step() {
-  correction1_ = number(1 - std::pow(options_.beta1, static_cast<double>(steps_)));
-  correction2_ = number(1 - std::pow(options_.beta2, static_cast<double>(steps_)));
+  if (!steps_.is_defined()) steps_ = scalar_data(Scalar::of_float(DType::Float64, 0));
+  steps_.assign(steps_ + 1.0);
+  const auto correction = [&](double beta) {
+    return cast(1.0 - pow(full({}, Scalar::of_float(DType::Float64, beta)), steps_), DType::Float32);
+  };
+  correction1_ = correction(options_.beta1);
+  correction2_ = correction(options_.beta2);
 }
 
 Tensor Adam::update(const Tensor& parameter, const Tensor& gradient, std::span<Tensor> state) {
@@ -104,8 +111,8 @@ Tensor Adam::update(const Tensor& parameter, const Tensor& gradient, std::span<T
     else
       direction = direction + value * options_.weight_decay;
   }
-  state[0] = state[0] * options_.beta1 + direction * (1 - options_.beta1);
-  state[1] = state[1] * options_.beta2 + square(direction) * (1 - options_.beta2);
+  state[0].assign(state[0] * options_.beta1 + direction * (1 - options_.beta1));
+  state[1].assign(state[1] * options_.beta2 + square(direction) * (1 - options_.beta2));
   const Tensor spread = sqrt(state[1] / cast(correction2_, t)) + options_.epsilon;
   return value - state[0] / cast(correction1_, t) * cast(rate_, t) / spread;
 }

@@ -9,6 +9,7 @@
 #include "ir/print.h"
 #include "ops/primitives.h"
 #include "tensor/state.h"
+#include "tensor/trace.h"
 
 #include <algorithm>
 #include <map>
@@ -121,7 +122,8 @@ bool grad_enabled() { return recording_gradients; }
 bool Tensor::requires_grad() const { return state_of(*this, "requires_grad").requires_grad; }
 
 const Tensor& Tensor::set_requires_grad(bool on) const {
-  TensorState& state = state_of(*this, "set_requires_grad");
+  const std::shared_ptr<TensorState> shared = shared_state(*this, "set_requires_grad");
+  TensorState& state = *shared;
   if (state.is_leaf == on && state.requires_grad == on) return *this;
   if (on && !is_float(state.dtype))
     raise<DTypeError>("set_requires_grad: gradients need a floating tensor, got {}",
@@ -134,11 +136,11 @@ const Tensor& Tensor::set_requires_grad(bool on) const {
   const Session::Lock lock(session);
   if (on) {
     // Its own input: equal values must not share a gradient.
-    const NodeId own = session.alias_data(*realized_node(state));
+    const NodeId own = session.alias_data(input_of(state));
     state.rebind(own);
-    session.set_leaf(own, state_);
+    session.set_leaf(own, shared);
   } else {
-    session.set_leaf(*realized_node(state), {});
+    session.set_leaf(input_of(state), {});
     state.grad = {};
   }
   state.is_leaf = state.requires_grad = on;
@@ -149,8 +151,8 @@ void Tensor::backward(const Tensor& gradient, bool keep_graph) const {
   TensorState& state = state_of(*this, "backward");
   Session& session = Session::global();
   const Session::Lock lock(session);
-  const std::optional<NodeId> node = realized_node(state);
-  if (!node)
+  const NodeId node = session.graph().resolve(state.handle);
+  if (!realized_node(state) && Trace::current() == nullptr)
     raise<AutogradError>("backward: the loss {} is not realised; call .realize() first",
                          type_text(state.dtype, state.shape));
   if (!state.requires_grad)
@@ -163,7 +165,7 @@ void Tensor::backward(const Tensor& gradient, bool keep_graph) const {
         type_text(state.dtype, state.shape));
   const NodeId seed = seed_for(state, gradient, "backward");
   History history([&](NodeId input) { return session.leaf_of(input) != nullptr; }, {0});
-  const std::map<NodeId, NodeId> found = history.gradients_of(*node, seed);
+  const std::map<NodeId, NodeId> found = history.gradients_of(node, seed);
   if (found.empty())
     raise<AutogradError>("backward: no tensor that requires a gradient can be reached from {}",
                          type_text(state.dtype, state.shape));
@@ -175,7 +177,7 @@ void Tensor::backward(const Tensor& gradient, bool keep_graph) const {
     leaf->grad = wrap(total, false);
   }
   if (!keep_graph && !state.is_leaf) {
-    session.drop_source(*node);
+    if (realized_node(state)) session.drop_source(node);
     state.is_consumed = true;
   }
 }
@@ -235,7 +237,7 @@ ValueAndGrad value_and_grad(const ScalarFunction& function, std::span<const Tens
       if (!is_float(state.dtype))
         raise<AutogradError>("value_and_grad: arguments must be floating, got {}",
                              type_text(state.dtype, state.shape));
-      const NodeId original = *realized_node(state);
+      const NodeId original = input_of(state);
       const NodeId alias = session.alias_data(original);
       if (state.requires_grad) session.set_source(alias, original, true);
       fresh.push_back(wrap(alias, true));

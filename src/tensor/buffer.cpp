@@ -14,4 +14,8 @@ std::shared_ptr<Buffer> Buffer::borrow(void* data, int64_t bytes, std::shared_pt
   return std::shared_ptr<Buffer>(new Buffer(std::move(owner), data, bytes));
 }
 
+std::shared_ptr<Buffer> Buffer::promise() {
+  return std::shared_ptr<Buffer>(new Buffer(nullptr, nullptr, -1));
+}
+
 }  // namespace coregrad

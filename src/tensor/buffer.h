@@ -14,6 +14,10 @@ class Buffer {
   /// Memory of somebody else that stays valid as long as `owner` lives.
   static std::shared_ptr<Buffer> borrow(void* data, int64_t bytes, std::shared_ptr<void> owner);
 
+  /// No memory: what stands for that of a later call (tensor/trace.h).
+  static std::shared_ptr<Buffer> promise();
+
+  bool is_promise() const { return bytes_ < 0; }
   void* data() const { return data_; }
   int64_t bytes() const { return bytes_; }
 

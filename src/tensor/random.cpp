@@ -4,6 +4,7 @@
 #include "coregrad/ops.h"
 #include "ops/random.h"
 #include "tensor/state.h"
+#include "tensor/trace.h"
 
 namespace coregrad {
 
@@ -38,6 +39,7 @@ namespace {
 
 /// The seed is data, so that the next call has the same structure and finds its plan.
 Tensor seed_data(Generator& generator) {
+  if (Trace* const trace = Trace::current()) return trace->seed(generator);
   return scalar_data(Scalar::of_int(DType::Int64, generator.next()));
 }
 

@@ -4,6 +4,7 @@
 #include "ops/primitives.h"
 #include "tensor/evaluate.h"
 #include "tensor/state.h"
+#include "tensor/trace.h"
 
 #include <unordered_map>
 
@@ -92,8 +93,7 @@ class Gatherer {
 Work gather(std::span<const Tensor> tensors) {
   Gatherer gatherer;
   for (const Tensor& tensor : tensors) {
-    state_of(tensor, "realize");
-    gatherer.add(tensor.state());
+    gatherer.add(shared_state(tensor, "realize"));
   }
   return gatherer.finish();
 }
@@ -101,7 +101,11 @@ Work gather(std::span<const Tensor> tensors) {
 /// Runs; the results' buffers, in the order of the targets and of the kept values.
 std::vector<std::shared_ptr<Buffer>> compute(const Work& work, const Executable& executable) {
   std::vector<const void*> inputs;
-  for (const auto& buffer : work.inputs) inputs.push_back(buffer->data());
+  for (const auto& buffer : work.inputs) {
+    if (buffer->is_promise())
+      raise<ValueError>("realize: this needs a tensor of a function that is recorded");
+    inputs.push_back(buffer->data());
+  }
   std::vector<std::shared_ptr<Buffer>> results;
   std::vector<void*> outputs;
   for (const Target& target : work.targets) {
@@ -128,6 +132,7 @@ void release(const Work& work) {
 }  // namespace
 
 void realize(std::span<const Tensor> tensors) {
+  if (Trace* const trace = Trace::current()) return trace->realize_constants(tensors);
   Session& session = Session::global();
   Work work;
   {

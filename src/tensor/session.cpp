@@ -58,7 +58,8 @@ void Session::set_source(NodeId input, NodeId source, bool differentiable) {
   Data& data = data_.at(id);
   data.source = source;
   data.differentiable = differentiable;
-  if (graph_[source].op != Op::Input) known_.try_emplace(source.value, id);
+  if (graph_[source].op != Op::Input && !data.buffer->is_promise())
+    known_.try_emplace(source.value, id);
 }
 
 std::optional<NodeId> Session::differentiable_source(NodeId input) const {
@@ -132,7 +133,8 @@ void Session::collect() {
       continue;
     }
     if (data.source.is_valid()) data.source = moved[data.source.value];
-    if (data.source.is_valid() && graph_[data.source].op != Op::Input)
+    if (data.source.is_valid() && graph_[data.source].op != Op::Input &&
+        !data.buffer->is_promise())
       known_.try_emplace(data.source.value, at->first);
     ++at;
   }

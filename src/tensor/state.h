@@ -28,13 +28,16 @@ struct TensorState {
   bool requires_grad;        ///< gradients flow through or stop here
   bool is_leaf = false;      ///< gradients stop here
   bool is_consumed = false;  ///< backward() let go of the recorded graph
+  int64_t trace;             ///< that this was made in (tensor/trace.h), or 0
   Tensor grad;
 
   /// Points at another node instead. The caller holds the session's lock.
   void rebind(NodeId node);
 };
 
-/// The state of a tensor that must be defined; ValueError names the operation.
+/// The state of a tensor that must be defined, or what stands for it in a trace. ValueError names
+/// the operation.
+std::shared_ptr<TensorState> shared_state(const Tensor& tensor, std::string_view operation);
 TensorState& state_of(const Tensor& tensor, std::string_view operation);
 
 /// Node of a defined tensor: the Input node once its value is known. Under the session's lock.
@@ -145,5 +148,7 @@ void assign_with_next(const Tensor& tensor, const Tensor& value);
 
 /// The Input node of a realised tensor, or nothing. Under the session's lock.
 std::optional<NodeId> realized_node(const TensorState& state);
+/// The same; in a trace, an input that stands for what is pending.
+NodeId input_of(const TensorState& state);
 
 }  // namespace coregrad

@@ -4,6 +4,7 @@
 #include "ir/print.h"
 #include "ops/primitives.h"
 #include "tensor/state.h"
+#include "tensor/trace.h"
 
 #include <cstring>
 
@@ -15,7 +16,8 @@ TensorState::TensorState(NodeId node, bool needs_grad)
             Session::global().graph().shape(node).end()),
       numel(Session::global().graph().numel(node)),
       handle(Session::global().graph().retain(node)),
-      requires_grad(needs_grad) {}
+      requires_grad(needs_grad),
+      trace(Trace::number_for(node)) {}
 
 TensorState::~TensorState() {
   Session& session = Session::global();
@@ -33,8 +35,22 @@ void TensorState::rebind(NodeId node) {
 }
 
 TensorState& state_of(const Tensor& tensor, std::string_view operation) {
+  const std::shared_ptr<TensorState>& state = tensor.state();
+  if (state && state->trace == 0 && Trace::current() == nullptr) return *state;
+  return *shared_state(tensor, operation);
+}
+
+std::shared_ptr<TensorState> shared_state(const Tensor& tensor, std::string_view operation) {
   if (!tensor.is_defined()) raise<ValueError>("{}: the tensor is undefined", operation);
-  return *tensor.state();
+  if (Trace* const trace = Trace::current()) {
+    const Session::Lock lock(Session::global());
+    return trace->seen(tensor.state());
+  }
+  if (tensor.state()->trace != 0)
+    raise<ValueError>(
+        "{}: {} was made while a function was recorded and has no value; return it from the function",
+        operation, type_text(tensor.state()->dtype, tensor.state()->shape));
+  return tensor.state();
 }
 
 NodeId node_of(const Tensor& tensor, std::string_view operation) {
@@ -48,8 +64,9 @@ Tensor wrap(NodeId node, bool requires_grad) {
 OperandNodes::OperandNodes(std::string_view operation, std::span<const Tensor> operands) {
   nodes.reserve(operands.size());
   for (const Tensor& t : operands) {
-    nodes.push_back(node_of(t, operation));
-    requires_grad = requires_grad || t.state()->requires_grad;
+    const TensorState& state = state_of(t, operation);
+    nodes.push_back(Session::global().graph().resolve(state.handle));
+    requires_grad = requires_grad || state.requires_grad;
   }
   requires_grad = requires_grad && grad_enabled();
 }
@@ -79,6 +96,12 @@ std::optional<NodeId> realized_node(const TensorState& state) {
   const NodeId node = session.graph().resolve(state.handle);
   if (session.graph()[node].op != Op::Input) return std::nullopt;
   return node;
+}
+
+NodeId input_of(const TensorState& state) {
+  if (const std::optional<NodeId> node = realized_node(state)) return *node;
+  COREGRAD_CHECK(Trace::current() != nullptr);
+  return Trace::current()->input_for(Session::global().graph().resolve(state.handle));
 }
 
 DType Tensor::dtype() const { return state_of(*this, "dtype").dtype; }
@@ -125,6 +148,11 @@ const Tensor& Tensor::realize() const {
 }
 
 std::shared_ptr<const void> Tensor::storage() const {
+  if (Trace::current() != nullptr)
+    raise<ValueError>(
+        "compile: the values of {} are asked for while the function is recorded, and are not there "
+        "before it runs; return the tensor, or choose with where()",
+        type_text(dtype(), shape()));
   realize();
   Session& session = Session::global();
   const Session::Lock lock(session);
@@ -220,12 +248,14 @@ void assign_with_next(const Tensor& tensor, const Tensor& value) {
   Session& session = Session::global();
   const Session::Lock lock(session);
   tensor.assign(value);
-  session.add_due(tensor.state());
+  if (Trace::current() == nullptr) session.add_due(tensor.state());
 }
 
 void Tensor::assign(const Tensor& value) const {
-  TensorState& mine = state_of(*this, "assign");
-  const TensorState& theirs = state_of(value, "assign");
+  const std::shared_ptr<TensorState> target = shared_state(*this, "assign");
+  TensorState& mine = *target;
+  const std::shared_ptr<TensorState> source = shared_state(value, "assign");
+  const TensorState& theirs = *source;
   if (mine.dtype != theirs.dtype || mine.shape != theirs.shape)
     raise<ShapeError>("assign: expected {}, got {}", type_text(mine.dtype, mine.shape),
                       type_text(theirs.dtype, theirs.shape));
@@ -234,9 +264,9 @@ void Tensor::assign(const Tensor& value) const {
   const Session::Lock lock(session);
   if (realized_node(mine)) session.note_released(mine.numel * size_of(mine.dtype));
   if (mine.is_leaf) {
-    const NodeId own = session.alias_data(*realized_node(theirs));
+    const NodeId own = session.alias_data(input_of(theirs));
     mine.rebind(own);
-    session.set_leaf(own, state_);
+    session.set_leaf(own, target);
   } else {
     mine.rebind(session.graph().resolve(theirs.handle));
     mine.requires_grad = theirs.requires_grad;
