@@ -8,6 +8,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace coregrad {
@@ -30,7 +31,13 @@ class CompiledFunction {
  public:
   using Function = std::function<std::vector<Tensor>(std::span<const Tensor>)>;
 
-  explicit CompiledFunction(Function function);
+  struct Options {
+    /// Sizes that change share a plan from the second set on; otherwise each set has its own.
+    bool dynamic = true;
+  };
+  explicit CompiledFunction(Function function, Options options);
+  explicit CompiledFunction(Function function)
+      : CompiledFunction(std::move(function), Options()) {}
 
   std::vector<Tensor> operator()(std::span<const Tensor> arguments) const {
     return call(arguments).results;

@@ -17,6 +17,9 @@ class Generator {
   uint64_t initial_seed() const { return seed_; }
   /// The next seed, different for every call.
   int64_t next();
+  /// The next seed as data, so that a loop's next pass has the same structure; each call of a
+  /// CompiledFunction draws it anew.
+  Tensor draw();
   /// How many seeds were handed out; for saving and resuming.
   uint64_t position() const;
   void set_position(uint64_t position);

@@ -7,6 +7,7 @@
 #include "ir/print.h"
 #include "runtime/allocator.h"
 
+#include <fmt/format.h>
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -313,6 +314,55 @@ void bind_autograd(nb::module_& m, nb::class_<Tensor>& cls) {
   nb::class_<NoGrad>(m, "_NoGrad").def(nb::init<>());
 }
 
+/// A function of Python as one of C++. Its reference may go on a thread without the interpreter's
+/// lock.
+CompiledFunction::Function function_of(const nb::callable& callable) {
+  const std::shared_ptr<nb::callable> held(new nb::callable(callable), [](nb::callable* p) {
+    const nb::gil_scoped_acquire gil;
+    delete p;
+  });
+  return [held](std::span<const Tensor> arguments) {
+    const nb::gil_scoped_acquire gil;
+    nb::list list;
+    for (const Tensor& t : arguments) list.append(nb::cast(t));
+    return nb::cast<std::vector<Tensor>>((*held)(list));
+  };
+}
+
+void bind_compiled_functions(nb::module_& m) {
+  using Recorded = CompiledFunction::Recorded;
+  nb::class_<Recorded>(m, "Recorded", "One recording of a compiled function.")
+      .def_ro("signature", &Recorded::signature, "Dtypes and shapes of its arguments.")
+      .def_ro("inputs", &Recorded::inputs,
+              "How many arguments, outside tensors and seeds a call reads.")
+      .def_ro("updates", &Recorded::updates, "How many outside tensors and gradients it changes.")
+      .def_ro("steps", &Recorded::steps, "Of the plan.")
+      .def_ro("calls", &Recorded::calls, "That it served.")
+      .def_ro("reason", &Recorded::reason, "Why calls record instead; empty if they do not.")
+      .def("__repr__", [](const Recorded& r) {
+        if (!r.reason.empty()) return fmt::format("({}): recorded by each call: {}", r.signature, r.reason);
+        return fmt::format("({}): {} calls, {} steps, {} inputs, {} updates", r.signature, r.calls,
+                           r.steps, r.inputs, r.updates);
+      });
+  nb::class_<CompiledFunction>(m, "_CompiledFunction")
+      .def(
+          "__init__",
+          [](CompiledFunction* self, const nb::callable& function, bool dynamic) {
+            new (self) CompiledFunction(function_of(function), {dynamic});
+          },
+          nb::arg("function"), nb::arg("dynamic"))
+      .def("call",
+           [](const CompiledFunction& f, const std::vector<Tensor>& arguments) {
+             CompiledFunction::Call made;
+             {
+               const nb::gil_scoped_release release;
+               made = f.call(arguments);
+             }
+             return std::pair(std::move(made.results), made.recording);
+           })
+      .def("report", &CompiledFunction::report);
+}
+
 }  // namespace
 
 void bind_tensor(nb::module_& m) {
@@ -366,6 +416,7 @@ void bind_tensor(nb::module_& m) {
   bind_others(m, cls);
   bind_creation(m);
   bind_autograd(m, cls);
+  bind_compiled_functions(m);
   m.def(
       "realize",
       [](const std::vector<Tensor>& tensors) {

@@ -68,11 +68,6 @@ double epsilon_of(DType dtype) {
                                  : double{std::numeric_limits<float>::epsilon()};
 }
 
-/// The seed is data, so that the next call has the same structure and finds its plan.
-Tensor seed_data(Generator& generator) {
-  return scalar_data(Scalar::of_int(DType::Int64, generator.next()));
-}
-
 using ClassLoss = NodeId (*)(Graph&, NodeId, NodeId, const ops::ClassOptions&);
 
 Tensor record_class_loss(std::string_view operation, ClassLoss loss, const Tensor& scores,
@@ -224,7 +219,7 @@ Tensor dropout(const Tensor& x, double p, bool training, Generator& generator) {
   if (!(p >= 0 && p <= 1))
     raise<ValueError>("dropout: the probability must lie in [0, 1]: got {}", p);
   if (!training || p == 0) return x;
-  return record("dropout", {x, seed_data(generator)},
+  return record("dropout", {x, generator.draw()},
                 [&](Graph& g, Nodes n) { return ops::dropout(g, n[0], p, n[1], 0); });
 }
 
@@ -237,7 +232,7 @@ Tensor one_hot(const Tensor& index, int64_t classes) {
 
 Tensor scaled_dot_product_attention(const Tensor& query, const Tensor& key, const Tensor& value,
                                     const AttentionOptions& options, Generator& generator) {
-  const Tensor seed = options.dropout > 0 ? seed_data(generator) : Tensor();
+  const Tensor seed = options.dropout > 0 ? generator.draw() : Tensor();
   return record_optional("scaled_dot_product_attention", {query, key, value}, {options.mask, seed},
                          [&](Graph& g, Nodes n, Maybe optional) {
                            return ops::scaled_dot_product_attention(

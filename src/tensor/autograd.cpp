@@ -171,6 +171,10 @@ void Tensor::backward(const Tensor& gradient, bool keep_graph) const {
                          type_text(state.dtype, state.shape));
   for (const auto& [input, contribution] : found) {
     const std::shared_ptr<TensorState> leaf = session.leaf_of(input);
+    if (Trace* const trace = Trace::current()) {
+      trace->note_gradient_read(*leaf);
+      trace->note_gradient_set(*leaf);
+    }
     NodeId total = contribution;
     if (leaf->grad.is_defined())
       total = ops::add(session.graph(), node_of(leaf->grad, "backward"), contribution);
@@ -185,6 +189,7 @@ void Tensor::backward(const Tensor& gradient, bool keep_graph) const {
 Tensor Tensor::grad() const {
   const TensorState& state = state_of(*this, "grad");
   const Session::Lock lock(Session::global());
+  if (Trace* const trace = Trace::current()) trace->note_gradient_read(state);
   return state.grad;
 }
 
@@ -194,6 +199,7 @@ void Tensor::set_grad(const Tensor& gradient) const {
     raise<AutogradError>("set_grad: expected {}, got {}", type_text(state.dtype, state.shape),
                          type_text(gradient.dtype(), gradient.shape()));
   const Session::Lock lock(Session::global());
+  if (Trace* const trace = Trace::current()) trace->note_gradient_set(state);
   state.grad = gradient;
 }
 

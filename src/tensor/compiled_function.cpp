@@ -40,10 +40,10 @@ Signature signature_of(std::span<const Tensor> arguments) {
 /// One recording, ready to run.
 class RecordedPlan {
  public:
-  RecordedPlan(Signature signature, Recording recording)
+  RecordedPlan(Signature signature, Recording recording, bool dynamic)
       : signature(std::move(signature)), recording_(std::move(recording)) {
     if (!recording_.structure.key.empty() && !needs_history())
-      executable_ = executable_for(recording_.structure);
+      executable_ = executable_for(recording_.structure, dynamic);
     for (const RecordedValue& v : recording_.results) add_output(v);
     for (const Recording::Update& u : recording_.updates)
       if (u.value) add_output(*u.value);
@@ -89,7 +89,7 @@ class RecordedPlan {
   bool is_as_expected() const {
     return std::ranges::all_of(recording_.expected, [](const Recording::Expected& e) {
       return e.tensor->requires_grad == e.requires_grad &&
-             e.tensor->grad.is_defined() == e.has_gradient;
+             (!e.has_gradient || e.tensor->grad.is_defined() == *e.has_gradient);
     });
   }
 
@@ -204,7 +204,10 @@ CompiledFunction::Recorded RecordedPlan::describe() const {
 }  // namespace
 
 struct CompiledFunction::Impl {
-  Function function;
+  Impl(Function f, Options o) : function(std::move(f)), options(o) {}
+
+  const Function function;
+  const Options options;
   mutable std::mutex mutex;
   std::vector<std::shared_ptr<const RecordedPlan>> plans;  // the youngest last
 
@@ -222,8 +225,8 @@ struct CompiledFunction::Impl {
   }
 };
 
-CompiledFunction::CompiledFunction(Function function)
-    : impl_(std::make_shared<Impl>(std::move(function))) {}
+CompiledFunction::CompiledFunction(Function function, Options options)
+    : impl_(std::make_shared<Impl>(std::move(function), options)) {}
 
 CompiledFunction::Call CompiledFunction::call(std::span<const Tensor> arguments) const {
   const auto needs_gradient = [](const Tensor& t) { return t.requires_grad(); };
@@ -243,7 +246,8 @@ CompiledFunction::Call CompiledFunction::call(std::span<const Tensor> arguments)
     Trace trace(arguments);
     recording = trace.finish(impl_->function(trace.arguments()));
   }
-  const auto plan = std::make_shared<const RecordedPlan>(signature, std::move(*recording));
+  const auto plan = std::make_shared<const RecordedPlan>(signature, std::move(*recording),
+                                                           impl_->options.dynamic);
   impl_->add(plan);
   if (plan->needs_history()) return {impl_->function(arguments), -1};
   std::optional<std::vector<Tensor>> results = plan->run(arguments);

@@ -199,7 +199,7 @@ std::shared_ptr<const Executable> make_executable(std::shared_ptr<const Plan> pl
   return std::make_shared<PlannedStructure>(std::move(plan), std::move(kept), std::move(literals));
 }
 
-std::shared_ptr<const Executable> executable_for(const Structure& structure) {
+std::shared_ptr<const Executable> executable_for(const Structure& structure, bool any_sizes) {
   const uint64_t hash = structure.hash();
   Cache& c = cache();
   {
@@ -209,7 +209,7 @@ std::shared_ptr<const Executable> executable_for(const Structure& structure) {
       return entry->executable;
     }
   }
-  if (flags().executor == Executor::Plan)
+  if (any_sizes && flags().executor == Executor::Plan)
     if (std::shared_ptr<const Executable> shared = shared_executable(structure)) return shared;
   // Two threads may compile the same structure at once; the second result is dropped.
   std::shared_ptr<const Executable> made = executable_of(structure);

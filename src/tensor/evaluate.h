@@ -50,8 +50,10 @@ struct EvaluationStats {
 };
 
 /// The executable of a structure, from the cache when one with the same key was made before, or
-/// one that serves it (tensor/structure_family.h).
-std::shared_ptr<const Executable> executable_for(const Structure& structure);
+/// one that serves it (tensor/structure_family.h),
+/// unless it is to be for these sizes alone.
+std::shared_ptr<const Executable> executable_for(const Structure& structure,
+                                                 bool any_sizes = true);
 
 EvaluationStats evaluation_stats();
 void count_run(const Executable& executable);

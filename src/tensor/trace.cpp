@@ -109,7 +109,10 @@ std::shared_ptr<TensorState> Trace::seen(const std::shared_ptr<TensorState>& sta
         add_input(gradient.dtype, gradient.shape, {}, {Source::GradientOf{state}}), gradient));
   }
   seen_at_.emplace(state.get(), seen_.size());
-  seen_.push_back({state, inside, graph().retain(input), inside->grad});
+  seen_.push_back({.outside = state,
+                   .inside = inside,
+                   .input = graph().retain(input),
+                   .gradient = inside->grad});
   return inside;
 }
 
@@ -142,6 +145,19 @@ void Trace::realize_constants(std::span<const Tensor> tensors) {
   }
   const Suspended outside;
   coregrad::realize(constants);
+}
+
+Trace::Seen* Trace::seen_as(const TensorState& inside) {
+  const auto at = std::ranges::find(seen_, &inside, [](const Seen& s) { return s.inside.get(); });
+  return at == seen_.end() ? nullptr : &*at;
+}
+
+void Trace::note_gradient_read(const TensorState& inside) {
+  if (Seen* const s = seen_as(inside); s && !s->gradient_was_set) s->gradient_was_read = true;
+}
+
+void Trace::note_gradient_set(const TensorState& inside) {
+  if (Seen* const s = seen_as(inside)) s->gradient_was_set = true;
 }
 
 bool Trace::depends_on_call(NodeId node) const {
@@ -210,9 +226,11 @@ Recording Trace::finish(std::span<const Tensor> results) {
   for (size_t i = 0; i < arguments_.size(); ++i)
     add_update(*arguments_[i].state(), argument_inputs_[i], {Source::Argument{i}});
   for (const Seen& s : seen_) {
-    made.expected.push_back({s.outside, s.outside->requires_grad, s.outside->grad.is_defined()});
+    Recording::Expected expected{s.outside, s.outside->requires_grad, std::nullopt};
+    if (s.gradient_was_read) expected.has_gradient = s.gradient.is_defined();
+    made.expected.push_back(std::move(expected));
     add_update(*s.inside, s.input, {Source::Outside{s.outside}});
-    if (s.inside->grad.state() == s.gradient.state()) continue;
+    if (!s.gradient_was_set) continue;
     Recording::Update update{{Source::GradientOf{s.outside}}, std::nullopt};
     if (s.inside->grad.is_defined()) update.value = value_of(*s.inside->grad.state());
     made.updates.push_back(std::move(update));

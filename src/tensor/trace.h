@@ -65,10 +65,11 @@ struct Recording {
     std::optional<RecordedValue> value;  ///< nothing: a gradient is forgotten
   };
   std::vector<Update> updates;
-  /// Outside tensors, and whether they collected gradients and had one.
+  /// Outside tensors, whether they collected gradients, and, if that was asked, had one.
   struct Expected {
     std::shared_ptr<TensorState> tensor;
-    bool requires_grad, has_gradient;
+    bool requires_grad;
+    std::optional<bool> has_gradient;
   };
   std::vector<Expected> expected;
   /// A result that needs a gradient of what is outside; the recording is of no use then.
@@ -100,6 +101,9 @@ class Trace {
   NodeId input_for(NodeId node);
   /// A seed that each call draws anew.
   Tensor seed(Generator& generator);
+  /// The gradient of a state of the trace was read, or replaced by something else.
+  void note_gradient_read(const TensorState& inside);
+  void note_gradient_set(const TensorState& inside);
   /// Whether the node's value is known to a call only.
   bool depends_on_call(NodeId node) const;
 
@@ -114,7 +118,9 @@ class Trace {
     std::shared_ptr<TensorState> outside, inside;
     Handle input;
     Tensor gradient;  ///< of `inside`, when it was made
+    bool gradient_was_read = false, gradient_was_set = false;
   };
+  Seen* seen_as(const TensorState& inside);
   struct StandIn {
     Handle input, node;
   };

@@ -1,0 +1,131 @@
+"""Functions that are recorded once and run as one plan."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import _core
+from ._tensor import tensor
+from ._trees import TENSOR, flatten, unflatten
+
+
+class _Form:
+    """A function for one structure of its arguments, as one of lists of tensors."""
+
+    def __init__(self, function: Callable[..., Any], structure: Any, dynamic: bool) -> None:
+        self.function = function
+        self.structure = structure
+        self.structures_of_results: dict[int, Any] = {}
+        self.recorded = threading.local()
+        self.core = _core._CompiledFunction(_of_lists(function, structure, self.recorded), dynamic)
+
+    def call(self, tensors: list[_core.Tensor]) -> Any:
+        results, recording = self.core.call(tensors)
+        structure = self.structures_of_results.get(recording)
+        if structure is None:
+            structure = self.recorded.structure
+            if recording >= 0:
+                self.structures_of_results[recording] = structure
+        return unflatten(structure, iter(results).__next__)
+
+
+def _of_lists(
+    function: Callable[..., Any], structure: Any, recorded: threading.local
+) -> Callable[[list[_core.Tensor]], list[_core.Tensor]]:
+    """The function on lists of tensors; the structure of its result goes to `recorded`."""
+
+    def of_list(tensors: list[_core.Tensor]) -> list[_core.Tensor]:
+        args, kwargs = unflatten(structure, iter(tensors).__next__)
+        results: list[_core.Tensor] = []
+        recorded.structure = flatten(function(*args, **kwargs), results)
+        return results
+
+    return of_list
+
+
+def _as_tensors(tree: Any) -> Any:
+    """Arrays among the arguments as tensors, so that they are read by each call."""
+    if isinstance(tree, np.ndarray):
+        return tensor(tree)
+    if type(tree) in (list, tuple):
+        return type(tree)(_as_tensors(v) for v in tree)
+    if type(tree) is dict:
+        return {k: _as_tensors(v) for k, v in tree.items()}
+    return tree
+
+
+class CompiledFunction:
+    """What compile() returns; called like the function."""
+
+    def __init__(self, function: Callable[..., Any], dynamic: bool | None) -> None:
+        functools.update_wrapper(self, function)
+        self._function = function
+        self._dynamic = dynamic is not False
+        self._forms: dict[Any, _Form] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the plan for such arguments; record the function where there is none."""
+        tensors: list[_core.Tensor] = []
+        if not kwargs and all(type(a) is _core.Tensor for a in args):
+            key: Any = len(args)
+            tensors = list(args)
+        else:
+            key = flatten((_as_tensors(args), _as_tensors(kwargs)), tensors)
+        try:
+            form = self._forms.get(key)
+        except TypeError as error:
+            raise TypeError(
+                f"compile: arguments that are no tensors are part of what is compiled and must be"
+                f" hashable: {error}"
+            ) from error
+        if form is None:
+            structure = key
+            if isinstance(key, int):
+                structure = (tuple, None, ((tuple, None, (TENSOR,) * key), (dict, (), ())))
+            form = self._forms[key] = _Form(self._function, structure, self._dynamic)
+        return form.call(tensors)
+
+    def report(self) -> list[_core.Recorded]:
+        """Give what was recorded, oldest first: one for each set of shapes and other arguments."""
+        return [row for form in self._forms.values() for row in form.core.report()]
+
+
+def compile(function: Callable[..., Any] | None = None, *, dynamic: bool | None = None) -> Any:
+    """Make a function that is recorded once for given shapes and then runs as one plan.
+
+    Arguments and results are trees: tensors and arrays in lists, tuples, dicts and dataclasses. Other
+    arguments are part of what is compiled: a call with another number records again.
+
+    Tensors that the function reads without being given them (parameters, an optimiser's averages) are
+    read anew by each call; what assign(), backward(), an optimiser's step() or batch_norm() changes in
+    them is changed by each call, and random numbers are drawn anew. So a whole training step can be
+    compiled. What the function does besides (printing, counting, reading files) happens while it is
+    recorded alone, and a tensor that it makes from numbers or arrays is a constant. Asking for a value
+    inside of it (`item()`, `if tensor:`) raises ValueError.
+
+    Sizes that change share a plan from the second set on, unless `dynamic` is False. Where a result needs
+    gradients of what is outside of the function, each call records; `report()` says so.
+
+    >>> import coregrad as cg
+    >>> w = cg.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = cg.optim.SGD([w], lr=0.25)
+    >>> @cg.compile
+    ... def step(x):
+    ...     optimizer.zero_grad()
+    ...     loss = (w * x).square().sum().realize()
+    ...     loss.backward()
+    ...     optimizer.step()
+    ...     return loss
+    >>> [step(cg.tensor([1.0, 1.0])).item() for _ in range(3)]
+    [5.0, 1.25, 0.3125]
+    >>> step.report()
+    [(f32[2]): 3 calls, 2 steps, 3 inputs, 2 updates]
+    """
+    if function is None:
+        return lambda f: CompiledFunction(f, dynamic)
+    return CompiledFunction(function, dynamic)
