@@ -196,8 +196,7 @@ CompiledFunction::Recorded RecordedPlan::describe() const {
   row.calls = calls;
   if (recording_.needs_history)
     row.reason =
-        "a result needs a gradient of what is outside: take gradients in the function, or return "
-        "detach()";
+        "gradients flow between it and what is outside: take them in the function, or detach()";
   return row;
 }
 
@@ -244,8 +243,13 @@ CompiledFunction::Call CompiledFunction::call(std::span<const Tensor> arguments)
   std::optional<Recording> recording;
   {
     Trace trace(arguments);
-    recording = trace.finish(impl_->function(trace.arguments()));
+    try {
+      recording = trace.finish(impl_->function(trace.arguments()));
+    } catch (...) {
+      if (!trace.needs_history()) throw;
+    }
   }
+  if (!recording) return {impl_->function(arguments), -1};
   const auto plan = std::make_shared<const RecordedPlan>(signature, std::move(*recording),
                                                            impl_->options.dynamic);
   impl_->add(plan);

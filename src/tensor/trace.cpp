@@ -93,6 +93,7 @@ std::shared_ptr<TensorState> Trace::seen(const std::shared_ptr<TensorState>& sta
                       type_text(state->dtype, state->shape));
   if (const auto at = seen_at_.find(state.get()); at != seen_at_.end())
     return seen_[at->second].inside;
+  needs_history_ = needs_history_ || (state->requires_grad && !state->is_leaf && grad_enabled());
   const Tensor outside(state);
   if (!realized_node(*state)) {
     // What is pending outside is computed there, before any call.
@@ -207,6 +208,7 @@ std::vector<NodeId> Trace::without_stand_ins(std::vector<NodeId> roots) {
 Recording Trace::finish(std::span<const Tensor> results) {
   const Session::Lock lock(session());
   Recording made;
+  made.needs_history = needs_history_;
   std::vector<NodeId> values;
   const auto value_of = [&](const TensorState& state) {
     values.push_back(graph().resolve(state.handle));

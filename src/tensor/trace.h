@@ -72,7 +72,7 @@ struct Recording {
     std::optional<bool> has_gradient;
   };
   std::vector<Expected> expected;
-  /// A result that needs a gradient of what is outside; the recording is of no use then.
+  /// Gradients flow between it and the outside; the recording is of no use then.
   bool needs_history = false;
 };
 
@@ -92,6 +92,8 @@ class Trace {
   /// What the function is called with.
   const std::vector<Tensor>& arguments() const { return arguments_; }
   Recording finish(std::span<const Tensor> results);
+  /// Whether a tensor was read whose gradient would flow on outside.
+  bool needs_history() const { return needs_history_; }
 
   /// Computes those that no call changes; they belong to the outside then.
   void realize_constants(std::span<const Tensor> tensors);
@@ -126,6 +128,7 @@ class Trace {
   };
 
   int64_t number_;
+  bool needs_history_ = false;
   std::vector<Tensor> arguments_;
   std::vector<Handle> argument_inputs_;
   std::vector<Seen> seen_;

@@ -213,6 +213,21 @@ TEST(CompiledFunction, LeavesGradientsOfResultsToTheFunctionItself) {
   EXPECT_TRUE(f.report()[1].reason.empty());
 }
 
+TEST(CompiledFunction, GradientsFlowOnThroughWhatWasComputedOutside) {
+  const Tensor w = row({3}).set_requires_grad(true), v = row({1}).set_requires_grad(true);
+  for (int i = 1; i < 3; ++i) {
+    const Tensor h = w * w;
+    const CompiledFunction f([&](std::span<const Tensor> x) -> Results {
+      const Tensor loss = sum(h * v * x[0]).realize();
+      loss.backward();
+      return {loss};
+    });
+    EXPECT_EQ(f({row({2})})[0].item(), 18);
+    EXPECT_EQ(w.grad().item(), 12 * i);
+    EXPECT_EQ(v.grad().item(), 18 * i);
+  }
+}
+
 TEST(CompiledFunction, IsPartOfAnotherOne) {
   const CompiledFunction inner([](std::span<const Tensor> x) -> Results { return {x[0] + 1.0}; });
   const CompiledFunction outer(
