@@ -1,5 +1,7 @@
 #include "runtime/background_thread.h"
 
+#include "thread_sanitizer.h"
+
 #include <gtest/gtest.h>
 
 #include <atomic>
@@ -34,6 +36,7 @@ TEST(BackgroundThread, RunsJobsInOrderOnAnotherThread) {
 
 // A lock that a job held would be held for ever in the child.
 TEST(BackgroundThread, AForkWaitsForWhatRunsAndForgetsTheRest) {
+  if (test::kThreadSanitizer) GTEST_SKIP() << test::kNoThreadsAfterFork;
   BackgroundThread& background = BackgroundThread::global();
   std::atomic<bool> has_begun{false}, is_inside{false};
   std::atomic<int> others{0};
@@ -60,6 +63,7 @@ TEST(BackgroundThread, AForkWaitsForWhatRunsAndForgetsTheRest) {
 }
 
 TEST(BackgroundThread, WhatHasNotBegunWhenItStopsNeverRuns) {
+  if (test::kThreadSanitizer) GTEST_SKIP() << test::kNoThreadsAfterFork;
   const pid_t child = fork();
   if (child == 0) {
     BackgroundThread& background = BackgroundThread::global();

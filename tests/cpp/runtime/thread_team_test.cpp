@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include "team_size.h"
+#include "thread_sanitizer.h"
 #include <atomic>
 #include <chrono>
 #include <cstdlib>
@@ -232,18 +233,8 @@ TEST(ThreadTeam, CountsAtLeastOneUsableCpu) {
   EXPECT_LE(usable_cpus(), static_cast<int>(std::thread::hardware_concurrency()));
 }
 
-#if defined(__SANITIZE_THREAD__)
-#define COREGRAD_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define COREGRAD_TSAN 1
-#endif
-#endif
-
 TEST(ThreadTeamDeathTest, LetsTheProcessExitWhileWorkersSpin) {
-#if defined(COREGRAD_TSAN)
-  GTEST_SKIP() << "ThreadSanitizer does not allow threads in a forked child of a threaded process";
-#endif
+  if (test::kThreadSanitizer) GTEST_SKIP() << test::kNoThreadsAfterFork;
   EXPECT_EXIT(
       {
         ThreadTeam::global().set_num_threads(4);
@@ -255,9 +246,7 @@ TEST(ThreadTeamDeathTest, LetsTheProcessExitWhileWorkersSpin) {
 }
 
 TEST(ThreadTeam, WorksInAForkedChild) {
-#if defined(COREGRAD_TSAN)
-  GTEST_SKIP() << "ThreadSanitizer does not allow threads in a forked child of a threaded process";
-#endif
+  if (test::kThreadSanitizer) GTEST_SKIP() << test::kNoThreadsAfterFork;
   const TeamSize size(3);
   Ledger before({{500, 1, false}});
   ThreadTeam::global().run(before.job());
