@@ -30,8 +30,9 @@ ALLOWED = {
     "nn": ["tensor"],
     "optim": ["tensor"],
     "data": ["tensor"],
-    "cli": ["nn", "optim", "data"],
-    "python": ["nn", "optim", "data"],
+    "checkpoint": ["tensor"],
+    "cli": ["nn", "optim", "data", "checkpoint"],
+    "python": ["nn", "optim", "data", "checkpoint"],
 }
 EXTERNAL_OWNERS = {
     "llvm": {"codegen"},

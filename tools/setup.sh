@@ -13,7 +13,7 @@ packages=(
 )
 requirements=(
   torch numpy scikit-learn matplotlib tqdm rich
-  pytest pytest-xdist hypothesis ruff expecttest
+  pytest pytest-xdist hypothesis ruff expecttest safetensors
   nanobind scikit-build-core cmake ninja setuptools llvmlite
 )
 python=${COREGRAD_SETUP_PYTHON:-python3}

@@ -14,8 +14,6 @@ namespace coregrad {
 
 namespace nn {
 
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
-
 /// Something with parameters that maps a tensor to a tensor.
 class Module {
  public:

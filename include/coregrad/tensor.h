@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -77,6 +78,8 @@ class Tensor {
  private:
   std::shared_ptr<TensorState> state_;
 };
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// Computes all that is pending in one plan.
 void realize(std::span<const Tensor> tensors);

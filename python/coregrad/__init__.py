@@ -10,6 +10,7 @@ Operations on tensors are recorded; values are computed when they are asked for.
 """
 
 from . import nn, optim
+from ._checkpoint import load, load_safetensors, safetensors_metadata, save, save_safetensors
 from ._compile import compile
 from ._core import *  # noqa: F403  tensors, operators, errors: what its __all__ names
 from ._tensor import (

@@ -96,6 +96,7 @@ void bind_program(nb::module_& m);
 void bind_tensor(nb::module_& m);
 /// Modules and optimisers.
 void bind_networks(nb::module_& m);
+void bind_checkpoint(nb::module_& m);
 void bind_functional(nb::module_& m);
 
 /// Methods of graphs for random numbers and recurrent layers.
