@@ -155,6 +155,15 @@ asan tsan: setup ## Build and run the C++ tests under address+undefined or threa
 	@cmake --build build-$@ -j $(JOBS) --target coregrad_tests
 	@ASAN_OPTIONS=detect_leaks=1 build-$@/coregrad_tests --gtest_brief=1 --gtest_filter="$(TESTS)"
 
+.PHONY: fuzz
+FUZZ_SECONDS ?= 60
+fuzz: package ## Feed made-up files to what reads files, under address sanitizer; FUZZ_SECONDS=60.
+	@cmake --preset asan > /dev/null
+	@cmake --build build-asan -j $(JOBS) --target fuzz_readers
+	@PYTHONPATH=$(PYTHONPATH_BUILD) python tests/fuzz/make_corpus.py out/fuzz
+	@build-asan/fuzz_readers -max_total_time=$(FUZZ_SECONDS) -max_len=20000 -print_final_stats=1 \
+	  -artifact_prefix=out/ out/fuzz
+
 .PHONY: clean
 clean: ## Remove everything that was built (.venv stays).
 	@rm -rf build build-dev build-asan build-tsan dist out

@@ -1,12 +1,11 @@
 // The safetensors format: eight bytes with the length of a JSON header, the header, the tensors'
 // bytes one after the other.
 
+#include "checkpoint/safetensors.h"
+
 #include "base/error.h"
-#include "checkpoint/file.h"
 #include "checkpoint/format.h"
 #include "checkpoint/tensor_bytes.h"
-#include "coregrad/checkpoint.h"
-#include "ir/print.h"
 
 #include <algorithm>
 #include <array>
@@ -77,7 +76,10 @@ void refuse_twice(std::string_view header, const std::string& path) {
 }  // namespace
 
 SafeTensors load_safetensors(const std::string& path, LoadOptions options) {
-  const FileBytes file = read_file(path, options.mmap);
+  return parse_safetensors(read_file(path, options.mmap), path);
+}
+
+SafeTensors parse_safetensors(const FileBytes& file, const std::string& path) {
   uint64_t length = 0;
   if (file.bytes.size() < sizeof length)
     raise<CheckpointError>("{}: this is no safetensors file: it has {} bytes", path,

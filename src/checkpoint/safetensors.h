@@ -1,0 +1,14 @@
+#pragma once
+// The safetensors format as it lies in memory.
+
+#include "checkpoint/file.h"
+#include "coregrad/checkpoint.h"
+
+#include <string>
+
+namespace coregrad {
+
+/// CheckpointError, which begins with `path`, for anything but a whole file of the format.
+SafeTensors parse_safetensors(const FileBytes& file, const std::string& path);
+
+}  // namespace coregrad
