@@ -14,15 +14,30 @@ from ._tensor import tensor
 from ._trees import TENSOR, flatten, unflatten
 
 
+_recording = threading.local()
+
+
+def note_mode(module: Any, training: bool) -> None:
+    """Say that a function which may be recorded depends on whether a module trains."""
+    for modes in getattr(_recording, "modes", ()):
+        modes.append((module, training))
+
+
 class _Form:
     """A function for one structure of its arguments, as one of lists of tensors."""
 
     def __init__(self, function: Callable[..., Any], structure: Any, dynamic: bool) -> None:
-        self.function = function
-        self.structure = structure
         self.structures_of_results: dict[int, Any] = {}
         self.recorded = threading.local()
-        self.core = _core._CompiledFunction(_of_lists(function, structure, self.recorded), dynamic)
+        # Modules, and whether they trained when it was recorded.
+        self.modes: dict[int, tuple[Any, bool]] = {}
+        self.core = _core._CompiledFunction(
+            _of_lists(function, structure, self.recorded, self.modes), dynamic
+        )
+
+    def is_for_modes(self) -> bool:
+        """Whether the modules that it depends on train as they did."""
+        return all(module._training == training for module, training in self.modes.values())
 
     def call(self, tensors: list[_core.Tensor]) -> Any:
         results, recording = self.core.call(tensors)
@@ -35,14 +50,24 @@ class _Form:
 
 
 def _of_lists(
-    function: Callable[..., Any], structure: Any, recorded: threading.local
+    function: Callable[..., Any],
+    structure: Any,
+    recorded: threading.local,
+    modes: dict[int, tuple[Any, bool]],
 ) -> Callable[[list[_core.Tensor]], list[_core.Tensor]]:
     """The function on lists of tensors; the structure of its result goes to `recorded`."""
 
     def of_list(tensors: list[_core.Tensor]) -> list[_core.Tensor]:
         args, kwargs = unflatten(structure, iter(tensors).__next__)
         results: list[_core.Tensor] = []
-        recorded.structure = flatten(function(*args, **kwargs), results)
+        noted: list[tuple[Any, bool]] = []
+        outer = getattr(_recording, "modes", ())
+        _recording.modes = (*outer, noted)
+        try:
+            recorded.structure = flatten(function(*args, **kwargs), results)
+        finally:
+            _recording.modes = outer
+        modes.update({id(module): (module, mode) for module, mode in noted})
         return results
 
     return of_list
@@ -66,7 +91,7 @@ class CompiledFunction:
         functools.update_wrapper(self, function)
         self._function = function
         self._dynamic = dynamic is not False
-        self._forms: dict[Any, _Form] = {}
+        self._forms: dict[Any, list[_Form]] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the plan for such arguments; record the function where there is none."""
@@ -77,22 +102,24 @@ class CompiledFunction:
         else:
             key = flatten((_as_tensors(args), _as_tensors(kwargs)), tensors)
         try:
-            form = self._forms.get(key)
+            forms = self._forms.setdefault(key, [])
         except TypeError as error:
             raise TypeError(
                 f"compile: arguments that are no tensors are part of what is compiled and must be"
                 f" hashable: {error}"
             ) from error
+        form = next((f for f in forms if f.is_for_modes()), None)
         if form is None:
             structure = key
             if isinstance(key, int):
                 structure = (tuple, None, ((tuple, None, (TENSOR,) * key), (dict, (), ())))
-            form = self._forms[key] = _Form(self._function, structure, self._dynamic)
+            form = _Form(self._function, structure, self._dynamic)
+            forms.append(form)
         return form.call(tensors)
 
     def report(self) -> list[_core.Recorded]:
         """Give what was recorded, oldest first: one for each set of shapes and other arguments."""
-        return [row for form in self._forms.values() for row in form.core.report()]
+        return [row for forms in self._forms.values() for f in forms for row in f.core.report()]
 
 
 def compile(function: Callable[..., Any] | None = None, *, dynamic: bool | None = None) -> Any:

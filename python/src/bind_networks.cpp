@@ -1,4 +1,4 @@
-// coregrad.nn's modules and coregrad.optim's optimisers.
+// coregrad.optim's optimisers.
 
 #include "coregrad/coregrad.h"
 
@@ -47,24 +47,6 @@ void bind_networks(nb::module_& m) {
           },
           nb::arg("parameters"), nb::arg("lr") = 1e-3, nb::arg("betas") = std::pair(0.9, 0.999),
           nb::arg("eps") = 1e-8, nb::arg("weight_decay") = 0.0, nb::arg("decoupled") = false);
-
-  nb::class_<nn::Module>(m, "Module", "Something with parameters that maps a tensor to a tensor.")
-      .def("__call__", &nn::Module::forward, nb::arg("x"))
-      .def("parameters", &nn::Module::parameters, "All parameters.")
-      .def("named_parameters", &nn::Module::named_parameters, nb::arg("prefix") = "",
-           "All parameters with PyTorch's names.");
-  nb::class_<nn::Linear, nn::Module>(m, "Linear", "y = x W^T + b; weight [out, in], bias [out].")
-      .def(
-          "__init__",
-          [](nn::Linear* self, int64_t in, int64_t out, bool bias) {
-            new (self) nn::Linear(in, out, bias);
-          },
-          nb::arg("in_features"), nb::arg("out_features"), nb::arg("bias") = true)
-      .def_ro("weight", &nn::Linear::weight)
-      .def_prop_ro("bias", [](const nn::Linear& l) -> nb::object {
-        return l.bias.is_defined() ? nb::cast(l.bias) : nb::none();
-      });
-  nb::class_<nn::ReLU, nn::Module>(m, "ReLU", "max(x, 0).").def(nb::init<>());
 }
 
 }  // namespace coregrad::python

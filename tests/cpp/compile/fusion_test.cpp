@@ -8,6 +8,9 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <utility>
+
 #include "random_graph.h"
 #include <algorithm>
 
@@ -185,6 +188,21 @@ TEST(SplitReductions, AddsLongColumnsInPartsUnlessTheSumsAreSpreadAgain) {
   };
   EXPECT_EQ(units(sum), 2u);
   EXPECT_EQ(units(centred), 1u);
+}
+
+// At construction it stays a division, so that programs that divide by a size are alike.
+TEST(Passes, DivisionByAPowerOfTwoBecomesAProduct) {
+  const std::pair<double, Op> cases[] = {{4, Op::Mul},       {-0.5, Op::Mul},    {3, Op::Div},
+                                         {0x1p126, Op::Mul}, {0x1p127, Op::Div}, {INFINITY, Op::Div}};
+  for (const auto& [divisor, expected] : cases) {
+    Graph g;
+    const std::vector<int64_t> shape = {2, 3};
+    const NodeId x = ops::input(g, 0, DType::Float32, shape);
+    const NodeId y = ops::binary(g, Op::Div, x, ops::literal(g, DType::Float32, divisor));
+    EXPECT_EQ(g[y].op, Op::Div);
+    const GraphWithOutputs ready = run_passes(g, std::vector<NodeId>{y}, true);
+    EXPECT_EQ(ready.graph[ready.outputs[0]].op, expected) << divisor;
+  }
 }
 
 }  // namespace

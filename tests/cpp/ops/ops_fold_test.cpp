@@ -134,13 +134,6 @@ TEST_F(Fold, NegationMovesAndCancels) {
   EXPECT_EQ(unary(g, Op::Abs, neg(g, x)), unary(g, Op::Abs, x));
 }
 
-TEST_F(Fold, DivisionByAPowerOfTwoIsAProduct) {
-  EXPECT_EQ(div(g, x, f32(4)), mul(g, x, f32(0.25)));
-  EXPECT_EQ(g[div(g, x, f32(3))].op, Op::Div);
-  EXPECT_EQ(g[div(g, x, f32(0x1p127))].op, Op::Div);
-  EXPECT_EQ(g[div(g, x, f32(kInf))].op, Op::Div);
-}
-
 TEST_F(Fold, CommutativeOperandsHaveOneOrderWithConstantsLast) {
   EXPECT_EQ(add(g, x, y), add(g, y, x));
   EXPECT_EQ(mul(g, f32(3), x), mul(g, x, f32(3)));

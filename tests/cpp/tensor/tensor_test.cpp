@@ -203,11 +203,10 @@ TEST(Tensor, ThreadsRecordAndRealiseAtTheSameTime) {
 TEST(Realize, ARealisedConstantDoesNotChangeOtherStructures) {
   const auto clipped = [] { return maximum(rand({3, 5}), zeros({3, 5})).realize(); };
   clipped();
-  const int64_t compiled = session_stats().plans_compiled;
   const Tensor zero = zeros({3, 5}).realize();
-  EXPECT_EQ(session_stats().plans_compiled, compiled + 1);
+  const int64_t compiled = session_stats().plans_compiled;
   clipped();
-  EXPECT_EQ(session_stats().plans_compiled, compiled + 1);
+  EXPECT_EQ(session_stats().plans_compiled, compiled);
 }
 
 }  // namespace
