@@ -21,7 +21,6 @@ from ._tensor import (
     float64,
     from_dlpack,
     from_numpy,
-    grad,
     int8,
     int16,
     int32,
@@ -31,8 +30,8 @@ from ._tensor import (
     uint8,
     uint16,
     uint32,
-    value_and_grad,
 )  # fmt: skip
+from ._transforms import grad, hessian, jacrev, jvp, value_and_grad, vjp
 from .nn.functional import cross_entropy, linear, mse_loss
 
 __version__ = "0.1.0"

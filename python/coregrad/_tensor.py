@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -82,47 +82,6 @@ class no_grad:
 
     def __exit__(self, *_: object) -> None:
         del self._guard
-
-
-def value_and_grad(
-    function: Callable[..., Tensor], argnums: int | Sequence[int] = 0
-) -> Callable[..., tuple[Tensor, Any]]:
-    """Wrap a scalar function so that it returns its value and its gradient, recorded together.
-
-    `argnums` says which positional arguments the gradient is taken for: one number gives one
-    tensor, several give a tuple. Raises AutogradError when the value is not one element or does not
-    depend on such an argument.
-
-    >>> import coregrad as cg
-    >>> value, slope = cg.value_and_grad(lambda x: (x * x).sum())(cg.tensor([1.0, 2.0]))
-    >>> value.item(), slope.tolist()
-    (5.0, [2.0, 4.0])
-    """
-    numbers = [argnums] if isinstance(argnums, int) else list(argnums)
-
-    def wrapped(*args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
-        def of_chosen(*chosen: Tensor) -> Tensor:
-            full = list(args)
-            for number, value in zip(numbers, chosen, strict=True):
-                full[number] = value
-            return function(*full, **kwargs)
-
-        value, gradients = _core._value_and_grad(of_chosen, [args[n] for n in numbers])
-        return value, gradients[0] if isinstance(argnums, int) else tuple(gradients)
-
-    return wrapped
-
-
-def grad(function: Callable[..., Tensor], argnums: int | Sequence[int] = 0) -> Callable[..., Any]:
-    """Wrap a scalar function so that it returns its gradient; nests for higher orders.
-
-    >>> import coregrad as cg
-    >>> cube = lambda x: (x * x * x).sum()
-    >>> cg.grad(lambda x: cg.grad(cube)(x).sum())(cg.tensor([2.0])).tolist()
-    [12.0]
-    """
-    both = value_and_grad(function, argnums)
-    return lambda *args, **kwargs: both(*args, **kwargs)[1]
 
 
 def _values(tensor: Tensor) -> np.ndarray:
