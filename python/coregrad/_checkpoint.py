@@ -24,7 +24,7 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
 
     >>> import coregrad as cg, tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "state.rtch")
-    >>> cg.save({"step": 3, "weights": [cg.ones(2)]}, path)
+    >>> cg.save({"step": 3, "weights": [cg.ones((2,))]}, path)
     >>> cg.load(path)["weights"][0].tolist()
     [1.0, 1.0]
     """
