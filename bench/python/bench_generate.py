@@ -74,7 +74,11 @@ def generate(model: transformers.PreTrainedModel, length: int) -> tuple[float, l
 
 
 def measure(
-    model: transformers.PreTrainedModel, eager: Callable, compiled: Callable, length: int, rounds: int
+    model: transformers.PreTrainedModel,
+    eager: Callable,
+    compiled: Callable,
+    length: int,
+    rounds: int,
 ) -> dict:
     times: dict[str, list[float]] = {"eager": [], "coregrad": []}
     tokens = {}
@@ -118,7 +122,9 @@ def main() -> int:
         model.forward = forward
         generate(model, 16)
 
-    print(f"{'tokens':>8} {'eager/s':>10} {'coregrad/s':>10} {'x eager':>8} {'same':>6} {'graphs':>7}")
+    print(
+        f"{'tokens':>8} {'eager/s':>10} {'coregrad/s':>10} {'x eager':>8} {'same':>6} {'graphs':>7}"
+    )
     rows = []
     for length in options.lengths:
         row = measure(model, eager, compiled, length, options.rounds)

@@ -1,8 +1,8 @@
 """Programs on lazy tensors against the same in eager PyTorch, in turns, medians.
 
 Each program runs as it is written (operations are recorded at each call, plans found again) and
-through `coregrad.compile` (nothing is recorded after the first call). Its arguments
-are new tensors at each call. Columns: microseconds of a call, and how many times as fast as eager PyTorch.
+through `coregrad.compile` (nothing is recorded after the first call), with new tensors for arguments at
+each call. Columns: microseconds of a call, and how many times as fast as eager PyTorch.
 
 Examples:
     python bench/python/bench_tensors.py
@@ -13,6 +13,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import time
@@ -45,7 +46,7 @@ def arrays(*shapes: tuple[int, ...]) -> list[np.ndarray]:
 
 
 def layers(batch: int, widths: list[int]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    weights = arrays(*[(b, a) for a, b in zip(widths, widths[1:], strict=False)])
+    weights = arrays(*[(b, a) for a, b in itertools.pairwise(widths)])
     x, y = arrays((batch, widths[0]), (batch, widths[-1]))
     return weights, x, y
 

@@ -23,8 +23,8 @@ namespace coregrad {
 /// numbers inside of the function is a constant of it. Asking for a value inside (item()) is a
 /// ValueError.
 ///
-/// Where a result needs a gradient of what is outside (a loss that is differentiated later), and for
-/// arguments that require gradients, each call records as the function itself would.
+/// Where a result needs a gradient of what is outside (a loss that is differentiated later), and
+/// for arguments that require gradients, each call records as the function itself would.
 ///
 /// Safe to call from many threads, as far as the function is.
 class CompiledFunction {
@@ -36,8 +36,7 @@ class CompiledFunction {
     bool dynamic = true;
   };
   explicit CompiledFunction(Function function, Options options);
-  explicit CompiledFunction(Function function)
-      : CompiledFunction(std::move(function), Options()) {}
+  explicit CompiledFunction(Function function) : CompiledFunction(std::move(function), Options()) {}
 
   std::vector<Tensor> operator()(std::span<const Tensor> arguments) const {
     return call(arguments).results;

@@ -17,10 +17,10 @@ from ._tensor import tensor
 def save(obj: Any, path: str | os.PathLike[str]) -> None:
     """Save tensors, numbers, text and None in nested lists, tuples and dicts.
 
-    The file is there as a whole, and on the disk, when this returns; if it fails, the file that was there
-    before stays. A path that ends in `.safetensors` or `.npz` takes a dict of tensors and writes that
-    format; every other one is a checkpoint (docs/checkpoint_format.md). NumPy arrays are saved as tensors.
-    Raises ValueError for what can not be saved and IoError where the system refuses.
+    The file is there as a whole, and on the disk, when this returns; if it fails, the file that was
+    there before stays. A path that ends in `.safetensors` or `.npz` takes a dict of tensors and writes
+    that format; every other one is a checkpoint (docs/checkpoint_format.md). NumPy arrays are saved as
+    tensors. Raises ValueError for what can not be saved and IoError where the system refuses.
 
     >>> import coregrad as cg, tempfile, os
     >>> path = os.path.join(tempfile.mkdtemp(), "state.rtch")
@@ -41,8 +41,9 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str], mmap: bool = False, verify: bool = True) -> Any:
     """Load what save() wrote; `.safetensors` and `.npz` files give dicts of tensors.
 
-    With `mmap`, tensors are the pages of the file, which must not be overwritten in place while they are
-    used (saving again makes another file). `verify` compares a checkpoint's hashes, which reads all of it.
+    With `mmap`, tensors are the pages of the file, which must not be overwritten in place while they
+    are used (saving again makes another file). `verify` compares a checkpoint's hashes, which reads all
+    of it.
     Nothing in a file is run. Raises CheckpointError for a file that is damaged or of another format.
     """
     path = os.fspath(path)
@@ -77,7 +78,9 @@ def safetensors_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 def _named(tensors: Any, operation: str) -> dict[str, Tensor]:
     if not isinstance(tensors, Mapping):
-        raise _core.ValueError(f"{operation}: needs a dict of tensors, got {type(tensors).__name__}")
+        raise _core.ValueError(
+            f"{operation}: needs a dict of tensors, got {type(tensors).__name__}"
+        )
     named = {name: _arrays_as_tensors(value) for name, value in tensors.items()}
     for name, value in named.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):

@@ -13,7 +13,6 @@ from . import _core
 from ._tensor import tensor
 from ._trees import TENSOR, flatten, unflatten
 
-
 _recording = threading.local()
 
 
@@ -135,8 +134,8 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: bool | None 
     recorded alone, and a tensor that it makes from numbers or arrays is a constant. Asking for a value
     inside of it (`item()`, `if tensor:`) raises ValueError.
 
-    Sizes that change share a plan from the second set on, unless `dynamic` is False. Where a result needs
-    gradients of what is outside of the function, each call records; `report()` says so.
+    Sizes that change share a plan from the second set on, unless `dynamic` is False. Where a result
+    needs gradients of what is outside of the function, each call records; `report()` says so.
 
     >>> import coregrad as cg
     >>> w = cg.tensor([1.0, 2.0], requires_grad=True)

@@ -36,8 +36,7 @@ State state_from(nb::handle value, const std::string& place, int depth) {
   if (nb::isinstance<nb::bool_>(value)) return {nb::cast<bool>(value)};
   if (nb::isinstance<nb::int_>(value)) {
     int64_t number = 0;
-    if (!nb::try_cast(value, number))
-      raise<ValueError>("save: {} is a number beyond int64", place);
+    if (!nb::try_cast(value, number)) raise<ValueError>("save: {} is a number beyond int64", place);
     return {number};
   }
   if (nb::isinstance<nb::float_>(value)) return {nb::cast<double>(value)};
@@ -57,9 +56,10 @@ State state_from(nb::handle value, const std::string& place, int depth) {
     }
     return {std::move(dict)};
   }
-  raise<ValueError>("save: {} is a {}; tensors, numbers, text, None, lists, tuples and dicts can be "
-                    "saved",
-                    place, nb::cast<std::string>(nb::handle(value.type()).attr("__name__")));
+  raise<ValueError>(
+      "save: {} is a {}; tensors, numbers, text, None, lists, tuples and dicts can be "
+      "saved",
+      place, nb::cast<std::string>(nb::handle(value.type()).attr("__name__")));
 }
 
 nb::object object_from(const State& state) {
@@ -105,15 +105,15 @@ void bind_checkpoint(nb::module_& m) {
     return nb::bytes(bytes.data(), bytes.size());
   });
   m.def("_from_bytes", [](const nb::bytes& bytes) {
-    return object_from(checkpoint_from_bytes(
-        {static_cast<const std::byte*>(bytes.data()), bytes.size()}));
+    return object_from(
+        checkpoint_from_bytes({static_cast<const std::byte*>(bytes.data()), bytes.size()}));
   });
-  m.def("_save_safetensors", [](const NamedTensors& tensors,
-                                const std::map<std::string, std::string>& metadata,
-                                const std::string& path) {
-    const nb::gil_scoped_release release;
-    save_safetensors(path, {tensors, metadata});
-  });
+  m.def("_save_safetensors",
+        [](const NamedTensors& tensors, const std::map<std::string, std::string>& metadata,
+           const std::string& path) {
+          const nb::gil_scoped_release release;
+          save_safetensors(path, {tensors, metadata});
+        });
   m.def("_load_safetensors", [](const std::string& path, bool mmap) {
     SafeTensors content;
     {

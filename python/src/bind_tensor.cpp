@@ -340,7 +340,8 @@ void bind_compiled_functions(nb::module_& m) {
       .def_ro("calls", &Recorded::calls, "That it served.")
       .def_ro("reason", &Recorded::reason, "Why calls record instead; empty if they do not.")
       .def("__repr__", [](const Recorded& r) {
-        if (!r.reason.empty()) return fmt::format("({}): recorded by each call: {}", r.signature, r.reason);
+        if (!r.reason.empty())
+          return fmt::format("({}): recorded by each call: {}", r.signature, r.reason);
         return fmt::format("({}): {} calls, {} steps, {} inputs, {} updates", r.signature, r.calls,
                            r.steps, r.inputs, r.updates);
       });

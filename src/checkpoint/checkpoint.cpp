@@ -1,16 +1,17 @@
 #include "coregrad/checkpoint.h"
 
 #include "base/error.h"
+#include "ir/print.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
 #include "checkpoint/file.h"
 #include "checkpoint/format.h"
 #include "checkpoint/tensor_bytes.h"
-#include "ir/print.h"
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <limits>
 #include <set>
 #include <utility>

@@ -2,12 +2,13 @@
 
 #include "base/error.h"
 
+#include <fmt/format.h>
+
 #include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
-#include <fmt/format.h>
 #include <string_view>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -38,7 +39,7 @@ FileBytes read_file(const std::string& path, bool mapped) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail("cannot open", path);
   const Closer closer{fd};
-  struct stat info {};
+  struct stat info{};
   if (fstat(fd, &info) != 0) fail("cannot read", path);
   if (!S_ISREG(info.st_mode)) raise<IoError>("cannot read {}: it is no file", path);
   const auto size = static_cast<size_t>(info.st_size);
@@ -52,8 +53,7 @@ FileBytes read_file(const std::string& path, bool mapped) {
   // Pages of its own: tensors in it are aligned as in the file.
   void* const data =
       mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED)
-    raise<OutOfMemoryError>("{}: no memory for {} bytes", path, size);
+  if (data == MAP_FAILED) raise<OutOfMemoryError>("{}: no memory for {} bytes", path, size);
   std::shared_ptr<void> owner(data, [size](void* p) { munmap(p, size); });
   for (size_t at = 0; at < size;) {
     const ssize_t got = read(fd, static_cast<std::byte*>(data) + at, size - at);

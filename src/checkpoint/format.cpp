@@ -5,10 +5,11 @@
 #include "base/hash.h"
 #include "ir/graph.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
-#include <fmt/format.h>
 #include <initializer_list>
 #include <utility>
 
@@ -60,8 +61,7 @@ template <class... Args>
 /// The member of an object that must have it.
 const nlohmann::json& member(const nlohmann::json& object, const char* key,
                              const std::string& name) {
-  if (!object.is_object() || !object.contains(key))
-    refuse(name, "the metadata lack \"{}\"", key);
+  if (!object.is_object() || !object.contains(key)) refuse(name, "the metadata lack \"{}\"", key);
   return object[key];
 }
 

@@ -4,9 +4,9 @@
 #include "checkpoint/safetensors.h"
 
 #include "base/error.h"
+
 #include "checkpoint/format.h"
 #include "checkpoint/tensor_bytes.h"
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -19,10 +19,10 @@ namespace {
 constexpr uint64_t kMaxHeader = 100'000'000;  // the format's own limit
 
 constexpr std::pair<DType, std::string_view> kNames[] = {
-    {DType::Bool, "BOOL"},   {DType::UInt8, "U8"},      {DType::Int8, "I8"},
-    {DType::Int16, "I16"},   {DType::UInt16, "U16"},    {DType::Float16, "F16"},
-    {DType::Int32, "I32"},   {DType::UInt32, "U32"},    {DType::BFloat16, "BF16"},
-    {DType::Float32, "F32"}, {DType::Float64, "F64"},   {DType::Int64, "I64"},
+    {DType::Bool, "BOOL"},   {DType::UInt8, "U8"},    {DType::Int8, "I8"},
+    {DType::Int16, "I16"},   {DType::UInt16, "U16"},  {DType::Float16, "F16"},
+    {DType::Int32, "I32"},   {DType::UInt32, "U32"},  {DType::BFloat16, "BF16"},
+    {DType::Float32, "F32"}, {DType::Float64, "F64"}, {DType::Int64, "I64"},
 };
 
 std::string_view safe_name(DType dtype) {
@@ -40,8 +40,8 @@ Row parse_row(const std::string& tensor, const nlohmann::json& json, const std::
   const auto refuse = [&](std::string_view what) {
     raise<CheckpointError>("{}: tensor {}: {}", path, tensor, what);
   };
-  if (!json.is_object() || json.size() != 3 || !json.contains("dtype") ||
-      !json.contains("shape") || !json.contains("data_offsets"))
+  if (!json.is_object() || json.size() != 3 || !json.contains("dtype") || !json.contains("shape") ||
+      !json.contains("data_offsets"))
     refuse("it must have dtype, shape and data_offsets, and nothing else");
   if (!json["dtype"].is_string()) refuse("its dtype is no text");
   const std::string dtype = json["dtype"].get<std::string>();
@@ -53,8 +53,7 @@ Row parse_row(const std::string& tensor, const nlohmann::json& json, const std::
     refuse("data_offsets must be two places");
   Row row{tensor, known->first, stored_shape(json["shape"], path), offsets[0].get<uint64_t>(),
           offsets[1].get<uint64_t>()};
-  if (row.begin > row.end ||
-      row.end - row.begin != stored_bytes(row.dtype, row.shape, path))
+  if (row.begin > row.end || row.end - row.begin != stored_bytes(row.dtype, row.shape, path))
     refuse("data_offsets do not fit its shape");
   return row;
 }
@@ -86,8 +85,8 @@ SafeTensors parse_safetensors(const FileBytes& file, const std::string& path) {
                            file.bytes.size());
   std::memcpy(&length, file.bytes.data(), sizeof length);
   if (length > kMaxHeader || length > file.bytes.size() - sizeof length)
-    raise<CheckpointError>("{}: the header's length {} is more than the file has, or than {}",
-                           path, length, kMaxHeader);
+    raise<CheckpointError>("{}: the header's length {} is more than the file has, or than {}", path,
+                           length, kMaxHeader);
   const std::string_view header(reinterpret_cast<const char*>(file.bytes.data()) + sizeof length,
                                 length);
   if (!header.starts_with('{'))

@@ -1,9 +1,9 @@
 #pragma once
 // The safetensors format as it lies in memory.
 
-#include "checkpoint/file.h"
 #include "coregrad/checkpoint.h"
 
+#include "checkpoint/file.h"
 #include <string>
 
 namespace coregrad {

@@ -1,9 +1,9 @@
 #pragma once
 // Tensors as the bytes of files.
 
-#include "checkpoint/file.h"
 #include "coregrad/tensor.h"
 
+#include "checkpoint/file.h"
 #include <cstddef>
 #include <memory>
 #include <span>

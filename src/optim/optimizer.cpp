@@ -95,7 +95,8 @@ void Adam::begin_step() {
   if (!steps_.is_defined()) steps_ = scalar_data(Scalar::of_float(DType::Float64, 0));
   steps_.assign(steps_ + 1.0);
   const auto correction = [&](double beta) {
-    return cast(1.0 - pow(full({}, Scalar::of_float(DType::Float64, beta)), steps_), DType::Float32);
+    return cast(1.0 - pow(full({}, Scalar::of_float(DType::Float64, beta)), steps_),
+                DType::Float32);
   };
   correction1_ = correction(options_.beta1);
   correction2_ = correction(options_.beta2);

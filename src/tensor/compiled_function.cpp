@@ -103,7 +103,7 @@ class RecordedPlan {
 
 /// Null where its strides are others than recorded.
 std::shared_ptr<Buffer> RecordedPlan::buffer_of(const Source& source, const Dims& strides,
-                                        std::span<const Tensor> arguments) const {
+                                                std::span<const Tensor> arguments) const {
   if (const auto* constant = std::get_if<Source::Constant>(&source.of)) return constant->buffer;
   if (const auto* seed = std::get_if<Source::Seed>(&source.of)) {
     std::shared_ptr<Buffer> drawn = Buffer::allocate(sizeof(int64_t));
@@ -141,8 +141,7 @@ std::optional<std::vector<Tensor>> RecordedPlan::run(std::span<const Tensor> arg
   std::vector<std::shared_ptr<Buffer>> outputs;
   std::vector<const void*> from;
   std::vector<void*> to;
-  for (size_t i = 0; i < recording_.structure.inputs.size(); ++i)
-    from.push_back(inputs[i]->data());
+  for (size_t i = 0; i < recording_.structure.inputs.size(); ++i) from.push_back(inputs[i]->data());
   for (const int64_t bytes : output_bytes_) {
     outputs.push_back(Buffer::allocate(bytes));
     to.push_back(outputs.back()->data());
@@ -156,8 +155,8 @@ std::optional<std::vector<Tensor>> RecordedPlan::run(std::span<const Tensor> arg
   // Results and updates that are the same value share a node.
   std::vector<NodeId> nodes(outputs.size());
   const auto node_of = [&](const RecordedValue& v) {
-    if (v.is_input) return session.add_data(inputs[v.number], v.dtype, v.shape,
-                                            recording_.strides[v.number]);
+    if (v.is_input)
+      return session.add_data(inputs[v.number], v.dtype, v.shape, recording_.strides[v.number]);
     NodeId& node = nodes[v.number];
     if (!node.is_valid()) node = session.add_data(outputs[v.number], v.dtype, v.shape);
     return node;
@@ -251,7 +250,7 @@ CompiledFunction::Call CompiledFunction::call(std::span<const Tensor> arguments)
   }
   if (!recording) return {impl_->function(arguments), -1};
   const auto plan = std::make_shared<const RecordedPlan>(signature, std::move(*recording),
-                                                           impl_->options.dynamic);
+                                                         impl_->options.dynamic);
   impl_->add(plan);
   if (plan->needs_history()) return {impl_->function(arguments), -1};
   std::optional<std::vector<Tensor>> results = plan->run(arguments);

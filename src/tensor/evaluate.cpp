@@ -94,9 +94,9 @@ std::shared_ptr<const Executable> executable_of(const Structure& structure) {
   std::vector<KeptValue> kept;
   std::vector<OutputSpec> outputs;
   for (NodeId root : results_of(standalone, kept)) outputs.push_back({.node = root, .strides = {}});
-  CompiledPlan compiled =
-      compile(standalone.graph, outputs, static_cast<int64_t>(structure.inputs.size()),
-              {.externals = {}, .optimize = flags().executor != Executor::Unfused, .name = "tensors"});
+  CompiledPlan compiled = compile(
+      standalone.graph, outputs, static_cast<int64_t>(structure.inputs.size()),
+      {.externals = {}, .optimize = flags().executor != Executor::Unfused, .name = "tensors"});
   return make_executable(std::move(compiled.plan), std::move(kept));
 }
 
@@ -129,8 +129,8 @@ class Table {
   }
   Entry& add(uint64_t hash, Entry entry) {
     if (entries_.size() >= kMaxCached)
-      entries_.erase(std::ranges::min_element(
-          entries_, {}, [](const auto& e) { return e.second.last_use; }));
+      entries_.erase(
+          std::ranges::min_element(entries_, {}, [](const auto& e) { return e.second.last_use; }));
     entry.last_use = ++clock_;
     return entries_.emplace(hash, std::move(entry))->second;
   }

@@ -43,7 +43,7 @@ std::shared_ptr<const Executable> make_executable(std::shared_ptr<const Plan> pl
 
 struct EvaluationStats {
   int64_t compiled = 0;
-  int64_t hits = 0;      ///< structures that a plan was there for
+  int64_t hits = 0;  ///< structures that a plan was there for
   int64_t runs = 0;
   int64_t steps = 0;     ///< of all runs
   int64_t products = 0;  ///< of the steps, matrix products and convolutions
@@ -52,8 +52,7 @@ struct EvaluationStats {
 /// The executable of a structure, from the cache when one with the same key was made before, or
 /// one that serves it (tensor/structure_family.h),
 /// unless it is to be for these sizes alone.
-std::shared_ptr<const Executable> executable_for(const Structure& structure,
-                                                 bool any_sizes = true);
+std::shared_ptr<const Executable> executable_for(const Structure& structure, bool any_sizes = true);
 
 EvaluationStats evaluation_stats();
 void count_run(const Executable& executable);

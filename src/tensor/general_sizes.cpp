@@ -41,8 +41,8 @@ std::optional<SymInt> as_quotient(const Values& target, const Term& term, int64_
   }
   if (low > high) return std::nullopt;
   // Otherwise as little as can be: an extent that is rounded down as it is, or rounded up.
-  const int64_t c = wanted && low <= *wanted && *wanted <= high ? *wanted
-                                                                : std::clamp<int64_t>(0, low, high);
+  const int64_t c =
+      wanted && low <= *wanted && *wanted <= high ? *wanted : std::clamp<int64_t>(0, low, high);
   return floor_div(term.size + c, divisor);
 }
 

@@ -133,8 +133,7 @@ void Session::collect() {
       continue;
     }
     if (data.source.is_valid()) data.source = moved[data.source.value];
-    if (data.source.is_valid() && graph_[data.source].op != Op::Input &&
-        !data.buffer->is_promise())
+    if (data.source.is_valid() && graph_[data.source].op != Op::Input && !data.buffer->is_promise())
       known_.try_emplace(data.source.value, at->first);
     ++at;
   }

@@ -81,10 +81,9 @@ StructureTemplate::StructureTemplate(const Structure& structure, const SplitKey&
   }
   sizes_ = SizeProgram(sizes);
   const bool has_symbols = !general_.symbols.empty();
-  CompiledPlan compiled = compile(standalone.graph, outputs, num_inputs,
-                                  {.externals = {},
-                                   .name = "tensors",
-                                   .env = has_symbols ? general_.env : nullptr});
+  CompiledPlan compiled =
+      compile(standalone.graph, outputs, num_inputs,
+              {.externals = {}, .name = "tensors", .env = has_symbols ? general_.env : nullptr});
   general_.env->close();
   plan_ = std::move(compiled.plan);
   template_ = std::move(compiled.sizes);

@@ -48,7 +48,8 @@ std::shared_ptr<TensorState> shared_state(const Tensor& tensor, std::string_view
   }
   if (tensor.state()->trace != 0)
     raise<ValueError>(
-        "{}: {} was made while a function was recorded and has no value; return it from the function",
+        "{}: {} was made while a function was recorded and has no value; return it from the "
+        "function",
         operation, type_text(tensor.state()->dtype, tensor.state()->shape));
   return tensor.state();
 }

@@ -30,9 +30,7 @@ class Suspended {
 Session& session() { return Session::global(); }
 Graph& graph() { return session().graph(); }
 
-std::shared_ptr<Buffer> buffer_of(NodeId input) {
-  return session().buffer(graph().attr(input, 0));
-}
+std::shared_ptr<Buffer> buffer_of(NodeId input) { return session().buffer(graph().attr(input, 0)); }
 
 }  // namespace
 
@@ -52,8 +50,7 @@ Trace::Trace(std::span<const Tensor> arguments) {
   for (size_t i = 0; i < arguments.size(); ++i) {
     const TensorState& given = state_of(arguments[i], "compile");
     const Dims strides = arguments[i].strides();
-    const NodeId input =
-        add_input(given.dtype, given.shape, strides, {Source::Argument{i}});
+    const NodeId input = add_input(given.dtype, given.shape, strides, {Source::Argument{i}});
     argument_inputs_.push_back(graph().retain(input));
     arguments_.emplace_back(own_state(input, given));
   }

@@ -57,11 +57,11 @@ struct RecordedValue {
 /// What was recorded.
 struct Recording {
   Structure structure;
-  std::vector<Source> inputs;      ///< the structure's, and others that are given on
-  std::vector<Dims> strides;       ///< of each input, in elements
+  std::vector<Source> inputs;  ///< the structure's, and others that are given on
+  std::vector<Dims> strides;   ///< of each input, in elements
   std::vector<RecordedValue> results;
   struct Update {
-    Source target;  ///< an argument, an outside tensor, or the gradient of one
+    Source target;                       ///< an argument, an outside tensor, or the gradient of one
     std::optional<RecordedValue> value;  ///< nothing: a gradient is forgotten
   };
   std::vector<Update> updates;

@@ -2,9 +2,9 @@
 // CheckpointError is an answer; every other way out is a fault.
 
 #include "base/hash.h"
-#include "checkpoint/safetensors.h"
 #include "coregrad/coregrad.h"
 
+#include "checkpoint/safetensors.h"
 #include <cstring>
 #include <vector>
 

@@ -111,13 +111,17 @@ def test_safetensors_agree_with_the_library(tmp_path):
         arrays = {}
         for i in range(rng.integers(0, 8)):
             shape = tuple(rng.integers(0, 5, rng.integers(0, 4)))
-            name = "".join(rng.choice(list("ab.ä_\"\\ 0"), rng.integers(1, 6))) + str(i)
+            name = "".join(rng.choice(list('ab.ä_"\\ 0'), rng.integers(1, 6))) + str(i)
             arrays[name] = np.asarray(rng.random(shape) * 9).astype(rng.choice(dtypes))
         metadata = {"format": "np", "k": "ü"} if rng.random() < 0.5 else None
         cg.save_safetensors({k: cg.tensor(v) for k, v in arrays.items()}, ours, metadata)
         safetensors.numpy.save_file(arrays, theirs, metadata)
         assert cg.safetensors_metadata(ours) == cg.safetensors_metadata(theirs) == (metadata or {})
-        for loaded in (safetensors.numpy.load_file(ours), cg.load(theirs), cg.load(theirs, mmap=True)):
+        for loaded in (
+            safetensors.numpy.load_file(ours),
+            cg.load(theirs),
+            cg.load(theirs, mmap=True),
+        ):
             assert loaded.keys() == arrays.keys()
             for name, array in arrays.items():
                 got = loaded[name] if isinstance(loaded[name], np.ndarray) else loaded[name].numpy()

@@ -137,9 +137,9 @@ def test_batch_norm_updates_its_statistics_at_each_call():
 def test_values_cannot_be_asked_for_inside():
     with pytest.raises(cg.ValueError, match="asked for while the function is recorded"):
         cg.compile(lambda x: x if x.sum() > 0 else -x)(cg.tensor([1.0]))
+    left = []
+    cg.compile(lambda x: left.append(x * 2))(cg.tensor([1.0]))
     with pytest.raises(cg.ValueError, match="return it from the function"):
-        left = []
-        cg.compile(lambda x: left.append(x * 2))(cg.tensor([1.0]))
         left[0].numpy()
     with pytest.raises(TypeError, match="must be hashable"):
         cg.compile(lambda x, s: x)(cg.tensor([1.0]), {1, 2})
@@ -196,11 +196,12 @@ def test_it_is_collected_with_what_it_holds():
         def __init__(self):
             self.weight = cg.tensor(np.ones(4, np.float32))
 
-    model = Model()
-    alive = weakref.ref(model)
-    f = cg.compile(lambda x: x * model.weight)
-    f(cg.tensor([1.0]))
-    del f, model
+    def use() -> weakref.ref:
+        model = Model()
+        cg.compile(lambda x: x * model.weight)(cg.tensor([1.0]))
+        return weakref.ref(model)
+
+    alive = use()
     gc.collect()
     assert alive() is None
 

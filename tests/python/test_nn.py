@@ -52,7 +52,9 @@ PAIRS = {
         (5, 2, 8),
     ),
     "sequential": (
-        lambda n: n.Sequential(n.Linear(5, 8), n.Tanh(), n.Sequential(n.Linear(8, 2), n.Softmax(-1))),
+        lambda n: n.Sequential(
+            n.Linear(5, 8), n.Tanh(), n.Sequential(n.Linear(8, 2), n.Softmax(-1))
+        ),
         (3, 5),
     ),
 }
@@ -64,7 +66,10 @@ ACTIVATIONS = {
     "MaxPool2d": (2,), "AvgPool2d": (2, 1, 1), "AdaptiveAvgPool2d": (3,), "AdaptiveMaxPool2d": ((2, 3),),
 }  # fmt: skip
 for _name, _options in ACTIVATIONS.items():
-    PAIRS[_name] = (lambda n, name=_name, options=_options: getattr(n, name)(*options), (2, 4, 6, 6))
+    PAIRS[_name] = (
+        lambda n, name=_name, options=_options: getattr(n, name)(*options),
+        (2, 4, 6, 6),
+    )
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

@@ -75,6 +75,7 @@ def test_jacobians_and_hessians_are_pytorchs():
         got = cg.jacrev(f(cg), argnums)(cg.tensor(x), cg.tensor(array(3, seed=2)))
         want = torch.func.jacrev(f(torch), argnums)(torch.tensor(x), torch.tensor(array(3, seed=2)))
         close(got, want)
+
     def g(library):
         return lambda x: (library.sin(x) * x.sum() ** 2).sum()
 

@@ -181,9 +181,7 @@ class TransformerEncoderLayer(Module):
 class TransformerEncoder(Module):
     """Layers one after the other: copies of one, with weights of their own."""
 
-    def __init__(
-        self, encoder_layer: Module, num_layers: int, norm: Module | None = None
-    ) -> None:
+    def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
         self.layers = ModuleList(copied(encoder_layer) for _ in range(num_layers))
         self.norm = norm

@@ -6,7 +6,7 @@ are the module's options, in PyTorch's order.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import _core
 from .._core import Tensor
@@ -18,7 +18,7 @@ class _OfFunction(Module):
     """A function with its options, which are attributes."""
 
     function: Any = None
-    options: dict[str, Any] = {}
+    options: ClassVar[dict[str, Any]] = {}
     num_tensors = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -48,6 +48,7 @@ class _OfFunction(Module):
         return type(self).function(*tensors, **options)
 
     def extra_repr(self) -> str:
+        """The options."""
         return ", ".join(f"{key}={getattr(self, key)!r}" for key in self.options)
 
 

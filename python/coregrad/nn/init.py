@@ -69,9 +69,7 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
         return math.sqrt(2.0 / (1 + slope * slope))
-    linear = {"linear", "sigmoid"} | {
-        f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)
-    }
+    linear = {"linear", "sigmoid"} | {f"conv{t}{d}d" for t in ("", "_transpose") for d in (1, 2, 3)}
     if nonlinearity in linear:
         return 1.0
     if nonlinearity not in gains:

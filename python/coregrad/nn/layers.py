@@ -1,4 +1,4 @@
-"""Layers: modules around the functions of `coregrad.nn.functional`, with PyTorch's names and defaults."""
+"""Layers: modules around the functions of `coregrad.nn.functional`, as PyTorch has them."""
 
 from __future__ import annotations
 
@@ -61,6 +61,7 @@ class Linear(Module):
         return F.linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
+        """The options."""
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
@@ -112,6 +113,7 @@ class _Conv(Module):
         )
 
     def extra_repr(self) -> str:
+        """The options."""
         return (
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size},"
             f" stride={self.stride}, padding={self.padding}, groups={self.groups}"
@@ -193,7 +195,9 @@ class _Norm(Module):
     ) -> None:
         super().__init__()
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.register_parameter("weight", _parameter((num_features,), dtype, 1.0) if affine else None)
+        self.register_parameter(
+            "weight", _parameter((num_features,), dtype, 1.0) if affine else None
+        )
         self.register_parameter("bias", _parameter((num_features,), dtype) if affine else None)
         tracked = track_running_stats
         for name, fill in (("running_mean", 0.0), ("running_var", 1.0)):
@@ -227,6 +231,7 @@ class _Norm(Module):
         )  # fmt: skip
 
     def extra_repr(self) -> str:
+        """The options."""
         return f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
 
 
@@ -256,7 +261,9 @@ class _InstanceNorm(Module):
     ) -> None:
         super().__init__()
         self.num_features, self.eps = num_features, eps
-        self.register_parameter("weight", _parameter((num_features,), dtype, 1.0) if affine else None)
+        self.register_parameter(
+            "weight", _parameter((num_features,), dtype, 1.0) if affine else None
+        )
         self.register_parameter("bias", _parameter((num_features,), dtype) if affine else None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -269,6 +276,7 @@ class _InstanceNorm(Module):
         return F.group_norm(x, self.num_features, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
+        """The options."""
         return f"{self.num_features}, eps={self.eps}"
 
 
@@ -312,6 +320,7 @@ class LayerNorm(Module):
         return F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
+        """The options."""
         return f"{self.normalized_shape}, eps={self.eps}"
 
 
@@ -335,6 +344,7 @@ class RMSNorm(Module):
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
+        """The options."""
         return f"{self.normalized_shape}, eps={self.eps}"
 
 
@@ -355,7 +365,9 @@ class GroupNorm(Module):
                 f"GroupNorm: {num_groups} groups do not divide {num_channels} channels"
             )
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
-        self.register_parameter("weight", _parameter((num_channels,), dtype, 1.0) if affine else None)
+        self.register_parameter(
+            "weight", _parameter((num_channels,), dtype, 1.0) if affine else None
+        )
         self.register_parameter("bias", _parameter((num_channels,), dtype) if affine else None)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -363,6 +375,7 @@ class GroupNorm(Module):
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
+        """The options."""
         return f"{self.num_groups}, {self.num_channels}, eps={self.eps}"
 
 
@@ -380,6 +393,7 @@ class Dropout(Module):
         return F.dropout(x, self.p, self.training)
 
     def extra_repr(self) -> str:
+        """The options."""
         return f"p={self.p}"
 
 
@@ -432,6 +446,7 @@ class Embedding(Module):
         return F.embedding(index, self.weight, self.padding_idx)
 
     def extra_repr(self) -> str:
+        """The options."""
         return f"{self.num_embeddings}, {self.embedding_dim}"
 
 

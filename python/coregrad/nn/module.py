@@ -43,8 +43,8 @@ class Module:
     """What networks are made of; subclasses assign parameters and modules to attributes.
 
     A tensor that requires a gradient becomes a parameter when it is assigned, a Module a part. Tensors
-    that are state without being trained are registered with `register_buffer`. Calling a module calls its
-    `forward` and the hooks. Names and state_dicts are PyTorch's.
+    that are state without being trained are registered with `register_buffer`. Calling a module calls
+    its `forward` and the hooks. Names and state_dicts are PyTorch's.
 
     >>> import coregrad as cg
     >>> class Net(cg.nn.Module):
@@ -175,7 +175,7 @@ class Module:
     # What is in it
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and all that are in it, each once."""
+        """The module itself and all that are in it, each once."""
         seen: set[int] = set()
 
         def walk(module: Module, name: str) -> Iterator[tuple[str, Module]]:
@@ -189,7 +189,7 @@ class Module:
         yield from walk(self, prefix.removesuffix("."))
 
     def modules(self) -> Iterator[Module]:
-        """This module and all that are in it, each once."""
+        """The module itself and all that are in it, each once."""
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:

@@ -2,11 +2,11 @@
 
 #include "coregrad/checkpoint.h"
 
-#include "checkpoint/file.h"
 #include "coregrad/coregrad.h"
 
 #include <gtest/gtest.h>
 
+#include "checkpoint/file.h"
 #include <algorithm>
 #include <cmath>
 #include <csignal>
@@ -35,7 +35,9 @@ class Checkpoint : public testing::Test {
   }
   ~Checkpoint() override { fs::remove_all(folder_); }
 
-  std::string path(const std::string& name = "state.rtch") const { return (folder_ / name).string(); }
+  std::string path(const std::string& name = "state.rtch") const {
+    return (folder_ / name).string();
+  }
 
   static Bytes read(const std::string& path) {
     const FileBytes file = read_file(path, false);
@@ -89,7 +91,8 @@ bool same(const State& a, const State& b) {
     const auto& y = std::get<State::Dict>(b.value);
     return all(x->keys, y.keys) && all(x->values, y.values);
   }
-  if (const auto* x = std::get_if<std::string>(&a.value)) return *x == std::get<std::string>(b.value);
+  if (const auto* x = std::get_if<std::string>(&a.value))
+    return *x == std::get<std::string>(b.value);
   if (const auto* x = std::get_if<int64_t>(&a.value)) return *x == std::get<int64_t>(b.value);
   if (const auto* x = std::get_if<bool>(&a.value)) return *x == std::get<bool>(b.value);
   return true;
@@ -117,8 +120,8 @@ State rich_state() {
                          {std::string("ein \"Text\"\n\xc3\xa4")}};
   State::Dict dict;
   dict.keys = {{std::string("tensors")}, {int64_t{7}}, {std::string("7")}, {std::string("")}};
-  dict.values = {{tensors}, {numbers}, {State::Tuple{{{int64_t{1}}, {State::List{}}}}},
-                 {State::Dict{}}};
+  dict.values = {
+      {tensors}, {numbers}, {State::Tuple{{{int64_t{1}}, {State::List{}}}}}, {State::Dict{}}};
   return {dict};
 }
 
@@ -137,8 +140,7 @@ TEST_F(Checkpoint, GivesBackWhatWasSaved) {
 
 TEST_F(Checkpoint, ReadsMemoryAsItLies) {
   Floats memory = {1, 2, 3, 4, 5, 6};
-  const Tensor turned =
-      from_memory(memory.data(), 24, DType::Float32, {3, 2}, {1, 3}, nullptr);
+  const Tensor turned = from_memory(memory.data(), 24, DType::Float32, {3, 2}, {1, 3}, nullptr);
   save_state_dict(path(), {{"turned", turned}, {"pending", turned * 2.0}});
   const NamedTensors loaded = load_state_dict(path());
   EXPECT_EQ(loaded[0].second.to_vector<float>(), (Floats{1, 4, 2, 5, 3, 6}));
@@ -200,14 +202,15 @@ TEST_F(Checkpoint, SaysWhatIsWrong) {
   write(path(), bytes);
   EXPECT_NE(message_of(load).find("tensor weight is damaged"), std::string::npos);
   EXPECT_EQ(load_state_dict(path(), {.verify = false}).size(), 1U);
-  EXPECT_NE(message_of([&] { save_checkpoint(path(), {State::Dict{{{0.5}}, {{}}}}); })
-                .find("neither text nor a whole number"),
+  EXPECT_NE(message_of([&] {
+              save_checkpoint(path(), {State::Dict{{{0.5}}, {{}}}});
+            }).find("neither text nor a whole number"),
             std::string::npos);
   EXPECT_NE(message_of([&] { save_checkpoint(path(), {std::string("\xff")}); }).find("UTF-8"),
             std::string::npos);
   EXPECT_NE(message_of([&] {
-              save_checkpoint(path(), {State::Dict{{{std::string("a")}, {std::string("a")}},
-                                                   {{}, {}}}});
+              save_checkpoint(path(),
+                              {State::Dict{{{std::string("a")}, {std::string("a")}}, {{}, {}}}});
             }).find("twice"),
             std::string::npos);
   EXPECT_EQ(read(path()), bytes);  // what failed left it alone

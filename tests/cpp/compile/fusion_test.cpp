@@ -8,11 +8,10 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
-#include <utility>
-
 #include "random_graph.h"
 #include <algorithm>
+#include <cmath>
+#include <utility>
 
 namespace coregrad {
 namespace {
@@ -192,8 +191,9 @@ TEST(SplitReductions, AddsLongColumnsInPartsUnlessTheSumsAreSpreadAgain) {
 
 // At construction it stays a division, so that programs that divide by a size are alike.
 TEST(Passes, DivisionByAPowerOfTwoBecomesAProduct) {
-  const std::pair<double, Op> cases[] = {{4, Op::Mul},       {-0.5, Op::Mul},    {3, Op::Div},
-                                         {0x1p126, Op::Mul}, {0x1p127, Op::Div}, {INFINITY, Op::Div}};
+  const std::pair<double, Op> cases[] = {{4, Op::Mul},       {-0.5, Op::Mul},
+                                         {3, Op::Div},       {0x1p126, Op::Mul},
+                                         {0x1p127, Op::Div}, {INFINITY, Op::Div}};
   for (const auto& [divisor, expected] : cases) {
     Graph g;
     const std::vector<int64_t> shape = {2, 3};

@@ -1,9 +1,8 @@
 #include "runtime/background_thread.h"
 
-#include "thread_sanitizer.h"
-
 #include <gtest/gtest.h>
 
+#include "thread_sanitizer.h"
 #include <atomic>
 #include <chrono>
 #include <sys/wait.h>

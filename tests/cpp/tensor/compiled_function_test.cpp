@@ -63,9 +63,8 @@ TEST(CompiledFunction, ReadsWhatIsOutsideAnew) {
 
 TEST(CompiledFunction, TensorsThatWereEqualWhenItWasRecordedMayDiffer) {
   const Tensor a = zeros({2}).realize(), b = zeros({2}).realize();
-  const CompiledFunction f([&](std::span<const Tensor> x) -> Results {
-    return {x[0] + a * 2.0 + b * 3.0};
-  });
+  const CompiledFunction f(
+      [&](std::span<const Tensor> x) -> Results { return {x[0] + a * 2.0 + b * 3.0}; });
   EXPECT_EQ(f({row({1, 1})})[0].to_vector<float>(), (Floats{1, 1}));
   b.assign(row({1, 2}));
   EXPECT_EQ(f({row({1, 1})})[0].to_vector<float>(), (Floats{4, 7}));
@@ -245,9 +244,8 @@ TEST(CompiledFunction, GivesArgumentsOn) {
 }
 
 TEST(CompiledFunction, RefusesToTellValuesAndTensorsThatLeftIt) {
-  const CompiledFunction asks([](std::span<const Tensor> x) -> Results {
-    return {x[0] * sum(x[0]).item()};
-  });
+  const CompiledFunction asks(
+      [](std::span<const Tensor> x) -> Results { return {x[0] * sum(x[0]).item()}; });
   EXPECT_NE(message_of([&] { asks({row({1, 2})}); }).find("asked for while"), std::string::npos);
   Tensor left;
   const CompiledFunction leaks([&](std::span<const Tensor> x) -> Results {
@@ -257,8 +255,7 @@ TEST(CompiledFunction, RefusesToTellValuesAndTensorsThatLeftIt) {
   leaks({row({1})});
   EXPECT_NE(message_of([&] { left.item(); }).find("return it from the function"),
             std::string::npos);
-  EXPECT_NE(message_of([&] { left + 1.0; }).find("return it from the function"),
-            std::string::npos);
+  EXPECT_NE(message_of([&] { left + 1.0; }).find("return it from the function"), std::string::npos);
   // What failed leaves nothing behind.
   EXPECT_EQ((row({1}) + 1.0).item(), 2);
 }

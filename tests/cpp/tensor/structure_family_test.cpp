@@ -120,25 +120,34 @@ std::vector<Tensor> gradients(const ScalarFunction& f, const std::vector<Tensor>
 }
 
 const Case kCases[] = {
-    {"elementwise", [](const Dims& n) -> std::vector<Tensor> {
-       return {exp(kept({n[0]})) * 2.0 + kept({n[0]})};
-     }, kBatches},
-    {"normalised", [](const Dims& n) -> std::vector<Tensor> {
+    {"elementwise",
+     [](const Dims& n) -> std::vector<Tensor> { return {exp(kept({n[0]})) * 2.0 + kept({n[0]})}; },
+     kBatches},
+    {"normalised",
+     [](const Dims& n) -> std::vector<Tensor> {
        const Tensor x = kept({n[0], 24});
        return {softmax(x, -1), layer_norm(x, {24}), mean(x, {0})};
-     }, kBatches},
-    {"perceptron_gradient", [](const Dims& n) {
+     },
+     kBatches},
+    {"perceptron_gradient",
+     [](const Dims& n) {
        const Tensor x = kept({n[0], 12});
-       return gradients([&](std::span<const Tensor> w) {
-         return mean(square(linear(relu(linear(x, w[0])), w[1])));
-       }, {kept({20, 12}), kept({4, 20})});
-     }, kBatches},
-    {"merged_dimensions", [](const Dims& n) -> std::vector<Tensor> {
+       return gradients(
+           [&](std::span<const Tensor> w) {
+             return mean(square(linear(relu(linear(x, w[0])), w[1])));
+           },
+           {kept({20, 12}), kept({4, 20})});
+     },
+     kBatches},
+    {"merged_dimensions",
+     [](const Dims& n) -> std::vector<Tensor> {
        const Tensor x = kept({n[0], n[1], 6});
        const Tensor flat = reshape(x, {n[0] * n[1], 6});
        return {reshape(matmul(flat, kept({6, 8})), {n[0], n[1], 2, 4}) * 3.0};
-     }, kPairs},
-    {"attention", [](const Dims& n) -> std::vector<Tensor> {
+     },
+     kPairs},
+    {"attention",
+     [](const Dims& n) -> std::vector<Tensor> {
        const Tensor x = kept({n[0], n[1], 16});
        const auto heads = [&](const Tensor& w) {
          return permute(reshape(linear(x, w), {n[0], n[1], 2, 8}), {0, 2, 1, 3});
@@ -146,29 +155,53 @@ const Case kCases[] = {
        const Tensor y = scaled_dot_product_attention(heads(kept({16, 16})), heads(kept({16, 16})),
                                                      heads(kept({16, 16})));
        return {reshape(permute(y, {0, 2, 1, 3}), {n[0], n[1], 16})};
-     }, kPairs},
-    {"grown_cache", [](const Dims& n) -> std::vector<Tensor> {
+     },
+     kPairs},
+    {"grown_cache",
+     [](const Dims& n) -> std::vector<Tensor> {
        const Tensor parts[] = {kept({2, n[0], 8}), kept({2, 3, 8})};
        const Tensor all = concat(parts, 1);
        return {all, sum(slice(all, 1, 1, n[0] + 2), {1})};
-     }, kBatches},
-    {"padded", [](const Dims& n) -> std::vector<Tensor> {
+     },
+     kBatches},
+    {"padded",
+     [](const Dims& n) -> std::vector<Tensor> {
        return {pad(kept({n[0], n[1]}), {1, 0}, {2, n[0]}, 0.5), flip(kept({n[0], n[1]}), {0})};
-     }, kPairs},
-    {"images", [](const Dims& n) {
+     },
+     kPairs},
+    {"images",
+     [](const Dims& n) {
        const Tensor x = kept({2, 3, n[0], n[1]});
-       return gradients([&](std::span<const Tensor> w) {
-         const Tensor y = conv(x, w[0], {}, {.stride = {2}, .padding = {1}});
-         return sum(square(avg_pool(relu(y), {.kernel = {2, 2}})));
-       }, {kept({5, 3, 3, 3})});
-     }, {{9, 12}, {14, 17}, {8, 8}, {31, 20}, {12, 9}, {13, 16}, {17, 21}, {32, 32}, {15, 40},
-         {33, 13}, {20, 20}, {41, 37}, {64, 31}, {16, 12}}, 8},  // odd rests are cut off
-    {"gathered", [](const Dims& n) -> std::vector<Tensor> {
+       return gradients(
+           [&](std::span<const Tensor> w) {
+             const Tensor y = conv(x, w[0], {}, {.stride = {2}, .padding = {1}});
+             return sum(square(avg_pool(relu(y), {.kernel = {2, 2}})));
+           },
+           {kept({5, 3, 3, 3})});
+     },
+     {{9, 12},
+      {14, 17},
+      {8, 8},
+      {31, 20},
+      {12, 9},
+      {13, 16},
+      {17, 21},
+      {32, 32},
+      {15, 40},
+      {33, 13},
+      {20, 20},
+      {41, 37},
+      {64, 31},
+      {16, 12}},
+     8},  // odd rests are cut off
+    {"gathered",
+     [](const Dims& n) -> std::vector<Tensor> {
        static std::map<int64_t, Tensor> rows;
        Tensor& at = rows[n[0]];
        if (!at.is_defined()) at = randint(0, 50, {n[0]}).realize();
        return {embedding(at, kept({50, 6})), cumsum(kept({n[0], 3}), 0)};
-     }, kBatches, 6},  // a cumulative sum has as many steps as doubling needs
+     },
+     kBatches, 6},  // a cumulative sum has as many steps as doubling needs
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
