@@ -6,8 +6,8 @@
 // realize(), item(), to_vector(), data(), backward() for its own tensor's value only, and
 // set_requires_grad(true), which gives a leaf data of its own.
 
-#include "base/error.h"
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
+#include "coregrad/error.h"
 
 #include <cstdint>
 #include <functional>

@@ -2,7 +2,7 @@
 // Tensors of an array library in and out, over its DLPack exchange table: no Python call a tensor,
 // no link against the library.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 #include "runtime/allocator.h"
 
 #include <nanobind/nanobind.h>

@@ -1,7 +1,7 @@
 #pragma once
 // The bytes of a checkpoint: docs/checkpoint_format.md.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 
 #include <nlohmann/json.hpp>
 

@@ -8,7 +8,7 @@
 // Graph::intern. Checked construction lives in ops/primitives.h.
 
 #include "base/sym_int.h"
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 #include "ir/op.h"
 
 #include <cstdint>

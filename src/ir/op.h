@@ -1,7 +1,7 @@
 #pragma once
 // The enumeration of primitives and their attributes, from ops.def.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 
 #include <array>
 #include <cstdint>

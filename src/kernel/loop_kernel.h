@@ -22,7 +22,7 @@
 // Accumulating stores serve reductions over parallel axes: each chunk of units owns one row of a
 // partial buffer, which it first fills with the identity; a later step combines the rows.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 #include "ir/op.h"
 #include "kernel/index_expr.h"
 

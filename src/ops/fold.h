@@ -1,7 +1,7 @@
 #pragma once
 // Primitives on scalars: what literal folding computes.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 #include "ir/op.h"
 
 namespace coregrad {

@@ -1,7 +1,7 @@
 #pragma once
 // From a structure to numbers: the cache of plans, and running one over buffers.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 #include "tensor/structure.h"
 
 #include <cstdint>

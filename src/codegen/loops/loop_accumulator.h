@@ -4,7 +4,7 @@
 // States are stack slots that emit_loop_kernel turns into registers at the end, so loops need not
 // thread them through. Partial results are combined in an order that only the kernel decides.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 #include "ir/op.h"
 
 #include <llvm/IR/IRBuilder.h>

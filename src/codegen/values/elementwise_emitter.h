@@ -1,7 +1,7 @@
 #pragma once
 // One elementwise operation as LLVM IR, on scalars or vectors alike.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 #include "ir/op.h"
 
 #include <llvm/IR/IRBuilder.h>

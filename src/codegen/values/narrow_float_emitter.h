@@ -1,7 +1,7 @@
 #pragma once
 // bfloat16 and float16 (as i16) from and to float32, scalars and vectors alike.
 
-#include "ir/dtype.h"
+#include "coregrad/dtype.h"
 
 #include <llvm/IR/IRBuilder.h>
 

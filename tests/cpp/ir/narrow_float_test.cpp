@@ -1,7 +1,7 @@
 // float16 and bfloat16: conversions over every value on every instruction set, and graphs of every
 // family of primitives against the interpreter.
 
-#include "ir/narrow_float.h"
+#include "coregrad/narrow_float.h"
 
 #include "base/error.h"
 #include "ir/verify.h"

@@ -1,7 +1,7 @@
 #pragma once
 // Element types and the facts about them, one row each.
 
-#include "ir/narrow_float.h"
+#include "coregrad/narrow_float.h"
 
 #include <array>
 #include <cstdint>
