@@ -155,6 +155,13 @@ asan tsan: setup ## Build and run the C++ tests under address+undefined or threa
 	@cmake --build build-$@ -j $(JOBS) --target coregrad_tests
 	@ASAN_OPTIONS=detect_leaks=1 build-$@/coregrad_tests --gtest_brief=1 --gtest_filter="$(TESTS)"
 
+.PHONY: consumer
+consumer: build ## Install the C++ library into out/prefix, and build and run a project that uses it.
+	@cmake --install build --component cpp --prefix out/prefix > /dev/null
+	@cmake -S tests/consumer -B out/consumer -G Ninja -DCMAKE_PREFIX_PATH=$(CURDIR)/out/prefix \
+	  -DCMAKE_BUILD_TYPE=Release > /dev/null
+	@cmake --build out/consumer && cd out/consumer && ./consumer
+
 .PHONY: fuzz
 FUZZ_SECONDS ?= 60
 fuzz: package ## Feed made-up files to what reads files, under address sanitizer; FUZZ_SECONDS=60.

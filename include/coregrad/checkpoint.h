@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 /// What a checkpoint holds: tensors, numbers and text in lists, tuples and dictionaries.
@@ -65,3 +66,4 @@ void save_safetensors(const std::string& path, const SafeTensors& content);
 SafeTensors load_safetensors(const std::string& path, LoadOptions options = {});
 
 }  // namespace coregrad
+#pragma GCC visibility pop

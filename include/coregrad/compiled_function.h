@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 /// A function of tensors that is recorded at its first call and for each new set of shapes, dtypes
@@ -67,3 +68,4 @@ class CompiledFunction {
 };
 
 }  // namespace coregrad
+#pragma GCC visibility pop

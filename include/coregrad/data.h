@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 /// An IDX file's array, still in its own element type.
@@ -75,3 +76,4 @@ class BatchLoader {
 };
 
 }  // namespace coregrad
+#pragma GCC visibility pop

@@ -4,6 +4,7 @@
 
 #include <stdexcept>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 /// Root of everything this library throws.
@@ -34,3 +35,4 @@ COREGRAD_ERROR_TYPE(InternalError);      ///< our own mistake
 #undef COREGRAD_ERROR_TYPE
 
 }  // namespace coregrad
+#pragma GCC visibility pop

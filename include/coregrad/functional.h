@@ -10,6 +10,7 @@
 #include <optional>
 #include <string_view>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 // Activations
@@ -163,3 +164,4 @@ Tensor kl_div(const Tensor& x, const Tensor& target, bool log_target = false,
               Reduction reduction = Reduction::Mean, bool batch_mean = false);
 
 }  // namespace coregrad
+#pragma GCC visibility pop

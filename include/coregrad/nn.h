@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 namespace nn {
@@ -57,3 +58,4 @@ class Sequential : public Module {
 
 }  // namespace nn
 }  // namespace coregrad
+#pragma GCC visibility pop

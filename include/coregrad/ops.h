@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 /// A tensor or a number. A number takes the tensor's dtype unless it is of a higher category.
@@ -433,3 +434,4 @@ Tensor fft_c2r(const Tensor& real, const Tensor& imag, const Dims& dim, int64_t 
                int64_t last_dim_size);
 
 }  // namespace coregrad
+#pragma GCC visibility pop

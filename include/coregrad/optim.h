@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace coregrad::optim {
 
 /// Holds parameters (leaves) and what an algorithm remembers about each.
@@ -85,3 +86,4 @@ class Adam : public Optimizer {
 };
 
 }  // namespace coregrad::optim
+#pragma GCC visibility pop

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <mutex>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 /// A sequence of independent seeds for Philox. Thread-safe.
@@ -56,3 +57,4 @@ Tensor multinomial(const Tensor& weights, int64_t count, bool replacement = fals
                    Generator& generator = default_generator());
 
 }  // namespace coregrad
+#pragma GCC visibility pop

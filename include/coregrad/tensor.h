@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#pragma GCC visibility push(default)
 namespace coregrad {
 
 struct TensorState;
@@ -125,3 +126,4 @@ struct SessionStats {
 SessionStats session_stats();
 
 }  // namespace coregrad
+#pragma GCC visibility pop

@@ -1,5 +1,6 @@
 #include "cli/train.h"
 
+#include "base/error.h"
 #include "coregrad/coregrad.h"
 
 #include <nlohmann/json.hpp>
