@@ -9,7 +9,7 @@ Operations on tensors are recorded; values are computed when they are asked for.
 (2.5, [-2.0, -1.0, 0.0, 1.0, 2.0])
 """
 
-from . import nn, optim
+from . import data, nn, optim
 from ._checkpoint import load, load_safetensors, safetensors_metadata, save, save_safetensors
 from ._compile import compile
 from ._core import *  # noqa: F403  tensors, operators, errors: what its __all__ names

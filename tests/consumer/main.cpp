@@ -1,8 +1,7 @@
 // Fits a line, saves it, and catches an error of the library's.
 
-#include <coregrad/coregrad.h>
-
 #include <cmath>
+#include <coregrad/coregrad.h>
 #include <cstdio>
 
 int main() {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import coregrad as cg
-from coregrad import _checkpoint, _compile, _core, _tensor, _transforms, nn, optim
+from coregrad import _checkpoint, _compile, _core, _tensor, _transforms, data, nn, optim
 
 
 def test_arrays_come_in_and_go_out_without_a_copy():
@@ -151,10 +151,10 @@ def test_tensors_work_as_numbers_and_in_numpy():
     assert "float32" in repr(x)
 
 
-@pytest.mark.parametrize(
-    "module",
-    [cg, _checkpoint, _compile, _tensor, _transforms, nn.functional, nn.init, nn.module, optim],
-)
+OURS = [_checkpoint, _compile, _tensor, _transforms, data, nn.functional, nn.init, nn.module, optim]
+
+
+@pytest.mark.parametrize("module", [cg, *OURS])
 def test_examples_in_the_documentation_run(module):
     assert doctest.testmod(module).failed == 0
 
