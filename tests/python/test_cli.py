@@ -92,3 +92,75 @@ def test_an_unknown_executor_is_refused():
     done = run("train", "--epochs", "1", COREGRAD_EXECUTOR="magic")
     assert done.returncode == 1
     assert "expected 'plan', 'unfused' or 'interpreter', got 'magic'" in done.stderr
+
+
+def test_checkpoints_are_looked_at(tmp_path):
+    import coregrad as cg
+
+    one, other = tmp_path / "one.rtch", tmp_path / "other.rtch"
+    state = {"model": {"w": cg.ones((2, 3)), "b": cg.zeros((3,))}, "step": 7}
+    cg.save(state, one)
+    done = run("ckpt", "inspect", one)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [
+        "model.w",
+        "float32",
+        "[2,3]",
+        "24",
+        "bytes",
+        "model.b",
+        "float32",
+        "[3]",
+        "12",
+        "bytes",
+        "step",
+        "7",
+        "2",
+        "tensors,",
+        "36",
+        "bytes",
+    ]
+    facts = json.loads(run("ckpt", "inspect", one, "--json").stdout)
+    assert (facts["tensors"], facts["bytes"], len(facts["entries"])) == (2, 36, 3)
+
+    state["model"]["w"] = state["model"]["w"] + 1e-3
+    state["extra"] = "x"
+    cg.save(state, other)
+    done = run("ckpt", "diff", one, other)
+    assert done.returncode == 1
+    assert "model.w: values differ by up to 0.001" in done.stdout
+    assert "extra: only in the second" in done.stdout
+    assert "2 of 4 entries differ" in done.stdout
+    assert run("ckpt", "diff", one, one).returncode == 0
+    assert list(
+        json.loads(run("ckpt", "diff", one, other, "--tolerance", "0.01", "--json").stdout)
+    ) == ["extra"]
+
+    whole = run("ckpt", "verify", one, other)
+    assert whole.returncode == 0
+    assert whole.stdout.count("whole") == 2
+    data = bytearray(one.read_bytes())
+    data[-1] ^= 1
+    one.write_bytes(data)
+    damaged = run("ckpt", "verify", one, other)
+    assert damaged.returncode == 1
+    assert "tensor model.b is damaged" in damaged.stdout
+    missing = run("ckpt", "inspect", tmp_path / "none")
+    assert missing.returncode == 1
+    assert "No such file" in missing.stderr
+
+
+def test_checkpoints_are_converted(tmp_path):
+    import coregrad as cg
+
+    rtch, safe = tmp_path / "a.rtch", tmp_path / "a.safetensors"
+    cg.save({"layer": {"w": cg.ones((2,))}}, rtch)
+    assert run("ckpt", "convert", rtch, safe).returncode == 0
+    assert cg.load(safe)["layer.w"].tolist() == [1, 1]
+    back = tmp_path / "b.rtch"
+    assert run("ckpt", "convert", safe, back).returncode == 0
+    assert cg.load(back)["layer.w"].tolist() == [1, 1]
+    cg.save({"w": cg.ones((2,)), "step": 3}, rtch)
+    refused = run("ckpt", "convert", rtch, safe)
+    assert refused.returncode == 1
+    assert "step is no tensor" in refused.stderr
