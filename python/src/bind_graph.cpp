@@ -453,13 +453,6 @@ void bind_others(nb::class_<Graph>& graph) {
           nb::arg("rhs_maps"), nb::arg("out"),
           "Sum of products; a map is (u, v, a, b, c, s): index = (a*u + b*v + c) / s.")
       .def(
-          "index_leading",
-          [](const GraphPtr& g, const NodeRef& x, const std::vector<NodeRef>& indices) {
-            return NodeRef{
-                g, ops::index_leading(*g, id_in(g, x, "index"), ids_in(g, indices, "index"))};
-          },
-          nb::arg("x"), nb::arg("indices"), "x[i0, i1, ..]; the indices are broadcast.")
-      .def(
           "mask_put",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& mask,
              const NodeRef& values, bool accumulate) {

@@ -225,8 +225,13 @@ void bind_creation(nb::module_& m) {
       ">>> cg.arange(3).tolist(), cg.arange(0, 1, 0.25).tolist()\n"
       "([0, 1, 2], [0.0, 0.25, 0.5, 0.75])\n\n"
       "Raises ValueError where no steps lead to stop.");
-  m.def("linspace", linspace, nb::arg("start"), nb::arg("stop"), nb::arg("count"),
-        nb::arg("dtype") = f32, "Evenly spaced values, both ends included.");
+  m.def(
+      "linspace",
+      [](double start, double stop, int64_t count, DType dtype) {
+        return linspace(start, stop, count, dtype);
+      },
+      nb::arg("start"), nb::arg("stop"), nb::arg("count"), nb::arg("dtype") = f32,
+      "Evenly spaced values, both ends included.");
   m.def(
       "eye",
       [](int64_t rows, std::optional<int64_t> columns, DType dtype) {
