@@ -11,26 +11,39 @@ Operations on tensors are recorded; values are computed when they are asked for.
 
 from . import nn, optim
 from ._core import *  # noqa: F403  tensors, operators, errors: what its __all__ names
-from ._tensor import (
+from ._creation import (
+    asarray,
+    empty_like,
+    from_dlpack,
+    from_numpy,
+    full_like,
+    ones_like,
+    rand_like,
+    randn_like,
+    tensor,
+    zeros_like,
+)  # fmt: skip
+from ._dtypes import (
     bfloat16,
+    bool,
     bool_,
+    can_cast,
+    finfo,
     float16,
     float32,
     float64,
-    from_dlpack,
-    from_numpy,
-    grad,
+    iinfo,
     int8,
     int16,
     int32,
     int64,
-    no_grad,
-    tensor,
+    isdtype,
+    result_type,
     uint8,
     uint16,
     uint32,
-    value_and_grad,
 )  # fmt: skip
+from ._tensor import grad, no_grad, value_and_grad
 from .nn.functional import cross_entropy, linear, mse_loss
 
 __version__ = "0.1.0"

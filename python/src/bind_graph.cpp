@@ -189,7 +189,7 @@ void bind_leaves(nb::class_<Graph>& graph) {
             const DType work = is_counted ? DType::Int64 : DType::Float64;
             const auto scalar = [&](nb::handle x) {
               if (!PyFloat_Check(x.ptr())) return number_node(*g, x, work, "arange");
-              return ops::literal(*g, scalar_of(PyFloat_AS_DOUBLE(x.ptr()), work));
+              return ops::literal(*g, Scalar::of(work, PyFloat_AS_DOUBLE(x.ptr())));
             };
             return NodeRef{g, ops::arange(*g, dtype, scalar(start), scalar(step), n)};
           },

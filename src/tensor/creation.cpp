@@ -58,6 +58,8 @@ double steps_between(int64_t start, int64_t stop, int64_t step) {
 }  // namespace
 
 Tensor full(const Dims& shape, Scalar value) {
+  for (const int64_t extent : shape)
+    if (extent < 0) raise<ShapeError>("full: extents must not be negative, got {}", extent);
   return record("full", {}, [&](Graph& g, auto) { return ops::full(g, shape, value); });
 }
 
