@@ -11,6 +11,7 @@ from . import _core
 from ._core import Tensor
 from ._creation import tensor
 from ._dtypes import DTypeLike, bfloat16, category_of, float32
+from ._indexing import get_item, with_item
 
 
 class no_grad:
@@ -77,6 +78,16 @@ def _values(tensor: Tensor) -> np.ndarray:
     return (tensor.cast(float32) if tensor.dtype == bfloat16 else tensor).numpy()
 
 
+def _rebind(tensor: Tensor, value: Tensor, operation: str) -> None:
+    """Let a tensor stand for a value of its shape, in its dtype."""
+    if tensor.requires_grad and tensor.is_leaf and _core.is_grad_enabled():
+        raise _core.AutogradError(
+            f"{operation}: a leaf that requires a gradient cannot be changed; use no_grad(), or "
+            "compute another tensor from it"
+        )
+    tensor.assign(value if value.dtype == tensor.dtype else value.cast(tensor.dtype))
+
+
 #: Functions for ufuncs of NumPy's that have another name there.
 _UFUNCS = {
     "absolute": "abs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
@@ -105,39 +116,38 @@ class _TensorMethods:
         return function(*arrays)
 
     def __getitem__(self: Tensor, index: Any) -> Tensor:
-        """Pick elements: whole numbers, slices with positive steps, None, ... and one index tensor."""
-        items = list(index) if isinstance(index, tuple) else [index]
-        used = sum(item is not None and item is not Ellipsis for item in items)
-        if used > self.ndim:
-            raise _core.IndexError(f"getitem: {used} indices for {self.ndim} dimensions")
-        dots = [i for i, item in enumerate(items) if item is Ellipsis]
-        if len(dots) > 1:
-            raise _core.IndexError("getitem: at most one ... is allowed")
-        position = dots[0] if dots else len(items)
-        items[position : position + len(dots)] = [slice(None)] * (self.ndim - used)
-        result, dim = self, 0
-        for item in items:
-            if item is None:
-                result = result.unsqueeze(dim)
-                dim += 1
-            elif isinstance(item, slice):
-                step = 1 if item.step is None else item.step
-                if step < 1:
-                    raise _core.ValueError(
-                        f"getitem: steps must be positive, got {step}; use flip()"
-                    )
-                start, stop, _ = item.indices(result.shape[dim])
-                if (start, max(start, stop), step) != (0, result.shape[dim], 1):
-                    result = result.slice(dim, start, max(start, stop), step)
-                dim += 1
-            elif isinstance(item, Tensor):
-                result = result.index_select(dim, item)
-                dim += 1
-            elif hasattr(item, "__index__"):
-                result = result.select(dim, item.__index__())
-            else:
-                raise _core.IndexError(f"getitem: cannot index with {type(item).__name__}")
-        return result
+        """Elements as NumPy picks them: by integers, slices, None, ..., and by arrays, lists or tensors
+        of integers or bool, which broadcast against each other.
+
+        A bool mask is computed, since it says how many elements there are. Raises IndexError for what
+        is none, or is out of range; where index tensors are pending, when the values are asked for.
+
+        >>> import coregrad as cg
+        >>> x = cg.arange(6).reshape(2, 3)
+        >>> x[:, ::-1].tolist(), x[[0, 1], [2, 0]].tolist(), x[x > 3].tolist()
+        ([[2, 1, 0], [5, 4, 3]], [2, 3], [4, 5])
+        """
+        return get_item(self, index)
+
+    def __setitem__(self: Tensor, index: Any, value: Any) -> None:
+        """Let this tensor stand for one with value, which broadcasts, in place of self[index].
+
+        No memory is written: what was computed from this tensor before, views too, keeps its values,
+        and so does an array that it reads. Gradients flow to value and to the rest. Raises
+        AutogradError for a leaf that requires a gradient, unless in no_grad(); IndexError as picking
+        does; ShapeError when value does not fit.
+
+        >>> import coregrad as cg
+        >>> x = cg.zeros(2, 3)
+        >>> row = x[0]
+        >>> x[:, 1] = cg.tensor([5, 6])
+        >>> x.tolist(), row.tolist()
+        ([[0.0, 5.0, 0.0], [0.0, 6.0, 0.0]], [0.0, 0.0, 0.0])
+        """
+        _rebind(self, with_item(self, index, value), "setitem")
+
+    def __contains__(self: Tensor, value: Any) -> bool:
+        return bool((self == value).any())
 
     def item(self: Tensor) -> bool | int | float:
         """Give the only element as a Python number; ValueError unless there is exactly one.
@@ -343,6 +353,30 @@ class _TensorMethods:
         return (1, 0)
 
 
+def _in_place(name: str) -> Callable[[Tensor, Any], Tensor]:
+    """`x += y` and its like: x stands for x + y, of its own dtype and shape, for all that hold it."""
+    operator = getattr(Tensor, f"__{name}__")
+
+    def update(self: Tensor, other: Any) -> Tensor:
+        value = operator(self, other)
+        if value is NotImplemented:
+            return value
+        if category_of(value.dtype) > category_of(self.dtype):
+            raise _core.DTypeError(
+                f"i{name}: the result is {value.dtype.name}, which {self.dtype.name} cannot hold"
+            )
+        _rebind(self, value, f"i{name}")
+        return self
+
+    update.__name__ = f"__i{name}__"
+    return update
+
+
 for _name, _value in vars(_TensorMethods).items():
     if _name not in ("__module__", "__doc__", "__dict__", "__weakref__"):
         setattr(Tensor, _name, _value)
+for _name in (
+    "add", "sub", "mul", "truediv", "pow", "floordiv", "mod", "matmul", "and", "or", "xor",
+    "lshift", "rshift",
+):  # fmt: skip
+    setattr(Tensor, f"__i{_name}__", _in_place(_name))

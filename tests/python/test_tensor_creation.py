@@ -209,6 +209,10 @@ def test_clones_are_tensors_of_their_own():
         assert other is not x
         (other * 3).sum().realize().backward()
     assert x.grad.tolist() == [9, 9]
+    first = cg.arange(3)
+    second = copy.copy(first)
+    second[0] = 7
+    assert (first.tolist(), second.tolist()) == ([0, 1, 2], [7, 1, 2])
 
 
 def test_deep_copies_own_their_memory_and_gradient():
