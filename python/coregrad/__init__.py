@@ -9,7 +9,7 @@ Operations on tensors are recorded; values are computed when they are asked for.
 (2.5, [-2.0, -1.0, 0.0, 1.0, 2.0])
 """
 
-from . import nn, optim
+from . import array_api, nn, optim
 from ._core import *  # noqa: F403  tensors, operators, errors: what its __all__ names
 from ._creation import (
     asarray,
@@ -43,7 +43,49 @@ from ._dtypes import (
     uint16,
     uint32,
 )  # fmt: skip
+from ._standard import (
+    argwhere,
+    astype,
+    bitwise_invert,
+    broadcast_arrays,
+    clip,
+    conj,
+    cumulative_prod,
+    cumulative_sum,
+    diff,
+    divide,
+    e,
+    expand_dims,
+    flatten,
+    imag,
+    inf,
+    matrix_transpose,
+    meshgrid,
+    moveaxis,
+    multiply,
+    nan,
+    negative,
+    newaxis,
+    nonzero,
+    permute_dims,
+    pi,
+    positive,
+    real,
+    repeat,
+    subtract,
+    take,
+    take_along_axis,
+    tensordot,
+    unique_all,
+    unique_counts,
+    unique_inverse,
+    unique_values,
+    unstack,
+    vecdot,
+)  # fmt: skip
 from ._tensor import grad, no_grad, value_and_grad
+from .array_api import __array_namespace_info__
 from .nn.functional import cross_entropy, linear, mse_loss
 
+__array_api_version__ = array_api.__array_api_version__
 __version__ = "0.1.0"

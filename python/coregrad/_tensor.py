@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core
+from . import _core, _standard
 from ._core import Tensor
 from ._creation import tensor
 from ._dtypes import DTypeLike, bfloat16, category_of, float32
@@ -91,9 +91,9 @@ def _rebind(tensor: Tensor, value: Tensor, operation: str) -> None:
 #: Functions for ufuncs of NumPy's that have another name there.
 _UFUNCS = {
     "absolute": "abs", "arccos": "acos", "arccosh": "acosh", "arcsin": "asin", "arcsinh": "asinh",
-    "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "divide": "div", "fabs": "abs",
-    "invert": "bitwise_not", "left_shift": "bitwise_left_shift", "multiply": "mul", "negative": "neg",
-    "power": "pow", "right_shift": "bitwise_right_shift", "rint": "round", "subtract": "sub",
+    "arctan": "atan", "arctan2": "atan2", "arctanh": "atanh", "fabs": "abs", "invert": "bitwise_not",
+    "left_shift": "bitwise_left_shift", "power": "pow", "right_shift": "bitwise_right_shift",
+    "rint": "round",
 }  # fmt: skip
 
 
@@ -103,12 +103,22 @@ class _TensorMethods:
     # Equality is elementwise, so a tensor is hashed as the object that it is.
     __hash__ = object.__hash__
 
+    def __array_namespace__(self: Tensor, *, api_version: str | None = None) -> Any:
+        """The namespace of the array API standard, coregrad.array_api; ValueError for versions that it
+        does not have.
+        """
+        from . import array_api
+
+        if api_version not in (None, "2021.12", "2022.12", "2023.12", "2024.12"):
+            raise _core.ValueError(f"__array_namespace__: there is no version {api_version!r}")
+        return array_api
+
     def __array_ufunc__(self: Tensor, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         """What NumPy's functions of elements, and operators with an array on the left, give: a tensor,
         with its gradient. TypeError for functions that tensors do not have, and for arrays to write to.
         """
         name = _UFUNCS.get(ufunc.__name__, ufunc.__name__)
-        function = getattr(_core, name, None)
+        function = getattr(_core, name, None) or getattr(_standard, name, None)
         is_numpys = getattr(np, ufunc.__name__, None) is ufunc
         if method != "__call__" or options or function is None or not is_numpys:
             return NotImplemented
@@ -234,6 +244,24 @@ class _TensorMethods:
         self.to_device(device or "cpu")
         wanted = _core._dtype(dtype)
         return self if wanted == self.dtype and not copy else self.cast(wanted)
+
+    def clip(self: Tensor, min: Any = None, max: Any = None, out: None = None) -> Tensor:
+        """clamp(), of which both bounds may be missing."""
+        if out is not None:
+            raise TypeError("clip: tensors are not written to, so out must be None")
+        return _standard.clip(self, min, max)
+
+    def flatten(self: Tensor) -> Tensor:
+        """The elements row by row in one dimension."""
+        return self.reshape(-1)
+
+    def ravel(self: Tensor) -> Tensor:
+        """The elements row by row in one dimension."""
+        return self.reshape(-1)
+
+    def nonzero(self: Tensor) -> tuple[Tensor, ...]:
+        """int64 places of the elements that are not zero, a tensor for each dimension."""
+        return _standard.nonzero(self)
 
     def clone(self: Tensor) -> Tensor:
         """Another tensor of the same value, through which gradients flow."""

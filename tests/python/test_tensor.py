@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import coregrad as cg
-from coregrad import _core, _creation, _dtypes, _tensor, nn, optim
+from coregrad import _core, _creation, _dtypes, _standard, _tensor, array_api, nn, optim
 
 
 def test_arrays_come_in_and_go_out_without_a_copy():
@@ -151,7 +151,9 @@ def test_tensors_work_as_numbers_and_in_numpy():
     assert "float32" in repr(x)
 
 
-@pytest.mark.parametrize("module", [cg, _creation, _dtypes, _tensor, nn.functional, optim])
+@pytest.mark.parametrize(
+    "module", [cg, _creation, _dtypes, _standard, _tensor, array_api, nn.functional, optim]
+)
 def test_examples_in_the_documentation_run(module):
     assert doctest.testmod(module).failed == 0
 

@@ -250,7 +250,7 @@ def test_numbers_of_numpy_count_as_pythons():
 UNARY = [
     "absolute", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "ceil", "cos", "cosh",
     "exp", "exp2", "expm1", "fabs", "floor", "isfinite", "isinf", "isnan", "log", "log10", "log1p",
-    "log2", "logical_not", "negative", "reciprocal", "rint", "sign", "signbit", "sin",
+    "log2", "logical_not", "negative", "positive", "reciprocal", "rint", "sign", "signbit", "sin",
     "sinh", "sqrt", "square", "tan", "tanh", "trunc",
 ]  # fmt: skip
 
