@@ -7,42 +7,79 @@
 
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 #pragma GCC visibility push(default)
 namespace coregrad {
 
+/// A number of C++'s: bool, whole (int64) or floating (float64). ValueError for whole ones beyond
+/// int64.
+class Number {
+ public:
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  Number(T value) {  // NOLINT: meant to convert
+    if constexpr (std::is_floating_point_v<T>) {
+      value_ = Scalar::of_float(DType::Float64, static_cast<double>(value));
+    } else {
+      if (!std::in_range<int64_t>(static_cast<std::common_type_t<T, int>>(value)))
+        throw ValueError("number: whole numbers are int64, got " + std::to_string(value));
+      value_ = Scalar::of_int(std::is_same_v<T, bool> ? DType::Bool : DType::Int64,
+                              static_cast<int64_t>(value));
+    }
+  }
+
+  Scalar value() const { return value_; }
+  bool is_floating() const { return is_float(value_.dtype); }
+  double to_double() const { return value_.as_double(); }
+  /// What a tensor of it has: float32 of a floating number.
+  DType dtype() const { return is_floating() ? DType::Float32 : value_.dtype; }
+
+ private:
+  Scalar value_;
+};
+
 /// A tensor or a number. A number takes the tensor's dtype unless it is of a higher category.
 class Operand {
  public:
   Operand(const Tensor& tensor) : tensor_(tensor) {}  // NOLINT: meant to convert
-  Operand(double value) : number_(Scalar::of_float(DType::Float64, value)) {}  // NOLINT
-  Operand(int64_t value) : number_(Scalar::of_int(DType::Int64, value)) {}     // NOLINT
-  Operand(int value) : Operand(int64_t{value}) {}                              // NOLINT
-  Operand(bool value) : number_(Scalar::of_int(DType::Bool, value)) {}         // NOLINT
+  Operand(Number number) : number_(number) {}         // NOLINT
+  template <class T>
+    requires std::is_arithmetic_v<T>
+  Operand(T value) : Operand(Number(value)) {}  // NOLINT
 
-  bool is_number() const { return !tensor_.is_defined(); }
+  bool is_number() const { return number_.has_value(); }
   const Tensor& tensor() const { return tensor_; }
-  Scalar number() const { return number_; }
+  Scalar number() const { return number_->value(); }
 
  private:
   Tensor tensor_;
-  Scalar number_;
+  std::optional<Number> number_;
 };
 
 // Creation
 Tensor zeros(const Dims& shape, DType dtype = DType::Float32);
 Tensor ones(const Dims& shape, DType dtype = DType::Float32);
 Tensor full(const Dims& shape, Scalar value);
-/// start, start + step, .. below (above for a negative step) stop; of int64 if all three are whole,
-/// else of float32, unless a dtype is given. ValueError where no steps lead there.
-Tensor arange(double start, double stop, double step = 1, std::optional<DType> dtype = {});
-/// `count` values from start to stop, both included.
-Tensor linspace(double start, double stop, int64_t count, DType dtype = DType::Float32);
-Tensor eye(int64_t rows, int64_t columns, DType dtype = DType::Float32);
+/// Of the number's own dtype unless one is given; ValueError for a whole number that it cannot
+/// hold.
+Tensor full(const Dims& shape, Number value, std::optional<DType> dtype = {});
+/// start, start + step, .. below (above for a negative step) stop; of int64 if none of the three is
+/// floating, else of float32, unless a dtype is given. ValueError where no steps lead there, and
+/// for numbers with fractions where the dtype is whole.
+Tensor arange(Number start, Number stop, Number step = 1, std::optional<DType> dtype = {});
+/// 0, 1, .. before stop.
+inline Tensor arange(Number stop) { return arange(0, stop); }
+/// `count` values from start to stop, evenly spaced; stop is the last one, or would be the next one
+/// unless `endpoint`.
+Tensor linspace(double start, double stop, int64_t count, DType dtype = DType::Float32,
+                bool endpoint = true);
+/// Ones where column - row is `k`.
+Tensor eye(int64_t rows, int64_t columns, DType dtype = DType::Float32, int64_t k = 0);
 /// Copies `values` (row-major).
 template <class T>
 Tensor from_vector(std::span<const T> values, const Dims& shape);
@@ -166,10 +203,26 @@ inline Tensor operator+(const Tensor& a, const Operand& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Operand& b) { return sub(a, b); }
 inline Tensor operator*(const Tensor& a, const Operand& b) { return mul(a, b); }
 inline Tensor operator/(const Tensor& a, const Operand& b) { return div(a, b); }
-inline Tensor operator+(double a, const Tensor& b) { return add(a, b); }
-inline Tensor operator-(double a, const Tensor& b) { return sub(a, b); }
-inline Tensor operator*(double a, const Tensor& b) { return mul(a, b); }
-inline Tensor operator/(double a, const Tensor& b) { return div(a, b); }
+template <class T>
+  requires std::is_arithmetic_v<T>
+Tensor operator+(T a, const Tensor& b) {
+  return add(a, b);
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+Tensor operator-(T a, const Tensor& b) {
+  return sub(a, b);
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+Tensor operator*(T a, const Tensor& b) {
+  return mul(a, b);
+}
+template <class T>
+  requires std::is_arithmetic_v<T>
+Tensor operator/(T a, const Tensor& b) {
+  return div(a, b);
+}
 
 // Views: one extent of a reshape may be -1; dimensions may be negative
 Tensor reshape(const Tensor& x, const Dims& shape);
@@ -178,6 +231,8 @@ Tensor transpose(const Tensor& x, int64_t dim_a, int64_t dim_b);
 Tensor broadcast_to(const Tensor& x, const Dims& shape);
 Tensor unsqueeze(const Tensor& x, int64_t dim);
 Tensor squeeze(const Tensor& x, const Dims& dims);
+/// Without its dimensions of extent 1.
+Tensor squeeze(const Tensor& x);
 /// Elements start, start + step, .. below stop of one dimension; start and stop may be negative and
 /// are clamped, as in Python.
 Tensor slice(const Tensor& x, int64_t dim, int64_t start, int64_t stop, int64_t step = 1);
@@ -269,6 +324,9 @@ Tensor nonzero_static(const Tensor& x, int64_t size, int64_t fill_value = -1);
 Tensor segment_reduce(const Tensor& x, std::string_view reduce, const Tensor& lengths,
                       const Tensor& offsets = {}, int64_t axis = 0,
                       std::optional<double> initial = {});
+/// x[indices[0], indices[1], ..]: the elements (or slices) at places that one index tensor for each
+/// leading dimension names; the indices broadcast, negative ones count from the end.
+Tensor index(const Tensor& x, std::span<const Tensor> indices);
 /// x with values put (or added) at x[indices[0], indices[1], ..].
 Tensor index_put(const Tensor& x, std::span<const Tensor> indices, const Tensor& values,
                  bool accumulate = false);

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _core
 from ._core import Tensor
-from ._tensor import tensor
+from ._creation import tensor
 
 
 def save(obj: Any, path: str | os.PathLike[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._tensor import tensor
+from ._creation import tensor
 from ._trees import TENSOR, flatten, unflatten
 
 _recording = threading.local()

@@ -18,7 +18,7 @@ import numpy as np
 
 from . import _core
 from ._core import Tensor
-from ._tensor import from_numpy
+from ._creation import from_numpy
 
 
 class Dataset:

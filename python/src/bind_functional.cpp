@@ -16,28 +16,6 @@
 #include <variant>
 
 namespace coregrad::python {
-
-/// One number for all spatial dimensions, or one for each.
-struct Extents {
-  Dims values;
-};
-
-}  // namespace coregrad::python
-
-namespace nanobind::detail {
-
-template <>
-struct type_caster<coregrad::python::Extents> {
-  NB_TYPE_CASTER(coregrad::python::Extents, const_name("int | collections.abc.Sequence[int]"))
-
-  bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
-    return read_numbers(source, flags, cleanup, value.values);
-  }
-};
-
-}  // namespace nanobind::detail
-
-namespace coregrad::python {
 namespace {
 
 using nb::arg;

@@ -189,7 +189,7 @@ void bind_leaves(nb::class_<Graph>& graph) {
             const DType work = is_counted ? DType::Int64 : DType::Float64;
             const auto scalar = [&](nb::handle x) {
               if (!PyFloat_Check(x.ptr())) return number_node(*g, x, work, "arange");
-              return ops::literal(*g, scalar_of(PyFloat_AS_DOUBLE(x.ptr()), work));
+              return ops::literal(*g, Scalar::of(work, PyFloat_AS_DOUBLE(x.ptr())));
             };
             return NodeRef{g, ops::arange(*g, dtype, scalar(start), scalar(step), n)};
           },
@@ -452,13 +452,6 @@ void bind_others(nb::class_<Graph>& graph) {
           nb::arg("lhs"), nb::arg("rhs"), nb::arg("extents"), nb::arg("lhs_maps"),
           nb::arg("rhs_maps"), nb::arg("out"),
           "Sum of products; a map is (u, v, a, b, c, s): index = (a*u + b*v + c) / s.")
-      .def(
-          "index_leading",
-          [](const GraphPtr& g, const NodeRef& x, const std::vector<NodeRef>& indices) {
-            return NodeRef{
-                g, ops::index_leading(*g, id_in(g, x, "index"), ids_in(g, indices, "index"))};
-          },
-          nb::arg("x"), nb::arg("indices"), "x[i0, i1, ..]; the indices are broadcast.")
       .def(
           "mask_put",
           [](const GraphPtr& g, const NodeRef& x, int64_t dim, const NodeRef& mask,

@@ -127,6 +127,33 @@ auto callable(const char* name, Result (*function)(Parameters...), Node (*)(Grap
   };
 }
 
+/// What NumPy and the array API call a parameter.
+constexpr const char* array_name(std::string_view name, const char* own) {
+  if (name == "dim" || name == "dims") return "axis";
+  return name == "keepdim" ? "keepdims" : own;
+}
+
+/// The same function as NumPy calls it: parameters have its names, and there is one for an array to
+/// write to, which must be None.
+template <class Result, class... Parameters, class Node, class... Built>
+auto callable_by_numpy(const char* name, Result (*function)(Parameters...),
+                       Node (*)(Graph&, Built...)) {
+  return [name, function](typename Taken<Built, Parameters>::Type... values, NoArray) {
+    return function(Taken<Built, Parameters>::bind({}, values, name)...);
+  };
+}
+
+/// A method whose one parameter, dimensions or extents, may be given as several arguments.
+template <class Result, class... Parameters>
+void define_spread(nb::class_<Tensor>&, const char*, Result (*)(Parameters...)) {}
+template <class Result>
+void define_spread(nb::class_<Tensor>& tensor, const char* name,
+                   Result (*function)(const Tensor&, const Dims&)) {
+  tensor.def(name, [function](const Tensor& x, const nb::args& several) {
+    return function(x, dims_of(several));
+  });
+}
+
 /// Name, rule of dtypes, (name, kind) of each parameter, and ATen overloads with spaces between.
 using Row = std::tuple<std::string, std::string, std::vector<std::pair<std::string, std::string>>,
                        std::string>;
@@ -156,6 +183,12 @@ struct Default<Reduction> {
 #define COREGRAD_ARG(p) COREGRAD_ARG_##p
 #define COREGRAD_ARG_P(kind, name, ...) \
   nb::arg(#name) __VA_OPT__(= Default<ops::parameter::kind>::of(__VA_ARGS__))
+#define COREGRAD_ARRAY_ARG(p) COREGRAD_ARRAY_ARG_##p
+#define COREGRAD_ARRAY_ARG_P(kind, name, ...) \
+  nb::arg(array_name(#name, #name)) __VA_OPT__(= Default<ops::parameter::kind>::of(__VA_ARGS__))
+#define COREGRAD_IS_RENAMED(p) COREGRAD_IS_RENAMED_##p
+#define COREGRAD_IS_RENAMED_P(kind, name, ...) \
+  std::string_view(array_name(#name, #name)) != std::string_view(#name)
 #define COREGRAD_KIND(p) COREGRAD_KIND_##p
 #define COREGRAD_KIND_P(kind, name, ...) {#name, #kind}
 /// Of a row of two operands.
@@ -200,14 +233,29 @@ void bind_graph_operators(nb::class_<Graph>& graph) {
 }
 
 void bind_tensor_operators(nb::module_& m, nb::class_<Tensor>& tensor) {
-#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc)                   \
-  {                                                                                        \
-    const auto bound = callable(#name, COREGRAD_FUNCTION_OF(result, name, parameters),     \
-                                COREGRAD_BUILDER_OF(result, name, parameters));            \
-    m.def(#name, bound, COREGRAD_FOR_EACH(COREGRAD_ARG, COREGRAD_UNWRAP parameters), doc); \
-    if (Home::home != Home::Function)                                                      \
-      tensor.def(#name, bound,                                                             \
-                 doc COREGRAD_COMMA_FOR_EACH(COREGRAD_ARG, COREGRAD_TAIL parameters));     \
+#define COREGRAD_RESULT(result, name, rule, home, parameters, aten, doc)                        \
+  {                                                                                             \
+    const auto function = COREGRAD_FUNCTION_OF(result, name, parameters);                       \
+    const auto builder = COREGRAD_BUILDER_OF(result, name, parameters);                         \
+    constexpr bool is_method = Home::home != Home::Function;                                    \
+    const auto bound = callable(#name, function, builder);                                      \
+    m.def(#name, bound, COREGRAD_FOR_EACH(COREGRAD_ARG, COREGRAD_UNWRAP parameters), doc);      \
+    if constexpr (is_method) {                                                                  \
+      tensor.def(#name, bound,                                                                  \
+                 doc COREGRAD_COMMA_FOR_EACH(COREGRAD_ARG, COREGRAD_TAIL parameters));          \
+      define_spread(tensor, #name, function);                                                   \
+    }                                                                                           \
+    constexpr bool renamed[] = {                                                                \
+        COREGRAD_FOR_EACH(COREGRAD_IS_RENAMED, COREGRAD_UNWRAP parameters)};                    \
+    if constexpr (std::ranges::find(renamed, true) != std::end(renamed)) {                      \
+      const auto by_numpy = callable_by_numpy(#name, function, builder);                        \
+      m.def(#name, by_numpy, COREGRAD_FOR_EACH(COREGRAD_ARRAY_ARG, COREGRAD_UNWRAP parameters), \
+            nb::arg("out") = nb::none());                                                       \
+      if constexpr (is_method)                                                                  \
+        tensor.def(#name, by_numpy,                                                             \
+                   "" COREGRAD_COMMA_FOR_EACH(COREGRAD_ARRAY_ARG, COREGRAD_TAIL parameters),    \
+                   nb::arg("out") = nb::none());                                                \
+    }                                                                                           \
   }
 #define COREGRAD_UNARY(name, primitive, rule, aten, doc) \
   m.def(#name, coregrad::name, nb::arg("input"), doc);   \

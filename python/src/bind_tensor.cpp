@@ -1,117 +1,25 @@
 // coregrad.Tensor and what makes it: the C++ tensor layer for Python.
-//
-// Values cross the border without copies: an array's memory becomes a buffer that holds a reference
-// to the array, and a realised tensor's buffer becomes a read-only array that holds the buffer.
 
 #include "coregrad/coregrad.h"
-#include "ir/print.h"
 #include "runtime/allocator.h"
+#include "tensor/state.h"
 
 #include <fmt/format.h>
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
-#include <nanobind/stl/variant.h>
 #include <nanobind/stl/vector.h>
 
 #include "bindings.h"
-#include "memory_owner.h"
 
 namespace coregrad::python {
 namespace {
 
-using Array = nb::ndarray<nb::ro, nb::device::cpu>;
-
-nb::dlpack::dtype dtype_to(DType t) {
-  switch (t) {
-    case DType::Bool:
-      return nb::dtype<bool>();
-    case DType::Int32:
-      return nb::dtype<int32_t>();
-    case DType::Int64:
-      return nb::dtype<int64_t>();
-    case DType::Float16:
-      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Float), 16, 1};
-    case DType::BFloat16:
-      return {static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat), 16, 1};
-    case DType::Float32:
-      return nb::dtype<float>();
-    case DType::Float64:
-      return nb::dtype<double>();
-    case DType::Int8:
-      return nb::dtype<int8_t>();
-    case DType::UInt8:
-      return nb::dtype<uint8_t>();
-    case DType::Int16:
-      return nb::dtype<int16_t>();
-    case DType::UInt16:
-      return nb::dtype<uint16_t>();
-    case DType::UInt32:
-      return nb::dtype<uint32_t>();
-  }
-  COREGRAD_UNREACHABLE("dtype");
-}
-
-DType dtype_from(nb::dlpack::dtype t) {
-  for (int i = 0; i < kNumDTypes; ++i)
-    if (const auto candidate = static_cast<DType>(i); dtype_to(candidate) == t) return candidate;
-  raise<DTypeError>("from_array: element type with code {} and {} bits is not supported", t.code,
-                    t.bits);
-}
-
-Tensor from_array(const Array& array, DType dtype) {
-  Dims shape, strides;
-  int64_t last = 0;
-  for (size_t d = 0; d < array.ndim(); ++d) {
-    shape.push_back(static_cast<int64_t>(array.shape(d)));
-    strides.push_back(array.stride(d));
-    last += (shape.back() - 1) * strides.back();
-  }
-  const int64_t bytes = array.size() == 0 ? 0 : (last + 1) * size_of(dtype);
-  // The last reference may go on a thread without the interpreter's lock.
-  std::shared_ptr<void> owner(new Array(array), [](void* p) {
-    const nb::gil_scoped_acquire gil;
-    delete static_cast<Array*>(p);
-  });
-  return from_memory(const_cast<void*>(array.data()), bytes, dtype, shape, strides,
-                     std::move(owner));
-}
-
-/// The values as an array of a framework's, without a copy; NumPy gets narrow floats it does not
-/// know as `dtype`.
-template <class Framework>
-nb::ndarray<Framework, nb::ro> to_array(const Tensor& tensor, nb::dlpack::dtype dtype) {
-  const std::shared_ptr<const void> values = [&] {
-    const nb::gil_scoped_release release;
-    return tensor.storage();
-  }();
-  const std::vector<size_t> shape(tensor.shape().begin(), tensor.shape().end());
-  const Dims strides = tensor.strides();
-  const nb::capsule owner = MemoryOwner(values).to_capsule();
-  return nb::ndarray<Framework, nb::ro>(values.get(), shape.size(), shape.data(), owner,
-                                        strides.data(), dtype);
-}
-
-nb::ndarray<nb::numpy, nb::ro> to_numpy(const Tensor& tensor) {
-  if (tensor.dtype() == DType::BFloat16)
-    raise<DTypeError>(
-        "numpy: NumPy has no bfloat16; cast to float32 for the values, or take bits()");
-  return to_array<nb::numpy>(tensor, dtype_to(tensor.dtype()));
-}
-
-/// float16 and bfloat16 as uint16.
-nb::ndarray<nb::numpy, nb::ro> bits_of(const Tensor& tensor) {
-  if (!is_narrow(tensor.dtype()))
-    raise<DTypeError>("bits: needs float16 or bfloat16, got {}", name_of(tensor.dtype()));
-  return to_array<nb::numpy>(tensor, nb::dtype<uint16_t>());
-}
-
-Tensor from_bits(const nb::ndarray<nb::ro, nb::device::cpu, uint16_t>& array, DType dtype) {
-  if (!is_narrow(dtype))
-    raise<DTypeError>("from_bits: needs float16 or bfloat16, got {}", name_of(dtype));
-  return from_array(Array(array), dtype);
+/// The matrix product of two tensors; a number is no matrix.
+Tensor product_of(const Operand& a, const Operand& b) {
+  if (a.is_number() || b.is_number()) throw nb::next_overload();
+  return matmul(a.tensor(), b.tensor());
 }
 
 /// Python's operators, with a tensor on either side.
@@ -123,14 +31,25 @@ void bind_python_operators(nb::class_<Tensor>& cls) {
   };
   const Binary divide = [](const Operand& a, const Operand& b) { return div(a, b); };
   const Row rows[] = {
-      {"__add__", "__radd__", add},       {"__sub__", "__rsub__", sub},
-      {"__mul__", "__rmul__", mul},       {"__truediv__", "__rtruediv__", divide},
-      {"__pow__", "__rpow__", pow},       {"__floordiv__", "__rfloordiv__", floor_divide},
-      {"__mod__", "__rmod__", remainder}, {"__and__", "__rand__", logical_and},
-      {"__or__", "__ror__", logical_or},  {"__xor__", "__rxor__", logical_xor},
-      {"__eq__", nullptr, equal},         {"__ne__", nullptr, not_equal},
-      {"__lt__", nullptr, less},          {"__le__", nullptr, less_equal},
-      {"__gt__", nullptr, greater},       {"__ge__", nullptr, greater_equal},
+      {"__add__", "__radd__", add},
+      {"__sub__", "__rsub__", sub},
+      {"__mul__", "__rmul__", mul},
+      {"__truediv__", "__rtruediv__", divide},
+      {"__pow__", "__rpow__", pow},
+      {"__floordiv__", "__rfloordiv__", floor_divide},
+      {"__mod__", "__rmod__", remainder},
+      {"__matmul__", "__rmatmul__", product_of},
+      {"__and__", "__rand__", bitwise_and},
+      {"__or__", "__ror__", bitwise_or},
+      {"__xor__", "__rxor__", bitwise_xor},
+      {"__lshift__", "__rlshift__", bitwise_left_shift},
+      {"__rshift__", "__rrshift__", bitwise_right_shift},
+      {"__eq__", nullptr, equal},
+      {"__ne__", nullptr, not_equal},
+      {"__lt__", nullptr, less},
+      {"__le__", nullptr, less_equal},
+      {"__gt__", nullptr, greater},
+      {"__ge__", nullptr, greater_equal},
   };
   for (const Row& row : rows) {
     const Binary function = row.function;
@@ -140,8 +59,7 @@ void bind_python_operators(nb::class_<Tensor>& cls) {
         row.reflected, [function](const Operand& a, const Operand& b) { return function(b, a); },
         nb::is_operator());
   }
-  cls.def("__neg__", neg).def("__abs__", abs).def("__invert__", logical_not);
-  cls.def("__matmul__", matmul, nb::is_operator(), "The matrix product.");
+  cls.def("__neg__", neg).def("__abs__", abs).def("__invert__", bitwise_not);
 }
 
 void bind_products(nb::module_& m) {
@@ -171,6 +89,12 @@ void bind_extremes(nb::module_& m, nb::class_<Tensor>& cls) {
     cls.def(name, function, nb::arg("dim") = nb::none(), nb::arg("keepdim") = false, doc);
     m.def(name, function, nb::arg("input"), nb::arg("dim") = nb::none(), nb::arg("keepdim") = false,
           doc);
+    const auto numpy_form = [function](const Tensor& x, const DimList& axis, bool keepdims,
+                                       NoArray) { return function(x, axis, keepdims); };
+    cls.def(name, numpy_form, nb::arg("axis") = nb::none(), nb::arg("keepdims") = false,
+            nb::arg("out") = nb::none());
+    m.def(name, numpy_form, nb::arg("input"), nb::arg("axis") = nb::none(),
+          nb::arg("keepdims") = false, nb::arg("out") = nb::none());
   };
   define("max", largest, "The largest element over a dimension, several, or all; NaN wins.");
   define("min", smallest, "The smallest element over a dimension, several, or all; NaN wins.");
@@ -178,6 +102,22 @@ void bind_extremes(nb::module_& m, nb::class_<Tensor>& cls) {
 
 /// Functions whose parameters are not a builder's.
 void bind_others(nb::module_& m, nb::class_<Tensor>& cls) {
+  // NumPy passes these, whatever its caller gave.
+  const auto deviation = [](Tensor (*function)(const Tensor&, const Dims&, double, bool)) {
+    return [function](const Tensor& x, const DimList& axis, std::optional<DType> dtype, NoArray,
+                      double ddof, bool keepdims) {
+      return function(dtype ? cast(x, *dtype) : x, axis.values, ddof, keepdims);
+    };
+  };
+  const auto define_deviation = [&](const char* name, auto function) {
+    cls.def(name, deviation(function), nb::arg("axis") = nb::none(), nb::arg("dtype") = nb::none(),
+            nb::arg("out") = nb::none(), nb::kw_only(), nb::arg("ddof"),
+            nb::arg("keepdims") = false);
+  };
+  define_deviation("var", var);
+  define_deviation("std", std);
+  cls.def("squeeze", [](const Tensor& x) { return squeeze(x); });
+  m.def("squeeze", [](const Tensor& x) { return squeeze(x); }, nb::arg("input"));
   cls.def("slice", slice, nb::arg("dim"), nb::arg("start"), nb::arg("stop"), nb::arg("step") = 1,
           "Elements start, start + step, .. below stop of a dimension.");
   cls.def("select", select, nb::arg("dim"), nb::arg("index"), "One index of a dimension.");
@@ -185,65 +125,115 @@ void bind_others(nb::module_& m, nb::class_<Tensor>& cls) {
           "Elements put before and after each dimension.");
   cls.def("split", split, nb::arg("size"), nb::arg("dim") = 0, "Pieces along a dimension.");
   cls.def("cast", cast, nb::arg("dtype"), "The elements in another dtype.");
-  m.def(
-      "concat", [](const std::vector<Tensor>& tensors, int64_t dim) { return cat(tensors, dim); },
-      nb::arg("tensors"), nb::arg("dim") = 0, "The same as cat.");
+  for (const char* dim : {"dim", "axis"})
+    m.def(
+        "concat", [](const std::vector<Tensor>& tensors, int64_t at) { return cat(tensors, at); },
+        nb::arg("tensors"), nb::arg(dim) = 0, "The same as cat.");
 }
 
-void bind_creation(nb::module_& m) {
-  const auto f32 = DType::Float32;
+/// A function of a shape, which is one argument or several.
+void define_of_shape(nb::module_& m, const char* name, Tensor (*make)(const Dims&, DType),
+                     const char* doc) {
+  const auto checked = [name, make](const Dims& shape, std::optional<DType> dtype,
+                                    const Device& device) {
+    require_cpu(device, name);
+    return make(shape, dtype.value_or(DType::Float32));
+  };
   m.def(
-      "_from_array",
-      [](const Array& array) { return from_array(array, dtype_from(array.dtype())); },
-      nb::arg("array"),
-      "A tensor over a NumPy or DLPack array's memory, without a copy; it must not change later.");
-  m.def("from_bits", from_bits, nb::arg("array"), nb::arg("dtype"),
-        "A float16 or bfloat16 tensor over a uint16 array's memory, without a copy.\n\n"
-        ">>> import coregrad as cg, numpy as np\n"
-        ">>> cg.from_bits(np.array([0x3F80], np.uint16), cg.bfloat16).tolist()\n"
-        "[1.0]");
-  m.def("zeros", zeros, nb::arg("shape"), nb::arg("dtype") = f32, "A tensor of zeros.");
-  m.def("ones", ones, nb::arg("shape"), nb::arg("dtype") = f32, "A tensor of ones.");
-  m.def(
-      "full",
-      [](const Dims& shape, nb::handle value, DType dtype) {
-        return full(shape, to_scalar(value, dtype, "full"));
+      name,
+      [checked](const Extents& shape, std::optional<DType> dtype, const Device& device) {
+        return checked(shape.values, dtype, device);
       },
-      nb::arg("shape"), nb::arg("value"), nb::arg("dtype") = f32, "A tensor of one value.");
+      nb::arg("shape"), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(), doc);
+  m.def(
+      name,
+      [checked](const nb::args& shape, std::optional<DType> dtype, const Device& device) {
+        return checked(dims_of(shape), dtype, device);
+      },
+      nb::arg("shape"), nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none());
+}
+
+void bind_ranges(nb::module_& m) {
   m.def(
       "arange",
-      [](Number start, std::optional<Number> stop, Number step, std::optional<DType> dtype) {
-        const Number first = stop ? start : Number(int64_t{0}), last = stop ? *stop : start;
-        const bool is_counted = first.index() + last.index() + step.index() == 0;
-        return arange(to_double(first), to_double(last), to_double(step),
-                      dtype.value_or(is_counted ? DType::Int64 : DType::Float32));
+      [](Number start, std::optional<Number> stop, Number step, std::optional<DType> dtype,
+         const Device& device) {
+        require_cpu(device, "arange");
+        return stop ? arange(start, *stop, step, dtype) : arange(0, start, step, dtype);
       },
       nb::arg("start"), nb::arg("stop") = nb::none(), nb::arg("step") = 1,
-      nb::arg("dtype") = nb::none(),
+      nb::arg("dtype") = nb::none(), nb::arg("device") = nb::none(),
       "start, start + step, .. before stop; with one argument 0, 1, .. before it. Of int64 if all "
       "are\nint, else of float32, unless a dtype is given.\n\n"
       ">>> import coregrad as cg\n"
       ">>> cg.arange(3).tolist(), cg.arange(0, 1, 0.25).tolist()\n"
       "([0, 1, 2], [0.0, 0.25, 0.5, 0.75])\n\n"
-      "Raises ValueError where no steps lead to stop.");
-  m.def("linspace", linspace, nb::arg("start"), nb::arg("stop"), nb::arg("count"),
-        nb::arg("dtype") = f32, "Evenly spaced values, both ends included.");
+      "Raises ValueError where no steps lead to stop, and for fractions where the dtype is whole.");
+  const auto spaced = [](double start, double stop, int64_t num, std::optional<DType> dtype,
+                         bool endpoint, const Device& device) {
+    require_cpu(device, "linspace");
+    return linspace(start, stop, num, dtype.value_or(DType::Float32), endpoint);
+  };
+  m.def("linspace", spaced, nb::arg("start"), nb::arg("stop"), nb::arg("num"),
+        nb::arg("dtype") = nb::none(), nb::arg("endpoint") = true, nb::arg("device") = nb::none(),
+        "num values from start to stop, evenly spaced; stop is the last one, or would be the next "
+        "one unless endpoint.\n\n"
+        ">>> import coregrad as cg\n"
+        ">>> cg.linspace(0, 1, 5).tolist(), cg.linspace(0, 1, 4, endpoint=False).tolist()\n"
+        "([0.0, 0.25, 0.5, 0.75, 1.0], [0.0, 0.25, 0.5, 0.75])");
+  m.def("linspace", spaced, nb::arg("start"), nb::arg("end"), nb::arg("steps"),
+        nb::arg("dtype") = nb::none(), nb::arg("endpoint") = true, nb::arg("device") = nb::none());
   m.def(
       "eye",
-      [](int64_t rows, std::optional<int64_t> columns, DType dtype) {
-        return eye(rows, columns.value_or(rows), dtype);
+      [](int64_t rows, std::optional<int64_t> columns, int64_t k, std::optional<DType> dtype,
+         const Device& device) {
+        require_cpu(device, "eye");
+        return eye(rows, columns.value_or(rows), dtype.value_or(DType::Float32), k);
       },
-      nb::arg("rows"), nb::arg("columns") = nb::none(), nb::arg("dtype") = f32,
-      "Ones on the diagonal.");
+      nb::arg("n"), nb::arg("m") = nb::none(), nb::arg("k") = 0, nb::arg("dtype") = nb::none(),
+      nb::arg("device") = nb::none(),
+      "n rows and m columns, or n, with ones where column - row is k.\n\n"
+      ">>> import coregrad as cg\n"
+      ">>> cg.eye(2, 3, k=1).tolist()\n"
+      "[[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]");
+}
+
+void bind_creation(nb::module_& m) {
+  define_of_shape(m, "zeros", zeros,
+                  "Zeros of a shape, which is one argument or several; float32 unless a dtype is "
+                  "given.\n\n"
+                  ">>> import coregrad as cg\n"
+                  ">>> cg.zeros(2).tolist(), cg.zeros(2, 3).shape, cg.zeros((2, 3), int).dtype\n"
+                  "([0.0, 0.0], (2, 3), DType.int64)");
+  define_of_shape(m, "ones", ones, "Ones of a shape, as zeros().");
+  define_of_shape(m, "empty", zeros,
+                  "Elements of a shape, as zeros(), that may be anything; they are zeros.");
+  define_of_shape(
+      m, "rand", [](const Dims& shape, DType dtype) { return rand(shape, dtype); },
+      "Uniform numbers in [0, 1) of a shape, as zeros().");
+  define_of_shape(
+      m, "randn", [](const Dims& shape, DType dtype) { return randn(shape, dtype); },
+      "Standard normal numbers of a shape, as zeros().");
   m.def(
-      "rand", [](const Dims& shape, DType dtype) { return rand(shape, dtype); }, nb::arg("shape"),
-      nb::arg("dtype") = f32, "Uniform numbers in [0, 1).");
-  m.def(
-      "randn", [](const Dims& shape, DType dtype) { return randn(shape, dtype); }, nb::arg("shape"),
-      nb::arg("dtype") = f32, "Standard normal numbers.");
+      "full",
+      [](const Extents& shape, Number value, std::optional<DType> dtype, const Device& device) {
+        require_cpu(device, "full");
+        return full(shape.values, value, dtype);
+      },
+      nb::arg("shape"), nb::arg("fill_value"), nb::arg("dtype") = nb::none(),
+      nb::arg("device") = nb::none(),
+      "One number in a shape: bool, int64 or float32, as the number is, unless a dtype is "
+      "given.\n\n"
+      ">>> import coregrad as cg\n"
+      ">>> cg.full(2, 7).tolist(), cg.full((1, 2), 0.5).tolist()\n"
+      "([7, 7], [[0.5, 0.5]])\n\n"
+      "Raises ValueError for a whole number that the dtype cannot hold.");
+  bind_ranges(m);
   m.def(
       "randint",
-      [](int64_t low, int64_t high, const Dims& shape) { return randint(low, high, shape); },
+      [](int64_t low, int64_t high, const Extents& shape) {
+        return randint(low, high, shape.values);
+      },
       nb::arg("low"), nb::arg("high"), nb::arg("shape"), "Whole numbers in [low, high).");
   m.def(
       "randperm", [](int64_t n) { return randperm(n); }, nb::arg("n"),
@@ -277,6 +267,9 @@ void bind_autograd(nb::module_& m, nb::class_<Tensor>& cls) {
         t.set_requires_grad(on);
       },
       "True where gradients flow; set it on a leaf, which realises it.");
+  cls.def_prop_ro(
+      "is_leaf", [](const Tensor& t) { return !t.requires_grad() || t.state()->is_leaf; },
+      "True where gradients stop: at what requires none, and at what was not computed.");
   cls.def_prop_rw(
       "grad",
       [](const Tensor& t) -> nb::object {
@@ -311,6 +304,7 @@ void bind_autograd(nb::module_& m, nb::class_<Tensor>& cls) {
         arguments);
     return std::pair(result.value, result.gradients);
   });
+  m.def("is_grad_enabled", grad_enabled, "True unless this thread is inside of no_grad().");
   nb::class_<NoGrad>(m, "_NoGrad").def(nb::init<>());
 }
 
@@ -367,6 +361,9 @@ void bind_compiled_functions(nb::module_& m) {
 }  // namespace
 
 void bind_tensor(nb::module_& m) {
+  m.def(
+      "_dtype", [](DType dtype) { return dtype; }, nb::arg("dtype"),
+      "The DType of anything that names one.");
   m.def("promote_types", &promote, nb::arg("type1"), nb::arg("type2"),
         "The dtype that operations on tensors of two dtypes give.\n\n"
         ">>> import coregrad as cg\n"
@@ -379,7 +376,8 @@ void bind_tensor(nb::module_& m) {
                          ">>> y.is_realized\n"
                          "False\n"
                          ">>> y.tolist()\n"
-                         "[3.0, 5.0, 7.0]");
+                         "[3.0, 5.0, 7.0]",
+                         nb::type_slots(array_slots()));
   cls.def_prop_ro(
          "shape", [](const Tensor& t) { return nb::tuple(nb::cast(t.shape())); },
          "Extents of the dimensions.")
@@ -398,11 +396,6 @@ void bind_tensor(nb::module_& m) {
             return t.realize();
           },
           "Computes the value if it is not there; returns this tensor.")
-      .def("numpy", to_numpy, "A read-only NumPy array over the values, without a copy.")
-      .def("bits", bits_of,
-           "A read-only uint16 NumPy array over a float16 or bfloat16 tensor, without a copy.")
-      .def("_dlpack",
-           [](const Tensor& t) { return to_array<nb::array_api>(t, dtype_to(t.dtype())); })
       .def("_item",
            [](const Tensor& t) {
              const nb::gil_scoped_release release;
@@ -410,6 +403,7 @@ void bind_tensor(nb::module_& m) {
            })
       .def("assign", &Tensor::assign, nb::arg("value"), nb::call_guard<nb::gil_scoped_release>(),
            "Makes this tensor stand for another one's value of the same shape and dtype.");
+  bind_arrays(m, cls);
   bind_tensor_operators(m, cls);
   bind_python_operators(cls);
   bind_products(m);

@@ -15,7 +15,6 @@
 #include <string_view>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace coregrad::python {
@@ -39,6 +38,11 @@ struct SymbolicSize {
 
 /// One dimension, several, or none for all.
 struct DimList {
+  Dims values;
+};
+
+/// One extent, or several.
+struct Extents {
   Dims values;
 };
 
@@ -70,17 +74,23 @@ std::vector<NodeRef> refer(const GraphPtr& g, const std::vector<NodeId>& nodes);
 /// number or does not fit is an error that names the operation.
 Scalar to_scalar(nb::handle value, DType dtype, std::string_view operation);
 
-/// An int or a float of Python's.
-using Number = std::variant<int64_t, double>;
-inline double to_double(const Number& number) {
-  return std::visit([](auto value) { return static_cast<double>(value); }, number);
-}
-/// The same in int64 (cut off) or float64.
-inline Scalar scalar_of(const Number& number, DType dtype) {
-  const int64_t* whole = std::get_if<int64_t>(&number);
-  return whole && is_integer(dtype) ? Scalar::of_int(dtype, *whole)
-                                    : Scalar::of(dtype, to_double(number));
-}
+// What Python gives for arguments (arguments.cpp); nothing for what is none.
+/// A DType, its name, a dtype or scalar type of NumPy's, or bool, int (int64) or float (float64).
+std::optional<DType> read_dtype(nb::handle source) noexcept;
+/// A number of Python's or NumPy's that int64 or float64 hold.
+std::optional<Number> read_number(nb::handle source) noexcept;
+/// A copy of a NumPy array.
+std::optional<Tensor> read_array(nb::handle source) noexcept;
+/// The same, which raises for element types that tensors do not have.
+Tensor copy_array(nb::handle array);
+/// Extents or dimensions given as several arguments: none, or what is no int, fits another
+/// overload.
+Dims dims_of(const nb::args& extents);
+/// Where NumPy's functions pass an array to write to: None.
+struct NoArray {};
+using Device = std::optional<std::string>;
+/// ValueError for another device than the CPU.
+void require_cpu(const Device& device, std::string_view operation);
 
 /// Turns the C++ exception that is being handled into the matching Python error, for functions that
 /// CPython calls directly.
@@ -94,6 +104,10 @@ void bind_sizes(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_program(nb::module_& m);
 void bind_tensor(nb::module_& m);
+/// Methods of tensors and functions that move memory from and to arrays.
+void bind_arrays(nb::module_& m, nb::class_<Tensor>& tensor);
+/// Slots of the type Tensor: the buffer protocol.
+PyType_Slot* array_slots();
 /// Modules and optimisers.
 void bind_networks(nb::module_& m);
 void bind_checkpoint(nb::module_& m);
@@ -119,7 +133,8 @@ namespace nanobind::detail {
 template <class T>
 bool read_numbers(handle source, uint32_t flags, cleanup_list* cleanup,
                   std::vector<T>& numbers) noexcept {
-  if (PyLong_Check(source.ptr()) || (std::is_floating_point_v<T> && PyFloat_Check(source.ptr()))) {
+  const bool is_index = PyIndex_Check(source.ptr()) && !PySequence_Check(source.ptr());
+  if (is_index || (std::is_floating_point_v<T> && PyFloat_Check(source.ptr()))) {
     make_caster<T> one;
     if (!one.from_python(source, flags, cleanup)) return false;
     numbers = {one.value};
@@ -197,7 +212,71 @@ struct type_caster<coregrad::python::NumberList> {
   }
 };
 
-/// A tensor or a Python number; anything else is another class's business.
+template <>
+struct type_caster<coregrad::python::Extents> {
+  NB_TYPE_CASTER(coregrad::python::Extents, const_name("int | collections.abc.Sequence[int]"))
+
+  bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
+    return read_numbers(source, flags, cleanup, value.values);
+  }
+};
+
+template <>
+struct type_caster<coregrad::python::NoArray> {
+  NB_TYPE_CASTER(coregrad::python::NoArray, const_name("None"))
+
+  bool from_python(handle source, uint32_t, cleanup_list*) noexcept { return source.is_none(); }
+};
+
+/// What names a dtype.
+template <>
+struct type_caster<coregrad::DType> {
+  NB_TYPE_CASTER(coregrad::DType, const_name("coregrad._core.DType | str | type | numpy.dtype"))
+
+  bool from_python(handle source, uint32_t, cleanup_list* cleanup) noexcept {
+    int64_t number = 0;
+    if (NB_CALL(enum_from_python)(NB_CTX_C(cleanup), &typeid(coregrad::DType), source.ptr(),
+                                  &number, 0)) {
+      value = static_cast<coregrad::DType>(number);
+      return true;
+    }
+    PyErr_Clear();
+    const std::optional<coregrad::DType> named = coregrad::python::read_dtype(source);
+    if (named) value = *named;
+    return named.has_value();
+  }
+  static handle from_cpp(coregrad::DType dtype, rv_policy, cleanup_list* cleanup) noexcept {
+    return NB_CALL(enum_from_cpp)(NB_CTX_C(cleanup), &typeid(coregrad::DType),
+                                  static_cast<int64_t>(dtype));
+  }
+};
+
+template <>
+struct type_caster<coregrad::Number> {
+  template <class>
+  using Cast = coregrad::Number;
+  template <class>
+  static constexpr bool can_cast() {
+    return true;
+  }
+  static constexpr auto Name = const_name("float");
+  static constexpr bool IsClass = false;
+
+  bool from_python(handle source, uint32_t, cleanup_list*) noexcept {
+    const std::optional<coregrad::Number> number = coregrad::python::read_number(source);
+    if (number) value = *number;
+    return number.has_value();
+  }
+  static handle from_cpp(coregrad::Number number, rv_policy, cleanup_list*) noexcept {
+    return number.is_floating() ? PyFloat_FromDouble(number.to_double())
+                                : PyLong_FromLongLong(number.value().i);
+  }
+  explicit operator coregrad::Number() { return value; }
+
+  coregrad::Number value = 0;
+};
+
+/// A tensor, a number or a NumPy array; anything else is another class's business.
 template <>
 struct type_caster<coregrad::Operand> {
   template <class>
@@ -206,7 +285,7 @@ struct type_caster<coregrad::Operand> {
   static constexpr bool can_cast() {
     return true;
   }
-  static constexpr auto Name = const_name("Tensor | float");
+  static constexpr auto Name = const_name("Tensor | float | numpy.ndarray");
   static constexpr bool IsClass = false;
 
   bool from_python(handle source, uint32_t flags, cleanup_list* cleanup) noexcept {
@@ -215,19 +294,15 @@ struct type_caster<coregrad::Operand> {
       value = coregrad::Operand(tensor.operator coregrad::Tensor&());
       return true;
     }
-    if (PyBool_Check(source.ptr())) {
-      value = coregrad::Operand(source.ptr() == Py_True);
-    } else if (PyLong_Check(source.ptr())) {
-      int overflow = 0;
-      const long long number = PyLong_AsLongLongAndOverflow(source.ptr(), &overflow);
-      if (overflow != 0) return false;
-      value = coregrad::Operand(static_cast<int64_t>(number));
-    } else if (PyFloat_Check(source.ptr())) {
-      value = coregrad::Operand(PyFloat_AS_DOUBLE(source.ptr()));
-    } else {
-      return false;
+    if (const std::optional<coregrad::Number> number = coregrad::python::read_number(source)) {
+      value = coregrad::Operand(*number);
+      return true;
     }
-    return true;
+    if (const std::optional<coregrad::Tensor> array = coregrad::python::read_array(source)) {
+      value = coregrad::Operand(*array);
+      return true;
+    }
+    return false;
   }
   explicit operator coregrad::Operand() { return value; }
 

@@ -7,7 +7,7 @@
 namespace coregrad::ops {
 namespace {
 
-// What index_leading and index_put share: the row number of each index tuple in x seen as
+// What index and index_put share: the row number of each index tuple in x seen as
 // [rows, rest..], and the shapes on the way. Negative indices count from the end. A bad index of
 // several stays bad as a row number: -1.
 struct LeadingIndex {
@@ -97,11 +97,11 @@ NodeId take_along_dim(Graph& g, NodeId x, NodeId index, int64_t dim) {
   return gather(g, x, dim, broadcast_to(g, index, common));
 }
 
-NodeId index_leading(Graph& g, NodeId x, std::span<const NodeId> indices) {
-  const LeadingIndex index(g, x, indices, "index");
-  Dims shape = index.at;
-  shape.insert(shape.end(), index.rest.begin(), index.rest.end());
-  return reshape(g, gather(g, as_rows(g, x, index.rows, index.columns), 0, index.spread(g)), shape);
+NodeId index(Graph& g, NodeId x, std::span<const NodeId> indices) {
+  const LeadingIndex to(g, x, indices, "index");
+  Dims shape = to.at;
+  shape.insert(shape.end(), to.rest.begin(), to.rest.end());
+  return reshape(g, gather(g, as_rows(g, x, to.rows, to.columns), 0, to.spread(g)), shape);
 }
 
 NodeId index_put(Graph& g, NodeId x, std::span<const NodeId> indices, NodeId values,

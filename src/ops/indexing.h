@@ -10,9 +10,6 @@ namespace coregrad::ops {
 
 /// DTypeError unless the index is int64 or int32.
 void require_index(const Graph& graph, NodeId index, std::string_view operation);
-/// x[i0, i1, ..] with index tensors for the leading dimensions, broadcast against each other;
-/// negative ones count from the end.
-NodeId index_leading(Graph& graph, NodeId x, std::span<const NodeId> indices);
 /// x with values put, or added, where a mask over the dimensions from `dim` on holds: one for all
 /// places, or one for each in order, in place of the mask's dimensions. Another number of values is
 /// an error at run time.

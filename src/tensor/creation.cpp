@@ -5,7 +5,7 @@
 #include "ir/print.h"
 #include "ops/indexing.h"
 #include "ops/primitives.h"
-#include "tensor/state.h"
+#include "tensor/recorded.h"
 
 #include <algorithm>
 #include <bit>
@@ -46,60 +46,89 @@ constexpr DType dtype_of<int64_t>() {
   return DType::Int64;
 }
 
+/// How many numbers start, start + step, .. lie before stop: negative or NaN where none lead there.
+double steps_between(int64_t start, int64_t stop, int64_t step) {
+  if (step == 0) return NAN;
+  // Differences of int64 do not fit into one.
+  const __int128 way = static_cast<__int128>(stop) - start;
+  const __int128 whole = way / step;
+  return static_cast<double>(whole + (whole * step != way && (way < 0) == (step < 0) ? 1 : 0));
+}
+
 }  // namespace
 
 Tensor full(const Dims& shape, Scalar value) {
+  for (const int64_t extent : shape)
+    if (extent < 0) raise<ShapeError>("full: extents must not be negative, got {}", extent);
   return record("full", {}, [&](Graph& g, auto) { return ops::full(g, shape, value); });
+}
+
+Tensor full(const Dims& shape, Number value, std::optional<DType> given) {
+  const DType dtype = given.value_or(value.dtype());
+  if (is_integer(dtype) && !value.is_floating() && !Scalar::holds(dtype, value.value().i))
+    raise<ValueError>("full: the number does not fit {}: got {}", name_of(dtype), value.value().i);
+  return full(shape, convert(value.value(), dtype));
 }
 
 Tensor zeros(const Dims& shape, DType dtype) { return full(shape, Scalar::of(dtype, 0)); }
 Tensor ones(const Dims& shape, DType dtype) { return full(shape, Scalar::of(dtype, 1)); }
 
-Tensor arange(double start, double stop, double step, std::optional<DType> given) {
-  const auto is_whole = [](double x) { return x == std::trunc(x); };
-  const bool is_counted = is_whole(start) && is_whole(stop) && is_whole(step);
+Tensor arange(Number start, Number stop, Number step, std::optional<DType> given) {
+  const bool is_counted = !start.is_floating() && !stop.is_floating() && !step.is_floating();
   const DType dtype = given.value_or(is_counted ? DType::Int64 : DType::Float32);
-  constexpr double kExact = 1LL << 53;  // beyond it a double does not hold every whole number
-  if (is_integer(dtype) && std::max({std::abs(start), std::abs(stop), std::abs(step)}) > kExact)
-    raise<ValueError>("arange: whole numbers must lie within 2^53: got {} to {} in steps of {}",
-                      start, stop, step);
-  const double count = step == 0 ? NAN : std::ceil((stop - start) / step);
-  if (!std::isfinite(count) || count < 0)
-    raise<ValueError>("arange: no steps of {} lead from {} to {}", step, start, stop);
-  if (count > 9e15) raise<ShapeError>("arange: {} elements are too many", count);
   if (!is_float(dtype) && !is_integer(dtype))
     raise<DTypeError>("arange: needs a number type, got {}", name_of(dtype));
+  // Beyond 2^53 a double does not hold every whole number.
+  const auto is_whole = [](Number x) {
+    return !x.is_floating() ||
+           (x.to_double() == std::trunc(x.to_double()) && std::abs(x.to_double()) <= 1LL << 53);
+  };
+  const bool in_whole = is_counted || is_integer(dtype);
+  if (in_whole && !(is_whole(start) && is_whole(stop) && is_whole(step)))
+    raise<ValueError>(
+        "arange: {} takes whole numbers, floating ones up to 2^53: got {} to {} in "
+        "steps of {}",
+        name_of(dtype), start.to_double(), stop.to_double(), step.to_double());
+  const DType work = in_whole ? DType::Int64 : DType::Float64;
+  const Scalar first = convert(start.value(), work), by = convert(step.value(), work);
+  const double count = in_whole ? steps_between(first.i, convert(stop.value(), work).i, by.i)
+                                : std::ceil((stop.to_double() - first.f) / by.f);
+  if (!std::isfinite(count) || count < 0)
+    raise<ValueError>("arange: no steps of {} lead from {} to {}", step.to_double(),
+                      start.to_double(), stop.to_double());
+  if (count > 9e15) raise<ShapeError>("arange: {} elements are too many", count);
   return record("arange", {}, [&](Graph& g, auto) {
-    const DType work = is_integer(dtype) ? DType::Int64 : DType::Float64;
-    return ops::arange(g, dtype, ops::literal(g, work, start), ops::literal(g, work, step),
+    return ops::arange(g, dtype, ops::literal(g, first), ops::literal(g, by),
                        static_cast<int64_t>(count));
   });
 }
 
-Tensor linspace(double start, double stop, int64_t count, DType dtype) {
+Tensor linspace(double start, double stop, int64_t count, DType dtype, bool endpoint) {
   if (count < 0) raise<ValueError>("linspace: the count must not be negative, got {}", count);
   if (!is_float(dtype)) raise<DTypeError>("linspace: needs a float type, got {}", name_of(dtype));
-  const double step = count > 1 ? (stop - start) / static_cast<double>(count - 1) : 0;
+  const auto steps = static_cast<double>(endpoint ? count - 1 : count);
+  const double step = steps > 0 ? (stop - start) / steps : 0;
   return record("linspace", {}, [&](Graph& g, auto) {
     const auto number = [&](double v) { return ops::literal(g, DType::Float64, v); };
     const NodeId at = ops::cast(g, ops::iota(g, DType::Int64, count), DType::Float64);
     // The second half counts from the end, which makes both ends exact.
     const NodeId from_start = ops::add(g, number(start), ops::mul(g, at, number(step)));
-    const NodeId left = ops::sub(g, number(static_cast<double>(count - 1)), at);
+    const NodeId left = ops::sub(g, number(steps), at);
     const NodeId from_stop = ops::sub(g, number(stop), ops::mul(g, left, number(step)));
-    const NodeId half = number(static_cast<double>(count) / 2);
+    const NodeId half = number((steps + 1) / 2);
     const NodeId first = ops::compare(g, Op::Lt, at, half);
     return ops::cast(g, ops::select(g, first, from_start, from_stop), dtype);
   });
 }
 
-Tensor eye(int64_t rows, int64_t columns, DType dtype) {
+Tensor eye(int64_t rows, int64_t columns, DType dtype, int64_t k) {
   if (rows < 0 || columns < 0)
     raise<ShapeError>("eye: sizes must not be negative, got {} x {}", rows, columns);
   return record("eye", {}, [&](Graph& g, auto) {
-    const NodeId row = ops::unsqueeze(g, ops::iota(g, DType::Int64, rows), 1);
     const NodeId column = ops::unsqueeze(g, ops::iota(g, DType::Int64, columns), 0);
-    return ops::cast(g, ops::compare(g, Op::Eq, row, column), dtype);
+    const NodeId row = ops::unsqueeze(g, ops::iota(g, DType::Int64, rows), 1);
+    const NodeId diagonal = ops::add(g, row, ops::literal(g, Scalar::of_int(DType::Int64, k)));
+    return ops::cast(g, ops::compare(g, Op::Eq, diagonal, column), dtype);
   });
 }
 

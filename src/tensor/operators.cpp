@@ -42,6 +42,13 @@ Tensor select(const Tensor& x, int64_t dim, int64_t index) {
   });
 }
 
+Tensor squeeze(const Tensor& x) {
+  Dims ones;
+  for (int64_t d = 0; d < x.ndim(); ++d)
+    if (x.shape()[d] == 1) ones.push_back(d);
+  return squeeze(x, ones);
+}
+
 Tensor pad(const Tensor& x, const Dims& low, const Dims& high, double fill) {
   return record_move("pad", {x}, [&](Graph& g, Nodes n) {
     const Dims interior(low.size(), 0);

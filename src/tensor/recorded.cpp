@@ -24,8 +24,11 @@ NodeId Binder::number(Scalar value) const {
   const DType dtype = dtype_of_number(value, dtype_);
   // PyTorch rounds a number to float16 or bfloat16 like what it meets, but for products.
   if (rule_ != ops::DTypeRule::Opmath) value = convert(value, dtype);
-  return ops::literal(*graph_,
-                      convert(value, rule_ == ops::DTypeRule::Move ? dtype : compute_dtype(dtype)));
+  // Beside a tensor without dimensions a wider dtype would decide the result's.
+  const bool is_held =
+      rule_ == ops::DTypeRule::Move ||
+      (is_integer(dtype) && !is_float(value.dtype) && Scalar::holds(dtype, value.i));
+  return ops::literal(*graph_, convert(value, is_held ? dtype : compute_dtype(dtype)));
 }
 
 #define COREGRAD_PARAMETER(p) COREGRAD_PARAMETER_##p

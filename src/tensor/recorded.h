@@ -126,11 +126,23 @@ inline std::vector<NodeId> as_list(std::pair<NodeId, NodeId> nodes) {
 }
 inline std::vector<NodeId> as_list(std::vector<NodeId> nodes) { return nodes; }
 
-/// Records an operator of ops/operators.def. ValueError unless one of the operands is a tensor.
+/// Whether a parameter must have a tensor and gets none.
+template <class Parameter, class Argument>
+bool is_missing(const Argument& argument) {
+  if constexpr (std::is_same_v<Argument, Tensor>)
+    return std::is_same_v<Parameter, NodeId> && !argument.is_defined();
+  else
+    return false;
+}
+
+/// Records an operator of ops/operators.def. ValueError unless one of the operands is a tensor, and
+/// for a tensor that is undefined.
 template <class Result, class... Parameters, class... Arguments>
 auto recorded(std::string_view operation, ops::DTypeRule rule,
               Result (*build)(Graph&, Parameters...), const Arguments&... arguments) {
   Binder binder(arguments...);
+  if ((is_missing<Parameters>(arguments) || ...))
+    raise<ValueError>("{}: the tensor is undefined", operation);
   if (binder.tensors().empty())
     raise<ValueError>("{}: one of the operands must be a tensor", operation);
   const std::vector<Tensor> results = record_many(

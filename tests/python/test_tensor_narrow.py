@@ -176,7 +176,7 @@ def test_views_and_indexing_move_narrow_elements(dtype):
         (cg.stack([t, t]), torch.stack([x, x])),
         (t.index_select(0, cg.from_dlpack(index)), x.index_select(0, index)),
         (cg.where(t > 0, t, 0.1), torch.where(x > 0, x, 0.1)),
-        (cg.eye(3, 3, dtype), torch.eye(3, dtype=TORCH[dtype])),
+        (cg.eye(3, 3, dtype=dtype), torch.eye(3, dtype=TORCH[dtype])),
         (
             cg.linspace(0, 1, 7, dtype),
             torch.linspace(0, 1, 7, dtype=torch.float64).to(TORCH[dtype]),

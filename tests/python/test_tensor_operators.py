@@ -262,5 +262,6 @@ def test_ranges_have_pytorchs_values_and_dtypes():
     for steps in (0, -1):
         with pytest.raises(cg.ValueError, match="no steps"):
             cg.arange(0, 3, steps)
-    with pytest.raises(cg.ValueError, match="within 2"):
-        cg.arange(2**60, 2**60 + 3)
+    assert cg.arange(2**60, 2**60 + 3).tolist() == [2**60, 2**60 + 1, 2**60 + 2]
+    with pytest.raises(cg.ValueError, match="up to 2"):
+        cg.arange(2.0**60, 2.0**60 + 3000, 1000, dtype=cg.int64)

@@ -10,7 +10,7 @@ import numpy as np
 from .. import _core
 from .._compile import note_mode
 from .._core import Tensor
-from .._tensor import tensor
+from .._creation import tensor
 
 
 def Parameter(data: Any, requires_grad: bool = True) -> Tensor:

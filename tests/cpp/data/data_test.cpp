@@ -47,7 +47,7 @@ TEST(Idx, ReportsFilesThatCannotBeRead) {
 }
 
 LabelledData numbered(int64_t count) {
-  const Tensor labels = arange(0, static_cast<double>(count));
+  const Tensor labels = arange(count);
   const Tensor samples = broadcast_to(unsqueeze(cast(labels, DType::Float32), 1), {count, 2});
   return {samples, labels};
 }

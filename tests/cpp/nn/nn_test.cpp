@@ -17,7 +17,7 @@ using Floats = std::vector<float>;
 Tensor ramp(const Dims& shape) {
   int64_t n = 1;
   for (int64_t e : shape) n *= e;
-  return reshape(arange(0, static_cast<double>(n), 1, DType::Float32), shape);
+  return reshape(arange(0, n, 1, DType::Float32), shape);
 }
 
 TEST(Matmul, MultipliesMatricesAndVectors) {

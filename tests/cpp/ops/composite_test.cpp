@@ -395,7 +395,7 @@ TEST_F(Composite, IndexingHelpers) {
   const NodeId x = in(Tensor{{3, 4}, {0, 1, 2, 3, 10, 11, 12, 13, 20, 21, 22, 23}});
   expect(index_select(g, x, 0, ints({2}, {2, 0})), {20, 21, 22, 23, 0, 1, 2, 3});
   expect(index_select(g, x, 1, ints({2}, {3, 3})), {3, 3, 13, 13, 23, 23});
-  expect(index_leading(g, x, {{ints({2}, {2, 0}), ints({2}, {1, 3})}}), {21, 3});
+  expect(index(g, x, {{ints({2}, {2, 0}), ints({2}, {1, 3})}}), {21, 3});
   expect(take_along_dim(g, x, ints({3, 1}, {1, 0, 3}), 1), {1, 10, 23});
   expect(index_put(g, x, {{ints({2}, {1, 1})}}, in({1, 2, 3, 4}), true),
          {0, 1, 2, 3, 12, 15, 18, 21, 20, 21, 22, 23});
@@ -425,7 +425,7 @@ TEST_F(Composite, IndexingHelpers) {
   expect(stack(g, {{in({1, 2}), in({3, 4})}}, 1), {1, 3, 2, 4});
   expect(embedding(g, ints({2}, {2, 1}), x), {20, 21, 22, 23, 10, 11, 12, 13});
   EXPECT_THROW(split_with_sizes(g, x, {{1, 1}}, 1), ShapeError);
-  EXPECT_THROW(run(index_leading(g, x, {{ints({1}, {0}), ints({1}, {4})}})), IndexError);
+  EXPECT_THROW(run(index(g, x, {{ints({1}, {0}), ints({1}, {4})}})), IndexError);
 }
 
 }  // namespace

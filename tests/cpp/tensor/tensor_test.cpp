@@ -142,8 +142,71 @@ TEST(Tensor, CreatesRanges) {
   EXPECT_EQ(eye(2, 3).to_vector<float>(), (Floats{1, 0, 0, 0, 1, 0}));
   EXPECT_EQ(arange(0, 1, 0.25).to_vector<float>(), (Floats{0, 0.25f, 0.5f, 0.75f}));
   EXPECT_EQ(arange(0, 3, 1, DType::Float64).dtype(), DType::Float64);
+  EXPECT_EQ(arange(0.0, 3.0).dtype(), DType::Float32);
+  EXPECT_EQ(arange(size_t{2}).to_vector<int64_t>(), (std::vector<int64_t>{0, 1}));
+  constexpr int64_t kLarge = int64_t{1} << 62;
+  EXPECT_EQ(arange(kLarge, kLarge + 3, 2).to_vector<int64_t>(),
+            (std::vector<int64_t>{kLarge, kLarge + 2}));
+  EXPECT_EQ(linspace(0, 1, 4, DType::Float32, false).to_vector<float>(),
+            (Floats{0, 0.25f, 0.5f, 0.75f}));
+  EXPECT_EQ(eye(2, 3, DType::Float32, 1).to_vector<float>(), (Floats{0, 1, 0, 0, 0, 1}));
   EXPECT_THROW(arange(0, 1, 0), ValueError);
-  EXPECT_THROW(arange(0x1p60, 0x1p60 + 4096, 1024), ValueError);
+  EXPECT_THROW(arange(0, 1, 0.25, DType::Int64), ValueError);
+  EXPECT_THROW(arange(0x1p60, 0x1p60 + 4096, 1024, DType::Int64), ValueError);
+}
+
+TEST(Tensor, FullTakesTheDtypeOfItsNumber) {
+  EXPECT_EQ(full({2}, 3).to_vector<int64_t>(), (std::vector<int64_t>{3, 3}));
+  EXPECT_EQ(full({1}, 3).dtype(), DType::Int64);
+  EXPECT_EQ(full({1}, true).dtype(), DType::Bool);
+  EXPECT_EQ(full({1}, 0.5f).dtype(), DType::Float32);
+  EXPECT_EQ(full({1}, 3, DType::UInt8).dtype(), DType::UInt8);
+  EXPECT_EQ(full({1}, Scalar::of(DType::Float64, 3)).dtype(), DType::Float64);
+  EXPECT_THROW(full({1}, 300, DType::UInt8), ValueError);
+  EXPECT_THROW(full({1}, ~uint64_t{0}), ValueError);
+}
+
+TEST(Tensor, NumbersOfAnyTypeStandOnEitherSide) {
+  const Tensor whole = arange(3);
+  for (const Tensor& x : {1 + whole, whole + 1, 1LL + whole, whole + 1LL, whole * size_t{1},
+                          uint8_t{1} * whole, 3 - whole, whole - 3})
+    EXPECT_EQ(x.dtype(), DType::Int64);
+  EXPECT_EQ((3 - whole).to_vector<int64_t>(), (std::vector<int64_t>{3, 2, 1}));
+  EXPECT_EQ((1.0F + whole).dtype(), DType::Float32);
+  EXPECT_EQ((2 / whole).dtype(), DType::Float32);
+  EXPECT_EQ((true + whole).dtype(), DType::Int64);
+  EXPECT_THROW(whole * ~uint64_t{0}, ValueError);
+}
+
+TEST(Tensor, AnUndefinedTensorIsNoNumber) {
+  const Tensor x = row({1, 2}), none;
+  const auto message = [](auto call) -> std::string {
+    try {
+      call();
+    } catch (const ValueError& e) {
+      return e.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(message([&] { x* none; }), "mul: the tensor is undefined");
+  EXPECT_EQ(message([&] { none + 1; }), "add: the tensor is undefined");
+  EXPECT_EQ(message([&] { none + none; }), "add: the tensor is undefined");
+  EXPECT_EQ(message([&] { matmul(x, none); }), "matmul: the tensor is undefined");
+  EXPECT_EQ(message([&] { exp(none); }), "exp: the tensor is undefined");
+  EXPECT_EQ(message([&] { where(x, none, 1); }), "where: the tensor is undefined");
+  EXPECT_EQ(message([&] { clamp(x, none); }), "clamp: the tensor is undefined");
+}
+
+TEST(Tensor, IndexesByTensorsOfPlaces) {
+  const Tensor x = reshape(arange(12), {3, 4});
+  const auto at = [](std::vector<int64_t> values) {
+    return from_vector(values, {static_cast<int64_t>(values.size())});
+  };
+  EXPECT_EQ(index(x, std::vector{at({0, -1}), at({1, 2})}).to_vector<int64_t>(),
+            (std::vector<int64_t>{1, 10}));
+  EXPECT_EQ(index(x, std::vector{at({1})}).shape(), (Dims{1, 4}));
+  EXPECT_THROW(index(x, std::vector{at({3})}).realize(), IndexError);
+  EXPECT_EQ(squeeze(reshape(x, {1, 12, 1})).shape(), (Dims{12}));
 }
 
 TEST(Tensor, RandomNumbersFollowTheSeedAndReuseTheirPlan) {

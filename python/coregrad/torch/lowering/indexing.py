@@ -85,7 +85,7 @@ class Advanced:
 @move("aten.index.Tensor", "aten._unsafe_index.Tensor")
 def index(b, x, indices):
     plan = Advanced(b, x, indices)
-    return b.g.permute(b.g.index_leading(plan.to_front(b, x), plan.tensors), plan.result_order)
+    return b.g.permute(b.g.index(plan.to_front(b, x), plan.tensors), plan.result_order)
 
 
 @move("aten.index_put.default", "aten._unsafe_index_put.default")
