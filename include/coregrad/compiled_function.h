@@ -20,9 +20,9 @@ namespace coregrad {
 ///
 /// Tensors that the function reads without being given them (parameters, an optimiser's averages)
 /// are read anew by each call, and what assign(), backward(), an optimiser's step() or batch_norm()
-/// changes in them is changed by each call. Random numbers are drawn anew. A tensor made from
-/// numbers inside of the function is a constant of it. Asking for a value inside (item()) is a
-/// ValueError.
+/// changes in them is changed by each call. Random numbers are drawn anew, from generators that
+/// must outlive it. A tensor made from numbers inside of the function is a constant of it. Asking
+/// for a value inside (item()) is a ValueError.
 ///
 /// Where a result needs a gradient of what is outside (a loss that is differentiated later), and
 /// for arguments that require gradients, each call records as the function itself would.

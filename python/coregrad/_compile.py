@@ -11,7 +11,13 @@ import numpy as np
 
 from . import _core
 from ._creation import tensor
+from ._outside import Outside, is_like, keep
 from ._trees import TENSOR, flatten, unflatten
+
+# Of one structure of arguments; the oldest goes.
+_MAX_FORMS = 32
+
+_TENSORS_ALONE = {_core.Tensor}
 
 _recording = threading.local()
 
@@ -30,22 +36,30 @@ class _Form:
         self.recorded = threading.local()
         # Modules, and whether they trained when it was recorded.
         self.modes: dict[int, tuple[Any, bool]] = {}
+        self.outside: list[Any] | None = None  # what names stood for then
         self.core = _core._CompiledFunction(
             _of_lists(function, structure, self.recorded, self.modes), dynamic
         )
 
-    def is_for_modes(self) -> bool:
-        """Whether the modules that it depends on train as they did."""
-        return all(module._training == training for module, training in self.modes.values())
+    def is_for(self, outside: list[Any]) -> bool:
+        """Whether names stand for what they did, and modules train as they did."""
+        if self.outside is None or not is_like(self.outside, outside):
+            return False
+        for module, mode in self.modes.values():  # noqa: SIM110  a loop: each call comes here
+            if module._training != mode:
+                return False
+        return True
 
-    def call(self, tensors: list[_core.Tensor]) -> Any:
+    def call(self, tensors: list[_core.Tensor], outside: Outside) -> Any:
         results, recording = self.core.call(tensors)
         structure = self.structures_of_results.get(recording)
         if structure is None:
             structure = self.recorded.structure
+            # Recording may have changed what a name stands for.
+            self.outside = keep(outside.now())
             if recording >= 0:
                 self.structures_of_results[recording] = structure
-        return unflatten(structure, iter(results).__next__)
+        return results[0] if structure is TENSOR else unflatten(structure, iter(results).__next__)
 
 
 def _of_lists(
@@ -90,12 +104,13 @@ class CompiledFunction:
         functools.update_wrapper(self, function)
         self._function = function
         self._dynamic = dynamic is not False
+        self._outside = Outside(function)
         self._forms: dict[Any, list[_Form]] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the plan for such arguments; record the function where there is none."""
         tensors: list[_core.Tensor] = []
-        if not kwargs and all(type(a) is _core.Tensor for a in args):
+        if not kwargs and set(map(type, args)) <= _TENSORS_ALONE:
             key: Any = len(args)
             tensors = list(args)
         else:
@@ -107,14 +122,18 @@ class CompiledFunction:
                 f"compile: arguments that are no tensors are part of what is compiled and must be"
                 f" hashable: {error}"
             ) from error
-        form = next((f for f in forms if f.is_for_modes()), None)
-        if form is None:
+        outside = self._outside.now()
+        for form in reversed(forms):
+            if form.is_for(outside):
+                break
+        else:
             structure = key
             if isinstance(key, int):
                 structure = (tuple, None, ((tuple, None, (TENSOR,) * key), (dict, (), ())))
             form = _Form(self._function, structure, self._dynamic)
             forms.append(form)
-        return form.call(tensors)
+            del forms[:-_MAX_FORMS]
+        return form.call(tensors, self._outside)
 
     def report(self) -> list[_core.Recorded]:
         """Give what was recorded, oldest first: one for each set of shapes and other arguments."""
@@ -131,7 +150,9 @@ def compile(function: Callable[..., Any] | None = None, *, dynamic: bool | None 
     read anew by each call; what assign(), backward(), an optimiser's step() or batch_norm() changes in
     them is changed by each call, and random numbers are drawn anew. So a whole training step can be
     compiled. What the function does besides (printing, counting, reading files) happens while it is
-    recorded alone, and a tensor that it makes from numbers or arrays is a constant. Asking for a value
+    recorded alone, and a tensor that it makes from numbers or arrays is a constant. It records again
+    where a name in it (a global or a variable around it, in lists, dicts and modules too) stands for
+    another tensor or number. Asking for a value
     inside of it (`item()`, `if tensor:`) raises ValueError.
 
     Sizes that change share a plan from the second set on, unless `dynamic` is False. Where a result

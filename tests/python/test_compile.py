@@ -191,6 +191,62 @@ def test_many_threads_call_it():
     assert not wrong
 
 
+SCALE = 2.0
+
+
+def test_a_name_that_stands_for_something_else_is_noticed(monkeypatch):
+    w, weights, layer = cg.tensor([1.0]), {"a": [cg.tensor([10.0])]}, nn.Linear(1, 1, bias=False)
+    layer.weight = nn.Parameter(np.full((1, 1), 100, np.float32))
+
+    @cg.compile
+    def f(x):
+        return (w + weights["a"][0] + layer(x) * SCALE).detach()
+
+    x = cg.tensor([1.0])
+    assert [f(x).item() for _ in range(2)] == [211, 211]
+    w = cg.tensor([2.0])
+    assert f(x).item() == 212
+    weights["a"][0] = cg.tensor([20.0])
+    assert f(x).item() == 222
+    layer.weight = nn.Parameter(np.full((1, 1), 200, np.float32))
+    assert f(x).item() == 422
+    layer.weight.assign(layer.weight * 2)  # the same tensor
+    assert f(x).item() == 822
+    monkeypatch.setitem(globals(), "SCALE", 1.0)
+    assert f(x).item() == 422
+    assert [row.calls for row in f.report()] == [2, 1, 1, 2, 1]
+
+
+def test_what_a_function_counts_does_not_record_again():
+    count = 0
+
+    @cg.compile
+    def f(x):
+        nonlocal count
+        count += 1
+        return x + 1
+
+    for n in (2, 3, 2, 3):
+        f(cg.ones((n,)))
+    assert count == 2
+
+
+def test_methods_follow_their_module():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(np.ones(1, np.float32))
+
+        def double(self, x):
+            return (x * self.w * 2).detach()
+
+    net = Net()
+    f = cg.compile(net.double)
+    assert f(cg.tensor([1.0])).item() == 2
+    net.w = nn.Parameter(np.full(1, 5, np.float32))
+    assert f(cg.tensor([1.0])).item() == 10
+
+
 def test_it_is_collected_with_what_it_holds():
     class Model:
         def __init__(self):

@@ -11,6 +11,7 @@ from .. import _core
 from .._compile import note_mode
 from .._core import Tensor
 from .._creation import tensor
+from .._outside import Registry
 
 
 def Parameter(data: Any, requires_grad: bool = True) -> Tensor:
@@ -39,7 +40,7 @@ class Handle:
         self._hooks.pop(self._key, None)
 
 
-class Module:
+class Module(Registry):
     """What networks are made of; subclasses assign parameters and modules to attributes.
 
     A tensor that requires a gradient becomes a parameter when it is assigned, a Module a part. Tensors
@@ -91,7 +92,8 @@ class Module:
             target = self._parameters if name in self._parameters else self._modules
         else:
             for registry in registries:
-                registry.pop(name, None)
+                if registry.pop(name, None) is not None:
+                    Registry.note_change()
             object.__setattr__(self, name, value)
             return
         self._add(target, name, value)
@@ -104,6 +106,7 @@ class Module:
                 registry.pop(name, None)
         self.__dict__.pop(name, None)
         target[name] = value
+        Registry.note_change()
 
     def __getattr__(self, name: str) -> Any:
         for registry in ("_parameters", "_buffers", "_modules"):
@@ -116,6 +119,7 @@ class Module:
         for registry in (self._parameters, self._buffers, self._modules):
             if name in registry:
                 del registry[name]
+                Registry.note_change()
                 return
         object.__delattr__(self, name)
 
@@ -191,6 +195,15 @@ class Module:
     def modules(self) -> Iterator[Module]:
         """The module itself and all that are in it, each once."""
         return (module for _, module in self.named_modules())
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        """The parameters and buffers of all modules, as they stand in them."""
+        return tuple(
+            value
+            for module in self.modules()
+            for registry in (module._parameters, module._buffers)
+            for value in registry.values()
+        )
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules that are attributes of this one."""
@@ -275,6 +288,7 @@ class Module:
                         changed = value.detach().cast(dtype).realize()
                         changed.requires_grad = value.requires_grad
                         registry[name] = changed
+        Registry.note_change()
         return self
 
     # State
