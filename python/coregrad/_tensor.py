@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,8 +15,10 @@ from ._dtypes import DTypeLike, bfloat16, category_of, float32
 from ._indexing import get_item, with_item
 
 
-class no_grad:
+class no_grad(contextlib.ContextDecorator):
     """While it is entered, this thread records operations whose results need no gradient.
+
+    A function can be decorated with `@no_grad()`.
 
     >>> import coregrad as cg
     >>> x = cg.tensor([1.0], requires_grad=True)
@@ -24,12 +27,19 @@ class no_grad:
     False
     """
 
+    def __init__(self) -> None:
+        self._guards: list[_core._NoGrad] = []
+
     def __enter__(self) -> no_grad:
-        self._guard = _core._NoGrad()
+        self._guards.append(_core._NoGrad())
         return self
 
     def __exit__(self, *_: object) -> None:
-        del self._guard
+        self._guards.pop()
+
+    def _recreate_cm(self) -> no_grad:
+        # For a decorated function: each call, on whatever thread, has a guard of its own.
+        return type(self)()
 
 
 def _values(tensor: Tensor) -> np.ndarray:

@@ -149,6 +149,22 @@ def test_sizes_and_numbers_that_change_compile_nothing_from_the_third_on():
     assert cg.session_stats()["plans_compiled"] == compiled
 
 
+def test_no_grad_is_a_context_and_a_decorator():
+    x = cg.tensor([1.0], requires_grad=True)
+
+    @cg.no_grad()
+    def double(t, depth):
+        return double(t, depth - 1) if depth else t * 2
+
+    assert not double(x, 2).requires_grad
+    guard = cg.no_grad()
+    with guard:
+        with guard:
+            assert not (x * 2).requires_grad
+        assert not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+
+
 def test_the_seed_decides_random_numbers():
     cg.manual_seed(5)
     first = cg.rand((4,)).tolist()
