@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <vector>
 
 namespace coregrad {
 namespace {
@@ -68,18 +69,21 @@ FileBytes read_file(const std::string& path, bool mapped) {
 AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
   folder_ = std::filesystem::path(path_).parent_path().string();
   if (folder_.empty()) folder_ = ".";
-  static std::atomic<unsigned> files{0};
-  const std::string name =
-      fmt::format("{}/.{}.{}.{}.tmp", folder_, std::filesystem::path(path_).filename().string(),
-                  getpid(), ++files);
-  fd_ = open(folder_.c_str(), O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
-  if (fd_ >= 0) {
-    temporary_.clear();
-    return;
-  }
+  fd_ = open(folder_.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+  if (fd_ < 0) open_by_name();
+}
+
+std::string AtomicFile::temporary_name() const {
+  static std::atomic<unsigned> names{0};
+  return fmt::format("{}/.{}.{}.{}.tmp", folder_,
+                     std::filesystem::path(path_).filename().string(), getpid(), ++names);
+}
+
+void AtomicFile::open_by_name() {
+  std::string name = temporary_name();
   fd_ = open(name.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
   if (fd_ < 0) fail("cannot write", path_);
-  temporary_ = name;
+  temporary_ = std::move(name);
 }
 
 AtomicFile::~AtomicFile() {
@@ -96,20 +100,31 @@ void AtomicFile::write(std::span<const std::byte> bytes) {
   }
 }
 
-void AtomicFile::link_by_name() {
-  static std::atomic<unsigned> links{0};
+void AtomicFile::name_it() {
+  std::string name = temporary_name();
   const std::string file = fmt::format("/proc/self/fd/{}", fd_);
-  std::string name =
-      fmt::format("{}/.{}.{}.{}.link", folder_, std::filesystem::path(path_).filename().string(),
-                  getpid(), ++links);
-  if (linkat(AT_FDCWD, file.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
-    fail("cannot name", path_);
-  temporary_ = std::move(name);
+  if (linkat(AT_FDCWD, file.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) == 0) {
+    temporary_ = std::move(name);
+    return;
+  }
+  // A file system, or a process without /proc, that cannot: the bytes go to a file with a name.
+  const Closer nameless{fd_};
+  open_by_name();
+  std::vector<std::byte> part(size_t{1} << 20);
+  for (off_t at = 0;;) {
+    const ssize_t got = pread(nameless.fd, part.data(), part.size(), at);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) fail("cannot read", path_);
+    if (got == 0) break;
+    write(std::span(part).first(static_cast<size_t>(got)));
+    at += got;
+  }
+  sync_or_fail(fd_, path_);
 }
 
 void AtomicFile::commit() {
   sync_or_fail(fd_, path_);
-  if (temporary_.empty()) link_by_name();
+  if (temporary_.empty()) name_it();
   if (rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot replace", path_);
   temporary_.clear();
   const int folder = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);

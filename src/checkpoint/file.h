@@ -30,7 +30,10 @@ class AtomicFile {
   void commit();
 
  private:
-  void link_by_name();
+  std::string temporary_name() const;
+  void open_by_name();
+  /// Gives a name to a file that has none.
+  void name_it();
 
   std::string path_, folder_, temporary_;  // temporary_: empty while the file has no name
   int fd_ = -1;
