@@ -2,6 +2,7 @@
 
 #include "base/flags.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "compile/compiler.h"
 #include "interp/interpreter.h"
 #include "runtime/executor.h"
@@ -177,16 +178,22 @@ std::shared_ptr<const Executable> shared_executable(const Structure& structure) 
     }
   if (family.members.size() >= kMaxMembers) return nullptr;
   family.members.push_back(split.values);
-  const auto made = std::make_shared<const StructureTemplate>(
-      structure, split, generalize(structure.key, split, family.members));
-  std::shared_ptr<const Executable> executable = made->executable_for(split.values);
+  std::shared_ptr<const StructureTemplate> made;
+  std::shared_ptr<const Executable> executable;
+  try {
+    made = std::make_shared<const StructureTemplate>(
+        structure, split, generalize(structure.key, split, family.members));
+    executable = made->executable_for(split.values);
+  } catch (const Error& error) {  // what has a plan for numbers alone gets that
+    log().debug("tensors: no plan for all sizes: {}", error.what());
+  }
   const std::lock_guard lock(c.mutex);
   Family* found = c.families.find(hash, split.skeleton);
   if (!found) return executable;
   found->members.push_back(split.values);
   if (executable) {
     ++c.stats.compiled;
-    found->templates.push_back(made);
+    found->templates.push_back(std::move(made));
   }
   return executable;
 }
