@@ -75,8 +75,8 @@ AtomicFile::AtomicFile(std::string path) : path_(std::move(path)) {
 
 std::string AtomicFile::temporary_name() const {
   static std::atomic<unsigned> names{0};
-  return fmt::format("{}/.{}.{}.{}.tmp", folder_,
-                     std::filesystem::path(path_).filename().string(), getpid(), ++names);
+  return fmt::format("{}/.{}.{}.{}.tmp", folder_, std::filesystem::path(path_).filename().string(),
+                     getpid(), ++names);
 }
 
 void AtomicFile::open_by_name() {
