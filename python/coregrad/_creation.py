@@ -23,10 +23,15 @@ def _in_own_bytes(array: np.ndarray) -> np.ndarray:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
+def array_dtype(dtype: DType) -> str:
+    """NumPy's dtype for the values of one, which for bfloat16 is float32."""
+    return "float32" if dtype == DType.bfloat16 else dtype.name
+
+
 def _array_of(data: Any, dtype: DType | None) -> np.ndarray:
     """Numbers and nested lists as an array; floats are float32 unless a dtype is given."""
     if dtype is not None:
-        return np.asarray(data, "float32" if dtype == DType.bfloat16 else dtype.name)
+        return np.asarray(data, array_dtype(dtype))
     array = np.asarray(data)
     return array.astype(np.float32) if array.dtype == np.float64 else array
 

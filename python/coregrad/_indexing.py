@@ -16,7 +16,7 @@ import numpy as np
 
 from . import _core
 from ._core import DType, Tensor
-from ._creation import tensor
+from ._creation import array_dtype, tensor
 
 
 @dataclass
@@ -207,18 +207,44 @@ def _only_mask(index: Any, x: Tensor, value: Tensor) -> Tensor | None:
     return index.reshape([*index.shape, *[1] * (x.ndim - index.ndim)])
 
 
+def _number(value: Any, dtype: DType) -> Tensor:
+    """A number as data, so that assignments of other numbers are the same program."""
+    value = value.item() if isinstance(value, np.generic) else value
+    try:
+        return _core._copy_array(np.array(value, array_dtype(dtype)))
+    except OverflowError:
+        raise _core.ValueError(
+            f"setitem: the number does not fit {dtype.name}: got {value}"
+        ) from None
+
+
+def _places(index: Any, x: Tensor) -> Tensor:
+    """The numbers, row by row, of the elements that x[index] is."""
+    read_index = read(index, x.shape)
+    parts = _expand(index, x.ndim)
+    if any(isinstance(part, Tensor) for part in parts):
+        return read_index.of(_core.arange(x.numel).reshape(x.shape))
+    # Places that are known are data, so that other ones are the same program. Coordinates are
+    # views without memory, of which only those of the picked elements are read.
+    places, stride = np.zeros((), np.int64), 1
+    for dim in reversed(range(x.ndim)):
+        along = np.arange(x.shape[dim]).reshape([-1] + [1] * (x.ndim - dim - 1))
+        places = places + np.broadcast_to(along, x.shape)[tuple(parts)] * stride
+        stride *= x.shape[dim]
+    return _core._copy_array(places if x.ndim else np.zeros((), np.int64)[tuple(parts)])
+
+
 def with_item(x: Tensor, index: Any, value: Any) -> Tensor:
     """X with value, which broadcasts, in place of x[index]."""
     if isinstance(value, bool | int | float | np.generic):
-        value = _core.full((), value, x.dtype)
+        value = _number(value, x.dtype)
     elif not isinstance(value, Tensor):
         value = tensor(value)
     mask = _only_mask(index, x, value)
     if mask is not None:
         value = value.cast(x.dtype).broadcast_to(x.shape[x.ndim - value.ndim :])
         return _core.where(mask, value, x)
-    # What the index does to the numbers of x's elements says where the values go.
-    places = read(index, x.shape).of(_core.arange(x.numel).reshape(x.shape))
+    places = _places(index, x)
     while value.ndim > places.ndim and value.shape[0] == 1:
         value = value.reshape(value.shape[1:])
     try:

@@ -214,6 +214,35 @@ def test_a_mask_that_is_set_is_not_computed_before():
     np.testing.assert_array_equal(x.numpy(), want)
 
 
+def test_other_places_and_numbers_are_the_same_program():
+    x = cg.zeros(20, 3).realize()
+    want = np.zeros((20, 3), np.float32)
+    for i in range(20):
+        x[i, 1] = i
+        want[i, 1] = i
+        x.realize()
+        if i == 0:
+            compiled = cg.session_stats()["plans_compiled"]
+    np.testing.assert_array_equal(x.numpy(), want)
+    assert cg.session_stats()["plans_compiled"] == compiled
+
+
+@pytest.mark.parametrize("dtype", list(cg.DType))
+def test_tensors_of_every_dtype_are_set(dtype):
+    x = cg.zeros(4, dtype=dtype)
+    x[1] = 1
+    x[2:] = cg.ones(2)
+    x[x != 0] = np.float32(1)
+    scalar = cg.zeros((), dtype=dtype)
+    scalar[()] = True
+    assert (x.dtype, x.astype(int).tolist()) == (dtype, [0, 1, 1, 1])
+    assert scalar.astype(int).tolist() == 1
+    if "int" in dtype.name:
+        for number in (2**70, np.float64("inf")):
+            with pytest.raises(ValueError, match="the number does not fit"):
+                x[0] = number
+
+
 def test_leaves_that_require_a_gradient_refuse():
     w = cg.tensor([1.0, 2.0], requires_grad=True)
     for change in (
