@@ -231,6 +231,27 @@ def test_what_a_function_counts_does_not_record_again():
     assert count == 2
 
 
+def test_indexing_is_recorded():
+    held = cg.tensor(np.array([2, 0]))
+    pick = cg.compile(lambda x, i: (x[i], x[held], x[0], x[::-2]))
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    for places in ([1, 1], [0, 2]):
+        got = pick(x, np.array(places))
+        for one, want in zip(got, (x[places], x[[2, 0]], x[0], x[::-2]), strict=True):
+            np.testing.assert_array_equal(one.numpy(), want)
+
+    @cg.compile
+    def put(x, i):
+        x[i] = 5.0
+
+    mine = cg.tensor(x)
+    put(mine, np.array([1]))  # an argument is changed as it is without compiling
+    put(mine, np.array([0]))
+    assert mine.tolist() == [[5, 5], [5, 5], [4, 5]]
+    with pytest.raises(cg.ValueError, match="choose with where"):
+        cg.compile(lambda x: x[x > 2])(x)
+
+
 def test_methods_follow_their_module():
     class Net(nn.Module):
         def __init__(self):
