@@ -1,87 +1,310 @@
 #pragma once
 // Optimisers. A step records all updates and computes them, with the gradients and whatever else is
 // asked for, in one plan.
+//
+// Names, defaults and formulas are PyTorch's. Where to start: Optimizer::step, then an algorithm's
+// coefficients() and update() in src/optim/algorithms.cpp.
 
 #include "coregrad/tensor.h"
 
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
 #include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
 #include <vector>
 
 namespace coregrad::optim {
 
-/// Holds parameters (leaves) and what an algorithm remembers about each.
-class Optimizer {
- public:
-  explicit Optimizer(std::vector<Tensor> parameters, double learning_rate);
-  virtual ~Optimizer() = default;
+/// A hyperparameter's value. float64 numbers and pairs of them are data of a step, so that changing
+/// one makes no new plan; of the others, and of whether a momentum is 0, a step's operations
+/// depend.
+using SettingValue =
+    std::variant<std::monostate, bool, int64_t, double, std::pair<double, double>, std::string>;
 
-  /// Updates every parameter that has a gradient; `together` is realised in the same plan.
-  void step(std::span<const Tensor> together = {});
-  void zero_grad() const;
+/// One hyperparameter: a name, a value, and which values it may have. Its type never changes, but
+/// for a word that may be missing.
+struct Setting {
+  enum class Rule { Any, AtLeastZero, AtLeastOne, Fraction, FractionOrOne };
 
-  double learning_rate() const { return learning_rate_; }
-  void set_learning_rate(double value);
-  const std::vector<Tensor>& parameters() const { return parameters_; }
-
- protected:
-  /// The parameter's next value; assigns to the tensors of `state`, which begin as zeros.
-  virtual Tensor update(const Tensor& parameter, const Tensor& gradient,
-                        std::span<Tensor> state) = 0;
-  virtual int num_states() const = 0;
-  /// Called once before the updates of a step.
-  virtual void begin_step() {}
-
-  Tensor rate_;   ///< the learning rate as data, so that a schedule changes no plan
-  Tensor steps_;  ///< how many there were, where an algorithm needs them
-
- private:
-  std::vector<Tensor> parameters_;
-  std::vector<std::vector<Tensor>> states_;
-  double learning_rate_;
+  std::string name;
+  SettingValue value;
+  Rule rule = Rule::Any;
 };
 
+/// The hyperparameters of an algorithm, in PyTorch's order.
+struct Settings {
+  std::vector<Setting> rows;
+
+  const Setting* find(std::string_view name) const;
+  /// A switch's value, or whether a number is not 0; false where there is no such setting.
+  bool is_on(std::string_view name) const;
+  /// The value of a setting that is there and has the type.
+  template <class T = double>
+  const T& get(std::string_view name) const {
+    return std::get<T>(find(name)->value);
+  }
+};
+
+/// Parameters (leaves) that share hyperparameters, and what an algorithm remembers about each.
+struct Group {
+  std::vector<Tensor> parameters;
+  Settings settings;
+
+  bool is_on(std::string_view name) const { return settings.is_on(name); }
+  /// A float64 setting, or one of a pair, as data; float64 [].
+  Tensor number(std::string_view name, int64_t index = 0) const;
+  /// Replaces a number that the algorithm keeps of each parameter, where there is a gradient.
+  void advance(size_t row, const Tensor& next);
+
+  Tensor numbers;              ///< all float64 settings in order, as data
+  std::vector<Tensor> counts;  ///< numbers kept of each parameter; float64 [parameters]
+  std::vector<std::vector<Tensor>> states;  ///< tensors kept of each; empty before its first step
+  Tensor present;  ///< bool [parameters]: has a gradient in this step; undefined if all have one
+};
+
+/// Holds groups of parameters and applies an algorithm to them.
+class Optimizer {
+ public:
+  using Overrides = std::map<std::string, SettingValue>;
+  /// Records the loss and its gradients anew and gives the loss.
+  using Closure = std::function<Tensor()>;
+
+  virtual ~Optimizer() = default;
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
+
+  /// More parameters, with hyperparameters of their own where these are given. ValueError for
+  /// parameters that need no gradient or that a group has.
+  virtual void add_param_group(std::vector<Tensor> parameters, const Overrides& overrides = {});
+  /// Updates every parameter that has a gradient; `together` is realised in the same plan.
+  virtual void step(std::span<const Tensor> together = {});
+  /// Calls the closure first and gives its loss.
+  virtual Tensor step(const Closure& closure);
+  /// Forgets all gradients, or makes them zeros.
+  void zero_grad(bool set_to_none = true) const;
+
+  const std::string& name() const { return name_; }
+  const Settings& defaults() const { return defaults_; }
+  /// For groups that are added later.
+  void set_defaults(const Overrides& overrides);
+  const std::vector<Group>& groups() const { return groups_; }
+  /// ValueError for a name or a value that the algorithm does not take.
+  void set(size_t group, const Overrides& overrides);
+
+  /// Of the first group; of all groups.
+  double learning_rate() const;
+  void set_learning_rate(double value);
+  std::vector<Tensor> parameters() const;
+
+ protected:
+  /// A number that is kept of each parameter; the first one, if any, counts its steps.
+  struct Count {
+    std::string name;
+    double initial = 0;
+    std::string condition = {};  ///< a setting that must be on for it to be kept, if there is one
+    bool is_saved = true;        ///< PyTorch has it in its state_dict()
+  };
+  /// A tensor of the parameter's shape that is kept.
+  struct State {
+    std::string name;
+    std::string condition = {};
+    std::string initial = {};  ///< the setting that it starts from; zeros without one
+  };
+  /// What the formula of an update sees. Everything is of one dtype: float32 for narrow floats,
+  /// which would lose small steps and averages.
+  struct Update {
+    const Group& group;
+    Tensor value;     ///< after decoupled weight decay
+    Tensor gradient;  ///< with the sign for `maximize` and with weight decay, unless decoupled
+    std::span<Tensor> state;         ///< assigned to; undefined where it is not kept
+    std::span<const Tensor> number;  ///< what coefficients() gave, for this parameter
+  };
+
+  Optimizer(std::string name, std::vector<Setting> defaults, std::vector<Count> counts,
+            std::vector<State> states);
+  /// What constructors do at last.
+  void start_with(std::vector<Tensor> parameters);
+
+  /// What settings must be together.
+  virtual void check(const Settings&) const {}
+  /// Numbers that the updates of a group need, float64 [] or [parameters]; advances counts but the
+  /// first, which has counted this step.
+  virtual std::vector<Tensor> coefficients(Group& group) const = 0;
+  /// The parameter's next value; assigns to its state.
+  virtual Tensor update(const Update& given) const = 0;
+
+  std::vector<Group> groups_;
+
+ private:
+  void step_group(Group& group, std::vector<Tensor>& pending,
+                  std::vector<std::pair<Tensor, Tensor>>& updated);
+  Settings with(Settings settings, const Overrides& overrides) const;
+  void make_state(Group& group, size_t parameter) const;
+
+  std::string name_;
+  Settings defaults_;
+  std::vector<Count> counts_;
+  std::vector<State> states_;
+};
+
+/// An optimiser without parameters, by the name of its class. ValueError for other names.
+std::unique_ptr<Optimizer> make_optimizer(std::string_view name);
+
+struct SGDOptions {
+  double momentum = 0, dampening = 0, weight_decay = 0;
+  bool nesterov = false, maximize = false;
+};
 /// Gradient descent; PyTorch's formulas for momentum, Nesterov and weight decay.
 class SGD : public Optimizer {
  public:
-  struct Options {
-    double momentum = 0;
-    double weight_decay = 0;
-    bool nesterov = false;
-  };
-  SGD(std::vector<Tensor> parameters, double learning_rate, Options options);
-  SGD(std::vector<Tensor> parameters, double learning_rate)
-      : SGD(std::move(parameters), learning_rate, Options()) {}
+  explicit SGD(std::vector<Tensor> parameters = {}, double learning_rate = 1e-3,
+               SGDOptions options = {});
 
  protected:
-  Tensor update(const Tensor& parameter, const Tensor& gradient, std::span<Tensor> state) override;
-  int num_states() const override { return options_.momentum != 0 ? 1 : 0; }
-
- private:
-  Options options_;
+  void check(const Settings& settings) const override;
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
 };
 
-/// Adam, and AdamW with `decoupled` weight decay.
+struct AdamOptions {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
+  bool decoupled = false, amsgrad = false, maximize = false;
+};
+/// Kingma and Ba, 2015; AMSGrad: Reddi et al., 2018.
 class Adam : public Optimizer {
  public:
-  struct Options {
-    double beta1 = 0.9, beta2 = 0.999;
-    double epsilon = 1e-8;
-    double weight_decay = 0;
-    bool decoupled = false;
-  };
-  Adam(std::vector<Tensor> parameters, double learning_rate, Options options);
-  Adam(std::vector<Tensor> parameters, double learning_rate)
-      : Adam(std::move(parameters), learning_rate, Options()) {}
+  explicit Adam(std::vector<Tensor> parameters = {}, double learning_rate = 1e-3,
+                AdamOptions options = {})
+      : Adam("Adam", std::move(parameters), learning_rate, options) {}
 
  protected:
-  Tensor update(const Tensor& parameter, const Tensor& gradient, std::span<Tensor> state) override;
-  int num_states() const override { return 2; }
-  void begin_step() override;
+  Adam(std::string name, std::vector<Tensor> parameters, double learning_rate, AdamOptions options);
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
+};
+
+/// Adam with decoupled weight decay; Loshchilov and Hutter, 2019.
+class AdamW : public Adam {
+ public:
+  explicit AdamW(std::vector<Tensor> parameters = {}, double learning_rate = 1e-3,
+                 AdamOptions options = {.weight_decay = 1e-2, .decoupled = true})
+      : Adam("AdamW", std::move(parameters), learning_rate, as_decoupled(options)) {}
 
  private:
-  Options options_;
-  Tensor correction1_, correction2_;  ///< 1 - beta^steps
+  static AdamOptions as_decoupled(AdamOptions options) {
+    options.decoupled = true;
+    return options;
+  }
+};
+
+struct RMSpropOptions {
+  double alpha = 0.99, epsilon = 1e-8, weight_decay = 0, momentum = 0;
+  bool centered = false, maximize = false;
+};
+/// Hinton, lecture 6e of 2012; centered: Graves, 2013.
+class RMSprop : public Optimizer {
+ public:
+  explicit RMSprop(std::vector<Tensor> parameters = {}, double learning_rate = 1e-2,
+                   RMSpropOptions options = {});
+
+ protected:
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
+};
+
+struct AdagradOptions {
+  double lr_decay = 0, weight_decay = 0, initial_accumulator_value = 0, epsilon = 1e-10;
+  bool maximize = false;
+};
+/// Duchi, Hazan and Singer, 2011.
+class Adagrad : public Optimizer {
+ public:
+  explicit Adagrad(std::vector<Tensor> parameters = {}, double learning_rate = 1e-2,
+                   AdagradOptions options = {});
+
+ protected:
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
+};
+
+struct AdadeltaOptions {
+  double rho = 0.9, epsilon = 1e-6, weight_decay = 0;
+  bool maximize = false;
+};
+/// Zeiler, 2012.
+class Adadelta : public Optimizer {
+ public:
+  explicit Adadelta(std::vector<Tensor> parameters = {}, double learning_rate = 1,
+                    AdadeltaOptions options = {});
+
+ protected:
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
+};
+
+struct AdamaxOptions {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
+  bool maximize = false;
+};
+/// Kingma and Ba, 2015, with the infinity norm.
+class Adamax : public Optimizer {
+ public:
+  explicit Adamax(std::vector<Tensor> parameters = {}, double learning_rate = 2e-3,
+                  AdamaxOptions options = {});
+
+ protected:
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
+};
+
+struct NAdamOptions {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0, momentum_decay = 4e-3;
+  bool decoupled = false, maximize = false;
+};
+/// Dozat, 2016: Adam with Nesterov's momentum.
+class NAdam : public Optimizer {
+ public:
+  explicit NAdam(std::vector<Tensor> parameters = {}, double learning_rate = 2e-3,
+                 NAdamOptions options = {});
+
+ protected:
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
+};
+
+struct RAdamOptions {
+  double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weight_decay = 0;
+  bool decoupled = false, maximize = false;
+};
+/// Liu et al., 2020: Adam whose variance is rectified.
+class RAdam : public Optimizer {
+ public:
+  explicit RAdam(std::vector<Tensor> parameters = {}, double learning_rate = 1e-3,
+                 RAdamOptions options = {});
+
+ protected:
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
+};
+
+struct LionOptions {
+  double beta1 = 0.9, beta2 = 0.99, weight_decay = 0;
+  bool maximize = false;
+};
+/// Chen et al., 2023 (arXiv:2302.06675), with decoupled weight decay.
+class Lion : public Optimizer {
+ public:
+  explicit Lion(std::vector<Tensor> parameters = {}, double learning_rate = 1e-4,
+                LionOptions options = {});
+
+ protected:
+  std::vector<Tensor> coefficients(Group& group) const override;
+  Tensor update(const Update& given) const override;
 };
 
 }  // namespace coregrad::optim

@@ -94,8 +94,8 @@ void bind_sizes(nb::module_& m);
 void bind_graph(nb::module_& m);
 void bind_program(nb::module_& m);
 void bind_tensor(nb::module_& m);
-/// Modules and optimisers.
 void bind_networks(nb::module_& m);
+void bind_optim(nb::module_& m);
 void bind_functional(nb::module_& m);
 
 /// Methods of graphs for random numbers and recurrent layers.

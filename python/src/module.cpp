@@ -32,5 +32,6 @@ NB_MODULE(_core, m) {
   names.attr("sort")();
   m.attr("__all__") = names;
   bind_networks(m);
+  bind_optim(m);
   bind_functional(m);
 }
