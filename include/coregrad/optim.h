@@ -11,6 +11,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -82,7 +83,7 @@ class Optimizer {
   /// parameters that need no gradient or that a group has.
   virtual void add_param_group(std::vector<Tensor> parameters, const Overrides& overrides = {});
   /// Updates every parameter that has a gradient; `together` is realised in the same plan.
-  virtual void step(std::span<const Tensor> together = {});
+  virtual void step(std::span<const Tensor> together = {}) = 0;
   /// Calls the closure first and gives its loss.
   virtual Tensor step(const Closure& closure);
   /// Forgets all gradients, or makes them zeros.
@@ -102,6 +103,29 @@ class Optimizer {
   std::vector<Tensor> parameters() const;
 
  protected:
+  Optimizer(std::string name, std::vector<Setting> defaults);
+  /// What constructors do at last.
+  void start_with(std::vector<Tensor> parameters);
+
+  /// What settings must be together.
+  virtual void check(const Settings&) const {}
+
+  std::vector<Group> groups_;
+
+ private:
+  Settings with(Settings settings, const Overrides& overrides) const;
+
+  std::string name_;
+  Settings defaults_;
+};
+
+/// An algorithm that updates each element of a parameter by itself.
+class ElementwiseOptimizer : public Optimizer {
+ public:
+  using Optimizer::step;
+  void step(std::span<const Tensor> together = {}) override;
+
+ protected:
   /// A number that is kept of each parameter; the first one, if any, counts its steps.
   struct Count {
     std::string name;
@@ -119,35 +143,31 @@ class Optimizer {
   /// which would lose small steps and averages.
   struct Update {
     const Group& group;
-    Tensor value;     ///< after decoupled weight decay
-    Tensor gradient;  ///< with the sign for `maximize` and with weight decay, unless decoupled
+    Tensor value;                    ///< after decoupled weight decay
+    Tensor gradient;                 ///< with the sign for `maximize`, and other weight decay
     std::span<Tensor> state;         ///< assigned to; undefined where it is not kept
     std::span<const Tensor> number;  ///< what coefficients() gave, for this parameter
   };
 
-  Optimizer(std::string name, std::vector<Setting> defaults, std::vector<Count> counts,
-            std::vector<State> states);
-  /// What constructors do at last.
-  void start_with(std::vector<Tensor> parameters);
+  ElementwiseOptimizer(std::string name, std::vector<Setting> defaults, std::vector<Count> counts,
+                       std::vector<State> states)
+      : Optimizer(std::move(name), std::move(defaults)),
+        counts_(std::move(counts)),
+        states_(std::move(states)) {}
 
-  /// What settings must be together.
-  virtual void check(const Settings&) const {}
   /// Numbers that the updates of a group need, float64 [] or [parameters]; advances counts but the
   /// first, which has counted this step.
   virtual std::vector<Tensor> coefficients(Group& group) const = 0;
   /// The parameter's next value; assigns to its state.
   virtual Tensor update(const Update& given) const = 0;
 
-  std::vector<Group> groups_;
-
  private:
   void step_group(Group& group, std::vector<Tensor>& pending,
-                  std::vector<std::pair<Tensor, Tensor>>& updated);
-  Settings with(Settings settings, const Overrides& overrides) const;
+                  std::vector<std::pair<Tensor, Tensor>>& updated) const;
+  /// Makes what is not there yet.
+  void make_counts(Group& group) const;
   void make_state(Group& group, size_t parameter) const;
 
-  std::string name_;
-  Settings defaults_;
   std::vector<Count> counts_;
   std::vector<State> states_;
 };
@@ -160,7 +180,7 @@ struct SGDOptions {
   bool nesterov = false, maximize = false;
 };
 /// Gradient descent; PyTorch's formulas for momentum, Nesterov and weight decay.
-class SGD : public Optimizer {
+class SGD : public ElementwiseOptimizer {
  public:
   explicit SGD(std::vector<Tensor> parameters = {}, double learning_rate = 1e-3,
                SGDOptions options = {});
@@ -176,7 +196,7 @@ struct AdamOptions {
   bool decoupled = false, amsgrad = false, maximize = false;
 };
 /// Kingma and Ba, 2015; AMSGrad: Reddi et al., 2018.
-class Adam : public Optimizer {
+class Adam : public ElementwiseOptimizer {
  public:
   explicit Adam(std::vector<Tensor> parameters = {}, double learning_rate = 1e-3,
                 AdamOptions options = {})
@@ -207,7 +227,7 @@ struct RMSpropOptions {
   bool centered = false, maximize = false;
 };
 /// Hinton, lecture 6e of 2012; centered: Graves, 2013.
-class RMSprop : public Optimizer {
+class RMSprop : public ElementwiseOptimizer {
  public:
   explicit RMSprop(std::vector<Tensor> parameters = {}, double learning_rate = 1e-2,
                    RMSpropOptions options = {});
@@ -222,7 +242,7 @@ struct AdagradOptions {
   bool maximize = false;
 };
 /// Duchi, Hazan and Singer, 2011.
-class Adagrad : public Optimizer {
+class Adagrad : public ElementwiseOptimizer {
  public:
   explicit Adagrad(std::vector<Tensor> parameters = {}, double learning_rate = 1e-2,
                    AdagradOptions options = {});
@@ -237,7 +257,7 @@ struct AdadeltaOptions {
   bool maximize = false;
 };
 /// Zeiler, 2012.
-class Adadelta : public Optimizer {
+class Adadelta : public ElementwiseOptimizer {
  public:
   explicit Adadelta(std::vector<Tensor> parameters = {}, double learning_rate = 1,
                     AdadeltaOptions options = {});
@@ -252,7 +272,7 @@ struct AdamaxOptions {
   bool maximize = false;
 };
 /// Kingma and Ba, 2015, with the infinity norm.
-class Adamax : public Optimizer {
+class Adamax : public ElementwiseOptimizer {
  public:
   explicit Adamax(std::vector<Tensor> parameters = {}, double learning_rate = 2e-3,
                   AdamaxOptions options = {});
@@ -267,7 +287,7 @@ struct NAdamOptions {
   bool decoupled = false, maximize = false;
 };
 /// Dozat, 2016: Adam with Nesterov's momentum.
-class NAdam : public Optimizer {
+class NAdam : public ElementwiseOptimizer {
  public:
   explicit NAdam(std::vector<Tensor> parameters = {}, double learning_rate = 2e-3,
                  NAdamOptions options = {});
@@ -282,7 +302,7 @@ struct RAdamOptions {
   bool decoupled = false, maximize = false;
 };
 /// Liu et al., 2020: Adam whose variance is rectified.
-class RAdam : public Optimizer {
+class RAdam : public ElementwiseOptimizer {
  public:
   explicit RAdam(std::vector<Tensor> parameters = {}, double learning_rate = 1e-3,
                  RAdamOptions options = {});
@@ -297,7 +317,7 @@ struct LionOptions {
   bool maximize = false;
 };
 /// Chen et al., 2023 (arXiv:2302.06675), with decoupled weight decay.
-class Lion : public Optimizer {
+class Lion : public ElementwiseOptimizer {
  public:
   explicit Lion(std::vector<Tensor> parameters = {}, double learning_rate = 1e-4,
                 LionOptions options = {});
@@ -305,6 +325,52 @@ class Lion : public Optimizer {
  protected:
   std::vector<Tensor> coefficients(Group& group) const override;
   Tensor update(const Update& given) const override;
+};
+
+struct LBFGSOptions {
+  int64_t max_iter = 20;
+  std::optional<int64_t> max_eval = {};  ///< max_iter * 5 / 4 unless it is given
+  double tolerance_grad = 1e-7, tolerance_change = 1e-9;
+  int64_t history_size = 100;
+  std::string line_search_fn = {};  ///< "strong_wolfe" or none
+};
+/// Limited-memory BFGS with PyTorch's choices (after Schmidt's minFunc). All parameters are one
+/// vector. Values decide what a step does, so it can not be a part of a compiled function; its
+/// closure can be one.
+class LBFGS : public Optimizer {
+ public:
+  explicit LBFGS(std::vector<Tensor> parameters = {}, double learning_rate = 1,
+                 LBFGSOptions options = {});
+
+  /// ValueError for a second group.
+  void add_param_group(std::vector<Tensor> parameters, const Overrides& overrides = {}) override;
+  /// ValueError: it needs a closure.
+  void step(std::span<const Tensor> together = {}) override;
+  /// Up to max_iter iterations; gives the loss at the start.
+  Tensor step(const Closure& closure) override;
+
+ protected:
+  void check(const Settings& settings) const override;
+
+ private:
+  struct Memory {
+    int64_t func_evals = 0, n_iter = 0;
+    Tensor direction;   ///< all parameters as one vector, as all tensors here
+    double length = 0;  ///< of the last step, in directions
+    std::vector<Tensor> gradient_changes, steps, inverse_products;
+    Tensor scale;  ///< of the first approximation of the inverse Hessian
+    Tensor gradient;
+    double loss = 0;
+  };
+
+  DType work_dtype() const;
+  Tensor flat_gradient() const;
+  void move_to(std::span<const Tensor> start, const Tensor& direction, double length) const;
+  void remember(const Tensor& gradient);
+  Tensor next_direction(const Tensor& gradient) const;
+  std::vector<Tensor> values() const;
+
+  Memory memory_;
 };
 
 }  // namespace coregrad::optim

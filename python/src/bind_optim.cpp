@@ -3,7 +3,6 @@
 #include "coregrad/optim.h"
 
 #include <nanobind/nanobind.h>
-#include <nanobind/stl/function.h>
 #include <nanobind/stl/map.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
@@ -15,7 +14,6 @@
 #include <map>
 #include <memory>
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace coregrad::python {
@@ -40,6 +38,16 @@ void bind_optim(nb::module_& m) {
       .def(
           "step", [](Optimizer& o, const std::vector<Tensor>& together) { o.step(together); },
           nb::arg("together"), WithoutLock())
+      .def(
+          "step_with",
+          [](Optimizer& o, const nb::callable& closure) {
+            const nb::gil_scoped_release release;
+            return o.step([&] {
+              const nb::gil_scoped_acquire hold;
+              return nb::cast<Tensor>(closure());
+            });
+          },
+          nb::arg("closure"))
       .def("zero_grad", &Optimizer::zero_grad, nb::arg("set_to_none"), WithoutLock())
       .def("parameters", [](const Optimizer& o, size_t g) { return o.groups().at(g).parameters; })
       .def("values",

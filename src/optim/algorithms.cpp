@@ -42,13 +42,13 @@ Tensor correction(const Tensor& beta, const Group& group) {
 }  // namespace
 
 SGD::SGD(std::vector<Tensor> parameters, double learning_rate, SGDOptions o)
-    : Optimizer("SGD",
-                rows(learning_rate, o,
-                     {{"momentum", o.momentum, AtLeastZero},
-                      {"dampening", o.dampening},
-                      {"nesterov", o.nesterov}}),
-                {{.name = "step", .condition = "momentum", .is_saved = false}},
-                {{.name = "momentum_buffer", .condition = "momentum"}}) {
+    : ElementwiseOptimizer("SGD",
+                           rows(learning_rate, o,
+                                {{"momentum", o.momentum, AtLeastZero},
+                                 {"dampening", o.dampening},
+                                 {"nesterov", o.nesterov}}),
+                           {{.name = "step", .condition = "momentum", .is_saved = false}},
+                           {{.name = "momentum_buffer", .condition = "momentum"}}) {
   start_with(std::move(parameters));
 }
 
@@ -75,16 +75,16 @@ Tensor SGD::update(const Update& u) const {
 }
 
 Adam::Adam(std::string name, std::vector<Tensor> parameters, double learning_rate, AdamOptions o)
-    : Optimizer(std::move(name),
-                rows(learning_rate, o,
-                     {betas(o),
-                      {"eps", o.epsilon, AtLeastZero},
-                      {"amsgrad", o.amsgrad},
-                      {"decoupled_weight_decay", o.decoupled}}),
-                {{.name = "step"}},
-                {{.name = "exp_avg"},
-                 {.name = "exp_avg_sq"},
-                 {.name = "max_exp_avg_sq", .condition = "amsgrad"}}) {
+    : ElementwiseOptimizer(std::move(name),
+                           rows(learning_rate, o,
+                                {betas(o),
+                                 {"eps", o.epsilon, AtLeastZero},
+                                 {"amsgrad", o.amsgrad},
+                                 {"decoupled_weight_decay", o.decoupled}}),
+                           {{.name = "step"}},
+                           {{.name = "exp_avg"},
+                            {.name = "exp_avg_sq"},
+                            {.name = "max_exp_avg_sq", .condition = "amsgrad"}}) {
   start_with(std::move(parameters));
 }
 
@@ -115,16 +115,16 @@ Tensor Adam::update(const Update& u) const {
 }
 
 RMSprop::RMSprop(std::vector<Tensor> parameters, double learning_rate, RMSpropOptions o)
-    : Optimizer("RMSprop",
-                rows(learning_rate, o,
-                     {{"momentum", o.momentum, AtLeastZero},
-                      {"alpha", o.alpha, AtLeastZero},
-                      {"eps", o.epsilon, AtLeastZero},
-                      {"centered", o.centered}}),
-                {{.name = "step"}},
-                {{.name = "square_avg"},
-                 {.name = "momentum_buffer", .condition = "momentum"},
-                 {.name = "grad_avg", .condition = "centered"}}) {
+    : ElementwiseOptimizer("RMSprop",
+                           rows(learning_rate, o,
+                                {{"momentum", o.momentum, AtLeastZero},
+                                 {"alpha", o.alpha, AtLeastZero},
+                                 {"eps", o.epsilon, AtLeastZero},
+                                 {"centered", o.centered}}),
+                           {{.name = "step"}},
+                           {{.name = "square_avg"},
+                            {.name = "momentum_buffer", .condition = "momentum"},
+                            {.name = "grad_avg", .condition = "centered"}}) {
   start_with(std::move(parameters));
 }
 
@@ -150,12 +150,13 @@ Tensor RMSprop::update(const Update& u) const {
 }
 
 Adagrad::Adagrad(std::vector<Tensor> parameters, double learning_rate, AdagradOptions o)
-    : Optimizer("Adagrad",
-                rows(learning_rate, o,
-                     {{"lr_decay", o.lr_decay, AtLeastZero},
-                      {"eps", o.epsilon, AtLeastZero},
-                      {"initial_accumulator_value", o.initial_accumulator_value, AtLeastZero}}),
-                {{.name = "step"}}, {{.name = "sum", .initial = "initial_accumulator_value"}}) {
+    : ElementwiseOptimizer(
+          "Adagrad",
+          rows(learning_rate, o,
+               {{"lr_decay", o.lr_decay, AtLeastZero},
+                {"eps", o.epsilon, AtLeastZero},
+                {"initial_accumulator_value", o.initial_accumulator_value, AtLeastZero}}),
+          {{.name = "step"}}, {{.name = "sum", .initial = "initial_accumulator_value"}}) {
   start_with(std::move(parameters));
 }
 
@@ -170,7 +171,7 @@ Tensor Adagrad::update(const Update& u) const {
 }
 
 Adadelta::Adadelta(std::vector<Tensor> parameters, double learning_rate, AdadeltaOptions o)
-    : Optimizer(
+    : ElementwiseOptimizer(
           "Adadelta",
           rows(learning_rate, o, {{"rho", o.rho, FractionOrOne}, {"eps", o.epsilon, AtLeastZero}}),
           {{.name = "step"}}, {{.name = "square_avg"}, {.name = "acc_delta"}}) {
@@ -193,8 +194,9 @@ Tensor Adadelta::update(const Update& u) const {
 }
 
 Adamax::Adamax(std::vector<Tensor> parameters, double learning_rate, AdamaxOptions o)
-    : Optimizer("Adamax", rows(learning_rate, o, {betas(o), {"eps", o.epsilon, AtLeastZero}}),
-                {{.name = "step"}}, {{.name = "exp_avg"}, {.name = "exp_inf"}}) {
+    : ElementwiseOptimizer("Adamax",
+                           rows(learning_rate, o, {betas(o), {"eps", o.epsilon, AtLeastZero}}),
+                           {{.name = "step"}}, {{.name = "exp_avg"}, {.name = "exp_inf"}}) {
   start_with(std::move(parameters));
 }
 
@@ -214,14 +216,14 @@ Tensor Adamax::update(const Update& u) const {
 }
 
 NAdam::NAdam(std::vector<Tensor> parameters, double learning_rate, NAdamOptions o)
-    : Optimizer("NAdam",
-                rows(learning_rate, o,
-                     {betas(o),
-                      {"eps", o.epsilon, AtLeastZero},
-                      {"momentum_decay", o.momentum_decay, AtLeastZero},
-                      {"decoupled_weight_decay", o.decoupled}}),
-                {{.name = "step"}, {.name = "mu_product", .initial = 1}},
-                {{.name = "exp_avg"}, {.name = "exp_avg_sq"}}) {
+    : ElementwiseOptimizer("NAdam",
+                           rows(learning_rate, o,
+                                {betas(o),
+                                 {"eps", o.epsilon, AtLeastZero},
+                                 {"momentum_decay", o.momentum_decay, AtLeastZero},
+                                 {"decoupled_weight_decay", o.decoupled}}),
+                           {{.name = "step"}, {.name = "mu_product", .initial = 1}},
+                           {{.name = "exp_avg"}, {.name = "exp_avg_sq"}}) {
   start_with(std::move(parameters));
 }
 
@@ -254,7 +256,7 @@ Tensor NAdam::update(const Update& u) const {
 }
 
 RAdam::RAdam(std::vector<Tensor> parameters, double learning_rate, RAdamOptions o)
-    : Optimizer(
+    : ElementwiseOptimizer(
           "RAdam",
           rows(
               learning_rate, o,
@@ -294,8 +296,9 @@ Tensor RAdam::update(const Update& u) const {
 }
 
 Lion::Lion(std::vector<Tensor> parameters, double learning_rate, LionOptions o)
-    : Optimizer("Lion", rows(learning_rate, o, {betas(o), {"decoupled_weight_decay", true}}), {},
-                {{.name = "exp_avg"}}) {
+    : ElementwiseOptimizer("Lion",
+                           rows(learning_rate, o, {betas(o), {"decoupled_weight_decay", true}}), {},
+                           {{.name = "exp_avg"}}) {
   start_with(std::move(parameters));
 }
 
@@ -320,12 +323,13 @@ std::unique_ptr<Optimizer> make() {
   return std::make_unique<T>();
 }
 
-constexpr std::array<std::pair<std::string_view, Make>, 10> kAlgorithms = {{
+constexpr std::array<std::pair<std::string_view, Make>, 11> kAlgorithms = {{
     {"Adadelta", make<Adadelta>},
     {"Adagrad", make<Adagrad>},
     {"Adam", make<Adam>},
     {"AdamW", make<AdamW>},
     {"Adamax", make<Adamax>},
+    {"LBFGS", make<LBFGS>},
     {"Lion", make<Lion>},
     {"NAdam", make<NAdam>},
     {"RAdam", make<RAdam>},

@@ -1,4 +1,4 @@
-// What all optimisers share: groups, hyperparameters as data, and the one plan of a step.
+// What all optimisers share: groups of parameters, and hyperparameters as data.
 
 #include "base/error.h"
 #include "coregrad/ops.h"
@@ -87,14 +87,6 @@ Tensor as_data(const Settings& settings) {
   return from_vector(values, {static_cast<int64_t>(values.size())});
 }
 
-Tensor filled(size_t count, double value) {
-  return from_vector(std::vector<double>(count, value), {static_cast<int64_t>(count)});
-}
-
-bool is_kept(const Group& group, const std::string& condition) {
-  return condition.empty() || group.is_on(condition);
-}
-
 }  // namespace
 
 const Setting* Settings::find(std::string_view name) const {
@@ -117,16 +109,8 @@ Tensor Group::number(std::string_view name, int64_t index) const {
   COREGRAD_UNREACHABLE("a setting that the algorithm does not have");
 }
 
-void Group::advance(size_t row, const Tensor& next) {
-  counts[row].assign(present.is_defined() ? where(present, next, counts[row]) : next);
-}
-
-Optimizer::Optimizer(std::string name, std::vector<Setting> defaults, std::vector<Count> counts,
-                     std::vector<State> states)
-    : name_(std::move(name)),
-      defaults_{std::move(defaults)},
-      counts_(std::move(counts)),
-      states_(std::move(states)) {
+Optimizer::Optimizer(std::string name, std::vector<Setting> defaults)
+    : name_(std::move(name)), defaults_{std::move(defaults)} {
   for (const Setting& s : defaults_.rows) require(name_, s);
 }
 
@@ -179,7 +163,6 @@ void Optimizer::add_param_group(std::vector<Tensor> parameters, const Overrides&
   Group group;
   group.settings = with(defaults_, overrides);
   group.numbers = as_data(group.settings);
-  for (const Count& c : counts_) group.counts.push_back(filled(parameters.size(), c.initial));
   group.states.resize(parameters.size());
   group.parameters = std::move(parameters);
   groups_.push_back(std::move(group));
@@ -208,71 +191,6 @@ std::vector<Tensor> Optimizer::parameters() const {
   std::vector<Tensor> all;
   for (const Group& g : groups_) all.insert(all.end(), g.parameters.begin(), g.parameters.end());
   return all;
-}
-
-void Optimizer::make_state(Group& group, size_t parameter) const {
-  const Tensor& p = group.parameters[parameter];
-  std::vector<Tensor>& state = group.states[parameter];
-  state.resize(states_.size());
-  for (size_t k = 0; k < states_.size(); ++k) {
-    const auto& [name, condition, initial] = states_[k];
-    if (state[k].is_defined() || !is_kept(group, condition)) continue;
-    const double value = initial.empty() ? 0 : group.settings.get(initial);
-    state[k] = full(p.shape(), Scalar::of_float(compute_dtype(p.dtype()), value)).realize();
-  }
-}
-
-void Optimizer::step_group(Group& group, std::vector<Tensor>& pending,
-                           std::vector<std::pair<Tensor, Tensor>>& updated) {
-  const size_t size = group.parameters.size();
-  std::vector<Tensor> gradients;
-  std::vector<uint8_t> has_gradient;
-  for (const Tensor& p : group.parameters) {
-    gradients.push_back(p.grad());
-    has_gradient.push_back(gradients.back().is_defined() ? 1 : 0);
-  }
-  const auto count = static_cast<size_t>(std::ranges::count(has_gradient, 1));
-  if (count == 0) return;
-  group.present = count == size
-                      ? Tensor()
-                      : from_bytes(has_gradient.data(), DType::Bool, {static_cast<int64_t>(size)});
-  const bool counts = !counts_.empty() && is_kept(group, counts_.front().condition);
-  if (counts) group.advance(0, group.counts[0] + 1.0);
-  std::vector<Tensor> shared = coefficients(group);
-  const Tensor decay = group.number("weight_decay");
-  const bool decouples = group.is_on("decoupled_weight_decay");
-  shared.push_back(decouples ? 1.0 - group.number("lr") * decay : decay);
-  if (counts) pending.insert(pending.end(), group.counts.begin(), group.counts.end());
-
-  for (size_t i = 0; i < size; ++i) {
-    if (!gradients[i].is_defined()) continue;
-    make_state(group, i);
-    const Tensor& p = group.parameters[i];
-    const DType work = compute_dtype(p.dtype());
-    std::vector<Tensor> numbers;
-    for (const Tensor& c : shared)
-      numbers.push_back(cast(c.ndim() == 0 ? c : select(c, 0, static_cast<int64_t>(i)), work));
-    Tensor value = cast(p, work), gradient = cast(gradients[i], work);
-    if (group.is_on("maximize")) gradient = -gradient;
-    if (decouples)
-      value = value * numbers.back();
-    else
-      gradient = gradient + value * numbers.back();
-    const Tensor next = update({group, value, gradient, group.states[i], numbers});
-    updated.emplace_back(p, cast(next, p.dtype()));
-    pending.push_back(updated.back().second);
-    for (const Tensor& s : group.states[i])
-      if (s.is_defined()) pending.push_back(s);
-  }
-}
-
-void Optimizer::step(std::span<const Tensor> together) {
-  const NoGrad guard;
-  std::vector<Tensor> pending(together.begin(), together.end());
-  std::vector<std::pair<Tensor, Tensor>> updated;
-  for (Group& g : groups_) step_group(g, pending, updated);
-  realize(pending);
-  for (const auto& [parameter, value] : updated) parameter.assign(value);
 }
 
 Tensor Optimizer::step(const Closure& closure) {

@@ -2,6 +2,7 @@
 
 import doctest
 import inspect
+import itertools
 
 import numpy as np
 import pytest
@@ -199,6 +200,107 @@ def test_numbers_that_change_make_no_new_plan(name, options):
     assert cg.session_stats()["plans_compiled"] == compiled
 
 
+def valley(parameters):
+    """A bent valley (Rosenbrock's function) in two parameters of different shapes."""
+    a, b = parameters
+    x = [a[0, 0], a[0, 1], b[0], b[1], b[2]]
+    total = (1 - x[0]) ** 2
+    for one, other in itertools.pairwise(x):
+        total = total + 2 * (other - one**2) ** 2
+    return total
+
+
+def bowl(parameters):
+    """A convex function, where roundings do not grow."""
+    a, b = parameters
+    return ((a - 2) ** 2).sum() + 3 * ((b + a[0, 1] / 4) ** 2).sum() + (b**4).sum() / 8
+
+
+def descend(library, tensor, parameters, options, steps, compiled=False, function=valley):
+    """Values of the parameters after each step of LBFGS, losses, and calls of the closure."""
+    optimizer = library.LBFGS(parameters, **options)
+    calls = []
+
+    def gradients():
+        optimizer.zero_grad()
+        loss = function(parameters)
+        if library is optim:
+            loss.realize()
+        loss.backward()
+        return loss
+
+    compute = cg.compile(gradients) if compiled else gradients
+
+    def closure():
+        calls.append(1)
+        return compute()
+
+    values, losses = [], []
+    for _ in range(steps):
+        losses.append(optimizer.step(closure).item())
+        values += [np.array(p.tolist()) for p in parameters]
+    return values, losses, len(calls)
+
+
+def valley_start(dtype):
+    return [np.array([[-1.2, 1.0]], dtype), np.array([0.5, -0.7, 1.5], dtype)]
+
+
+LBFGS_SETS = [
+    {"lr": 0.05, "max_iter": 10},
+    {"lr": 0.1, "max_iter": 7, "history_size": 3, "max_eval": 5},
+    {"line_search_fn": "strong_wolfe"},
+    {"line_search_fn": "strong_wolfe", "max_iter": 4, "history_size": 2, "lr": 0.5},
+    {"line_search_fn": "strong_wolfe", "max_iter": 30, "max_eval": 9},
+    {"lr": 0.2, "tolerance_grad": 0.5, "tolerance_change": 1e-3},
+]
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["", "compiled closure"])
+@pytest.mark.parametrize("options", LBFGS_SETS, ids=str)
+def test_lbfgs_is_pytorchs(options, compiled, dtype):
+    theirs = [torch.tensor(p, requires_grad=True) for p in valley_start(dtype)]
+    ours = [cg.tensor(p, requires_grad=True) for p in valley_start(dtype)]
+    function = valley if dtype is np.float64 else bowl
+    want, want_losses, want_calls = descend(
+        torch.optim, torch.tensor, theirs, options, 12, function=function
+    )
+    got, losses, calls = descend(optim, cg.tensor, ours, options, 12, compiled, function)
+    np.testing.assert_allclose(losses, want_losses, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    for one, other in zip(got, want, strict=True):
+        np.testing.assert_allclose(one, other, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    if dtype is np.float64:
+        assert calls == want_calls
+
+
+def test_the_history_of_lbfgs_makes_no_new_plans():
+    parameters = [cg.tensor(p, requires_grad=True) for p in valley_start(np.float64)]
+    options = {"max_iter": 4, "line_search_fn": "strong_wolfe"}
+    descend(optim, cg.tensor, parameters, options, 2)
+    compiled = cg.session_stats()["plans_compiled"]
+    descend(optim, cg.tensor, parameters, {**options, "max_iter": 20}, 2)
+    assert cg.session_stats()["plans_compiled"] == compiled
+
+
+def test_lbfgs_refuses_what_it_cannot_do():
+    w = leaf()
+    optimizer = optim.LBFGS([w])
+    with pytest.raises(cg.ValueError, match="LBFGS: there can be one group of parameters only"):
+        optimizer.add_param_group({"params": [leaf()]})
+    with pytest.raises(
+        cg.ValueError, match="line_search_fn must be 'strong_wolfe' or None, got 'armijo'"
+    ):
+        optim.LBFGS([w], line_search_fn="armijo")
+    with pytest.raises(cg.ValueError, match=r"max_iter must be a whole number, got 2\.5"):
+        optim.LBFGS([w], max_iter=2.5, max_eval=3)
+    with pytest.raises(cg.ValueError, match="history_size must be at least 1, got 0"):
+        optim.LBFGS([w], history_size=0)
+    with pytest.raises(cg.ValueError, match="can not be a part of a compiled function"):
+        cg.compile(lambda x: optimizer.step(lambda: (w * x).sum()))(cg.tensor([1.0, 2.0]))
+    with pytest.raises(KeyError, match="mine"):
+        optimizer.step(lambda: {}["mine"])
+
+
 def test_groups_have_hyperparameters_of_their_own(dtype):
     def make(library):
         def with_groups(parameters):
@@ -277,7 +379,7 @@ def test_gradients_are_forgotten_or_made_zeros():
 
 
 def test_defaults_and_names_are_pytorchs():
-    for name in {name for name, _ in CASES}:
+    for name in {name for name, _ in CASES} | {"LBFGS"}:
         ours, theirs = (
             inspect.signature(getattr(o, name)).parameters for o in (optim, torch.optim)
         )
@@ -291,7 +393,7 @@ def test_defaults_and_names_are_pytorchs():
 
 
 def test_defaults_of_c_and_of_python_are_the_same():
-    for name in {name for name, _ in SETS}:
+    for name in {name for name, _ in SETS} | {"LBFGS"}:
         core = cg._core._make_optimizer(name, {}).defaults()
         w = cg.tensor([1.0], requires_grad=True)
         assert getattr(optim, name)([w]).defaults == core

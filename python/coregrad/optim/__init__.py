@@ -12,6 +12,7 @@
 """
 
 from .algorithms import (
+    LBFGS,
     SGD,
     Adadelta,
     Adagrad,
@@ -26,6 +27,6 @@ from .algorithms import (
 from .optimizer import Optimizer
 
 __all__ = [
-    "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "Optimizer", "RAdam",
-    "RMSprop",
+    "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "Optimizer",
+    "RAdam", "RMSprop",
 ]  # fmt: skip

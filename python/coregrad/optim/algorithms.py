@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
+from .._core import Tensor
 from .optimizer import Optimizer
 
 Betas = tuple[float, float]
@@ -211,3 +212,35 @@ class Lion(Optimizer):
         maximize: bool = False,
     ) -> None:
         super().__init__(params, _hyperparameters(locals()))
+
+
+class LBFGS(Optimizer):
+    """Limited-memory BFGS with PyTorch's choices, after Schmidt's minFunc.
+
+    There is one group of parameters. Values decide what a step does next, so it reads them and
+    cannot be a part of a compiled function; its closure can be one.
+    """
+
+    _algorithm = "LBFGS"
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1.0,
+        max_iter: int = 20,
+        max_eval: int | None = None,
+        tolerance_grad: float = 1e-7,
+        tolerance_change: float = 1e-9,
+        history_size: int = 100,
+        line_search_fn: str | None = None,
+    ) -> None:
+        if max_eval is None:
+            max_eval = max(1, max_iter * 5 // 4)
+        super().__init__(params, _hyperparameters(locals()))
+
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
+        """Take up to `max_iter` iterations; give the loss at their start.
+
+        `closure` forgets the gradients, computes loss and gradients anew and returns the loss.
+        """
+        return self._core.step_with(closure)
