@@ -44,6 +44,8 @@ struct Settings {
   const Setting* find(std::string_view name) const;
   /// A switch's value, or whether a number is not 0; false where there is no such setting.
   bool is_on(std::string_view name) const;
+  /// Whether what a condition (the name of a setting, or none) is for is kept.
+  bool keeps(std::string_view condition) const { return condition.empty() || is_on(condition); }
   /// The value of a setting that is there and has the type.
   template <class T = double>
   const T& get(std::string_view name) const {
@@ -66,6 +68,18 @@ struct Group {
   std::vector<Tensor> counts;  ///< numbers kept of each parameter; float64 [parameters]
   std::vector<std::vector<Tensor>> states;  ///< tensors kept of each; empty before its first step
   Tensor present;  ///< bool [parameters]: has a gradient in this step; undefined if all have one
+};
+
+/// What can be saved of an optimiser and loaded into another; PyTorch's keys.
+struct StateDict {
+  using Value = std::variant<int64_t, double, Tensor, std::vector<Tensor>>;
+  struct SavedGroup {
+    std::map<std::string, SettingValue> settings;
+    std::vector<int64_t> params;  ///< keys of `state`
+  };
+  using Entry = std::map<std::string, Value>;
+  std::map<int64_t, Entry> state;  ///< of parameters, by their numbers over all groups
+  std::vector<SavedGroup> param_groups;
 };
 
 /// Holds groups of parameters and applies an algorithm to them.
@@ -102,6 +116,12 @@ class Optimizer {
   void set_learning_rate(double value);
   std::vector<Tensor> parameters() const;
 
+  /// Values as they are now; later steps do not change them. States are float32 for narrow floats.
+  StateDict state_dict() const;
+  /// Goes on from there. ValueError or ShapeError if it is not of such groups; then nothing
+  /// changes.
+  void load_state_dict(const StateDict& saved);
+
  protected:
   Optimizer(std::string name, std::vector<Setting> defaults);
   /// What constructors do at last.
@@ -109,11 +129,18 @@ class Optimizer {
 
   /// What settings must be together.
   virtual void check(const Settings&) const {}
+  /// What is remembered of each parameter, in order; nothing of those that took no step.
+  virtual std::vector<StateDict::Entry> saved_entries() const = 0;
+  /// Whether such entries, one for each parameter, can be loaded under such settings of the groups.
+  virtual void check_entries(const std::vector<StateDict::Entry>& entries,
+                             const std::vector<Settings>& settings) const = 0;
+  virtual void load_entries(const std::vector<StateDict::Entry>& entries) = 0;
 
   std::vector<Group> groups_;
 
  private:
   Settings with(Settings settings, const Overrides& overrides) const;
+  static void replace(Group& group, Settings settings);
 
   std::string name_;
   Settings defaults_;
@@ -161,12 +188,19 @@ class ElementwiseOptimizer : public Optimizer {
   /// The parameter's next value; assigns to its state.
   virtual Tensor update(const Update& given) const = 0;
 
+  std::vector<StateDict::Entry> saved_entries() const override;
+  void check_entries(const std::vector<StateDict::Entry>& entries,
+                     const std::vector<Settings>& settings) const override;
+  void load_entries(const std::vector<StateDict::Entry>& entries) override;
+
  private:
   void step_group(Group& group, std::vector<Tensor>& pending,
                   std::vector<std::pair<Tensor, Tensor>>& updated) const;
   /// Makes what is not there yet.
   void make_counts(Group& group) const;
   void make_state(Group& group, size_t parameter) const;
+  /// What a state is at first, in the dtype that it is kept in.
+  static Tensor first_state(const Group& group, size_t parameter, const State& row);
 
   std::vector<Count> counts_;
   std::vector<State> states_;
@@ -351,6 +385,10 @@ class LBFGS : public Optimizer {
 
  protected:
   void check(const Settings& settings) const override;
+  std::vector<StateDict::Entry> saved_entries() const override;
+  void check_entries(const std::vector<StateDict::Entry>& entries,
+                     const std::vector<Settings>& settings) const override;
+  void load_entries(const std::vector<StateDict::Entry>& entries) override;
 
  private:
   struct Memory {
@@ -368,7 +406,6 @@ class LBFGS : public Optimizer {
   void move_to(std::span<const Tensor> start, const Tensor& direction, double length) const;
   void remember(const Tensor& gradient);
   Tensor next_direction(const Tensor& gradient) const;
-  std::vector<Tensor> values() const;
 
   Memory memory_;
 };

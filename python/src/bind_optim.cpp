@@ -1,4 +1,5 @@
-// coregrad.optim's optimisers, by name; their signatures stand in coregrad/optim.
+// coregrad.optim's optimisers, by name; their signatures stand in coregrad/optim. And what goes
+// with them: averages of parameters, and clipping of gradients.
 
 #include "coregrad/optim.h"
 
@@ -14,6 +15,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace coregrad::python {
@@ -48,6 +50,28 @@ void bind_optim(nb::module_& m) {
             });
           },
           nb::arg("closure"))
+      .def("state_dict",
+           [](const Optimizer& o) {
+             optim::StateDict saved;
+             {
+               const nb::gil_scoped_release release;
+               saved = o.state_dict();
+             }
+             std::vector<std::pair<Values, std::vector<int64_t>>> groups;
+             for (auto& g : saved.param_groups)
+               groups.emplace_back(std::move(g.settings), std::move(g.params));
+             return std::pair(std::move(saved.state), std::move(groups));
+           })
+      .def(
+          "load_state_dict",
+          [](Optimizer& o, std::map<int64_t, optim::StateDict::Entry> state,
+             std::vector<std::pair<Values, std::vector<int64_t>>> groups) {
+            optim::StateDict saved{std::move(state), {}};
+            for (auto& [values, params] : groups)
+              saved.param_groups.push_back({std::move(values), std::move(params)});
+            o.load_state_dict(saved);
+          },
+          nb::arg("state"), nb::arg("groups"), WithoutLock())
       .def("zero_grad", &Optimizer::zero_grad, nb::arg("set_to_none"), WithoutLock())
       .def("parameters", [](const Optimizer& o, size_t g) { return o.groups().at(g).parameters; })
       .def("values",

@@ -7,13 +7,6 @@
 #include <algorithm>
 
 namespace coregrad::optim {
-namespace {
-
-bool is_kept(const Group& group, const std::string& condition) {
-  return condition.empty() || group.is_on(condition);
-}
-
-}  // namespace
 
 void Group::advance(size_t row, const Tensor& next) {
   counts[row].assign(present.is_defined() ? where(present, next, counts[row]) : next);
@@ -26,16 +19,18 @@ void ElementwiseOptimizer::make_counts(Group& group) const {
         from_vector(std::vector<double>(size, counts_[k].initial), {static_cast<int64_t>(size)}));
 }
 
-void ElementwiseOptimizer::make_state(Group& group, size_t parameter) const {
+Tensor ElementwiseOptimizer::first_state(const Group& group, size_t parameter, const State& row) {
   const Tensor& p = group.parameters[parameter];
+  const double value = row.initial.empty() ? 0 : group.settings.get(row.initial);
+  return full(p.shape(), Scalar::of_float(compute_dtype(p.dtype()), value)).realize();
+}
+
+void ElementwiseOptimizer::make_state(Group& group, size_t parameter) const {
   std::vector<Tensor>& state = group.states[parameter];
   state.resize(states_.size());
-  for (size_t k = 0; k < states_.size(); ++k) {
-    const auto& [name, condition, initial] = states_[k];
-    if (state[k].is_defined() || !is_kept(group, condition)) continue;
-    const double value = initial.empty() ? 0 : group.settings.get(initial);
-    state[k] = full(p.shape(), Scalar::of_float(compute_dtype(p.dtype()), value)).realize();
-  }
+  for (size_t k = 0; k < states_.size(); ++k)
+    if (!state[k].is_defined() && group.settings.keeps(states_[k].condition))
+      state[k] = first_state(group, parameter, states_[k]);
 }
 
 void ElementwiseOptimizer::step_group(Group& group, std::vector<Tensor>& pending,
@@ -53,7 +48,7 @@ void ElementwiseOptimizer::step_group(Group& group, std::vector<Tensor>& pending
                       ? Tensor()
                       : from_bytes(has_gradient.data(), DType::Bool, {static_cast<int64_t>(size)});
   make_counts(group);
-  const bool counts = !counts_.empty() && is_kept(group, counts_.front().condition);
+  const bool counts = !counts_.empty() && group.settings.keeps(counts_.front().condition);
   if (counts) group.advance(0, group.counts[0] + 1.0);
   std::vector<Tensor> shared = coefficients(group);
   const Tensor decay = group.number("weight_decay");

@@ -4,9 +4,8 @@
 #include "base/error.h"
 #include "coregrad/ops.h"
 #include "coregrad/optim.h"
-#include "ops/primitives.h"
+#include "optim/snapshot.h"
 #include "optim/strong_wolfe.h"
-#include "tensor/state.h"
 #include "tensor/trace.h"
 
 #include <algorithm>
@@ -73,14 +72,6 @@ Tensor LBFGS::flat_gradient() const {
                                           : zeros({p.numel()}, work));
   }
   return concat(parts).realize();
-}
-
-std::vector<Tensor> LBFGS::values() const {
-  const Session::Lock lock(Session::global());
-  std::vector<Tensor> now;
-  for (const Tensor& p : groups_.front().parameters)
-    now.push_back(wrap(node_of(p, "LBFGS"), false));
-  return now;
 }
 
 void LBFGS::move_to(std::span<const Tensor> start, const Tensor& direction, double length) const {
@@ -172,7 +163,7 @@ Tensor LBFGS::step(const Closure& closure) {
     if (slope > -tolerance_change) break;
 
     int64_t now = 0;
-    const std::vector<Tensor> start = values();
+    const std::vector<Tensor> start = snapshots(groups_.front().parameters);
     const auto evaluate = [&](double length) {
       move_to(start, direction, length);
       const double value = closure().item();

@@ -139,8 +139,12 @@ void Optimizer::set_defaults(const Overrides& overrides) { defaults_ = with(defa
 
 void Optimizer::set(size_t group, const Overrides& overrides) {
   Group& g = groups_.at(group);
-  g.settings = with(g.settings, overrides);
-  g.numbers.assign(as_data(g.settings));
+  replace(g, with(g.settings, overrides));
+}
+
+void Optimizer::replace(Group& group, Settings settings) {
+  group.settings = std::move(settings);
+  group.numbers.assign(as_data(group.settings));
 }
 
 void Optimizer::add_param_group(std::vector<Tensor> parameters, const Overrides& overrides) {
