@@ -1,6 +1,7 @@
 #pragma once
 // Everything a program needs: lazy tensors, operations, gradients.
 
+#include "coregrad/clip_grad.h"
 #include "coregrad/compiled_function.h"
 #include "coregrad/data.h"
 #include "coregrad/functional.h"

@@ -410,4 +410,31 @@ class LBFGS : public Optimizer {
   Memory memory_;
 };
 
+/// Averages of parameters, kept apart from them and in float32 for narrow floats. With a decay,
+/// each update moves them by 1 - decay towards the parameters (exponential moving averages);
+/// without one, all updates count alike (stochastic weight averaging, Izmailov et al., 2018). The
+/// first update takes the parameters as they are. An update can be a part of a compiled function.
+class ParameterAverages {
+ public:
+  explicit ParameterAverages(std::vector<Tensor> parameters, std::optional<double> decay = {});
+
+  void update();
+  const std::vector<Tensor>& averages() const { return averages_; }
+  /// The same as they are now: updates do not change these.
+  std::vector<Tensor> saved() const;
+  /// How many updates there were.
+  int64_t count() const;
+  /// Goes on from there. ShapeError or ValueError if they are not of such parameters.
+  void load(std::span<const Tensor> averages, int64_t count);
+  /// Gives the parameters the averages; returns what they were.
+  std::vector<Tensor> apply() const;
+  /// Gives the parameters such values.
+  void restore(std::span<const Tensor> values) const;
+
+ private:
+  std::vector<Tensor> parameters_, averages_;
+  std::optional<double> decay_;
+  Tensor count_;  ///< float64 [], data
+};
+
 }  // namespace coregrad::optim

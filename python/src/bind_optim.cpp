@@ -1,10 +1,12 @@
 // coregrad.optim's optimisers, by name; their signatures stand in coregrad/optim. And what goes
 // with them: averages of parameters, and clipping of gradients.
 
+#include "coregrad/clip_grad.h"
 #include "coregrad/optim.h"
 
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/map.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/unique_ptr.h>
@@ -14,6 +16,7 @@
 #include "bindings.h"
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,9 +34,49 @@ Values values_of(const optim::Settings& settings) {
   return values;
 }
 
+void bind_averages(nb::module_& m) {
+  using optim::ParameterAverages;
+  nb::class_<ParameterAverages>(m, "_ParameterAverages")
+      .def(nb::init<std::vector<Tensor>, std::optional<double>>(), nb::arg("parameters"),
+           nb::arg("decay").none())
+      .def("update", &ParameterAverages::update, WithoutLock())
+      .def("averages", &ParameterAverages::averages)
+      .def("saved", &ParameterAverages::saved, WithoutLock())
+      .def("count", &ParameterAverages::count, WithoutLock())
+      .def(
+          "load",
+          [](ParameterAverages& a, const std::vector<Tensor>& averages, int64_t count) {
+            a.load(averages, count);
+          },
+          nb::arg("averages"), nb::arg("count"), WithoutLock())
+      .def("apply", &ParameterAverages::apply, WithoutLock())
+      .def(
+          "restore",
+          [](const ParameterAverages& a, const std::vector<Tensor>& values) { a.restore(values); },
+          nb::arg("values"), WithoutLock());
+}
+
+void bind_clipping(nb::module_& m) {
+  using Tensors = std::vector<Tensor>;
+  m.def(
+      "_total_norm", [](const Tensors& t, double p) { return nn::total_norm(t, p); },
+      nb::arg("tensors"), nb::arg("norm_type"));
+  m.def(
+      "_clip_grads_with_norm",
+      [](const Tensors& p, double max_norm, const Tensor& total) {
+        nn::clip_grads_with_norm_(p, max_norm, total);
+      },
+      nb::arg("parameters"), nb::arg("max_norm"), nb::arg("total_norm"));
+  m.def(
+      "_clip_grad_value", [](const Tensors& p, double value) { nn::clip_grad_value_(p, value); },
+      nb::arg("parameters"), nb::arg("clip_value"));
+}
+
 }  // namespace
 
 void bind_optim(nb::module_& m) {
+  bind_averages(m);
+  bind_clipping(m);
   nb::class_<Optimizer>(m, "_Optimizer")
       .def("add_param_group", &Optimizer::add_param_group, nb::arg("parameters"),
            nb::arg("overrides"), WithoutLock())

@@ -23,6 +23,7 @@ from optim_cases import (
 
 import coregrad as cg
 from coregrad import optim
+from coregrad.optim import averages as averages_module
 from coregrad.optim import optimizer as optimizer_module
 
 
@@ -388,6 +389,6 @@ def test_narrow_parameters_are_rounded_once(name, options):
         assert narrow.bits().tolist() == rounded.bits().tolist(), step
 
 
-@pytest.mark.parametrize("module", [optim, optimizer_module])
+@pytest.mark.parametrize("module", [optim, optimizer_module, averages_module])
 def test_examples_in_the_documentation_run(module):
     assert doctest.testmod(module).failed == 0

@@ -24,9 +24,10 @@ from .algorithms import (
     RAdam,
     RMSprop,
 )
+from .averages import ParameterAverages
 from .optimizer import Optimizer
 
 __all__ = [
     "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "Optimizer",
-    "RAdam", "RMSprop",
+    "ParameterAverages", "RAdam", "RMSprop",
 ]  # fmt: skip
