@@ -11,6 +11,7 @@
 [0.5]
 """
 
+from . import lr_scheduler
 from .algorithms import (
     LBFGS,
     SGD,
@@ -29,5 +30,5 @@ from .optimizer import Optimizer
 
 __all__ = [
     "LBFGS", "SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "Optimizer",
-    "ParameterAverages", "RAdam", "RMSprop",
+    "ParameterAverages", "RAdam", "RMSprop", "lr_scheduler",
 ]  # fmt: skip
