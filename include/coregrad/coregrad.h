@@ -2,6 +2,7 @@
 // Everything a program needs: lazy tensors, operations, gradients.
 
 #include "coregrad/checkpoint.h"
+#include "coregrad/clip_grad.h"
 #include "coregrad/compiled_function.h"
 #include "coregrad/data.h"
 #include "coregrad/functional.h"

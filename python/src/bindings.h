@@ -108,8 +108,7 @@ void bind_tensor(nb::module_& m);
 void bind_arrays(nb::module_& m, nb::class_<Tensor>& tensor);
 /// Slots of the type Tensor: the buffer protocol.
 PyType_Slot* array_slots();
-/// Modules and optimisers.
-void bind_networks(nb::module_& m);
+void bind_optim(nb::module_& m);
 void bind_checkpoint(nb::module_& m);
 void bind_functional(nb::module_& m);
 

@@ -31,7 +31,7 @@ NB_MODULE(_core, m) {
   names.append("DType");
   names.attr("sort")();
   m.attr("__all__") = names;
-  bind_networks(m);
   bind_checkpoint(m);
+  bind_optim(m);
   bind_functional(m);
 }

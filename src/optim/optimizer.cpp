@@ -1,121 +1,206 @@
+// What all optimisers share: groups of parameters, and hyperparameters as data.
+
 #include "base/error.h"
 #include "coregrad/ops.h"
 #include "coregrad/optim.h"
+#include "ir/print.h"
+#include "tensor/state.h"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
+#include <set>
 
 namespace coregrad::optim {
 namespace {
 
-Tensor number(double value) { return scalar_data(Scalar::of_float(DType::Float32, value)); }
-
-double require_at_least_zero(double value, const char* what) {
-  if (!(value >= 0) || !std::isfinite(value))
-    raise<ValueError>("{} must be a finite number of at least 0, got {}", what, value);
-  return value;
+std::string describe(const SettingValue& value) {
+  struct Describer {
+    std::string operator()(std::monostate) const { return "None"; }
+    std::string operator()(bool v) const { return v ? "True" : "False"; }
+    std::string operator()(int64_t v) const { return fmt::format("{}", v); }
+    std::string operator()(double v) const { return fmt::format("{}", v); }
+    std::string operator()(const std::pair<double, double>& v) const {
+      return fmt::format("({}, {})", v.first, v.second);
+    }
+    std::string operator()(const std::string& v) const { return fmt::format("'{}'", v); }
+  };
+  return std::visit(Describer(), value);
 }
 
-double require_fraction(double value, const char* what) {
-  if (!(value >= 0 && value < 1)) raise<ValueError>("{} must lie in [0, 1), got {}", what, value);
-  return value;
+/// The float64 numbers of a value.
+std::vector<double> numbers_of(const SettingValue& value) {
+  if (const auto* one = std::get_if<double>(&value)) return {*one};
+  if (const auto* two = std::get_if<std::pair<double, double>>(&value))
+    return {two->first, two->second};
+  return {};
+}
+
+/// The value as the type that the setting has, if it can be.
+std::optional<SettingValue> converted(const SettingValue& value, const SettingValue& like) {
+  if (value.index() == like.index()) return value;
+  const auto* whole = std::get_if<int64_t>(&value);
+  if (std::holds_alternative<double>(like) && whole != nullptr) return static_cast<double>(*whole);
+  const auto may_be_missing = [](const SettingValue& v) {
+    return std::holds_alternative<std::monostate>(v) || std::holds_alternative<std::string>(v);
+  };
+  if (may_be_missing(value) && may_be_missing(like)) return value;
+  return std::nullopt;
+}
+
+std::string_view kind_of(const SettingValue& value) {
+  constexpr std::array<std::string_view, 6> kinds = {"a word or None",        "True or False",
+                                                     "a whole number",        "a number",
+                                                     "a pair of two numbers", "a word or None"};
+  return kinds[value.index()];
+}
+
+void require(const std::string& optimizer, const Setting& setting) {
+  const auto require_each = [&](auto holds, const char* rule) {
+    std::vector<double> values = numbers_of(setting.value);
+    if (const auto* whole = std::get_if<int64_t>(&setting.value))
+      values = {static_cast<double>(*whole)};
+    if (!std::ranges::all_of(values, [&](double v) { return std::isfinite(v) && holds(v); }))
+      raise<ValueError>("{}: {} must be {}, got {}", optimizer, setting.name, rule,
+                        describe(setting.value));
+  };
+  using enum Setting::Rule;
+  switch (setting.rule) {
+    case Any:
+      return require_each([](double) { return true; }, "finite");
+    case AtLeastZero:
+      return require_each([](double v) { return v >= 0; }, "a finite number of at least 0");
+    case AtLeastOne:
+      return require_each([](double v) { return v >= 1; }, "at least 1");
+    case Fraction:
+      return require_each([](double v) { return v >= 0 && v < 1; }, "in [0, 1)");
+    case FractionOrOne:
+      return require_each([](double v) { return v >= 0 && v <= 1; }, "in [0, 1]");
+  }
+}
+
+/// All float64 numbers of the settings, in order.
+Tensor as_data(const Settings& settings) {
+  std::vector<double> values;
+  for (const Setting& s : settings.rows)
+    for (const double v : numbers_of(s.value)) values.push_back(v);
+  return from_vector(values, {static_cast<int64_t>(values.size())});
 }
 
 }  // namespace
 
-Optimizer::Optimizer(std::vector<Tensor> parameters, double learning_rate)
-    : parameters_(std::move(parameters)), states_(parameters_.size()) {
-  for (const Tensor& p : parameters_)
-    if (!p.requires_grad()) raise<ValueError>("optimizer: every parameter must require a gradient");
-  set_learning_rate(learning_rate);
+const Setting* Settings::find(std::string_view name) const {
+  const auto at = std::ranges::find(rows, name, &Setting::name);
+  return at == rows.end() ? nullptr : &*at;
+}
+
+bool Settings::is_on(std::string_view name) const {
+  const Setting* setting = find(name);
+  if (setting == nullptr) return false;
+  if (const auto* flag = std::get_if<bool>(&setting->value)) return *flag;
+  return std::get<double>(setting->value) != 0;
+}
+
+Tensor Group::number(std::string_view name, int64_t index) const {
+  for (const Setting& s : settings.rows) {
+    if (s.name == name) return select(numbers, 0, index);
+    index += static_cast<int64_t>(numbers_of(s.value).size());
+  }
+  COREGRAD_UNREACHABLE("a setting that the algorithm does not have");
+}
+
+Optimizer::Optimizer(std::string name, std::vector<Setting> defaults)
+    : name_(std::move(name)), defaults_{std::move(defaults)} {
+  for (const Setting& s : defaults_.rows) require(name_, s);
+}
+
+void Optimizer::start_with(std::vector<Tensor> parameters) {
+  check(defaults_);
+  if (!parameters.empty()) add_param_group(std::move(parameters));
+}
+
+Settings Optimizer::with(Settings settings, const Overrides& overrides) const {
+  for (const auto& [name, value] : overrides) {
+    const auto at = std::ranges::find(settings.rows, name, &Setting::name);
+    if (at == settings.rows.end())
+      raise<ValueError>("{}: there is no hyperparameter '{}'", name_, name);
+    const std::optional<SettingValue> typed = converted(value, at->value);
+    if (!typed)
+      raise<ValueError>("{}: {} must be {}, got {}", name_, name, kind_of(at->value),
+                        describe(value));
+    at->value = *typed;
+    require(name_, *at);
+  }
+  check(settings);
+  return settings;
+}
+
+void Optimizer::set_defaults(const Overrides& overrides) { defaults_ = with(defaults_, overrides); }
+
+void Optimizer::set(size_t group, const Overrides& overrides) {
+  Group& g = groups_.at(group);
+  replace(g, with(g.settings, overrides));
+}
+
+void Optimizer::replace(Group& group, Settings settings) {
+  group.settings = std::move(settings);
+  group.numbers.assign(as_data(group.settings));
+}
+
+void Optimizer::add_param_group(std::vector<Tensor> parameters, const Overrides& overrides) {
+  if (parameters.empty()) raise<ValueError>("{}: a group needs at least one parameter", name_);
+  std::set<const TensorState*> known;
+  for (const Group& g : groups_)
+    for (const Tensor& p : g.parameters) known.insert(p.state().get());
+  for (const Tensor& p : parameters) {
+    const TensorState& state = state_of(p, name_);
+    if (!state.requires_grad)
+      raise<ValueError>("{}: a parameter must require a gradient, got {} that does not", name_,
+                        type_text(state.dtype, state.shape));
+    if (!state.is_leaf)
+      raise<ValueError>("{}: a parameter must be a leaf, got {} that was computed from others",
+                        name_, type_text(state.dtype, state.shape));
+    if (!known.insert(p.state().get()).second)
+      raise<ValueError>("{}: a parameter was given twice: {}", name_,
+                        type_text(state.dtype, state.shape));
+  }
+  Group group;
+  group.settings = with(defaults_, overrides);
+  group.numbers = as_data(group.settings);
+  group.states.resize(parameters.size());
+  group.parameters = std::move(parameters);
+  groups_.push_back(std::move(group));
+}
+
+void Optimizer::zero_grad(bool set_to_none) const {
+  for (const Group& g : groups_)
+    for (const Tensor& p : g.parameters) {
+      if (set_to_none)
+        p.zero_grad();
+      else if (p.grad().is_defined())
+        p.set_grad(zeros(p.shape(), p.dtype()));
+    }
+}
+
+double Optimizer::learning_rate() const {
+  if (groups_.empty()) raise<ValueError>("{}: there are no parameters", name_);
+  return groups_.front().settings.get("lr");
 }
 
 void Optimizer::set_learning_rate(double value) {
-  learning_rate_ = require_at_least_zero(value, "the learning rate");
-  if (rate_.is_defined())
-    rate_.assign(number(value));
-  else
-    rate_ = number(value);
+  for (size_t i = 0; i < groups_.size(); ++i) set(i, {{"lr", value}});
 }
 
-void Optimizer::zero_grad() const {
-  for (const Tensor& p : parameters_) p.zero_grad();
+std::vector<Tensor> Optimizer::parameters() const {
+  std::vector<Tensor> all;
+  for (const Group& g : groups_) all.insert(all.end(), g.parameters.begin(), g.parameters.end());
+  return all;
 }
 
-void Optimizer::step(std::span<const Tensor> together) {
-  const NoGrad guard;
-  begin_step();
-  std::vector<Tensor> pending(together.begin(), together.end());
-  if (steps_.is_defined()) pending.push_back(steps_);
-  std::vector<std::pair<size_t, Tensor>> updated;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    const Tensor gradient = parameters_[i].grad();
-    if (!gradient.is_defined()) continue;
-    // Narrow floats would lose small steps and averages: the state and the update are float32.
-    const DType work = compute_dtype(parameters_[i].dtype());
-    std::vector<Tensor>& state = states_[i];
-    for (auto k = static_cast<int>(state.size()); k < num_states(); ++k)
-      state.push_back(zeros(parameters_[i].shape(), work).realize());
-    const Tensor value = update(cast(parameters_[i], work), cast(gradient, work), state);
-    updated.emplace_back(i, cast(value, parameters_[i].dtype()));
-    pending.push_back(updated.back().second);
-    pending.insert(pending.end(), state.begin(), state.end());
-  }
-  realize(pending);
-  for (const auto& [i, value] : updated) parameters_[i].assign(value);
-}
-
-SGD::SGD(std::vector<Tensor> parameters, double learning_rate, Options options)
-    : Optimizer(std::move(parameters), learning_rate), options_(options) {
-  require_at_least_zero(options.momentum, "SGD: the momentum");
-  require_at_least_zero(options.weight_decay, "SGD: the weight decay");
-  if (options.nesterov && options.momentum == 0)
-    raise<ValueError>("SGD: Nesterov's form needs a momentum");
-}
-
-Tensor SGD::update(const Tensor& parameter, const Tensor& gradient, std::span<Tensor> state) {
-  Tensor direction = gradient;
-  if (options_.weight_decay != 0) direction = direction + parameter * options_.weight_decay;
-  if (options_.momentum != 0) {
-    // PyTorch starts the buffer with the first gradient; from zero that is the same sum.
-    state[0].assign(state[0] * options_.momentum + direction);
-    direction = options_.nesterov ? direction + state[0] * options_.momentum : state[0];
-  }
-  return parameter - direction * cast(rate_, parameter.dtype());
-}
-
-Adam::Adam(std::vector<Tensor> parameters, double learning_rate, Options options)
-    : Optimizer(std::move(parameters), learning_rate), options_(options) {
-  require_fraction(options.beta1, "Adam: beta1");
-  require_fraction(options.beta2, "Adam: beta2");
-  require_at_least_zero(options.epsilon, "Adam: epsilon");
-  require_at_least_zero(options.weight_decay, "Adam: the weight decay");
-}
-
-void Adam::begin_step() {
-  if (!steps_.is_defined()) steps_ = scalar_data(Scalar::of_float(DType::Float64, 0));
-  steps_.assign(steps_ + 1.0);
-  const auto correction = [&](double beta) {
-    return cast(1.0 - pow(full({}, Scalar::of_float(DType::Float64, beta)), steps_),
-                DType::Float32);
-  };
-  correction1_ = correction(options_.beta1);
-  correction2_ = correction(options_.beta2);
-}
-
-Tensor Adam::update(const Tensor& parameter, const Tensor& gradient, std::span<Tensor> state) {
-  const DType t = parameter.dtype();
-  Tensor value = parameter;
-  Tensor direction = gradient;
-  if (options_.weight_decay != 0) {
-    if (options_.decoupled)
-      value = value - value * (cast(rate_, t) * options_.weight_decay);
-    else
-      direction = direction + value * options_.weight_decay;
-  }
-  state[0].assign(state[0] * options_.beta1 + direction * (1 - options_.beta1));
-  state[1].assign(state[1] * options_.beta2 + square(direction) * (1 - options_.beta2));
-  const Tensor spread = sqrt(state[1] / cast(correction2_, t)) + options_.epsilon;
-  return value - state[0] / cast(correction1_, t) * cast(rate_, t) / spread;
+Tensor Optimizer::step(const Closure& closure) {
+  const Tensor loss = closure();
+  step();
+  return loss;
 }
 
 }  // namespace coregrad::optim

@@ -1,6 +1,6 @@
 """Modules, initialisers, and in `functional` the functions they are made of."""
 
-from . import functional, init
+from . import functional, init, utils
 from .attention import MultiheadAttention, TransformerEncoder, TransformerEncoderLayer
 from .functional import cross_entropy, linear, mse_loss, relu, sigmoid
 from .functions import *  # noqa: F403  one module for each function
@@ -42,5 +42,5 @@ __all__ = [
     "LayerNorm", "Linear", "LoadResult", "Module", "ModuleDict", "ModuleList", "MultiheadAttention",
     "PReLU", "Parameter", "RMSNorm", "Sequential", "TransformerEncoder", "TransformerEncoderLayer",
     "Unflatten", "Upsample", "cross_entropy", "functional", "init", "linear", "mse_loss", "relu",
-    "sigmoid", *_of_functions,
+    "sigmoid", "utils", *_of_functions,
 ]  # fmt: skip
