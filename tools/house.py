@@ -44,9 +44,7 @@ def files_that_name(word: str, files: Iterable[Path]) -> int:
     """Models that are compared with PyTorch's use an operation as users do."""
     pattern = re.compile(rf"\b{word}\b", re.IGNORECASE)
     return sum(
-        bool(pattern.search(text(f)))
-        for f in files
-        if "parity" not in f.parts and f not in BESIDES
+        bool(pattern.search(text(f))) for f in files if "parity" not in f.parts and f not in BESIDES
     )
 
 
