@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from .. import _core
@@ -9,7 +10,7 @@ from .._core import DType, Tensor
 from . import functional as F
 from . import init
 from .layers import Dropout, LayerNorm, Linear, _parameter
-from .module import Module, ModuleList, copied_tensor
+from .module import Module, ModuleList
 
 
 class MultiheadAttention(Module):
@@ -183,7 +184,7 @@ class TransformerEncoder(Module):
 
     def __init__(self, encoder_layer: Module, num_layers: int, norm: Module | None = None) -> None:
         super().__init__()
-        self.layers = ModuleList(copied(encoder_layer) for _ in range(num_layers))
+        self.layers = ModuleList(copy.deepcopy(encoder_layer) for _ in range(num_layers))
         self.norm = norm
 
     def forward(
@@ -197,26 +198,3 @@ class TransformerEncoder(Module):
         for layer in self.layers:
             src = layer(src, mask, src_key_padding_mask, is_causal)
         return src if self.norm is None else self.norm(src)
-
-
-def copied(module: Module) -> Module:
-    """A module like another one, with parameters, buffers and modules of its own."""
-    twin = object.__new__(type(module))
-    twin.__dict__.update(module.__dict__)
-    for registry in ("_parameters", "_buffers"):
-        twin.__dict__[registry] = {
-            name: None if value is None else _copied(value)
-            for name, value in module.__dict__[registry].items()
-        }
-    twin.__dict__["_modules"] = {
-        name: None if child is None else copied(child) for name, child in module._modules.items()
-    }
-    for registry in ("_not_saved", "_hooks", "_pre_hooks"):
-        twin.__dict__[registry] = module.__dict__[registry].copy()
-    return twin
-
-
-def _copied(value: Tensor) -> Tensor:
-    twin = copied_tensor(value)
-    twin.requires_grad = value.requires_grad
-    return twin

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -291,6 +292,15 @@ class Module(Registry):
         Registry.note_change()
         return self
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Module:
+        """Parameters, buffers and modules of its own; functions among its attributes are shared."""
+        twin = object.__new__(type(self))
+        memo[id(self)] = twin
+        for name, value in self.__dict__.items():
+            shared = callable(value) and not isinstance(value, Module)
+            twin.__dict__[name] = value if shared else copy.deepcopy(value, memo)
+        return twin
+
     # State
 
     def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
@@ -361,16 +371,26 @@ def _as_tensor(value: Any) -> Tensor:
         return value.detach()
     if hasattr(value, "detach"):  # PyTorch's
         value = value.detach()
-    # A copy: others write to their memory.
-    return copied_tensor(tensor(value if hasattr(value, "__dlpack__") else np.asarray(value)))
+    # It copies: others write to their memory.
+    return tensor(value if hasattr(value, "__dlpack__") else np.asarray(value))
 
 
-def copied_tensor(value: Tensor) -> Tensor:
-    """The values in memory of their own, without gradients."""
-    return _core._from_bytes(_core._to_bytes(value.detach()))
+class _Numbered(Module):
+    """Modules whose names are their numbers."""
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def append(self, module: Module) -> Self:
+        """Add a module at the end."""
+        self.add_module(str(len(self)), module)
+        return self
 
 
-class Sequential(Module):
+class Sequential(_Numbered):
     """Modules one after the other, from arguments or a dict of names."""
 
     def __init__(self, *modules: Any) -> None:
@@ -388,45 +408,23 @@ class Sequential(Module):
             x = module(x)
         return x
 
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
-
     def __getitem__(self, index: int | slice) -> Any:
         modules = list(self.children())
         return type(self)(*modules[index]) if isinstance(index, slice) else modules[index]
 
-    def append(self, module: Module) -> Sequential:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
 
-
-class ModuleList(Module):
+class ModuleList(_Numbered):
     """A list of modules."""
 
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         super().__init__()
         self.extend(modules)
 
-    def append(self, module: Module) -> ModuleList:
-        """Add a module at the end."""
-        self.add_module(str(len(self)), module)
-        return self
-
     def extend(self, modules: Iterable[Module]) -> ModuleList:
         """Add modules at the end."""
         for module in modules:
             self.append(module)
         return self
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
 
     def __getitem__(self, index: int | slice) -> Any:
         modules = list(self.children())
