@@ -24,18 +24,6 @@ constexpr size_t kMaxCached = 512;
 /// Structures of a family that its templates are made from.
 constexpr size_t kMaxMembers = 4;
 
-/// The roots and the values to keep, which are listed in `kept`.
-std::vector<NodeId> results_of(StandaloneGraph& standalone, std::vector<KeptValue>& kept) {
-  std::vector<NodeId> results = standalone.roots;
-  for (int64_t number : values_to_keep(standalone)) {
-    const NodeId node = standalone.nodes[number];
-    const Shape shape = standalone.graph.shape(node);
-    kept.push_back({number, standalone.graph.dtype(node), {shape.begin(), shape.end()}});
-    results.push_back(node);
-  }
-  return results;
-}
-
 class PlannedStructure : public Executable {
  public:
   PlannedStructure(std::shared_ptr<const Plan> plan, std::vector<KeptValue> kept,
@@ -199,6 +187,18 @@ std::shared_ptr<const Executable> shared_executable(const Structure& structure) 
 }
 
 }  // namespace
+
+std::vector<NodeId> results_of(StandaloneGraph& standalone, std::vector<KeptValue>& kept) {
+  std::vector<NodeId> results = standalone.roots;
+  for (const int64_t number : values_to_keep(standalone)) {
+    const NodeId node = standalone.nodes[static_cast<size_t>(number)];
+    std::vector<int64_t> shape;
+    for (const SymInt extent : standalone.graph.shape(node)) shape.push_back(extent.hint());
+    kept.push_back({number, standalone.graph.dtype(node), std::move(shape)});
+    results.push_back(node);
+  }
+  return results;
+}
 
 std::shared_ptr<const Executable> make_executable(std::shared_ptr<const Plan> plan,
                                                   std::vector<KeptValue> kept,

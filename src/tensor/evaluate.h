@@ -36,6 +36,9 @@ class Executable {
   std::vector<KeptValue> kept_;
 };
 
+/// The roots and the values to keep, which are listed in `kept`; shapes are those of hints.
+std::vector<NodeId> results_of(StandaloneGraph& standalone, std::vector<KeptValue>& kept);
+
 /// A plan over the inputs and then `literals`, as they lie in memory.
 std::shared_ptr<const Executable> make_executable(std::shared_ptr<const Plan> plan,
                                                   std::vector<KeptValue> kept,

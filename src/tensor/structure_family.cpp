@@ -3,7 +3,6 @@
 #include "base/log.h"
 #include "compile/compiler.h"
 #include "compile/plan_template.h"
-#include "tensor/kept_values.h"
 
 #include <algorithm>
 #include <unordered_map>
@@ -69,16 +68,10 @@ StructureTemplate::StructureTemplate(const Structure& structure, const SplitKey&
 
   std::vector<SymInt> sizes = general_.sizes;
   std::vector<OutputSpec> outputs;
-  for (const NodeId root : standalone.roots) outputs.push_back({.node = root, .strides = {}});
-  for (const int64_t number : values_to_keep(standalone)) {
-    const NodeId node = standalone.nodes[static_cast<size_t>(number)];
+  for (const NodeId node : results_of(standalone, kept_))
     outputs.push_back({.node = node, .strides = {}});
-    KeptValue& kept = kept_.emplace_back(number, standalone.graph.dtype(node));
-    for (const SymInt extent : standalone.graph.shape(node)) {
-      kept.shape.push_back(extent.hint());
-      sizes.push_back(extent);
-    }
-  }
+  for (size_t i = standalone.roots.size(); i < outputs.size(); ++i)
+    for (const SymInt extent : standalone.graph.shape(outputs[i].node)) sizes.push_back(extent);
   sizes_ = SizeProgram(sizes);
   const bool has_symbols = !general_.symbols.empty();
   CompiledPlan compiled =
